@@ -1,0 +1,30 @@
+#!/usr/bin/env python3
+"""Django's command line, with the configuration checked before anything else runs."""
+
+import os
+import sys
+
+
+def main() -> int:
+    """Run the command of `sys.argv`; a wrong configuration ends it with exit code 2 and all its problems."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "queuesite.settings")
+    try:
+        import django  # noqa: F401
+    except ImportError:
+        print("manage.py: Django is missing; run `make install`, then use .venv/bin/python manage.py", file=sys.stderr)
+        return 1
+    from queuesite.commands import CommandLine
+    from queuesite.config import get_config
+    from queuesite.errors import ConfigError
+
+    try:
+        get_config()
+    except ConfigError as error:
+        print(f"manage.py: {error}", file=sys.stderr)
+        return error.exit_code
+    CommandLine(sys.argv).execute()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

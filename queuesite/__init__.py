@@ -1,0 +1,1 @@
+"""The site: configuration, settings, databases, embedded servers, errors, clock, logs."""

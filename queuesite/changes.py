@@ -1,0 +1,112 @@
+"""Change streams: a thread that tells a loop which documents changed, and whether it can be relied on.
+
+Where the server has no change streams (a standalone MongoDB), or the stream is broken, `live` is false and the loop
+polls instead. A stream that opens anew may have missed changes, which `on_open` makes up for by reading everything.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from pymongo.errors import OperationFailure, PyMongoError
+
+from queuesite.databases import Document, database
+from queuesite.logs import get_logger
+from queuesite.outage import Outage
+
+log = get_logger(__name__)
+
+#: How long one request waits for a change, in milliseconds: an idle stream costs twelve requests a minute.
+MAX_AWAIT_MS = 5_000
+
+# "The $changeStream stage is only supported on replica sets", and the command as such being unknown.
+_UNSUPPORTED = frozenset({40573, 40324, 59})
+
+
+class ChangeWatcher:
+    """Watches the database for changes that `pipeline` lets through, in a thread of its own."""
+
+    def __init__(
+        self,
+        pipeline: Sequence[Document],
+        on_change: Callable[[dict[str, Any]], None],
+        on_open: Callable[[], None],
+    ) -> None:
+        self._pipeline = list(pipeline)
+        self._on_change = on_change
+        self._on_open = on_open
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
+        self.live = False
+
+    def start(self) -> None:
+        """Start watching. The thread is a daemon: a request that waits for changes must not hold up the exit."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Have the thread end; nothing is reported after the change that it may be handing over now."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        outage = Outage("change stream")
+        while not self._stopping.is_set():
+            try:
+                self._watch(outage)
+            except OperationFailure as error:
+                self.live = False
+                if error.code in _UNSUPPORTED:
+                    log.warning("change_streams_unsupported", error=str(error).splitlines()[0], fallback="polling")
+                    return
+                self._stopping.wait(outage.failed(error))
+            except PyMongoError as error:
+                self.live = False
+                self._stopping.wait(outage.failed(error))
+
+    def _watch(self, outage: Outage) -> None:
+        with database().watch(self._pipeline, max_await_time_ms=MAX_AWAIT_MS) as stream:
+            self.live = True
+            outage.over()
+            self._on_open()
+            while not self._stopping.is_set() and stream.alive:
+                change = stream.try_next()
+                if change is not None and not self._stopping.is_set():
+                    self._on_change(dict(change))
+        self.live = False
+
+
+class Bell:
+    """Wakes one loop from any thread or signal handler: `ring()` ends the `fileno()`'s wait, `silence()` rearms it."""
+
+    def __init__(self) -> None:
+        self._out, self._in = socket.socketpair()
+        self._out.setblocking(False)
+        self._in.setblocking(False)
+
+    def fileno(self) -> int:
+        """The descriptor that is readable after a ring."""
+        return self._out.fileno()
+
+    @property
+    def signal_fd(self) -> int:
+        """The descriptor for `signal.set_wakeup_fd`: a signal rings too."""
+        return self._in.fileno()
+
+    def ring(self) -> None:
+        """Wake the loop. Rings that come before it wakes are one."""
+        with suppress(BlockingIOError):  # it is full of rings already
+            self._in.send(b"!")
+
+    def silence(self) -> None:
+        """Take all rings."""
+        with suppress(BlockingIOError):
+            while self._out.recv(4096):
+                pass
+
+    def close(self) -> None:
+        """Give up the descriptors."""
+        self._out.close()
+        self._in.close()

@@ -1,0 +1,152 @@
+"""What our management commands share: errors as one line on stderr with an exit code, tables, JSON, confirmation."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import IO, Any, NoReturn, cast
+
+from bson import ObjectId
+from django.core.management import ManagementUtility, get_commands
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.table import Table
+
+from queuesite.config import get_config
+from queuesite.errors import QueuesiteError
+from queuesite.logs import configure
+
+
+class CommandLine(ManagementUtility):
+    """Django's command line, but an unknown command ends with exit code 2, as every wrong input does."""
+
+    def fetch_command(self, subcommand: str) -> BaseCommand:
+        """The command's object; exits with code 2 and a suggestion where there is none."""
+        known = get_commands()
+        if subcommand not in known:
+            close = difflib.get_close_matches(subcommand, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"{self.prog_name} help lists them"
+            sys.stderr.write(f"{self.prog_name}: unknown command {subcommand!r}; {hint}\n")
+            sys.exit(2)
+        return super().fetch_command(subcommand)
+
+
+class QueuesiteCommand(BaseCommand):
+    """A command whose `run()` may raise any `QueuesiteError`: it is printed in one line, with its exit code.
+
+    Exit codes: 0 done, 1 a server is at fault, 2 the input is, 130 interrupted.
+    """
+
+    # Masters and workers must run without Django's relational database, and checks of the admin cost start-up time.
+    requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
+    requires_migrations_checks = False
+    #: Log warnings alone: what the command prints says the rest. Long-running commands set this to False.
+    quiet = True
+
+    def run(self, **options: Any) -> None:
+        """What the command does."""
+        raise NotImplementedError
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Django's entry point: runs `run` and translates its errors."""
+        if self.quiet and get_config().log_level == "INFO":
+            configure("WARNING", get_config().log_format)
+        try:
+            self.run(**options)
+        except QueuesiteError as error:
+            raise CommandError(str(error), returncode=error.exit_code) from error
+        except KeyboardInterrupt:
+            raise CommandError("interrupted", returncode=130) from None
+        except BrokenPipeError:
+            # The reader of a pipe has left (`… | head`): nothing is wrong, and nothing more can be said.
+            sys.stderr.close()
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """The parser, whose errors are one line as those of its subcommands are."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.__class__ = Parser  # Django gives no way to choose it
+        return parser
+
+    @property
+    def console(self) -> Console:
+        """Where results go. Not a terminal: no colours, and tables are as wide as they need to be."""
+        return Console(
+            file=cast(IO[str], self.stdout),
+            width=None if self.stdout.isatty() else 200,
+            # What is printed is data: nothing in it is to be taken for markup.
+            markup=False,
+            emoji=False,
+            highlight=False,
+        )
+
+    def say(self, text: str) -> None:
+        """Print a sentence for a person."""
+        self.stdout.write(text)
+
+    def print_json(self, value: Any) -> None:
+        """Print `value` as JSON: dates as RFC 3339 with milliseconds, ObjectIds as strings."""
+        self.stdout.write(json.dumps(value, default=_jsonable, ensure_ascii=False))
+
+    def print_table(
+        self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, numeric: Iterable[str] = ()
+    ) -> None:
+        """Print a table; `numeric` names the columns that are aligned to the right."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        right = set(numeric)
+        for column in columns:
+            table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*("" if cell is None else str(cell) for cell in row))
+        self.console.print(table)
+
+    def confirm(self, question: str, *, assume_yes: bool) -> bool:
+        """Ask on the terminal, unless `--yes` was given. Where nobody can answer, the answer is an error."""
+        if assume_yes:
+            return True
+        if not sys.stdin.isatty():
+            raise CommandError(f"{question} Not asked, since this is no terminal: give --yes to go ahead", returncode=2)
+        try:
+            return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+        except EOFError:
+            raise CommandError("not answered; give --yes to go ahead", returncode=2) from None
+
+
+class Parser(CommandParser):
+    """A subcommand's parser: errors in one line, with the hint where help is."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2; what is wrong in one line, since a usage text hides it."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def integer(low: int, high: int | None = None) -> Any:
+    """An argparse type: a whole number within limits, refused with the value and what was expected."""
+
+    def parse(text: str) -> int:
+        expected = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number; expected {expected}") from None
+        if value < low or (high is not None and value > high):
+            raise argparse.ArgumentTypeError(f"{value} is out of range; expected {expected}")
+        return value
+
+    return parse
+
+
+def rfc3339(moment: datetime) -> str:
+    """An aware datetime as RFC 3339 in UTC with milliseconds: `2026-01-31T08:15:00.123Z`."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def _jsonable(value: object) -> str:
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, ObjectId):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

@@ -1,0 +1,354 @@
+"""The configuration: one frozen value, built once from the environment and `.env`, validated whole at start.
+
+`get_config()` is the only way to it. A problem never hides another: all of them are in one `ConfigError`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import dj_database_url
+from dotenv import dotenv_values
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from queuesite.errors import ConfigError
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+#: Names of settings whose values are never printed.
+SECRETS = frozenset({"secret_key", "aws_access_key_id", "aws_secret_access_key"})
+#: Names of settings that are addresses: their password alone is masked.
+ADDRESSES = frozenset({"mongodb_uri", "database_url", "aws_sqs_endpoint"})
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Config(BaseSettings):
+    """Every setting, with its default and its limits. The environment's name is the field's in capitals."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, validate_default=True)
+
+    # Servers
+    mongodb_uri: str | None = Field(None, description="MongoDB's address; empty: the embedded server")
+    mongodb_name: str = Field("queuesite", pattern=r"^[A-Za-z0-9_-]{1,63}$", description="MongoDB's database")
+    database_url: str | None = Field(None, description="Django's own tables; empty: SQLite in DATA_DIR")
+    aws_region: str = Field("us-east-1", pattern=r"^[a-z0-9-]+$", description="region of SQS")
+    aws_access_key_id: str | None = Field(None, description="empty: boto3's usual chain")
+    aws_secret_access_key: str | None = Field(None, description="empty: boto3's usual chain")
+    aws_sqs_endpoint: str | None = Field(None, description="SQS's address, or aws; empty: the embedded server")
+    queue_name_prefix: str = Field(
+        "", pattern=r"^[A-Za-z0-9_-]{0,40}$", description="put before every queue's name in SQS"
+    )
+    data_dir: Path = Field(Path(".data"), description="embedded servers' data, SQLite, generated secrets")
+    servers_venv: Path = Field(Path(".venv-servers"), description="virtualenv of the embedded servers")
+    startup_wait_seconds: Seconds = Field(60, description="how long masters and workers wait for their servers")
+
+    # Capacity
+    max_load: int = Field(5, ge=1, le=1_000, description="consumers (assignments) per worker")
+    worker_instances: int = Field(1, ge=1, le=100, description="workers that `up` starts")
+    consumer_usage_limit: int = Field(5, ge=1, description="assignments that a consumer process serves")
+    consumer_memory_mb: int = Field(512, ge=64, description="a consumer larger than this is replaced")
+    default_concurrency: int = Field(5, ge=1, description="concurrency of a queue created without one")
+    max_concurrency: int = Field(5, ge=1, le=1_000, description="highest concurrency that a queue may have")
+
+    # Processing
+    handler_modules: CommaSeparated = Field((), description="modules with handlers, beside the apps' handlers.py")
+    idle_seconds: int = Field(2, ge=1, le=20, description="empty for this long, a queue counts as drained")
+    job_max_seconds: Seconds = Field(900, description="a longer run yields and is assigned again")
+    time_slice_seconds: Seconds = Field(30, description="a slot held longer may be taken for a waiting queue")
+    sweep_max_seconds: Seconds = Field(30, description="longest interval between looks at an idle queue")
+    backlog_per_consumer: int = Field(200, ge=1, description="waiting messages that justify one consumer more")
+    delete_linger_ms: int = Field(200, ge=0, le=5_000, description="how long a delete waits for its batch to fill")
+    shutdown_grace_seconds: Seconds = Field(25, description="time that handlers in flight get to finish")
+    job_retention_days: int = Field(5, ge=1, le=3_650, description="how long a job's record is kept")
+    http_allow_internal: bool = Field(False, description="let the http handler call link-local and metadata addresses")
+
+    # Liveness
+    heartbeat_seconds: Seconds = Field(2, description="interval of a worker's heartbeat")
+    worker_stalled_after: Seconds = Field(8, description="age of a heartbeat at which a worker counts as dead")
+    lease_seconds: Seconds = Field(5, description="life of the leader's lease; renewed at a third of it")
+
+    # Logs
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe level shown")
+    log_format: Literal["console", "json"] = Field("console", description="console or json")
+
+    # Web
+    debug: bool = Field(True, description="0 in production")
+    secret_key: str | None = Field(None, min_length=32, description="required where DEBUG=0")
+    allowed_hosts: CommaSeparated = Field(("localhost", "127.0.0.1", "[::1]"), description="names the site answers to")
+    csrf_trusted_origins: CommaSeparated = Field((), description="origins (https://…) that may post forms")
+    behind_tls_proxy: bool = Field(False, description="trust X-Forwarded-Proto, redirect to https, secure cookies")
+    web_host: str = Field("127.0.0.1", description="address that the web server of `up` binds")
+    web_port: int = Field(8000, ge=1, le=65_535, description="port of the web server of `up`")
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _any_case(cls, value: object, info: Any) -> object:
+        if not isinstance(value, str):
+            return value
+        return value.upper() if info.field_name == "log_level" else value.lower()
+
+    @field_validator("data_dir", "servers_venv")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value if value.is_absolute() else BASE_DIR / value
+
+    @field_validator("mongodb_uri")
+    @classmethod
+    def _mongodb_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value.startswith(("mongodb://", "mongodb+srv://")):
+            raise ValueError("expected an address like mongodb://host:27017/?replicaSet=rs0")
+        if value.startswith("mongodb://"):  # the other form is looked up in DNS, which a check must not wait for
+            try:
+                parse_uri(value)
+            except (PyMongoError, ValueError) as error:
+                raise ValueError(f"not a MongoDB address ({error})") from None
+        return value
+
+    @field_validator("aws_sqs_endpoint")
+    @classmethod
+    def _sqs_address(cls, value: str | None) -> str | None:
+        if value is None or value.lower() == "aws":
+            return value and "aws"
+        try:
+            parts = urlsplit(value)
+            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # brackets of IPv6 that do not match, a port that is no number of a port
+            usable = False
+        if not usable:
+            raise ValueError("expected aws, or an address like http://127.0.0.1:4566")
+        return value.rstrip("/")
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                dj_database_url.parse(value)
+            except (ValueError, KeyError) as error:
+                raise ValueError(f"expected an address like postgres://user@host/name ({error})") from None
+        return value
+
+    @property
+    def embedded_mongodb(self) -> bool:
+        """Whether MongoDB is the embedded server."""
+        return self.mongodb_uri is None
+
+    @property
+    def embedded_sqs(self) -> bool:
+        """Whether SQS is the embedded server."""
+        return self.aws_sqs_endpoint is None
+
+    @property
+    def sweep_min_seconds(self) -> float:
+        """Interval of the sweep for a queue that was just seen with messages: 1 s, or less where the maximum is."""
+        return min(1.0, self.sweep_max_seconds)
+
+
+def _rule_stalled(c: Config) -> str | None:
+    if c.worker_stalled_after < 3 * c.heartbeat_seconds:
+        return (
+            f"WORKER_STALLED_AFTER={c.worker_stalled_after:g}: expected at least three heartbeats "
+            f"({3 * c.heartbeat_seconds:g} s at HEARTBEAT_SECONDS={c.heartbeat_seconds:g}), or one late heartbeat "
+            "makes a live worker count as dead"
+        )
+    return None
+
+
+def _rule_concurrency(c: Config) -> str | None:
+    if c.default_concurrency > c.max_concurrency:
+        return (
+            f"DEFAULT_CONCURRENCY={c.default_concurrency}: expected at most MAX_CONCURRENCY={c.max_concurrency}; "
+            "lower the one or raise the other"
+        )
+    return None
+
+
+def _rule_credentials(c: Config) -> str | None:
+    if (c.aws_access_key_id is None) != (c.aws_secret_access_key is None):
+        missing = "AWS_SECRET_ACCESS_KEY" if c.aws_secret_access_key is None else "AWS_ACCESS_KEY_ID"
+        return f"{missing} is missing: set both keys, or neither to use boto3's usual chain"
+    return None
+
+
+def _rule_secret_key(c: Config) -> str | None:
+    if not c.debug and c.secret_key is None:
+        return (
+            "SECRET_KEY is missing: it is required where DEBUG=0; make one with "
+            "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
+        )
+    return None
+
+
+def _rule_data_dir(c: Config) -> str | None:
+    if c.secret_key is not None and c.database_url is not None:
+        return None  # nothing is written there
+    try:
+        c.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"DATA_DIR={c.data_dir}: cannot be made ({error.strerror}); name a directory that can be written"
+    if not os.access(c.data_dir, os.W_OK | os.X_OK):
+        return f"DATA_DIR={c.data_dir}: cannot be written; change its permissions or name another directory"
+    return None
+
+
+#: Rules that span several settings: the names they read, and a function that answers a problem or None.
+_RULES: tuple[tuple[frozenset[str], Callable[[Config], str | None]], ...] = (
+    (frozenset({"worker_stalled_after", "heartbeat_seconds"}), _rule_stalled),
+    (frozenset({"default_concurrency", "max_concurrency"}), _rule_concurrency),
+    (frozenset({"aws_access_key_id", "aws_secret_access_key"}), _rule_credentials),
+    (frozenset({"secret_key", "debug"}), _rule_secret_key),
+    (frozenset({"data_dir", "secret_key", "database_url"}), _rule_data_dir),
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A valid configuration, and where each of its values came from (`environment`, a file's name, `default`)."""
+
+    config: Config
+    sources: Mapping[str, str]
+
+
+def _problem_of(error: Mapping[str, Any]) -> tuple[str, str]:
+    field = str(error["loc"][0])
+    name = field.upper()
+    message = str(error["msg"]).removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if field in SECRETS:
+        return field, f"{name}: {message}"
+    value = mask(field, str(error["input"]))
+    return field, f"{name}={value}: {message}"
+
+
+def mask(name: str, value: object) -> str:
+    """`value` as it may be shown: secrets as asterisks, the password of an address replaced."""
+    if value is None:
+        return ""
+    if name in SECRETS:
+        return "********"
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    if name in ADDRESSES and "@" in text:
+        head, _, tail = text.rpartition("@")
+        scheme, separator, user = head.partition("://")
+        if not separator:
+            return f"********@{tail}"
+        user = user.split(":", 1)[0] + ":********" if ":" in user else user
+        return f"{scheme}{separator}{user}@{tail}"
+    return text
+
+
+def load() -> Loaded:
+    """Build the configuration from the environment and the file that `ENV_FILE` names.
+
+    Without ENV_FILE that is `.env` beside manage.py, where it exists; an empty ENV_FILE means none.
+
+    What the file has and the environment lacks is added to it, so that boto3's own variables
+    (`AWS_PROFILE`, `AWS_SESSION_TOKEN`) may stand in it too. Raises `ConfigError` with every problem found.
+    """
+    environ = os.environ
+    problems: list[str] = []
+    env_file = environ.get("ENV_FILE", str(BASE_DIR / ".env"))
+    from_file: dict[str, str] = {}
+    if env_file:
+        path = Path(env_file)
+        if "ENV_FILE" in environ and not path.is_file():
+            problems.append(f"ENV_FILE={env_file}: no such file; name one that exists, or leave it out")
+        try:
+            from_file = {k: v for k, v in dotenv_values(path).items() if v is not None}
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(f"ENV_FILE={env_file}: cannot be read as UTF-8 text ({error})")
+    known = {name.upper() for name in Config.model_fields}
+    problems += [
+        f"{name} in {env_file} is not a setting: did you mean {close[0]}?"
+        for name in sorted(set(from_file) - known)
+        if (close := difflib.get_close_matches(name, known, n=1, cutoff=0.85))
+    ]
+    origin = {}
+    for name in known:
+        if environ.get(name):
+            origin[name.lower()] = "environment"
+        elif name not in environ and from_file.get(name):  # set empty in the environment: the default, not the file
+            origin[name.lower()] = Path(env_file).name
+    for name, value in from_file.items():
+        environ.setdefault(name, value)
+
+    bad: set[str] = set()
+    try:
+        config = Config()
+    except ValidationError as error:
+        for item in error.errors():
+            field, problem = _problem_of(item)
+            bad.add(field)
+            problems.append(problem)
+        # What is wrong in itself gives way to its default, so that the rules about the rest are still checked.
+        config = Config(**{name: Config.model_fields[name].default for name in bad})
+    for names, rule in _RULES:
+        if not names & bad and (found := rule(config)):
+            problems.append(found)
+    if problems:
+        raise ConfigError(problems)
+    return Loaded(config, {name: origin.get(name, "default") for name in Config.model_fields})
+
+
+@functools.cache
+def _loaded() -> Loaded:
+    return load()
+
+
+def get_config() -> Config:
+    """The configuration of this process. Raises `ConfigError` at the first call where it is wrong."""
+    return _loaded().config
+
+
+def get_sources() -> Mapping[str, str]:
+    """Where each setting's value came from."""
+    return _loaded().sources
+
+
+def secret_key(config: Config) -> str:
+    """SECRET_KEY, or where DEBUG allows to do without one, a generated key that is kept in DATA_DIR (mode 0600)."""
+    if config.secret_key is not None:
+        return config.secret_key
+    return kept_secret(config.data_dir / "secret_key", lambda: secrets.token_urlsafe(50))
+
+
+def kept_secret(path: Path, make: Callable[[], str]) -> str:
+    """The text of the file `path`, which is written from `make()` by whichever process comes first (mode 0600)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        draft.touch(mode=0o600)
+        draft.write_text(make())
+        try:
+            os.link(draft, path)  # atomic, and refuses to replace what another process was faster to write
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text()

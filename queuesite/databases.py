@@ -1,0 +1,236 @@
+"""The two databases: which model lives where, how MongoDB is reached, and the indexes that it must have.
+
+Models of `queues` and `jobs` are MongoDB collections (alias `mongo`); everything else is Django's own (`default`).
+The repositories take the pymongo collection behind a model by `collection()`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from bson.codec_options import CodecOptions
+from django.db import connections, models
+from pymongo import IndexModel
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import (
+    AutoReconnect,
+    ConfigurationError,
+    NetworkTimeout,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+)
+from pymongo.uri_parser import parse_uri
+
+from queuesite.addresses import mongodb_address, no_mongodb, recorded
+from queuesite.clock import DatabaseClock
+from queuesite.config import Config, get_config, mask
+from queuesite.errors import MongoDenied, MongoUnavailable, ServerError, SqsDenied
+from queuesite.logs import get_logger
+
+log = get_logger(__name__)
+
+MONGO = "mongo"
+#: The apps whose models are MongoDB collections.
+MONGO_APPS = frozenset({"queues", "jobs"})
+
+Document = dict[str, Any]
+
+#: The base of what pymongo raises, for loops that live with it.
+MongoError = PyMongoError
+
+#: What pymongo raises when the server is away, as opposed to refusing one operation.
+AWAY = (AutoReconnect, NetworkTimeout, ServerSelectionTimeoutError)
+
+# Codes of MongoDB's errors: an index exists under this name (86) or these keys (85) with other options.
+_INDEX_CONFLICTS = frozenset({85, 86})
+_INDEX_NOT_FOUND = 27
+# Django wants an address, also where there is none; this one refuses.
+_NOWHERE = "mongodb://127.0.0.1:1"
+#: Tries to make an index that another process may be changing at the same time.
+_INDEX_ATTEMPTS = 5
+# Django's backend wants naive datetimes from its client; everything of ours is aware.
+_AWARE: CodecOptions[Document] = CodecOptions(tz_aware=True, tzinfo=UTC)
+_AUTHENTICATION_FAILED = frozenset({8000, 18, 13})
+
+
+class Router:
+    """Sends the models of `queues` and `jobs` to MongoDB and all others to Django's relational database."""
+
+    def db_for_read(self, model: type[models.Model], **_: Any) -> str:
+        """The alias for reads of `model`."""
+        return MONGO if model._meta.app_label in MONGO_APPS else "default"
+
+    db_for_write = db_for_read
+
+    def allow_relation(self, one: models.Model, other: models.Model, **_: Any) -> bool:
+        """No relation crosses the two databases."""
+        return self.db_for_read(type(one)) == self.db_for_read(type(other))
+
+    def allow_migrate(self, db: str, app_label: str, **_: Any) -> bool:
+        """A migration runs on its app's own database alone."""
+        return (db == MONGO) == (app_label in MONGO_APPS)
+
+
+def mongo_settings(config: Config) -> dict[str, Any]:
+    """The entry of DATABASES for MongoDB.
+
+    An acknowledged write must survive a kill: `w=majority` and `journal=true`, unless the address says otherwise (as
+    that of the embedded server does). An embedded server that does not run at the moment is expected back at its old
+    address. Where none ever ran, `database()` looks again.
+    """
+    last = recorded(config).get("mongodb")
+    address = mongodb_address(config) or (last.address if last is not None else None)
+    options: dict[str, Any] = {
+        "appname": "queuesite",
+        "serverSelectionTimeoutMS": 5_000,
+        "connectTimeoutMS": 5_000,
+        "socketTimeoutMS": 20_000,
+        "tz_aware": False,
+    }
+    if address is not None:
+        stated = {name.lower() for name in parse_uri(address)["options"]} if "+srv" not in address else set()
+        # Options given here would override what the address says.
+        options = {name: value for name, value in options.items() if name.lower() not in stated - {"tz_aware"}}
+        if "w" not in stated:
+            options["w"] = "majority"
+        if "journal" not in stated and "w" not in stated:
+            options["journal"] = True
+    return {
+        "ENGINE": "django_mongodb_backend",
+        "NAME": config.mongodb_name,
+        "HOST": address or _NOWHERE,
+        "OPTIONS": options,
+    }
+
+
+def database() -> Database[Document]:
+    """The pymongo database of this process; its client is made at the first call, so after any fork.
+
+    Raises `MongoUnavailable` at once where there is no server to connect to.
+    """
+    connection = connections[MONGO]
+    if connection.settings_dict["HOST"] == _NOWHERE:
+        # An embedded server may have been started since Django's settings were made.
+        if mongodb_address(get_config()) is None:
+            raise no_mongodb()
+        connection.settings_dict.update(mongo_settings(get_config()))
+    found: Database[Document] = connection.database  # type: ignore[attr-defined]
+    return found.with_options(codec_options=_AWARE)
+
+
+def server_time() -> datetime:
+    """The database server's clock, at this moment (aware, UTC; the server gives milliseconds)."""
+    local_time: datetime = database().command("hello", codec_options=_AWARE)["localTime"]
+    return local_time
+
+
+#: The clock of this process, for all time that two machines compare. It connects at its first use, after any fork.
+database_clock = DatabaseClock(server_time)
+
+
+def collection(model: type[models.Model]) -> Collection[Document]:
+    """The pymongo collection behind `model`."""
+    return database()[model._meta.db_table]
+
+
+@contextmanager
+def mongodb_errors() -> Iterator[None]:
+    """Turn pymongo's errors into `MongoUnavailable`, with the address and the remedy."""
+    try:
+        yield
+    except PyMongoError as error:
+        raise _explained(error) from error
+
+
+def _explained(error: PyMongoError) -> MongoUnavailable:
+    if mongodb_address(get_config()) is None:
+        return no_mongodb()
+    shown = mask("mongodb_uri", mongodb_address(get_config()))
+    if isinstance(error, OperationFailure) and error.code in _AUTHENTICATION_FAILED:
+        return MongoDenied(f"MongoDB at {shown} refused the user or password; check MONGODB_URI")
+    if isinstance(error, ConfigurationError):
+        return MongoUnavailable(f"MONGODB_URI={shown} cannot be used: {error}")
+    if isinstance(error, AWAY):
+        return MongoUnavailable(f"MongoDB at {shown} does not answer; is it running, and is MONGODB_URI right?")
+    return MongoUnavailable(f"MongoDB at {shown} refused an operation: {(str(error).splitlines() or [''])[0][:300]}")
+
+
+def check_mongodb() -> None:
+    """Touch MongoDB. Raises `MongoUnavailable` where there is none, after at most 5 s."""
+    if mongodb_address(get_config()) is None:
+        raise no_mongodb()
+    with mongodb_errors():
+        database().command("ping")
+
+
+def wait_for(check: Callable[[], None], what: str, seconds: float) -> None:
+    """Call `check` until it raises no `ServerError`, for at most `seconds`; its last error goes through then.
+
+    Refused credentials do not get better by waiting: their error goes through at once.
+    """
+    deadline = time.monotonic() + seconds
+    waited = False
+    while True:
+        try:
+            check()
+        except (MongoDenied, SqsDenied):
+            raise
+        except ServerError as error:
+            if time.monotonic() >= deadline:
+                raise
+            if not waited:
+                log.warning("server_awaited", server=what, seconds=seconds, error=str(error))
+                waited = True
+            time.sleep(0.5)
+        else:
+            if waited:
+                log.info("server_reached", server=what)
+            return
+
+
+def ensure_indexes(wanted: Mapping[type[models.Model], Sequence[IndexModel]]) -> None:
+    """Create the indexes that are missing and follow a changed TTL; safe to run from many processes at once.
+
+    Every index is named, so that one whose options changed is found. Raises `MongoUnavailable`.
+    """
+    with mongodb_errors():
+        for model, indexes in wanted.items():
+            target = collection(model)
+            for index in indexes:
+                for attempt in range(_INDEX_ATTEMPTS):
+                    try:
+                        target.create_indexes([index])
+                        break
+                    except OperationFailure as error:
+                        if error.code not in _INDEX_CONFLICTS or attempt == _INDEX_ATTEMPTS - 1:
+                            raise
+                        _make_way(target, index)
+
+
+def _make_way(target: Collection[Document], index: IndexModel) -> None:
+    """Change the index that `index` conflicts with: its lifetime in place; else it is dropped, to be made anew.
+
+    Another process may be doing the same, so an index that is gone is no error.
+    """
+    name, expiry = index.document["name"], index.document.get("expireAfterSeconds")
+    key = list(index.document["key"].items())
+    existing = target.index_information()
+    same_key = [other for other, found in existing.items() if [tuple(part) for part in found["key"]] == key]
+    previous = existing[name].get("expireAfterSeconds") if name in same_key else None
+    if None not in {expiry, previous} and expiry != previous:
+        target.database.command("collMod", target.name, index={"name": name, "expireAfterSeconds": expiry})
+        log.info("index_ttl_changed", collection=target.name, index=name, seconds=expiry)
+        return
+    for stale in [name] if name in existing else same_key:
+        try:
+            target.drop_index(stale)
+            log.info("index_dropped", collection=target.name, index=stale)
+        except OperationFailure as error:
+            if error.code != _INDEX_NOT_FOUND:
+                raise

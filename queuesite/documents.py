@@ -1,0 +1,32 @@
+"""Documents to models and back: the repositories read and write through pymongo, the rest of the code sees models."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from django.db import models
+
+from queuesite.databases import MONGO, Document
+
+M = TypeVar("M", bound=models.Model)
+
+
+def to_model(model: type[M], document: Document) -> M:
+    """The model instance of a document. A field that an older document lacks has the model's default."""
+    fields = model._meta.concrete_fields
+    values = [document[f.column] if f.column in document else f.get_default() for f in fields]
+    return model.from_db(MONGO, [f.attname for f in fields], values)
+
+
+def columns(model: type[models.Model], values: dict[str, Any]) -> Document:
+    """`values`, keyed by Python names, keyed by MongoDB's field names instead."""
+    return {_column(model._meta.get_field(name)): value for name, value in values.items()}
+
+
+def to_document(instance: models.Model) -> Document:
+    """The document of a model instance, with every field."""
+    return {_column(f): getattr(instance, f.attname) for f in instance._meta.concrete_fields}
+
+
+def _column(field: Any) -> str:
+    return str(field.column)

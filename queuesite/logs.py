@@ -1,0 +1,85 @@
+"""Logs are events with fields: `log.info("job_completed", job_id=…, queue=…)`.
+
+structlog renders them for a terminal or as JSON lines (LOG_FORMAT); what libraries log through the standard module
+goes through the same renderer. Everything is written to stderr, so that a command's output stays its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import suppress
+from typing import Any, TextIO, cast
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+
+class _Stderr:
+    """The error stream, as long as somebody reads it: a log line must not end a process whose reader has died."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
+_STDERR = cast(TextIO, _Stderr())
+
+_SHARED: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+
+
+def get_logger(name: str) -> FilteringBoundLogger:
+    """A logger whose events carry `source=name`."""
+    return cast(FilteringBoundLogger, structlog.get_logger(source=name))
+
+
+def bind(**fields: Any) -> None:
+    """Give every event of this process (of this thread's context) these fields: its role, its id."""
+    structlog.contextvars.bind_contextvars(**fields)
+
+
+def configure(level: str, fmt: str) -> None:
+    """Set up structlog and the standard library's logging; called by Django with the LOGGING settings."""
+    renderer: list[Processor]
+    if fmt == "json":
+        renderer = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
+    else:
+        renderer = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)]
+    number = logging.getLevelNamesMapping()[level]
+    structlog.configure(
+        processors=[*_SHARED, *renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(file=_STDERR),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(_STDERR)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*_SHARED, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(number)
+    # Django's own handlers, which it adds before it calls us, would print each line a second time.
+    for name in ("django", "django.server"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    # These report every request at INFO or DEBUG, which would bury our own events.
+    for noisy in ("boto3", "botocore", "urllib3", "pymongo", "asyncio", "uvicorn.access", "django.request"):
+        logging.getLogger(noisy).setLevel(max(number, logging.WARNING))
+
+
+def configure_from_django(settings: dict[str, str]) -> None:
+    """The callable of LOGGING_CONFIG."""
+    configure(**settings)

@@ -1,0 +1,149 @@
+"""Django's settings, all derived from the configuration (`queuesite.config`), never from the environment."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+from django.templatetags.static import static
+
+from queuesite.config import BASE_DIR, get_config, secret_key
+from queuesite.databases import MONGO, mongo_settings
+
+CONFIG = get_config()
+
+SECRET_KEY = secret_key(CONFIG)
+DEBUG = CONFIG.debug
+ALLOWED_HOSTS = list(CONFIG.allowed_hosts)
+CSRF_TRUSTED_ORIGINS = list(CONFIG.csrf_trusted_origins)
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_q",
+    "queuesite.apps.QueuesiteConfig",
+    "queues.apps.QueuesConfig",
+    "jobs.apps.JobsConfig",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "queuesite.urls"
+ASGI_APPLICATION = "queuesite.asgi.application"
+WSGI_APPLICATION = "queuesite.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+
+def _default_database() -> dict[str, Any]:
+    if CONFIG.database_url is not None:
+        return dict(dj_database_url.parse(CONFIG.database_url, conn_max_age=60, conn_health_checks=True))
+    path: Path = CONFIG.data_dir / "queuesite.sqlite3"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": path,
+        # Readers never wait for a writer in WAL mode; IMMEDIATE takes the write lock at the start of a transaction,
+        # where waiting for it works, and not in its middle, where SQLite gives up at once.
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        },
+    }
+
+
+DATABASES = {"default": _default_database(), MONGO: mongo_settings(CONFIG)}
+DATABASE_ROUTERS = ["queuesite.databases.Router"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+WHITENOISE_USE_FINDERS = DEBUG
+if DEBUG:
+    # Development serves the apps' own files; the folder that collectstatic would fill is not missed.
+    warnings.filterwarnings("ignore", message="No directory at", category=UserWarning)
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+
+if CONFIG.behind_tls_proxy:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+
+LOGGING_CONFIG = "queuesite.logs.configure_from_django"
+LOGGING = {"level": CONFIG.log_level, "fmt": CONFIG.log_format}
+
+# django-q2 runs what is not the system's own work: the hourly sync and the long operations of admin and API. Its
+# broker is the relational database: on MongoDB its lock is a no-op and two clusters fire a schedule twice.
+Q_CLUSTER = {
+    "name": "queuesite",
+    "orm": "default",
+    "workers": 2,
+    "timeout": 3_600,
+    "retry": 3_700,  # must exceed the timeout, or a task that still runs is given out again
+    "max_attempts": 3,
+    "ack_failures": True,
+    "catch_up": False,
+    "poll": 1,
+    "save_limit": 1_000,
+    "label": "Background tasks",
+}
+
+UNFOLD = {
+    "SITE_TITLE": "Queuesite",
+    "SITE_HEADER": "Queuesite",
+    "SITE_SYMBOL": "conveyor_belt",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("queuesite/favicon.svg")},
+    ],
+}

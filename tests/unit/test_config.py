@@ -1,0 +1,460 @@
+"""The configuration: limits, sources, problems."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from queuesite import config as configuration
+from queuesite.config import BASE_DIR, Config, Loaded, get_config, get_sources, kept_secret, load, mask, secret_key
+from queuesite.errors import ConfigError
+from tests.support.environment import SETTINGS
+
+KEY = "k" * 50
+
+
+class Environment:
+    """The environment of one test: no setting, no file, until the test gives some."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        os.environ["DATA_DIR"] = str(directory / "data")
+
+    def set(self, **values: object) -> None:
+        os.environ.update({name: str(value) for name, value in values.items()})
+
+    def file(self, text: str, name: str = "settings.env") -> Path:
+        path = self.directory / name
+        path.write_text(text)
+        os.environ["ENV_FILE"] = str(path)
+        return path
+
+    def load(self, **values: object) -> Loaded:
+        self.set(**values)
+        return load()
+
+    def problems(self, **values: object) -> list[str]:
+        with pytest.raises(ConfigError) as caught:
+            self.load(**values)
+        assert caught.value.exit_code == 2
+        for problem in caught.value.problems:
+            assert "\n" not in problem
+            assert f"  - {problem}" in str(caught.value).splitlines()
+        return caught.value.problems
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> Iterator[Environment]:
+    before = dict(os.environ)
+    for name in SETTINGS:
+        os.environ.pop(name, None)
+    os.environ["ENV_FILE"] = ""
+    yield Environment(tmp_path)
+    os.environ.clear()
+    os.environ.update(before)
+
+
+class TestDefaults:
+    def test_defaults_are_those_of_the_documentation(self, env: Environment) -> None:
+        config = env.load().config
+
+        assert config.mongodb_uri is None
+        assert config.aws_sqs_endpoint is None
+        assert config.embedded_mongodb
+        assert config.embedded_sqs
+        assert (config.max_load, config.consumer_usage_limit, config.worker_instances) == (5, 5, 1)
+        assert (config.default_concurrency, config.max_concurrency) == (5, 5)
+        assert (config.job_retention_days, config.job_max_seconds) == (5, 900)
+        assert config.handler_modules == ()
+        assert (config.log_level, config.log_format) == ("INFO", "console")
+
+    def test_paths_are_beside_manage_py(self, env: Environment) -> None:
+        del os.environ["DATA_DIR"]
+
+        config = Config()
+
+        assert config.data_dir == BASE_DIR / ".data"
+        assert config.servers_venv == BASE_DIR / ".venv-servers"
+        assert (BASE_DIR / "manage.py").is_file()
+
+    def test_absolute_paths_stay(self, env: Environment) -> None:
+        assert env.load(DATA_DIR=env.directory / "elsewhere").config.data_dir == env.directory / "elsewhere"
+
+    def test_it_is_frozen(self, env: Environment) -> None:
+        config = env.load().config
+
+        with pytest.raises(Exception, match="frozen"):
+            config.max_load = 7  # type: ignore[misc]
+
+    def test_empty_means_default(self, env: Environment) -> None:
+        loaded = env.load(MAX_LOAD="", MONGODB_URI="", LOG_LEVEL="")
+
+        assert loaded.config.max_load == 5
+        assert loaded.config.mongodb_uri is None
+        assert loaded.sources["max_load"] == "default"
+
+    def test_every_setting_says_what_it_is(self) -> None:
+        assert [name for name, field in Config.model_fields.items() if not field.description] == []
+
+
+#: Each limit: the last value on either side of it that is taken, and the first that is not.
+LIMITS: list[tuple[str, list[Any], list[Any]]] = [
+    ("MAX_LOAD", [1, 1_000], [0, 1_001, -1, "5.5", "many"]),
+    ("WORKER_INSTANCES", [1, 100], [0, 101]),
+    ("CONSUMER_USAGE_LIMIT", [1, 10**9], [0]),
+    ("CONSUMER_MEMORY_MB", [64], [63]),
+    ("DEFAULT_CONCURRENCY", [1], [0]),
+    ("MAX_CONCURRENCY", [5, 1_000], [0, 1_001]),
+    ("IDLE_SECONDS", [1, 20], [0, 21, "1.5"]),
+    ("JOB_MAX_SECONDS", [0.001, 86_400], [0, 86_401, "nan", "inf", "soon"]),
+    ("TIME_SLICE_SECONDS", [0.001, 86_400], [0, 86_401]),
+    ("SWEEP_MAX_SECONDS", [0.001, 86_400], [0, 86_401]),
+    ("SHUTDOWN_GRACE_SECONDS", [0.001, 86_400], [0, 86_401]),
+    ("STARTUP_WAIT_SECONDS", [0.001, 86_400], [0, 86_401]),
+    ("LEASE_SECONDS", [0.001, 86_400], [0, 86_401]),
+    ("HEARTBEAT_SECONDS", [0.001], [0, -1]),
+    ("WORKER_STALLED_AFTER", [86_400], [0, 86_401]),
+    ("BACKLOG_PER_CONSUMER", [1], [0]),
+    ("DELETE_LINGER_MS", [0, 5_000], [-1, 5_001]),
+    ("JOB_RETENTION_DAYS", [1, 3_650], [0, 3_651]),
+    ("WEB_PORT", [1, 65_535], [0, 65_536]),
+    ("MONGODB_NAME", ["a", "x" * 63, "a_b-C9"], ["x" * 64, "a.b", "a b", "a$", "ä"]),
+    ("QUEUE_NAME_PREFIX", ["x" * 40, "a-b_C9"], ["x" * 41, "a.b", "a b", "ä"]),
+    ("AWS_REGION", ["eu-west-1"], ["EU", "eu west"]),
+    ("LOG_LEVEL", ["DEBUG", "info", "Warning", "ERROR"], ["LOUD", "TRACE"]),
+    ("LOG_FORMAT", ["console", "JSON"], ["xml"]),
+    ("DEBUG", ["1", "true", "yes"], ["maybe"]),
+    ("HTTP_ALLOW_INTERNAL", ["0", "1"], ["some"]),
+    ("BEHIND_TLS_PROXY", ["0", "1"], ["some"]),
+    ("SECRET_KEY", ["x" * 32], ["x" * 31]),
+    (
+        "MONGODB_URI",
+        [
+            "mongodb://host",
+            "mongodb://a:1,b:2/?replicaSet=rs0",
+            "mongodb://u:p%40@host/name",
+            "mongodb+srv://cluster.example.com/",
+        ],
+        ["host:27017", "http://host", "mongodb://", "mongodb://host:port", "mongodb://host:99999", "mongodb://u:p@@h/"],
+    ),
+    (
+        "AWS_SQS_ENDPOINT",
+        ["aws", "AWS", "http://127.0.0.1:4566", "https://sqs.example.com/", "http://[::1]:4566"],
+        ["127.0.0.1:4566", "ftp://host", "http://", "http://host:port", "http://host:99999", "http://[::1"],
+    ),
+    (
+        "DATABASE_URL",
+        ["sqlite:////tmp/x.sqlite3", "postgres://u:p@host:5432/name", "mysql://host/name"],
+        ["oracle-of-delphi://x", "no address", "postgres://host:port/name"],
+    ),
+]
+
+
+class TestLimits:
+    @pytest.mark.parametrize(("name", "value"), [(name, value) for name, good, _ in LIMITS for value in good])
+    def test_value_within_is_taken(self, env: Environment, name: str, value: object) -> None:
+        assert env.load(**{name: value}).sources[name.lower()] == "environment"
+
+    @pytest.mark.parametrize(("name", "value"), [(name, value) for name, _, bad in LIMITS for value in bad])
+    def test_value_beyond_is_refused_by_name(self, env: Environment, name: str, value: object) -> None:
+        [problem] = env.problems(**{name: value})
+
+        assert problem.startswith((f"{name}=", f"{name}: ", f"{name} "))
+
+    def test_every_limited_setting_is_in_the_table(self) -> None:
+        free = {
+            *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "DATA_DIR", "SERVERS_VENV", "HANDLER_MODULES"),
+            *("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "WEB_HOST"),
+        }
+
+        assert {name for name, _, _ in LIMITS} | free == set(SETTINGS)
+
+    def test_value_and_expectation_are_named(self, env: Environment) -> None:
+        assert env.problems(MAX_LOAD=0) == ["MAX_LOAD=0: input should be greater than or equal to 1"]
+
+    def test_lists_are_split_at_commas(self, env: Environment) -> None:
+        config = env.load(
+            HANDLER_MODULES=" shop.handlers, ,billing.handlers,", ALLOWED_HOSTS="a.example,b.example"
+        ).config
+
+        assert config.handler_modules == ("shop.handlers", "billing.handlers")
+        assert config.allowed_hosts == ("a.example", "b.example")
+
+    def test_trailing_slash_of_the_endpoint_is_dropped(self, env: Environment) -> None:
+        assert env.load(AWS_SQS_ENDPOINT="http://host:1/").config.aws_sqs_endpoint == "http://host:1"
+
+    def test_sweep_starts_at_a_second_or_less(self, env: Environment) -> None:
+        assert env.load().config.sweep_min_seconds == 1.0
+        assert env.load(SWEEP_MAX_SECONDS="0.2").config.sweep_min_seconds == 0.2
+
+
+class TestRules:
+    def test_worker_is_not_dead_after_one_late_heartbeat(self, env: Environment) -> None:
+        env.load(HEARTBEAT_SECONDS=2, WORKER_STALLED_AFTER=6)
+
+        [problem] = env.problems(HEARTBEAT_SECONDS=2, WORKER_STALLED_AFTER=5.9)
+        assert problem.startswith("WORKER_STALLED_AFTER=5.9: expected at least three heartbeats (6 s")
+
+    def test_default_concurrency_is_within_the_maximum(self, env: Environment) -> None:
+        env.load(DEFAULT_CONCURRENCY=3, MAX_CONCURRENCY=3)
+
+        [problem] = env.problems(DEFAULT_CONCURRENCY=4, MAX_CONCURRENCY=3)
+        assert problem.startswith("DEFAULT_CONCURRENCY=4: expected at most MAX_CONCURRENCY=3")
+
+    @pytest.mark.parametrize(
+        ("given", "missing"),
+        [("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID")],
+    )
+    def test_keys_come_in_pairs(self, env: Environment, given: str, missing: str) -> None:
+        [problem] = env.problems(**{given: "x"})
+
+        assert problem.startswith(f"{missing} is missing")
+
+    def test_production_needs_a_secret_key(self, env: Environment) -> None:
+        [problem] = env.problems(DEBUG=0)
+
+        assert problem.startswith("SECRET_KEY is missing: it is required where DEBUG=0")
+        assert not env.load(SECRET_KEY=KEY).config.debug
+
+    @pytest.mark.parametrize("place", ["file", "file/below"])
+    def test_data_directory_must_be_one(self, env: Environment, place: str) -> None:
+        (env.directory / "file").write_text("")
+
+        [problem] = env.problems(DATA_DIR=env.directory / place)
+
+        assert problem.startswith(f"DATA_DIR={env.directory / place}: cannot be made")
+
+    def test_data_directory_is_not_needed_where_nothing_is_written(self, env: Environment) -> None:
+        (env.directory / "file").write_text("")
+
+        env.load(DATA_DIR=env.directory / "file", SECRET_KEY=KEY, DATABASE_URL="postgres://host/name")
+
+
+class TestProblems:
+    def test_all_of_them_are_in_one_error(self, env: Environment) -> None:
+        env.file("MAX_LAOD=7\nLOG_FORMAT=xml\n")
+
+        problems = env.problems(
+            MAX_LOAD="none",
+            AWS_SQS_ENDPOINT="nowhere",
+            HEARTBEAT_SECONDS=5,
+            DEFAULT_CONCURRENCY=9,
+            AWS_ACCESS_KEY_ID="x",
+            DEBUG=0,
+        )
+
+        assert sorted(problem.split("=")[0].split(" ")[0] for problem in problems) == [
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_SQS_ENDPOINT",
+            "DEFAULT_CONCURRENCY",
+            "LOG_FORMAT",
+            "MAX_LAOD",
+            "MAX_LOAD",
+            "SECRET_KEY",
+            "WORKER_STALLED_AFTER",
+        ]
+
+    def test_rule_about_a_wrong_value_is_not_added(self, env: Environment) -> None:
+        assert len(env.problems(MAX_CONCURRENCY=0, DEFAULT_CONCURRENCY=9)) == 1
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("SECRET_KEY", "hidden"),
+            ("MONGODB_URI", "mongodb://me:hidden@host:port/"),
+            ("MONGODB_URI", "mongodb://me:hidden@/"),
+            ("MONGODB_URI", "mongodb://me:hid@hidden@host/"),
+            ("MONGODB_URI", "http://me:hidden@host/"),
+            ("MONGODB_URI", "me:hidden@host"),
+            ("AWS_SQS_ENDPOINT", "ftp://me:hidden@host"),
+            ("AWS_SQS_ENDPOINT", "http://me:hidden@"),
+            ("DATABASE_URL", "postgres://me:hidden@host:port/name"),
+            ("DATABASE_URL", "nothing://me:hidden@host/name"),
+        ],
+    )
+    def test_secrets_are_not_shown(self, env: Environment, name: str, value: str) -> None:
+        [problem] = env.problems(**{name: value})
+
+        assert name in problem
+        assert "hidden" not in problem
+
+    def test_error_is_shown_with_a_line_for_each(self) -> None:
+        assert str(ConfigError(["a", "b"])) == "the configuration has problems:\n  - a\n  - b"
+
+
+class TestSources:
+    def test_environment_goes_before_the_file(self, env: Environment) -> None:
+        path = env.file("MAX_LOAD=7\nWORKER_INSTANCES=3\n")
+
+        loaded = env.load(MAX_LOAD=9)
+
+        assert (loaded.config.max_load, loaded.sources["max_load"]) == (9, "environment")
+        assert (loaded.config.worker_instances, loaded.sources["worker_instances"]) == (3, path.name)
+        assert loaded.sources["log_level"] == "default"
+        assert set(loaded.sources) == set(Config.model_fields)
+
+    def test_empty_in_the_environment_overrides_the_file(self, env: Environment) -> None:
+        """`MONGODB_URI= make up` runs on the embedded server, whatever the file says."""
+        env.file("MONGODB_URI=mongodb://host/\n")
+
+        loaded = env.load(MONGODB_URI="")
+
+        assert (loaded.config.mongodb_uri, loaded.sources["mongodb_uri"]) == (None, "default")
+
+    def test_boto3s_own_variables_may_be_in_the_file(self, env: Environment) -> None:
+        env.file("AWS_PROFILE=team\nAWS_SESSION_TOKEN=token\n")
+
+        env.load(AWS_PROFILE="other")
+
+        assert os.environ["AWS_SESSION_TOKEN"] == "token"
+        assert os.environ["AWS_PROFILE"] == "other"
+
+    def test_file_has_comments_quotes_and_exports(self, env: Environment) -> None:
+        env.file("# a comment\nexport MAX_LOAD=7  # seven\nQUEUE_NAME_PREFIX=\"dev-\"\n\nLOG_LEVEL='debug'\n")
+
+        config = env.load().config
+
+        assert (config.max_load, config.queue_name_prefix, config.log_level) == (7, "dev-", "DEBUG")
+
+    @pytest.mark.parametrize(("wrong", "right"), [("MAX_LAOD", "MAX_LOAD"), ("MONGODB_URL", "MONGODB_URI")])
+    def test_misspelt_name_in_the_file(self, env: Environment, wrong: str, right: str) -> None:
+        path = env.file(f"{wrong}=7\n")
+
+        assert env.problems() == [f"{wrong} in {path} is not a setting: did you mean {right}?"]
+
+    def test_names_of_other_programs_may_be_in_the_file(self, env: Environment) -> None:
+        env.file("POSTGRES_PASSWORD=x\nEDITOR=vi\n")
+
+        env.load()
+
+    def test_file_that_is_named_must_be_there(self, env: Environment) -> None:
+        missing = env.directory / "missing.env"
+
+        assert env.problems(ENV_FILE=missing) == [
+            f"ENV_FILE={missing}: no such file; name one that exists, or leave it out"
+        ]
+
+    def test_file_that_is_no_text(self, env: Environment) -> None:
+        path = env.file("")
+        path.write_bytes(b"MAX_LOAD=7\n\xff\xfe")
+
+        [problem] = env.problems()
+
+        assert problem.startswith(f"ENV_FILE={path}: cannot be read as UTF-8 text")
+
+    def test_file_beside_manage_py_is_optional(self, env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(configuration, "BASE_DIR", env.directory)
+        del os.environ["ENV_FILE"]
+        assert env.load().config.max_load == 5
+
+        (env.directory / ".env").write_text("MAX_LOAD=7\n")
+        loaded = env.load()
+
+        assert (loaded.config.max_load, loaded.sources["max_load"]) == (7, ".env")
+
+    def test_configuration_is_loaded_once(self) -> None:
+        assert get_config() is get_config()
+        assert get_sources()["mongodb_uri"] == "environment"
+
+
+class TestMask:
+    @pytest.mark.parametrize(
+        ("name", "value", "shown"),
+        [
+            ("secret_key", KEY, "********"),
+            ("aws_access_key_id", "AKIA", "********"),
+            ("aws_secret_access_key", "x", "********"),
+            ("secret_key", None, ""),
+            ("mongodb_uri", "mongodb://me:secret@host/name", "mongodb://me:********@host/name"),
+            ("mongodb_uri", "mongodb://me:se@cret@host/name", "mongodb://me:********@host/name"),
+            ("mongodb_uri", "mongodb://me@host/", "mongodb://me@host/"),
+            ("mongodb_uri", "mongodb://host/", "mongodb://host/"),
+            ("mongodb_uri", "me:secret@host", "********@host"),
+            ("database_url", "postgres://me:secret@host/name", "postgres://me:********@host/name"),
+            ("aws_sqs_endpoint", "http://me:secret@host:1", "http://me:********@host:1"),
+            ("allowed_hosts", ("a", "b"), "a,b"),
+            ("debug", True, "1"),
+            ("debug", False, "0"),
+            ("job_max_seconds", 900.0, "900"),
+            ("heartbeat_seconds", 0.25, "0.25"),
+            ("max_load", 5, "5"),
+            ("data_dir", Path("/x/y"), "/x/y"),
+            ("log_level", "INFO", "INFO"),
+        ],
+    )
+    def test_value_as_it_is_shown(self, name: str, value: object, shown: str) -> None:
+        assert mask(name, value) == shown
+
+
+class TestSecretKey:
+    def test_configured_key_is_used_and_nothing_written(self, env: Environment) -> None:
+        config = env.load(SECRET_KEY=KEY).config
+
+        assert secret_key(config) == KEY
+        assert not (config.data_dir / "secret_key").exists()
+
+    def test_key_is_generated_once_and_kept_to_its_owner(self, env: Environment) -> None:
+        config = env.load().config
+
+        first = secret_key(config)
+
+        assert len(first) >= 50
+        assert secret_key(config) == first
+        path = config.data_dir / "secret_key"
+        assert path.read_text() == first
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert [p.name for p in config.data_dir.iterdir()] == ["secret_key"]
+
+    def test_two_directories_have_two_keys(self, tmp_path: Path) -> None:
+        keys = {kept_secret(tmp_path / name / "key", lambda: os.urandom(8).hex()) for name in ("a", "b")}
+
+        assert len(keys) == 2
+
+    def test_threads_that_make_it_at_once_agree(self, tmp_path: Path) -> None:
+        start = threading.Barrier(8)
+
+        def make(_: int) -> str:
+            start.wait()
+            return kept_secret(tmp_path / "key", lambda: os.urandom(16).hex())
+
+        with ThreadPoolExecutor(8) as pool:
+            assert len(set(pool.map(make, range(8)))) == 1
+        assert [p.name for p in tmp_path.iterdir()] == ["key"]
+
+    def test_processes_that_make_it_at_once_agree(self, tmp_path: Path) -> None:
+        script = (
+            "import os, sys; from pathlib import Path; from queuesite.config import kept_secret;"
+            "sys.stdout.write('ready'); sys.stdout.flush(); sys.stdin.read(1);"
+            "print(kept_secret(Path(sys.argv[1]), lambda: os.urandom(16).hex()))"
+        )
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-c", script, str(tmp_path / "key")],
+                cwd=BASE_DIR,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(4)
+        ]
+        for process in started:
+            assert process.stdout is not None
+            assert process.stdout.read(5) == "ready"
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+
+        keys = {process.communicate(timeout=30)[0] for process in started}
+
+        assert len(keys) == 1
+        assert keys.pop().strip() == (tmp_path / "key").read_text()
