@@ -1,0 +1,86 @@
+"""The types that a handler meets: the message it gets, and what it may answer other than success."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel
+
+from queues.sqs import MAX_VISIBILITY_SECONDS, ReceivedMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message, as its handler gets it."""
+
+    #: SQS's id of the message.
+    id: str
+    #: The text that was sent, unchanged.
+    body: str
+    #: The queue's name, as it is defined here.
+    queue: str
+    #: How often it has been received, this time included; 1 at the first attempt. SQS calls it approximate.
+    receive_count: int = 1
+    #: When it was sent (UTC), by SQS's clock.
+    sent_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    #: The FIFO message group; None on standard queues.
+    group: str | None = None
+    #: The sender's attributes: text for the types String and Number, bytes for Binary.
+    attributes: Mapping[str, str | bytes] = field(default_factory=dict)
+    #: What SQS wants for a deletion. Handlers do not delete: it is here to be logged and compared.
+    receipt_handle: str = ""
+    #: The queue's options for this handler, validated: an instance of the handler's options model, or None.
+    options: BaseModel | None = None
+
+    def json(self) -> Any:
+        """The body, parsed as JSON. Raises `ValueError` where it is none."""
+        return json.loads(self.body)
+
+    @classmethod
+    def received(cls, message: ReceivedMessage, queue: str, options: BaseModel | None = None) -> Message:
+        """The handler's view of a message that SQS gave out."""
+        sent = int(message.system.get("SentTimestamp", "0"))
+        return cls(
+            id=message.message_id,
+            body=message.body,
+            queue=queue,
+            receive_count=message.receive_count,
+            sent_at=datetime.fromtimestamp(sent / 1000, UTC),
+            group=message.group,
+            attributes={
+                name: value["BinaryValue"] if "BinaryValue" in value else value.get("StringValue", "")
+                for name, value in message.attributes.items()
+            },
+            receipt_handle=message.receipt_handle,
+            options=options,
+        )
+
+
+class Retry(Exception):
+    """Have the message handled again, after `delay` seconds (0 to 43,200), or the usual backoff where it is None.
+
+    Raised or returned by a handler. The attempt counts towards the queue's maxReceiveCount.
+    """
+
+    def __init__(self, reason: str = "", *, delay: float | None = None) -> None:
+        if delay is not None and not 0 <= delay <= MAX_VISIBILITY_SECONDS:
+            raise ValueError(f"Retry(delay={delay!r}): expected 0 to {MAX_VISIBILITY_SECONDS} seconds (12 h), or None")
+        self.reason = reason
+        self.delay = delay
+        super().__init__(reason or "retry requested")
+
+
+class Reject(Exception):
+    """Give the message up: it goes to the dead-letter queue at once, with `reason` as its attribute.
+
+    Raised or returned by a handler. On a queue without a dead-letter queue the message is kept and retried, since
+    dropping it would lose it.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(reason or "rejected")

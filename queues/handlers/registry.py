@@ -1,0 +1,151 @@
+"""The registry: handlers by name. Only what is in it can be chosen, so nobody can have an arbitrary path imported."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import threading
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+from django.apps import apps
+from pydantic import BaseModel, ValidationError
+
+from queues.handlers.contract import Message
+from queuesite.config import get_config
+from queuesite.errors import InvalidInput, QueuesiteError
+
+Function = Callable[[Message], Any]
+AsyncFunction = Callable[[Message], Awaitable[Any]]
+F = TypeVar("F", bound=Callable[[Message], Any])
+
+
+class HandlerError(QueuesiteError):
+    """A handler cannot be registered, or its module cannot be imported."""
+
+
+@dataclass(frozen=True)
+class Handler:
+    """A registered handler."""
+
+    name: str
+    function: Function
+    options: type[BaseModel] | None = None
+
+    @property
+    def is_async(self) -> bool:
+        """Whether its function is a coroutine function."""
+        return inspect.iscoroutinefunction(self.function)
+
+    @property
+    def path(self) -> str:
+        """Where its function is."""
+        return f"{self.function.__module__}.{self.function.__qualname__}"
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    def parse_options(self, options: Mapping[str, Any]) -> BaseModel | None:
+        """The options as the handler's model. Raises `InvalidInput` that names each wrong one."""
+        if self.options is None:
+            if options:
+                given = ", ".join(sorted(options))
+                raise InvalidInput(f"handler {self.name!r} takes no options, but got {given}", field="handler_options")
+            return None
+        try:
+            return self.options.model_validate(dict(options))
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, item['loc'])) or 'options'}: {item['msg'].removeprefix('Value error, ')}"
+                for item in error.errors()
+            )
+            raise InvalidInput(f"options of handler {self.name!r}: {problems}", field="handler_options") from None
+
+
+#: What the model's field holds.
+MAX_NAME_LENGTH = 100
+
+_handlers: dict[str, Handler] = {}
+_discovered = False
+_lock = threading.RLock()
+
+
+def handler(name: str, *, options: type[BaseModel] | None = None) -> Callable[[F], F]:
+    """Register the decorated function under `name`; `options` is the pydantic model of a queue's options for it.
+
+    Raises `HandlerError` where another function has the name already.
+    """
+    # `@handler` without its brackets passes the function.
+    if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME_LENGTH:  # type: ignore[redundant-expr]
+        raise HandlerError(
+            f"@handler({name!r}): expected a name of 1 to {MAX_NAME_LENGTH} characters, as in @handler('orders')"
+        )
+
+    def register(function: F) -> F:
+        new = Handler(name, function, options)
+        with _lock:
+            old = _handlers.get(name)
+            if old is not None and old.path != new.path:
+                raise HandlerError(f"handler {name!r} is registered twice: by {old.path} and by {new.path}; rename one")
+            _handlers[name] = new
+        return function
+
+    return register
+
+
+def discover() -> None:
+    """Import every module that may register handlers, once. Raises `HandlerError` naming one that cannot be."""
+    global _discovered
+    with _lock:
+        if _discovered:
+            return
+        importlib.import_module("queues.handlers.builtin")
+        for config in apps.get_app_configs():
+            module = f"{config.name}.handlers"
+            if find_spec(module) is not None:
+                _import(module, "an installed app's")
+        for module in get_config().handler_modules:
+            _import(module, "named in HANDLER_MODULES")
+        _discovered = True
+
+
+# Frames that say nothing of where a module failed.
+_IMPORT_MACHINERY = {
+    __file__,
+    importlib.__file__,
+    "<frozen importlib._bootstrap>",
+    "<frozen importlib._bootstrap_external>",
+}
+
+
+def _import(module: str, origin: str) -> None:
+    try:
+        importlib.import_module(module)
+    except HandlerError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename not in _IMPORT_MACHINERY]
+        place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+        raise HandlerError(f"handler module {module} ({origin}) cannot be imported: {reason}{place}") from error
+
+
+def all_handlers() -> dict[str, Handler]:
+    """Every handler, by name."""
+    discover()
+    return dict(sorted(_handlers.items()))
+
+
+def get(name: str) -> Handler:
+    """The handler of this name. Raises `InvalidInput` that lists those there are."""
+    discover()
+    try:
+        return _handlers[name]
+    except KeyError:
+        known = ", ".join(sorted(_handlers))
+        raise InvalidInput(f"there is no handler {name!r}; registered are: {known}", field="handler") from None

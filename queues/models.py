@@ -1,0 +1,110 @@
+"""The `queues` collection: the definitions of queues.
+
+Attribute names are Python's, field names in MongoDB are the reference system's (`db_column`). The collection and its
+indexes are made by `queuesite.databases.ensure_indexes`, which any number of processes may run at once, and not by
+Django's migrations, which would clash; hence `managed = False`.
+"""
+
+from __future__ import annotations
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django_mongodb_backend.fields import ObjectIdAutoField
+
+from queues.naming import is_fifo
+from queues.sqs import Depth
+
+#: Limits of SQS (visibility: 12 h; maxReceiveCount: 1 to 1,000) and of our own (priority, consumers).
+PRIORITIES = (0, 9)
+MAX_CONSUMERS_LIMIT = 100
+VISIBILITY_TIMEOUTS = (1, 43_200)
+MAX_RECEIVE_COUNTS = (1, 1_000)
+
+DEFAULT_HANDLER = "log"
+#: SQS's own default, in seconds. Handlers may run longer: what is held is extended before it expires.
+DEFAULT_VISIBILITY_TIMEOUT = 30
+DEFAULT_MAX_RECEIVE_COUNT = 5
+
+
+def _within(limits: tuple[int, int]) -> list[MinValueValidator | MaxValueValidator]:
+    return [MinValueValidator(limits[0]), MaxValueValidator(limits[1])]
+
+
+class Queue(models.Model):
+    """A queue's definition, and what was last seen of it."""
+
+    id = ObjectIdAutoField(primary_key=True)
+    name = models.CharField(max_length=80, unique=True)
+    queue_url = models.CharField("queue URL", max_length=500, unique=True, db_column="queueUrl")
+    concurrency = models.PositiveIntegerField(default=5, help_text="messages handled at once by one consumer")
+    handler = models.CharField(max_length=100, default=DEFAULT_HANDLER)
+    handler_options = models.JSONField(default=dict, blank=True, db_column="handlerOptions")
+    priority = models.PositiveIntegerField(
+        default=0, validators=_within(PRIORITIES), help_text="0 to 9; higher is served first"
+    )
+    paused = models.BooleanField(default=False)
+    max_consumers = models.PositiveIntegerField(
+        default=1,
+        validators=_within((1, MAX_CONSUMERS_LIMIT)),
+        db_column="maxConsumers",
+        help_text="consumers that may share the queue while its backlog is large",
+    )
+    visibility_timeout = models.PositiveIntegerField(
+        default=DEFAULT_VISIBILITY_TIMEOUT,
+        validators=_within(VISIBILITY_TIMEOUTS),
+        db_column="visibilityTimeout",
+        help_text="seconds that a received message stays hidden; extended while it is handled",
+    )
+    max_receive_count = models.PositiveIntegerField(
+        default=DEFAULT_MAX_RECEIVE_COUNT,
+        validators=_within(MAX_RECEIVE_COUNTS),
+        db_column="maxReceiveCount",
+        help_text="receives after which a message goes to the dead-letter queue",
+    )
+    dlq_url = models.CharField(
+        "dead-letter queue URL", max_length=500, null=True, blank=True, default=None, db_column="dlqUrl"
+    )
+    wake_requested_at = models.DateTimeField(null=True, default=None, editable=False, db_column="wakeRequestedAt")
+    served_until = models.DateTimeField(null=True, default=None, editable=False, db_column="servedUntil")
+    crash_count = models.PositiveIntegerField(
+        default=0, editable=False, db_column="crashCount", help_text="runs in a row that failed"
+    )
+    not_before = models.DateTimeField(
+        null=True,
+        default=None,
+        editable=False,
+        db_column="notBefore",
+        help_text="end of the backoff after a failed run",
+    )
+    depth_visible = models.PositiveIntegerField("visible", default=0, editable=False, db_column="depthVisible")
+    depth_in_flight = models.PositiveIntegerField("in flight", default=0, editable=False, db_column="depthInFlight")
+    depth_delayed = models.PositiveIntegerField("delayed", default=0, editable=False, db_column="depthDelayed")
+    depth_observed_at = models.DateTimeField(null=True, default=None, editable=False, db_column="depthObservedAt")
+    created_at = models.DateTimeField(null=True, default=None, editable=False, db_column="createdAt")
+    updated_at = models.DateTimeField(null=True, default=None, editable=False, db_column="updatedAt")
+    synced_at = models.DateTimeField(null=True, default=None, editable=False, db_column="syncedAt")
+
+    class Meta:
+        db_table = "queues"
+        managed = False
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def fifo(self) -> bool:
+        """Whether it is a FIFO queue, which its name tells."""
+        return is_fifo(self.name)
+
+    @property
+    def wake_pending(self) -> bool:
+        """Whether a wake-up came that no consumer has looked at the queue since."""
+        return self.wake_requested_at is not None and (
+            self.served_until is None or self.wake_requested_at > self.served_until
+        )
+
+    @property
+    def depth(self) -> Depth:
+        """What the queue held when it was last observed (`depth_observed_at`)."""
+        return Depth(self.depth_visible, self.depth_in_flight, self.depth_delayed)

@@ -1,0 +1,261 @@
+"""What can be done to queues: one function per operation, shared by the command line, the admin and the API.
+
+Every function validates before it changes anything and raises `QueuesiteError`s alone. SQS is changed before the
+database where the two can differ: what a failure leaves behind then is what a repeated call, or the sync, completes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from bson import ObjectId
+
+from queues import naming, repository
+from queues.handlers import registry
+from queues.models import (
+    DEFAULT_HANDLER,
+    MAX_CONSUMERS_LIMIT,
+    MAX_RECEIVE_COUNTS,
+    PRIORITIES,
+    VISIBILITY_TIMEOUTS,
+    Queue,
+)
+from queues.sqs import Depth, SqsGateway, get_gateway, redrive_policy
+from queuesite.config import get_config
+from queuesite.databases import mongodb_errors
+from queuesite.errors import Conflict, InvalidInput, QueueMissing, QueuesiteError
+from queuesite.logs import get_logger
+
+log = get_logger(__name__)
+
+#: The settings of a queue that a person may change.
+SETTINGS = (
+    "concurrency",
+    "handler",
+    "handler_options",
+    "priority",
+    "max_consumers",
+    "visibility_timeout",
+    "max_receive_count",
+)
+
+
+def limits() -> dict[str, tuple[int, int]]:
+    """Lowest and highest value of each numeric setting."""
+    return {
+        "concurrency": (1, get_config().max_concurrency),
+        "priority": PRIORITIES,
+        "max_consumers": (1, MAX_CONSUMERS_LIMIT),
+        "visibility_timeout": VISIBILITY_TIMEOUTS,
+        "max_receive_count": MAX_RECEIVE_COUNTS,
+    }
+
+
+def validate_settings(settings: Mapping[str, Any], *, current: Queue | None = None) -> None:
+    """Raise `InvalidInput` for the first setting that is unknown, out of range, or does not fit the handler."""
+    bounds = limits()
+    for name, value in settings.items():
+        if name not in SETTINGS:
+            raise InvalidInput(f"{name!r} is not a setting of a queue; those are {', '.join(SETTINGS)}")
+        if name in bounds:
+            low, high = bounds[name]
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+                hint = " (MAX_CONCURRENCY)" if name == "concurrency" else ""
+                expected = f"a whole number from {low} to {high}{hint}"
+                raise InvalidInput(
+                    f"{name.replace('_', ' ')} {value!r} is out of range: expected {expected}", field=name
+                )
+    if "handler" in settings or "handler_options" in settings:
+        handler = registry.get(settings.get("handler", current.handler if current else DEFAULT_HANDLER))
+        options = settings.get("handler_options", current.handler_options if current else {})
+        if not isinstance(options, Mapping):
+            raise InvalidInput(f"handler options {options!r}: expected a JSON object", field="handler_options")
+        handler.parse_options(options)
+
+
+def sqs_name(queue_name: str) -> str:
+    """A queue's name in SQS: QUEUE_NAME_PREFIX and its own."""
+    return get_config().queue_name_prefix + queue_name
+
+
+def get(name: str) -> Queue:
+    """The queue of this name. Raises `NotFound`."""
+    with mongodb_errors():
+        return repository.by_name(name)
+
+
+def list_queues() -> list[Queue]:
+    """Every queue, by name."""
+    with mongodb_errors():
+        return repository.all_queues()
+
+
+def create(name: str, *, with_dlq: bool = True, settings: Mapping[str, Any] | None = None) -> Queue:
+    """Create a queue here and in SQS, with its dead-letter queue unless `with_dlq` is false.
+
+    A queue of this name that SQS has already is adopted with its messages. Raises `InvalidInput`, `Conflict` where the
+    name is taken, `ServerError`; where SQS fails nothing is left, neither a document nor a queue that was made for it.
+    """
+    config = get_config()
+    chosen = {"concurrency": config.default_concurrency, **(settings or {})}
+    naming.validate_name(name, prefix=config.queue_name_prefix, with_dlq=with_dlq)
+    validate_settings({"handler": DEFAULT_HANDLER, "handler_options": {}, **chosen})
+    with mongodb_errors():
+        if repository.exists(name):
+            raise Conflict(f"queue {name!r} exists already; choose another name, or change that one")
+        _refuse_shared(name, with_dlq)
+        queue = Queue(name=name, **chosen)
+        made: list[str] = []
+        try:
+            gateway = get_gateway()
+            if with_dlq:
+                queue.dlq_url = _ensure_in_sqs(gateway, naming.dead_letter_name(name), dlq_attributes(name), made)
+            queue.queue_url = _ensure_in_sqs(gateway, name, sqs_attributes(gateway, queue), made)
+            repository.insert(queue)
+        except Conflict:
+            # Another process was faster to define this very queue: what is in SQS is now its own.
+            raise
+        except Exception:
+            for url in made:
+                with suppress(QueuesiteError):
+                    get_gateway().delete_queue(url)
+            raise
+        if queue.queue_url not in made:
+            repository.wake(queue.id)  # one that SQS had already may hold messages
+    log.info("queue_created", queue=name, queue_url=queue.queue_url)
+    return queue
+
+
+def _refuse_shared(name: str, with_dlq: bool) -> None:
+    """Raise `Conflict` where one queue in SQS would be both a queue of ours and the dead-letter queue of another.
+
+    Its dead letters would be processed as messages, and deleting or purging the one would empty the other.
+    """
+    dead_letter_name = naming.dead_letter_name(name)
+    if with_dlq and repository.exists(dead_letter_name):
+        raise Conflict(
+            f"queue {name!r} would have {dead_letter_name!r} as its dead-letter queue, but that is a queue of its own; "
+            "choose another name, or create it without a dead-letter queue"
+        )
+    source = naming.dead_letter_source(name)
+    if source is not None and repository.has_dlq(source):
+        raise Conflict(f"{name!r} is the dead-letter queue of {source!r}; choose another name")
+
+
+def _ensure_in_sqs(gateway: SqsGateway, name: str, attributes: dict[str, str], made: list[str]) -> str:
+    existed = gateway.queue_url(sqs_name(name)) is not None
+    url = gateway.create_queue(sqs_name(name), attributes)
+    if not existed:
+        made.append(url)
+    return url
+
+
+def dlq_attributes(name: str) -> dict[str, str]:
+    """The attributes of a queue's dead-letter queue: kept for 14 days, the longest that SQS allows."""
+    return {"MessageRetentionPeriod": "1209600", **({"FifoQueue": "true"} if naming.is_fifo(name) else {})}
+
+
+def sqs_attributes(gateway: SqsGateway, queue: Queue) -> dict[str, str]:
+    """The attributes that a queue should have in SQS."""
+    attributes = {"VisibilityTimeout": str(queue.visibility_timeout)}
+    if queue.fifo:
+        attributes["FifoQueue"] = "true"
+    if queue.dlq_url is not None:
+        arn = gateway.attributes(queue.dlq_url, ("QueueArn",))["QueueArn"]
+        attributes["RedrivePolicy"] = redrive_policy(arn, queue.max_receive_count)
+    return attributes
+
+
+def update(name: str, changes: Mapping[str, Any]) -> Queue:
+    """Change settings of a queue. Consumers at work follow within seconds. Raises as `create` does."""
+    queue = get(name)
+    validate_settings(changes, current=queue)
+    if not changes:
+        return queue
+    for setting, value in changes.items():
+        setattr(queue, setting, value)
+    if {"visibility_timeout", "max_receive_count"} & set(changes):
+        gateway = get_gateway()
+        wanted = sqs_attributes(gateway, queue)
+        wanted.pop("FifoQueue", None)  # is fixed at creation
+        gateway.set_attributes(queue.queue_url, wanted)
+    with mongodb_errors():
+        repository.update(queue.id, changes)
+    log.info("queue_changed", queue=name, **changes)
+    return queue
+
+
+def delete(name: str) -> Queue:
+    """Delete a queue with its messages and its dead-letter queue. Where SQS fails the definition stays."""
+    queue = get(name)
+    gateway = get_gateway()
+    gateway.delete_queue(queue.queue_url)
+    if queue.dlq_url is not None:
+        gateway.delete_queue(queue.dlq_url)
+    with mongodb_errors():
+        repository.delete(queue.id)
+    log.info("queue_deleted", queue=name)
+    return queue
+
+
+def set_paused(name: str, paused: bool) -> bool:
+    """Pause or resume a queue; whether that changed anything. What a consumer has in flight is finished."""
+    queue = get(name)
+    if queue.paused == paused:
+        return False
+    with mongodb_errors():
+        repository.update(queue.id, {"paused": paused})
+        if not paused:
+            repository.wake(queue.id)
+    log.info("queue_paused" if paused else "queue_resumed", queue=name)
+    return True
+
+
+def notify(name: str) -> Queue:
+    """Have the master look at the queue at once, as after a send. Raises `NotFound`."""
+    queue = get(name)
+    with mongodb_errors():
+        repository.wake(queue.id)
+    return queue
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a queue and its dead-letter queue hold."""
+
+    name: str
+    depth: Depth
+    dead_letters: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The counts under the names that the command line and the API use."""
+        return {
+            "name": self.name,
+            "visible": self.depth.visible,
+            "inFlight": self.depth.in_flight,
+            "delayed": self.depth.delayed,
+            "deadLetters": self.dead_letters,
+        }
+
+
+def size(name: str) -> Size:
+    """Ask SQS what the queue and its dead-letter queue hold."""
+    queue = get(name)
+    gateway = get_gateway()
+    dead = 0
+    if queue.dlq_url is not None:
+        with suppress(QueueMissing):
+            dead = gateway.depth(queue.dlq_url).total
+    return Size(queue.name, gateway.depth(queue.queue_url), dead)
+
+
+def purge(name: str) -> None:
+    """Delete all messages of a queue, not those of its dead-letter queue. `Conflict` within 60 s of the last purge."""
+    queue = get(name)
+    get_gateway().purge(queue.queue_url)
+    with mongodb_errors():
+        repository.observed({ObjectId(queue.id): Depth(0, 0, 0)})
+    log.info("queue_purged", queue=name)

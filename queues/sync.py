@@ -1,0 +1,166 @@
+"""The sync, one way: what the database defines is made true in SQS; what only SQS has is left alone and reported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from bson import ObjectId
+
+from queues import naming, repository, services
+from queues.models import Queue
+from queues.sqs import SqsGateway, get_gateway, redrive_policy
+from queuesite.config import get_config
+from queuesite.databases import mongodb_errors
+from queuesite.errors import QueueMissing, QueuesiteError, SqsDenied, SqsUnavailable
+from queuesite.logs import get_logger
+
+log = get_logger(__name__)
+
+#: Queues looked at in parallel; a look is one request.
+PARALLEL = 16
+
+Progress = Callable[[int], None]
+
+
+@dataclass
+class SyncReport:
+    """What a sync found and did; names of queues in each list."""
+
+    unchanged: int = 0
+    created: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    only_in_sqs: list[str] = field(default_factory=list)
+
+    @property
+    def summary(self) -> str:
+        """One line."""
+        return (
+            f"{len(self.created)} created, {len(self.changed)} changed, {self.unchanged} unchanged, "
+            f"{len(self.failed)} failed, {len(self.only_in_sqs)} only in SQS"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report under the names that the command line and the API use."""
+        return {
+            "created": sorted(self.created),
+            "changed": sorted(self.changed),
+            "unchanged": self.unchanged,
+            "failed": self.failed,
+            "onlyInSqs": sorted(self.only_in_sqs),
+        }
+
+
+def name_of(queue_url: str) -> str:
+    """The name that a queue's URL ends in."""
+    return queue_url.rstrip("/").rpartition("/")[2]
+
+
+def sync(total: Callable[[int], None] = lambda count: None, progress: Progress = lambda done: None) -> SyncReport:
+    """Create in SQS what it lacks, set what differs, follow URLs that changed. `_id`s stay.
+
+    A queue that fails is reported and does not stop the others. Raises `ServerError` where SQS or MongoDB is away.
+    """
+    gateway = get_gateway()
+    prefix = get_config().queue_name_prefix
+    report = SyncReport()
+    with mongodb_errors():
+        queues = repository.all_queues()
+        total(len(queues))
+        present = {name_of(url): url for url in gateway.queue_urls(prefix)}
+        ours = {prefix + queue.name for queue in queues}
+        ours |= {prefix + naming.dead_letter_name(queue.name) for queue in queues if queue.dlq_url is not None}
+        report.only_in_sqs = sorted(set(present) - ours)
+
+        def one(queue: Queue) -> tuple[Queue, str | QueuesiteError]:
+            try:
+                return queue, _sync_one(gateway, queue, prefix, present)
+            except (SqsUnavailable, SqsDenied):
+                raise  # holds for all of them
+            except QueuesiteError as error:
+                return queue, error
+
+        unchanged: list[ObjectId] = []
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="sync") as pool:
+            futures = [pool.submit(one, queue) for queue in queues]
+            try:
+                for future in futures:
+                    queue, outcome = future.result()
+                    progress(1)
+                    if isinstance(outcome, QueuesiteError):
+                        report.failed[queue.name] = str(outcome)
+                        log.error("queue_sync_failed", queue=queue.name, error=str(outcome))
+                    elif outcome == "unchanged":
+                        report.unchanged += 1
+                        unchanged.append(queue.id)
+                    else:
+                        getattr(report, outcome).append(queue.name)
+            finally:
+                for future in futures:
+                    future.cancel()
+                repository.looked_at(unchanged)
+    log.info("queues_synced", **{k: len(v) if isinstance(v, list | dict) else v for k, v in report.as_dict().items()})
+    return report
+
+
+def _sync_one(gateway: SqsGateway, queue: Queue, prefix: str, present: dict[str, str]) -> str:
+    changes: dict[str, Any] = {}
+    created = False
+    if queue.dlq_url is not None:
+        dlq_name = prefix + naming.dead_letter_name(queue.name)
+        dlq_url = present.get(dlq_name)
+        if dlq_url is None:
+            dlq_url = gateway.create_queue(dlq_name, services.dlq_attributes(queue.name))
+            created = True
+        if dlq_url != queue.dlq_url:
+            queue.dlq_url = changes["dlq_url"] = dlq_url
+    url = present.get(prefix + queue.name)
+    if url is None:
+        url = gateway.create_queue(prefix + queue.name, services.sqs_attributes(gateway, queue))
+        created = True
+        drifted = False
+    else:
+        drifted = _mend_attributes(gateway, queue, url)
+    if url != queue.queue_url:
+        changes["queue_url"] = url
+    if not (created or changes or drifted):
+        return "unchanged"  # dated with all others, in one write
+    repository.synced(queue.id, changes)
+    return "created" if created else "changed"
+
+
+def _mend_attributes(gateway: SqsGateway, queue: Queue, url: str) -> bool:
+    """Set those attributes that differ from the definition; whether any did."""
+    actual = gateway.attributes(url)
+    wanted = {"VisibilityTimeout": str(queue.visibility_timeout)}
+    if queue.dlq_url is not None:
+        # The two queues are in one account and region, so the one ARN tells the other without a request.
+        arn = actual["QueueArn"].rpartition(":")[0] + ":" + name_of(queue.dlq_url)
+        wanted["RedrivePolicy"] = redrive_policy(arn, queue.max_receive_count)
+    differing = {name: value for name, value in wanted.items() if not _same(actual.get(name), value)}
+    try:
+        gateway.set_attributes(url, differing)
+    except QueueMissing:
+        raise QueueMissing(f"queue {queue.name} vanished from SQS during the sync; sync again") from None
+    return bool(differing)
+
+
+def _same(actual: str | None, wanted: str) -> bool:
+    if actual is None or actual == wanted:
+        return actual == wanted
+    try:
+        return bool(_plain(actual) == _plain(wanted))
+    except ValueError:
+        return False
+
+
+def _plain(policy: str) -> Any:
+    """A RedrivePolicy with its count as a number: servers give it back as they got it, as text or as a number."""
+    value = json.loads(policy)
+    if isinstance(value, dict) and "maxReceiveCount" in value:
+        value["maxReceiveCount"] = int(value["maxReceiveCount"])
+    return value
