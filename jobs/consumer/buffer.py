@@ -1,0 +1,179 @@
+"""The bounded buffer between the receiver and the slots, and the order of FIFO groups."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from queues.sqs import MAX_BATCH, ReceivedMessage
+
+#: How many seconds of work a consumer holds back beyond what its slots are busy with.
+PREFETCH_SECONDS = 1.0
+#: A queue that gives its messages this few receives has none received before its turn: each one counts.
+FEW_RECEIVES = 2
+
+
+@dataclass(eq=False, slots=True)
+class Held:
+    """A message that this consumer holds: received, and neither deleted nor given back."""
+
+    message: ReceivedMessage
+    #: When it was received, and until when it stays hidden (monotonic clock).
+    received_at: float
+    hidden_until: float
+    #: Its visibility could not be kept: another consumer may have it by now.
+    lost: bool = field(default=False)
+
+
+def prefetch(concurrency: int, mean_seconds: float | None, max_receive_count: int) -> int:
+    """How many messages to hold beyond those in the slots.
+
+    Enough to keep the slots busy while the next ten are being received, but no more than a second of work: what waits
+    here cannot be handled by anybody else. Before the first message is through (`mean_seconds` None), what fills one
+    receive.
+    """
+    if max_receive_count <= FEW_RECEIVES:
+        return 0
+    if mean_seconds is None:
+        return max(0, MAX_BATCH - concurrency)
+    most = MAX_BATCH + concurrency
+    work = concurrency * PREFETCH_SECONDS
+    return most if mean_seconds * most <= work else int(work / mean_seconds)
+
+
+def room(free_slots: int, buffered: int, target: int) -> int:
+    """How many messages to receive now (0: not worth a request yet), up to 10.
+
+    A slot that has nothing to do is always worth one. Else a request waits until the buffer can take a full batch, or
+    has run half empty where it is smaller than that.
+    """
+    wanted = min(MAX_BATCH, free_slots + target - buffered)
+    if wanted <= 0:
+        return 0
+    if buffered < free_slots or buffered == 0:
+        return wanted
+    threshold = target - MAX_BATCH if target >= MAX_BATCH else target // 2
+    return wanted if buffered <= threshold else 0
+
+
+class Buffer:
+    """Messages that wait for a slot. Within a FIFO group one message at a time is given out, in order."""
+
+    def __init__(self, *, fifo: bool) -> None:
+        self._fifo = fifo
+        self._waiting: deque[Held] = deque()
+        self._busy_groups: set[str | None] = set()
+        self._closed = False
+        self._in_flight = 0
+        self._idle_slots = 0
+        self._changed = threading.Condition()
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Messages that wait, messages in slots, and slots that wait for a message."""
+        with self._changed:
+            return len(self._waiting), self._in_flight, self._idle_slots
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is given out than what waits already."""
+        return self._closed
+
+    def put(self, messages: Iterable[Held]) -> None:
+        """Add received messages."""
+        with self._changed:
+            self._waiting.extend(messages)
+            self._changed.notify_all()
+
+    def take(self, surplus: Callable[[], bool] = lambda: False) -> Held | None:
+        """The next message whose turn it is, waiting for one; None when the slot should end.
+
+        `surplus` tells whether there is one slot too many; it must not wait.
+        """
+        with self._changed:
+            self._idle_slots += 1
+            self._changed.notify_all()
+            try:
+                while True:
+                    if surplus():
+                        return None
+                    held = self._next()
+                    if held is not None:
+                        self._in_flight += 1
+                        return held
+                    if self._closed and not self._waiting:
+                        return None
+                    self._changed.wait()
+            finally:
+                self._idle_slots -= 1
+
+    def _next(self) -> Held | None:
+        # What may be with another consumer by now, since its visibility was lost or has run out (this process may have
+        # been frozen), must not be begun here.
+        now = time.monotonic()
+        if not self._fifo:
+            while self._waiting:
+                held = self._waiting.popleft()
+                if not held.lost and held.hidden_until > now:
+                    return held
+            return None
+        self._waiting = deque(held for held in self._waiting if not held.lost and held.hidden_until > now)
+        for index, held in enumerate(self._waiting):
+            if held.message.group not in self._busy_groups:
+                del self._waiting[index]
+                self._busy_groups.add(held.message.group)
+                return held
+        return None
+
+    def finished(self, held: Held) -> None:
+        """The message has left its slot, and its group may go on."""
+        with self._changed:
+            self._in_flight -= 1
+            if self._fifo:
+                self._busy_groups.discard(held.message.group)
+            self._changed.notify_all()
+
+    def withdraw(self, group: str | None) -> list[Held]:
+        """Take out the waiting messages of a FIFO group: one before them has failed, so it is not their turn."""
+        with self._changed:
+            withdrawn = [held for held in self._waiting if held.message.group == group]
+            self._waiting = deque(held for held in self._waiting if held.message.group != group)
+            return withdrawn
+
+    def wake(self) -> None:
+        """Have every waiter look again (a slot should retire, the receiver should stop)."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait_for_change(self, timeout: float) -> None:
+        """Wait until something was put, taken or finished, at most `timeout` seconds."""
+        with self._changed:
+            self._changed.wait(timeout)
+
+    def close(self) -> None:
+        """Let the slots end once what waits has been handled."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def empty_out(self) -> list[Held]:
+        """Close, and take out all that waits, to be given back unhandled."""
+        with self._changed:
+            withdrawn = list(self._waiting)
+            self._waiting.clear()
+            self._closed = True
+            self._changed.notify_all()
+            return withdrawn
+
+    def wait_idle(self, deadline: float) -> bool:
+        """Wait until nothing waits and nothing is in a slot; False at `deadline` (monotonic clock)."""
+        with self._changed:
+            while self._waiting or self._in_flight:
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    return False
+                self._changed.wait(min(remaining, 1.0))
+            return True

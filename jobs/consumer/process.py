@@ -1,0 +1,194 @@
+"""The consumer process: waits for runs, carries them out one after another, and reports through a pipe to its worker.
+
+The pipe is also how it learns that its worker has died: it reads the end of it, gives back what it has not begun, and
+is gone within `ORPHAN_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import psutil
+
+from jobs.consumer.run import Report, Run
+from jobs.consumer.settings import QueueSettings, RunLimits
+from jobs.models import EndReason
+from queues.sqs import get_gateway
+from queuesite.errors import QueuesiteError
+from queuesite.logs import bind, get_logger
+
+log = get_logger(__name__)
+
+#: How long a consumer whose worker is gone may take to give back what it holds, in seconds.
+ORPHAN_SECONDS = 1.5
+
+
+@dataclass(frozen=True)
+class Start:
+    """Worker to consumer: begin a run."""
+
+    job_id: str
+    settings: QueueSettings
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Worker to consumer: the queue's settings have changed."""
+
+    settings: QueueSettings
+
+
+@dataclass(frozen=True)
+class End:
+    """Worker to consumer: end the run, for this reason."""
+
+    reason: EndReason
+
+
+@dataclass(frozen=True)
+class Exit:
+    """Worker to consumer: end the process, where no run is under way."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """Consumer to worker: counts so far of the run, and the process's memory in bytes."""
+
+    job_id: str
+    counts: dict[str, Any]
+    memory: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Consumer to worker: the run has ended."""
+
+    job_id: str
+    report: Report
+    memory: int
+
+
+def main(connection: Connection, worker_id: str, limits: RunLimits, live_seconds: float) -> None:
+    """What a consumer process does; the target of the pool's processes."""
+    # A terminal's Ctrl-C reaches the whole group of processes: when to end is the worker's to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    bind(worker=worker_id, consumer_pid=os.getpid())
+    Consumer(connection, limits, live_seconds).serve()
+
+
+class Consumer:
+    """The process's two sides: `serve` runs queues, a thread of its own reads the pipe and sends live counts."""
+
+    def __init__(self, connection: Connection, limits: RunLimits, live_seconds: float) -> None:
+        self._connection = connection
+        self._limits = limits
+        self._live_seconds = live_seconds
+        self._send_lock = threading.Lock()
+        self._state = threading.Condition()
+        self._next: Start | None = None
+        #: Orders for a run that is only being made.
+        self._early: list[End | Apply] = []
+        self._run: Run | None = None
+        self._job_id: str | None = None
+        self._exiting = False
+        self._process = psutil.Process()
+
+    def serve(self) -> None:
+        """Run what the worker asks for, until it says that it is enough or is gone."""
+        threading.Thread(target=self._listen, name="pipe", daemon=True).start()
+        while True:
+            with self._state:
+                while self._next is None and not self._exiting:
+                    self._state.wait()
+                if self._next is None:
+                    return
+                start, self._next = self._next, None
+            report = self._carry_out(start)
+            with self._state:
+                self._run = self._job_id = None
+            self._send(Finished(start.job_id, report, self._memory()))
+
+    def _carry_out(self, start: Start) -> Report:
+        bind(queue=start.settings.name, job_id=start.job_id)
+        try:
+            run = Run(get_gateway(), start.settings, self._limits)
+        except QueuesiteError as error:
+            return Report(EndReason.ERROR, last_error=str(error))
+        with self._state:
+            self._run, self._job_id = run, start.job_id
+            if self._exiting:
+                run.end(EndReason.SHUTDOWN)
+            # Within the lock: what comes meanwhile is carried out after these.
+            early, self._early = self._early, []
+            for order in early:
+                _carry_out_order(run, order)
+        return run.execute()
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                if self._connection.poll(self._live_seconds):
+                    self._obey(self._connection.recv())
+                else:
+                    self._tell_live()
+        except (EOFError, OSError):
+            if not self._exiting:
+                self._orphaned()
+
+    def _obey(self, order: object) -> None:
+        with self._state:
+            run = self._run
+            if isinstance(order, Start):
+                self._next = order
+                self._early.clear()  # these came after the end of the run before
+            elif isinstance(order, Exit):
+                self._exiting = True
+            elif run is None and isinstance(order, End | Apply):
+                self._early.append(order)
+            self._state.notify_all()
+        if run is not None and isinstance(order, End | Apply):
+            _carry_out_order(run, order)
+
+    def _tell_live(self) -> None:
+        with self._state:
+            run, job_id = self._run, self._job_id
+        if run is not None and job_id is not None:
+            memory = self._memory()
+            self._send(Live(job_id, run.live(), memory))
+            if memory > self._limits.memory_mb * 1_048_576 > 0:
+                run.end(EndReason.RECYCLED)
+
+    def _send(self, message: object) -> None:
+        # Where it fails, the reader sees the end of the pipe too, and knows what to do.
+        with self._send_lock, suppress(OSError):
+            self._connection.send(message)
+
+    def _memory(self) -> int:
+        return int(self._process.memory_info().rss)
+
+    def _orphaned(self) -> None:
+        log.warning("worker_gone", meaning="what is held is given back, and the consumer ends")
+        timer = threading.Timer(ORPHAN_SECONDS, os._exit, (1,))
+        timer.daemon = True
+        timer.start()
+        with self._state:
+            run = self._run
+            self._exiting = True
+            self._next = None
+            self._state.notify_all()
+        if run is not None:
+            run.end(EndReason.SHUTDOWN)
+
+
+def _carry_out_order(run: Run, order: End | Apply) -> None:
+    if isinstance(order, End):
+        run.end(order.reason)
+    else:
+        run.apply(order.settings)

@@ -1,0 +1,208 @@
+"""A run: one queue, processed from the assignment to its end. Puts the pipeline's parts together."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jobs.consumer.acknowledger import Acknowledger
+from jobs.consumer.backoff import retry_delay
+from jobs.consumer.buffer import Buffer, Held, prefetch
+from jobs.consumer.dead_letters import send_to_dead_letters
+from jobs.consumer.executor import Executor, Work
+from jobs.consumer.outcome import Done, GiveUp, Outcome, TryAgain
+from jobs.consumer.receiver import Receiver, ReceiverHooks
+from jobs.consumer.settings import QueueSettings, RunLimits
+from jobs.consumer.visibility import VisibilityKeeper
+from jobs.models import EndReason
+from queues.handlers import registry
+from queues.sqs import SqsGateway
+from queuesite.errors import InvalidInput, ServerError
+from queuesite.logs import get_logger
+
+log = get_logger(__name__)
+
+#: Seconds that the last deletes get at the end of a run, where SQS does not answer at once.
+SETTLE_SECONDS = 10.0
+#: Seconds that a run which makes room for another queue goes on with what it has buffered already.
+YIELD_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run did, told once, at its end."""
+
+    reason: EndReason
+    processed: int = 0
+    failed: int = 0
+    last_error: str | None = None
+    #: When the queue was seen empty (monotonic clock, which all processes of a machine share); None where it was not.
+    empty_at: float | None = None
+
+
+class Run:
+    """Processes one queue. `execute` blocks until the end; the other methods may be called from any thread."""
+
+    def __init__(self, gateway: SqsGateway, settings: QueueSettings, limits: RunLimits) -> None:
+        """Raises `InvalidInput` where the handler is not registered or its options do not fit."""
+        self._gateway = gateway
+        self._settings = settings
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._processed = 0
+        self._failed = 0
+        self._last_error: str | None = None
+        self._end_reason: EndReason | None = None
+        self._ending = threading.Event()
+        self._empty_at: float | None = None
+        self._buffer = Buffer(fifo=settings.fifo)
+        self._keeper = VisibilityKeeper(gateway, settings.queue_url, lambda: self._settings.visibility_timeout)
+        self._acknowledger = Acknowledger(gateway, settings.queue_url, self._keeper, limits.linger)
+        self._executor = Executor(self._buffer, _work(settings), self._settle)
+        self._receiver = Receiver(
+            gateway,
+            settings.queue_url,
+            self._buffer,
+            limits.idle,
+            ReceiverHooks(
+                visibility_timeout=lambda: self._settings.visibility_timeout,
+                prefetch=self._prefetch,
+                accept=self._accept,
+                give_back=self._give_back,
+                drained=self._drained,
+                missing=lambda: self.end(EndReason.QUEUE_MISSING),
+            ),
+        )
+
+    def execute(self) -> Report:
+        """Process the queue until it is drained or the run is told to end."""
+        self._keeper.start()
+        self._acknowledger.start()
+        self._executor.resize(self._settings.concurrency)
+        self._receiver.start()
+        if not self._ending.wait(self._limits.longest):
+            self.end(EndReason.YIELDED)
+        self._wind_down()
+        reason = self._end_reason
+        assert reason is not None
+        return Report(reason, self._processed, self._failed, self._last_error, self._empty_at)
+
+    def end(self, reason: EndReason) -> None:
+        """Tell the run to end: nothing more is received, what is in a slot is finished. The first reason stands."""
+        with self._lock:
+            if self._end_reason is None:
+                self._end_reason = reason
+        self._ending.set()
+
+    def apply(self, settings: QueueSettings) -> None:
+        """Follow changed settings without a restart. Ones that cannot work end the run, which says why."""
+        try:
+            work = _work(settings)
+        except InvalidInput as error:
+            self._last_error = str(error)
+            self.end(EndReason.ERROR)
+            return
+        old, self._settings = self._settings, replace(settings, queue_url=self._settings.queue_url)
+        self._executor.work = work
+        if settings.concurrency != old.concurrency and not self._ending.is_set():
+            self._executor.resize(settings.concurrency)
+            log.info("concurrency_changed", queue=settings.name, before=old.concurrency, now=settings.concurrency)
+
+    def live(self) -> dict[str, Any]:
+        """The counts so far, under the names of a worker's document."""
+        waiting, in_flight, _ = self._buffer.counts
+        return {"processed": self._processed, "failed": self._failed, "inFlight": in_flight, "buffered": waiting}
+
+    def _wind_down(self) -> None:
+        self._receiver.stop()
+        if self._end_reason is EndReason.YIELDED:
+            # Giving a message back costs it a receive, and a queue that yields often would fill its dead-letter queue
+            # with messages that no handler ever saw. So what is buffered, about a second of work, is handled first.
+            self._buffer.wait_idle(time.monotonic() + YIELD_SECONDS)
+        self._give_back(self._buffer.empty_out())
+        self._acknowledger.hurry()
+        self._receiver.join()
+        # What the receiver had in its hands when it was stopped: no slot may be left that would take it.
+        self._give_back(self._buffer.empty_out())
+        self._buffer.wait_idle(float("inf"))  # the worker kills a consumer that takes too long
+        self._acknowledger.close(time.monotonic() + SETTLE_SECONDS)
+        self._executor.close()
+        self._keeper.stop()
+
+    def _prefetch(self) -> int:
+        settings = self._settings
+        return prefetch(settings.concurrency, self._executor.mean_seconds, settings.max_receive_count)
+
+    def _accept(self, messages: list[Held]) -> None:
+        for held in messages:
+            self._keeper.keep(held)
+        self._buffer.put(messages)
+
+    def _give_back(self, messages: list[Held]) -> None:
+        for held in messages:
+            self._acknowledger.show_again(held, 0, at_once=True)
+
+    def _drained(self, empty_at: float) -> None:
+        self._empty_at = empty_at
+        self.end(EndReason.DRAINED)
+
+    def _settle(self, held: Held, outcome: Outcome) -> None:
+        """Act on what came of a message: the one place that does."""
+        try:
+            self._act(held, outcome)
+        except Exception:
+            self._keeper.forget(held)
+            raise
+
+    def _act(self, held: Held, outcome: Outcome) -> None:
+        if isinstance(outcome, GiveUp):
+            outcome = self._reject(held, outcome)
+        fifo = self._settings.fifo
+        if isinstance(outcome, Done | GiveUp):
+            with self._lock:
+                if isinstance(outcome, Done):
+                    self._processed += 1
+                else:
+                    self._failed += 1
+                    self._last_error = f"rejected: {outcome.reason}"
+            self._delete(held, wait=fifo)
+        else:
+            with self._lock:
+                self._failed += 1
+                self._last_error = outcome.error
+            # The failed message first: while it is hidden SQS gives out none of its group.
+            self._acknowledger.show_again(held, outcome.delay, at_once=fifo)
+            if fifo:
+                self._give_back(self._buffer.withdraw(held.message.group))
+        waiting, in_flight, _ = self._buffer.counts
+        if not waiting and in_flight <= 1:  # this one is still counted
+            self._acknowledger.hurry()
+
+    def _delete(self, held: Held, *, wait: bool) -> None:
+        """Delete a settled message. On a FIFO queue the next of its group must wait until it is really gone."""
+        if not wait:
+            self._acknowledger.delete(held)
+            return
+        gone = threading.Event()
+        self._acknowledger.delete(held, at_once=True, settled=gone.set)
+        while not gone.wait(1.0) and not self._buffer.closed:
+            pass
+
+    def _reject(self, held: Held, outcome: GiveUp) -> Outcome:
+        """Send a rejected message to the dead-letter queue. Only when SQS has it there is it deleted here."""
+        delay = retry_delay(held.message.receive_count)
+        dlq_url = self._settings.dlq_url
+        if dlq_url is None:
+            return TryAgain(delay, f"rejected ({outcome.reason}), but the queue has no dead-letter queue: kept")
+        try:
+            send_to_dead_letters(self._gateway, dlq_url, held.message, outcome.reason)
+        except ServerError as error:
+            return TryAgain(delay, f"rejected ({outcome.reason}), but the dead-letter queue did not take it: {error}")
+        return outcome
+
+
+def _work(settings: QueueSettings) -> Work:
+    handler = registry.get(settings.handler)
+    return Work(settings.name, handler, handler.parse_options(settings.handler_options))

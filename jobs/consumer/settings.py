@@ -1,0 +1,56 @@
+"""What a consumer needs to know of its queue and of its run; plain values that go through a pipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from queues.models import Queue
+from queuesite.config import Config
+
+
+@dataclass(frozen=True)
+class QueueSettings:
+    """A queue's definition, as a run uses it. A changed one may be applied while it runs."""
+
+    name: str
+    queue_url: str
+    dlq_url: str | None
+    fifo: bool
+    concurrency: int
+    handler: str
+    handler_options: dict[str, Any]
+    visibility_timeout: int
+    max_receive_count: int
+
+    @classmethod
+    def of(cls, queue: Queue) -> QueueSettings:
+        """The settings in a definition."""
+        return cls(
+            name=queue.name,
+            queue_url=queue.queue_url,
+            dlq_url=queue.dlq_url,
+            fifo=queue.fifo,
+            concurrency=queue.concurrency,
+            handler=queue.handler,
+            handler_options=dict(queue.handler_options or {}),
+            visibility_timeout=queue.visibility_timeout,
+            max_receive_count=queue.max_receive_count,
+        )
+
+
+@dataclass(frozen=True)
+class RunLimits:
+    """How long a run waits and lasts, in seconds."""
+
+    idle: int
+    longest: float
+    linger: float
+    memory_mb: int = 0
+
+    @classmethod
+    def of(cls, config: Config) -> RunLimits:
+        """The limits in the configuration."""
+        return cls(
+            config.idle_seconds, config.job_max_seconds, config.delete_linger_ms / 1000, config.consumer_memory_mb
+        )

@@ -1,0 +1,126 @@
+"""The collections of processing: `jobs`, `assignments`, `workers`, `leases`.
+
+Field names in MongoDB are the reference system's. Collections and indexes are made by `jobs.indexes.ensure_indexes`,
+not by migrations; hence `managed = False`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django_mongodb_backend.fields import ObjectIdAutoField, ObjectIdField
+
+
+class JobStatus(models.TextChoices):
+    """Where a job stands. `completed`, `failed` and `abandoned` are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+
+
+class EndReason(models.TextChoices):
+    """Why a job ended."""
+
+    DRAINED = "drained", "the queue was empty"
+    YIELDED = "yielded", "a waiting queue got the slot, or JOB_MAX_SECONDS had passed"
+    PAUSED = "paused", "the queue was paused"
+    SHUTDOWN = "shutdown", "the worker was stopped"
+    QUEUE_MISSING = "queue-missing", "the queue was deleted"
+    RECYCLED = "recycled", "the consumer had grown past its memory limit"
+    ERROR = "error", "the consumer could not go on"
+    CRASHED = "crashed", "the consumer process died"
+    WORKER_DIED = "worker-died", "the worker's heartbeat stopped"
+    REVOKED = "revoked", "the assignment was taken away"
+
+
+class Job(models.Model):
+    """One run of one queue by one consumer. The message count is written once, at the end."""
+
+    id = ObjectIdAutoField(primary_key=True)
+    queue_name = models.CharField(max_length=80, db_column="queueName")
+    queue_url = models.CharField("queue URL", max_length=500, db_column="queueUrl")
+    queue_id = ObjectIdField(db_column="queueId")
+    status = models.CharField(max_length=20, choices=JobStatus.choices, default=JobStatus.QUEUED)
+    message_count = models.PositiveIntegerField("messages", default=0, db_column="messageCount")
+    failed_count = models.PositiveIntegerField("failed attempts", default=0, db_column="failedCount")
+    processor = models.JSONField(default=dict)
+    created_at = models.DateTimeField(db_column="createdAt")
+    started_at = models.DateTimeField(null=True, default=None, db_column="startedAt")
+    ended_at = models.DateTimeField(null=True, default=None, db_column="endedAt")
+    last_modified = models.DateTimeField(db_column="lastModified")
+    end_reason = models.CharField(
+        max_length=20, choices=EndReason.choices, null=True, default=None, db_column="endReason"
+    )
+    last_error = models.TextField(null=True, default=None, db_column="lastError")
+
+    class Meta:
+        db_table = "jobs"
+        managed = False
+        ordering = ("-created_at",)
+
+    def __str__(self) -> str:
+        return f"{self.queue_name} {self.id}"
+
+
+class Assignment(models.Model):
+    """A queue given to a worker, for as long as it is processed. Unique by `(queueUrl, slot)`."""
+
+    id = ObjectIdAutoField(primary_key=True)
+    queue_url = models.CharField("queue URL", max_length=500, db_column="queueUrl")
+    slot = models.PositiveIntegerField(default=0)
+    queue_id = ObjectIdField(db_column="queueId")
+    worker = models.CharField(max_length=200)
+    job_id = ObjectIdField(db_column="jobId")
+    term = models.PositiveIntegerField()
+    yield_requested_at = models.DateTimeField(null=True, default=None, db_column="yieldRequestedAt")
+    created_at = models.DateTimeField(db_column="createdAt")
+
+    class Meta:
+        db_table = "assignments"
+        managed = False
+        ordering = ("created_at",)
+
+    def __str__(self) -> str:
+        return f"{self.queue_url} [{self.slot}] on {self.worker}"
+
+
+class Worker(models.Model):
+    """A live worker. `consumers` are the live counts of what it runs, as of its last heartbeat."""
+
+    worker_id = models.CharField(max_length=200, primary_key=True, db_column="_id")
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    started_at = models.DateTimeField(db_column="startedAt")
+    heartbeat_at = models.DateTimeField(db_column="heartbeatAt")
+    capacity = models.PositiveIntegerField(help_text="consumers that it runs at once (MAX_LOAD)")
+    draining = models.BooleanField(default=False)
+    consumers: models.JSONField[list[dict[str, Any]]] = models.JSONField(default=list)
+
+    class Meta:
+        db_table = "workers"
+        managed = False
+        ordering = ("started_at",)
+
+    def __str__(self) -> str:
+        return self.worker_id
+
+
+class Lease(models.Model):
+    """Who leads. One document, `_id: "master"`; each election raises its term."""
+
+    name = models.CharField(max_length=50, primary_key=True, db_column="_id")
+    holder = models.CharField(max_length=200, null=True)
+    term = models.PositiveIntegerField()
+    elected_at = models.DateTimeField(db_column="electedAt")
+    expires_at = models.DateTimeField(db_column="expiresAt")
+
+    class Meta:
+        db_table = "leases"
+        managed = False
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.holder} (term {self.term})"

@@ -1,0 +1,93 @@
+"""The `assignments` collection. Its unique index `(queueUrl, slot)` decides every race between masters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bson import ObjectId
+from pymongo import ASCENDING, IndexModel
+from pymongo.collection import Collection
+from pymongo.errors import BulkWriteError
+
+from jobs.models import Assignment
+from queuesite.databases import Document, collection, database_clock
+from queuesite.documents import to_document, to_model
+from queuesite.errors import StaleTransition
+
+INDEXES = (
+    IndexModel([("queueUrl", ASCENDING), ("slot", ASCENDING)], unique=True, name="queueUrl_slot_unique"),
+    IndexModel([("worker", ASCENDING)], name="worker"),
+)
+
+_DUPLICATE_KEY = 11000
+
+
+@dataclass(frozen=True)
+class NewAssignment:
+    """What a master decided: this queue, in this slot, to this worker."""
+
+    queue_url: str
+    queue_id: ObjectId
+    slot: int
+    worker: str
+
+
+def _assignments() -> Collection[Document]:
+    return collection(Assignment)
+
+
+def insert_many(wanted: Sequence[NewAssignment], term: int) -> list[Assignment]:
+    """Insert assignments, each with the id that its job will have; answers those that were not there already.
+
+    One that somebody else was faster to insert is left out: the unique index has decided.
+    """
+    now = database_clock.now()
+    rows = [
+        Assignment(
+            id=ObjectId(),
+            queue_url=new.queue_url,
+            slot=new.slot,
+            queue_id=new.queue_id,
+            worker=new.worker,
+            job_id=ObjectId(),
+            term=term,
+            created_at=now,
+        )
+        for new in wanted
+    ]
+    if not rows:
+        return []
+    try:
+        _assignments().insert_many([to_document(row) for row in rows], ordered=False)
+    except BulkWriteError as error:
+        errors = error.details["writeErrors"]
+        if any(item["code"] != _DUPLICATE_KEY for item in errors):
+            raise
+        lost = {item["index"] for item in errors}
+        return [row for index, row in enumerate(rows) if index not in lost]
+    return rows
+
+
+def all_assignments() -> list[Assignment]:
+    """Every assignment, oldest first. There are never more than all workers' slots together."""
+    return [to_model(Assignment, document) for document in _assignments().find().sort("createdAt", ASCENDING)]
+
+
+def of_worker(worker_id: str) -> list[Assignment]:
+    """The assignments of one worker."""
+    return [to_model(Assignment, document) for document in _assignments().find({"worker": worker_id})]
+
+
+def request_yield(assignment_ids: Iterable[ObjectId]) -> int:
+    """Ask the consumers of these assignments to make room; how many were there to be asked."""
+    result = _assignments().update_many(
+        {"_id": {"$in": list(assignment_ids)}, "yieldRequestedAt": None}, {"$currentDate": {"yieldRequestedAt": True}}
+    )
+    return result.matched_count
+
+
+def release(assignment_id: ObjectId, worker_id: str) -> None:
+    """End an assignment of this worker's. Raises `StaleTransition` where it has been taken away."""
+    if not _assignments().delete_one({"_id": assignment_id, "worker": worker_id}).deleted_count:
+        raise StaleTransition(f"assignment {assignment_id} is not {worker_id}'s any more")

@@ -1,0 +1,172 @@
+"""The `jobs` collection: one verb for each transition of a job's life.
+
+create -> queued -> start -> running -> complete | fail | abandon
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bson import ObjectId
+from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
+from pymongo.collection import Collection
+
+from jobs.models import Assignment, EndReason, Job, JobStatus
+from queuesite.config import get_config
+from queuesite.databases import Document, collection, database_clock
+from queuesite.documents import to_document, to_model
+from queuesite.errors import NotFound, StaleTransition
+
+_UNFINISHED = [JobStatus.QUEUED.value, JobStatus.RUNNING.value]
+
+#: How much of an error's text is kept in a job, in characters.
+ERROR_CHARACTERS = 2_000
+
+
+def indexes() -> tuple[IndexModel, ...]:
+    """The collection's indexes. The TTL counts from the last change: MongoDB removes what is older (each minute)."""
+    return (
+        IndexModel([("status", ASCENDING), ("createdAt", DESCENDING)], name="status_createdAt"),
+        IndexModel([("queueUrl", ASCENDING), ("status", ASCENDING)], name="queueUrl_status"),
+        IndexModel([("queueName", ASCENDING), ("createdAt", DESCENDING)], name="queueName_createdAt"),
+        IndexModel([("createdAt", DESCENDING)], name="createdAt"),
+        IndexModel(
+            [("lastModified", ASCENDING)],
+            name="lastModified_ttl",
+            expireAfterSeconds=get_config().job_retention_days * 86_400,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Processor:
+    """Who processes a job. Pids are text in the documents, as in the reference system."""
+
+    worker_id: str
+    host: str
+    worker_pid: int
+    consumer_pid: int | None = None
+
+    def as_document(self) -> Document:
+        """The `processor` part of a job's document."""
+        return {
+            "workerId": self.worker_id,
+            "host": self.host,
+            "workerPid": str(self.worker_pid),
+            "consumerPid": None if self.consumer_pid is None else str(self.consumer_pid),
+        }
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a run did: messages handled to the end, and attempts that failed."""
+
+    processed: int = 0
+    failed: int = 0
+
+
+def _jobs() -> Collection[Document]:
+    return collection(Job)
+
+
+def create_many(assignments: Iterable[tuple[Assignment, str, Processor]]) -> None:
+    """Create the queued jobs of assignments (each with its queue's name and its worker), where they do not exist yet.
+
+    Master and worker may both do so, in any order: whoever is second changes nothing.
+    """
+    now = database_clock.now()
+    writes = []
+    for assignment, queue_name, processor in assignments:
+        job = Job(
+            id=assignment.job_id,
+            queue_name=queue_name,
+            queue_url=assignment.queue_url,
+            queue_id=assignment.queue_id,
+            status=JobStatus.QUEUED,
+            processor=processor.as_document(),
+            created_at=now,
+            last_modified=now,
+        )
+        document = to_document(job)
+        del document["_id"]
+        writes.append(UpdateOne({"_id": job.id}, {"$setOnInsert": document}, upsert=True))
+    if writes:
+        _jobs().bulk_write(writes, ordered=False)
+
+
+def start(job_id: ObjectId, processor: Processor) -> None:
+    """Queued -> running, by the worker that the job was given to, who may repeat it where the answer got lost."""
+    _transition(
+        job_id,
+        {"status": {"$in": _UNFINISHED}, "processor.workerId": processor.worker_id},
+        {"status": JobStatus.RUNNING.value, "processor": processor.as_document()},
+        date="startedAt",
+    )
+
+
+def complete(
+    job_id: ObjectId, worker_id: str, counts: Counts, reason: EndReason, last_error: str | None = None
+) -> None:
+    """Running -> completed, with the counts of the whole run."""
+    _end(job_id, worker_id, JobStatus.COMPLETED, counts, reason, last_error)
+
+
+def fail(job_id: ObjectId, worker_id: str, counts: Counts, reason: EndReason, last_error: str) -> None:
+    """Queued or running -> failed: the consumer crashed or could not go on. Counts are the last that it reported."""
+    _end(job_id, worker_id, JobStatus.FAILED, counts, reason, last_error)
+
+
+def _end(
+    job_id: ObjectId, worker_id: str, status: JobStatus, counts: Counts, reason: EndReason, last_error: str | None
+) -> None:
+    _transition(
+        job_id,
+        {"status": {"$in": _UNFINISHED}, "processor.workerId": worker_id},
+        {
+            "status": status.value,
+            "messageCount": counts.processed,
+            "failedCount": counts.failed,
+            "endReason": reason.value,
+            "lastError": last_error and last_error[:ERROR_CHARACTERS],
+        },
+        date="endedAt",
+    )
+
+
+def abandon(job_id: ObjectId, counts: Counts, reason: EndReason, last_error: str) -> None:
+    """Queued or running -> abandoned, by a master: its worker died. Counts are those of the worker's last heartbeat."""
+    _transition(
+        job_id,
+        {"status": {"$in": _UNFINISHED}},
+        {
+            "status": JobStatus.ABANDONED.value,
+            "messageCount": counts.processed,
+            "failedCount": counts.failed,
+            "endReason": reason.value,
+            "lastError": last_error[:ERROR_CHARACTERS],
+        },
+        date="endedAt",
+    )
+
+
+def _transition(job_id: ObjectId, expected: Mapping[str, Any], changes: Mapping[str, Any], *, date: str) -> None:
+    result = _jobs().update_one(
+        {"_id": job_id, **expected}, {"$set": dict(changes), "$currentDate": {"lastModified": True, date: True}}
+    )
+    if not result.matched_count:
+        raise StaleTransition(f"job {job_id} is not where a change to {changes['status']} expects it")
+
+
+def by_id(job_id: ObjectId) -> Job:
+    """The job of this id. Raises `NotFound`."""
+    document = _jobs().find_one({"_id": job_id})
+    if document is None:
+        raise NotFound(f"there is no job {job_id}; jobs are kept {get_config().job_retention_days} days")
+    return to_model(Job, document)
+
+
+def unfinished() -> list[Job]:
+    """Every job that is queued or running."""
+    return [to_model(Job, document) for document in _jobs().find({"status": {"$in": _UNFINISHED}})]

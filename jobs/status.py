@@ -1,0 +1,15 @@
+"""What is running, in a word."""
+
+from __future__ import annotations
+
+from jobs.repositories import leases
+from jobs.repositories import workers as worker_repository
+from queuesite.databases import MongoError
+
+
+def ready(workers: int) -> bool:
+    """Whether a master leads and at least `workers` workers are registered. False where MongoDB does not answer."""
+    try:
+        return leases.leader() is not None and len(worker_repository.all_workers()) >= workers
+    except MongoError:
+        return False
