@@ -1,0 +1,27 @@
+"""`manage.py runmaster`: a master."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobs.indexes import ensure_indexes
+from jobs.master.scheduler import Scheduler
+from queues.sqs import get_gateway
+from queuesite.commands import QueuesiteCommand
+from queuesite.config import get_config
+from queuesite.databases import check_mongodb, wait_for
+
+
+class Command(QueuesiteCommand):
+    """Runs one master until SIGTERM or Ctrl-C."""
+
+    help = "Run a master: of all that run, one leads and assigns queues to workers; the others stand by."
+    quiet = False
+
+    def run(self, **options: Any) -> None:
+        """Wait for the servers, then lead or stand by."""
+        config = get_config()
+        wait_for(check_mongodb, "MongoDB", config.startup_wait_seconds)
+        wait_for(lambda: get_gateway().check(), "SQS", config.startup_wait_seconds)
+        ensure_indexes()
+        Scheduler(config, get_gateway()).run()

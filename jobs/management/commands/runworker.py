@@ -1,0 +1,29 @@
+"""`manage.py runworker`: a worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobs.indexes import ensure_indexes
+from jobs.worker.supervisor import Supervisor
+from queues.handlers import registry
+from queues.sqs import get_gateway
+from queuesite.commands import QueuesiteCommand
+from queuesite.config import get_config
+from queuesite.databases import check_mongodb, wait_for
+
+
+class Command(QueuesiteCommand):
+    """Runs one worker until SIGTERM or Ctrl-C."""
+
+    help = "Run a worker: it takes assignments from the master and processes their queues in consumer processes."
+    quiet = False
+
+    def run(self, **options: Any) -> None:
+        """Wait for the servers, then work."""
+        config = get_config()
+        registry.discover()
+        wait_for(check_mongodb, "MongoDB", config.startup_wait_seconds)
+        wait_for(lambda: get_gateway().check(), "SQS", config.startup_wait_seconds)
+        ensure_indexes()
+        Supervisor(config).run()

@@ -1,0 +1,142 @@
+"""The planner: from a snapshot to decisions. Pure: no I/O, no clock of its own.
+
+Rules, in order:
+1. No worker gets more than its capacity, no queue two consumers in one slot.
+2. Every waiting queue gets its first slot before any gets a further one.
+3. Among these, higher priority first, where each `aging` seconds of waiting count as one priority more, so that the
+   lowest is not starved; then the longest waiting.
+4. Each goes to the least loaded worker.
+5. Where queues still wait, consumers that have held their slot past the time slice are asked to yield, the longest
+   first, one for each waiting queue, and only for a queue that the freed slot would go to.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bson import ObjectId
+
+from jobs.repositories.assignments import NewAssignment
+
+#: Seconds of waiting that count as one priority more: priority 0 overtakes a newly waiting priority 9 after 90 s.
+AGING_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class WaitingQueue:
+    """A queue that has messages and may be given (more) consumers."""
+
+    queue_id: ObjectId
+    queue_url: str
+    priority: int
+    #: When it began to wait (monotonic clock).
+    since: float
+    #: How many consumers it should have in all.
+    wanted: int = 1
+
+
+@dataclass(frozen=True)
+class FreeWorker:
+    """A worker that takes assignments, and how many it may have at once."""
+
+    worker_id: str
+    capacity: int
+
+
+@dataclass(frozen=True)
+class HeldSlot:
+    """An assignment, as the planner sees it."""
+
+    assignment_id: ObjectId
+    queue_url: str
+    slot: int
+    worker: str
+    priority: int
+    #: For how long it has been held, in seconds.
+    held_for: float
+    yielding: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do: assignments to make, and assignments whose consumers are asked to yield."""
+
+    assign: tuple[NewAssignment, ...] = ()
+    yield_: tuple[ObjectId, ...] = ()
+
+
+def plan(
+    waiting: Sequence[WaitingQueue],
+    workers: Sequence[FreeWorker],
+    held: Sequence[HeldSlot],
+    *,
+    now: float,
+    time_slice: float,
+    aging: float = AGING_SECONDS,
+) -> Plan:
+    """The decisions for a snapshot, taken at `now` (monotonic clock)."""
+    taken: dict[str, set[int]] = {}
+    load: dict[str, int] = {worker.worker_id: 0 for worker in workers}
+    for slot in held:
+        taken.setdefault(slot.queue_url, set()).add(slot.slot)
+        if slot.worker in load:
+            load[slot.worker] += 1
+    free = [(load[w.worker_id], w.worker_id, w.capacity) for w in workers if load[w.worker_id] < w.capacity]
+    heapq.heapify(free)
+
+    assign: list[NewAssignment] = []
+    unserved: list[WaitingQueue] = []
+    for nth, queue in _in_order(waiting, taken, now, aging):
+        if not free:
+            if nth == 0:
+                unserved.append(queue)
+            continue
+        worker_load, worker_id, capacity = heapq.heappop(free)
+        slots = taken.setdefault(queue.queue_url, set())
+        slot_number = next(number for number in range(len(slots) + 1) if number not in slots)
+        slots.add(slot_number)
+        assign.append(NewAssignment(queue.queue_url, queue.queue_id, slot_number, worker_id))
+        if worker_load + 1 < capacity:
+            heapq.heappush(free, (worker_load + 1, worker_id, capacity))
+    return Plan(tuple(assign), tuple(_yields(unserved, held, load, now, time_slice, aging)))
+
+
+def score(queue: WaitingQueue, now: float, aging: float) -> float:
+    """A waiting queue's rank: its priority, and what its waiting adds to it."""
+    return queue.priority + max(0.0, now - queue.since) / aging
+
+
+def _in_order(
+    waiting: Sequence[WaitingQueue], taken: dict[str, set[int]], now: float, aging: float
+) -> Iterable[tuple[int, WaitingQueue]]:
+    """Every slot that is wanted and missing, in the order in which they are given out; `nth` 0 is a queue's first."""
+    requests = []
+    for queue in waiting:
+        has = len(taken.get(queue.queue_url, ()))
+        rank = -score(queue, now, aging)
+        requests += [(nth, rank, queue.since, queue.queue_url, queue) for nth in range(has, queue.wanted)]
+    requests.sort(key=lambda request: request[:4])
+    return [(request[0], request[4]) for request in requests]
+
+
+def _yields(
+    unserved: Sequence[WaitingQueue],
+    held: Sequence[HeldSlot],
+    load: dict[str, int],
+    now: float,
+    time_slice: float,
+    aging: float,
+) -> Iterable[ObjectId]:
+    already = sum(slot.yielding for slot in held)
+    candidates = sorted(
+        (s for s in held if not s.yielding and s.held_for >= time_slice and s.worker in load),
+        key=lambda s: (-s.held_for, s.queue_url, s.slot),
+    )
+    for queue in unserved[already:]:
+        # A queue that yields waits from then on with the priority it has: it must not win the slot straight back.
+        chosen = next((s for s in candidates if s.priority <= score(queue, now, aging)), None)
+        if chosen is not None:
+            candidates.remove(chosen)
+            yield chosen.assignment_id

@@ -1,0 +1,281 @@
+"""The master's loop: lead, rescue, observe, plan, apply; on every wake-up and at least once a second."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from multiprocessing.connection import wait
+from typing import Any
+
+from bson import ObjectId
+
+from jobs.identity import new_id
+from jobs.master import rescue
+from jobs.master.backlog import Backlog
+from jobs.master.leadership import Leadership
+from jobs.master.planner import FreeWorker, HeldSlot, Plan, plan
+from jobs.master.sweeper import Sweeper
+from jobs.models import Assignment, Worker
+from jobs.repositories import assignments, jobs, workers
+from jobs.repositories.jobs import Processor
+from queues import repository as queues
+from queues.sqs import Depth, SqsGateway
+from queues.sync import sync
+from queuesite.changes import Bell, ChangeWatcher
+from queuesite.config import Config
+from queuesite.databases import MongoError, database_clock
+from queuesite.errors import ServerError
+from queuesite.logs import bind, get_logger
+from queuesite.outage import Outage
+
+log = get_logger(__name__)
+
+#: Longest pause between two turns, in seconds.
+TURN_SECONDS = 1.0
+#: Shortest time between two turns, in seconds: events that come in a burst share one.
+REST_SECONDS = 0.005
+#: Seconds between readings of all definitions, against a change that a stream did not tell of.
+RELOAD_SECONDS = 60.0
+#: Seconds between searches for jobs that nobody owns.
+ORPHAN_SEARCH_SECONDS = 60.0
+#: Seconds that observed depths are gathered before they are written.
+OBSERVED_SECONDS = 1.0
+
+_WATCHED_FIELDS = ("updatedAt", "wakeRequestedAt", "servedUntil")
+_PIPELINE = [
+    {
+        "$match": {
+            "$or": [
+                {"ns.coll": "queues", "operationType": {"$in": ["insert", "delete", "replace"]}},
+                *(
+                    {"ns.coll": "queues", f"updateDescription.updatedFields.{name}": {"$exists": True}}
+                    for name in _WATCHED_FIELDS
+                ),
+                {"ns.coll": "assignments", "operationType": "delete"},
+                {"ns.coll": "workers", "operationType": {"$in": ["insert", "delete"]}},
+                {"ns.coll": "workers", "updateDescription.updatedFields.draining": {"$exists": True}},
+                {"ns.coll": "leases", "updateDescription.updatedFields.holder": {"$exists": True}},
+            ]
+        }
+    }
+]
+
+
+class Scheduler:
+    """A master. `run` blocks until SIGTERM or SIGINT."""
+
+    def __init__(self, config: Config, gateway: SqsGateway) -> None:
+        self._config = config
+        self._bell = Bell()
+        self._signals = 0
+        self._leadership = Leadership(new_id(), config.lease_seconds)
+        self._sweeper = Sweeper(gateway, self._bell.ring)
+        self._backlog = self._new_backlog()
+        self._watcher = ChangeWatcher(_PIPELINE, self._on_change, self._on_open)
+        self._outage = Outage("MongoDB")
+        self._lock = threading.Lock()
+        self._changed: set[ObjectId] = set()
+        self._reload = True
+        self._next_reload = 0.0
+        self._next_orphan_search = 0.0
+        self._blind_since = database_clock.now()
+        self._observed: dict[ObjectId, Depth] = {}
+        self._next_observed = 0.0
+        self._seen: dict[ObjectId, float] = {}
+
+    def run(self) -> None:
+        """Lead or stand by until told to stop; then resign, so that a standby takes over at once."""
+        signal.set_wakeup_fd(self._bell.signal_fd, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        bind(master=self._leadership.holder)
+        log.info("master_started", holder=self._leadership.holder)
+        threading.Thread(target=self._sync, name="sync", daemon=True).start()
+        self._watcher.start()
+        self._sweeper.start()
+        try:
+            while not self._signals:
+                pause = self._turn()
+                self._wait(pause)
+        finally:
+            signal.set_wakeup_fd(-1)
+            self._watcher.stop()
+            self._sweeper.stop()
+            try:
+                self._leadership.resign()
+            except MongoError as error:
+                log.warning("resignation_failed", error=str(error)[:300], meaning="the lease runs out by itself")
+        log.info("master_stopped")
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._signals += 1
+
+    def _sync(self) -> None:
+        """The sync at the master's start; tried until SQS and MongoDB take it."""
+        outage = Outage("sync")
+        while not self._signals:
+            try:
+                sync()
+                return
+            except ServerError as error:
+                time.sleep(outage.failed(error))
+
+    # --- what wakes the loop ---
+
+    def _on_change(self, change: dict[str, Any]) -> None:
+        # In the watcher's thread: notes and the bell alone.
+        if change["ns"]["coll"] == "queues":
+            with self._lock:
+                self._changed.add(change["documentKey"]["_id"])
+        elif change["ns"]["coll"] == "leases":
+            self._leadership.hurry()
+        self._bell.ring()
+
+    def _on_open(self) -> None:
+        self._reload = True
+        self._bell.ring()
+
+    def _wait(self, pause: float) -> None:
+        wait([self._bell.fileno()], timeout=pause)
+        self._bell.silence()
+        if not self._signals:
+            time.sleep(REST_SECONDS)
+
+    # --- the turn ---
+
+    def _turn(self) -> float:
+        """One turn; how long the loop may wait for an event before the next."""
+        try:
+            if time.monotonic() >= self._leadership.next_attempt:
+                before = self._leadership.term
+                term = self._leadership.attempt()
+                if term is not None and term != before:
+                    self._begin_term()
+            if self._leadership.term is not None:
+                self._lead()
+        except MongoError as error:
+            return self._outage.failed(error)
+        self._outage.over()
+        now = time.monotonic()
+        until = min(self._leadership.next_attempt, now + TURN_SECONDS * random.uniform(0.9, 1.0))
+        if self._leadership.term is not None:
+            until = min(until, self._backlog.next_due() if self._sweeper.free else until)
+        return max(0.0, until - now)
+
+    def _begin_term(self) -> None:
+        """A new leader knows nothing and reads everything."""
+        self._backlog = self._new_backlog()
+        self._reload = True
+        self._next_orphan_search = time.monotonic()
+        self._seen.clear()
+        self._observed.clear()
+
+    def _new_backlog(self) -> Backlog:
+        config = self._config
+        return Backlog(config.sweep_min_seconds, config.sweep_max_seconds, config.backlog_per_consumer)
+
+    def _lead(self) -> None:
+        held = assignments.all_assignments()
+        # Read after the assignments: whoever left in between has released its own, and nobody is taken for dead.
+        present = workers.all_workers()
+        date = database_clock.now()
+        departed = rescue.prune_stalled(present, date, self._config.worker_stalled_after)
+        alive = {worker.worker_id: worker for worker in present if worker not in departed}
+        orphans = [assignment for assignment in held if assignment.worker not in alive]
+        if orphans:
+            rescue.rescue(orphans, departed)
+            held = [assignment for assignment in held if assignment.worker in alive]
+        now = time.monotonic()
+        if now >= self._next_orphan_search:
+            self._next_orphan_search = now + ORPHAN_SEARCH_SECONDS * random.uniform(0.9, 1.1)
+            rescue.abandon_orphaned_jobs(held, date)
+        self._observe(held, now)
+        self._apply(self._plan(held, list(alive.values()), now), alive)
+
+    def _observe(self, held: list[Assignment], now: float) -> None:
+        """Bring the backlog up to date: definitions, consumers, depths."""
+        consumers: dict[str, int] = {}
+        for assignment in held:
+            consumers[assignment.queue_url] = consumers.get(assignment.queue_url, 0) + 1
+        released = self._backlog.follow(consumers, now)
+        self._learn(released, now)
+        for seen in self._sweeper.answers():
+            if self._backlog.observed(seen.queue_id, seen.depth, seen.asked_at, now) and seen.depth is not None:
+                self._observed[seen.queue_id] = seen.depth
+        for queue in self._backlog.due(now, self._sweeper.free):
+            self._sweeper.ask(queue)
+        if self._observed and now >= self._next_observed:
+            self._next_observed = now + OBSERVED_SECONDS
+            written, self._observed = self._observed, {}
+            queues.observed(written)
+
+    def _learn(self, also: set[ObjectId], now: float) -> None:
+        """Read the definitions that changed: those that the stream named, or without one those with newer dates."""
+        live = self._watcher.live
+        if self._reload or now >= self._next_reload:
+            self._reload = False
+            self._next_reload = now + RELOAD_SECONDS * random.uniform(0.9, 1.1)
+            with self._lock:
+                self._changed.clear()
+            self._blind_since = database_clock.now()
+            self._backlog.replace(queues.all_queues(), now)
+            return
+        with self._lock:
+            changed, self._changed = self._changed | also, set()
+        if changed:
+            found = queues.by_ids(changed)
+            for queue in found:
+                self._backlog.learn(queue, now)
+            for queue_id in changed - {queue.id for queue in found}:
+                self._backlog.forget(queue_id)
+        if not live:
+            since, self._blind_since = self._blind_since, database_clock.now()
+            for queue in queues.changed_since(since):
+                self._backlog.learn(queue, now)
+
+    def _plan(self, held: list[Assignment], alive: list[Worker], now: float) -> Plan:
+        # How long a slot has been held is counted from when this leader first saw it: monotonic, and never too long.
+        self._seen = {assignment.id: self._seen.get(assignment.id, now) for assignment in held}
+        slots = []
+        for assignment in held:
+            known = self._backlog.get(assignment.queue_id)
+            slots.append(
+                HeldSlot(
+                    assignment.id,
+                    assignment.queue_url,
+                    assignment.slot,
+                    assignment.worker,
+                    known.queue.priority if known is not None else 0,
+                    now - self._seen[assignment.id],
+                    assignment.yield_requested_at is not None,
+                )
+            )
+        free = [FreeWorker(worker.worker_id, worker.capacity) for worker in alive if not worker.draining]
+        waiting = self._backlog.waiting(now, database_clock.now())
+        return plan(waiting, free, slots, now=now, time_slice=self._config.time_slice_seconds)
+
+    def _apply(self, decided: Plan, alive: dict[str, Worker]) -> None:
+        """Carry a plan out, as long as this process still leads: assignments first, then their jobs."""
+        term = self._leadership.term
+        if term is None:
+            return
+        made = assignments.insert_many(decided.assign, term)
+        with_names = []
+        for assignment in made:
+            worker = alive[assignment.worker]
+            known = self._backlog.get(assignment.queue_id)
+            name = known.queue.name if known is not None else assignment.queue_url.rpartition("/")[2]
+            with_names.append((assignment, name, Processor(worker.worker_id, worker.host, worker.pid)))
+            log.info(
+                "queue_assigned",
+                queue=name,
+                slot=assignment.slot,
+                worker=worker.worker_id,
+                job_id=str(assignment.job_id),
+            )
+        jobs.create_many(with_names)
+        if decided.yield_:
+            assignments.request_yield(decided.yield_)
+            log.info("yield_requested", count=len(decided.yield_))

@@ -1,0 +1,104 @@
+"""The sweeper: asks SQS for depths in a few threads, so that the master's loop never waits for it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bson import ObjectId
+
+from queues.models import Queue
+from queues.sqs import Depth, SqsGateway
+from queuesite.errors import QueueMissing, QueuesiteError
+from queuesite.logs import get_logger
+from queuesite.outage import Outage
+
+log = get_logger(__name__)
+
+#: Threads, and so requests at once. With SQS's some 10 ms an answer they make 800 requests a second.
+THREADS = 8
+#: Requests that may wait for a thread: enough to keep them busy between two turns of the loop.
+QUEUED = 64
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a queue was seen to hold; `depth` is None where SQS did not tell."""
+
+    queue_id: ObjectId
+    depth: Depth | None
+    asked_at: float
+
+
+class Sweeper:
+    """Takes queues to look at, and rings when an answer is there."""
+
+    def __init__(self, gateway: SqsGateway, ring: Callable[[], None]) -> None:
+        self._gateway = gateway
+        self._ring = ring
+        self._tasks: queue.SimpleQueue[Queue | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Observation] = queue.SimpleQueue()
+        self._under_way = 0
+        self._outage = Outage("SQS (sweep)")
+        self._outage_lock = threading.Lock()
+        self._missing: set[ObjectId] = set()
+        self._threads = [threading.Thread(target=self._run, name="sweep", daemon=True) for _ in range(THREADS)]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Have the threads end after the request that they are at; they are daemons and hold nothing."""
+        for _ in self._threads:
+            self._tasks.put(None)
+
+    @property
+    def free(self) -> int:
+        """How many more queues may be handed over."""
+        return QUEUED - self._under_way
+
+    def ask(self, target: Queue) -> None:
+        """Have a queue looked at."""
+        self._under_way += 1
+        self._tasks.put(target)
+
+    def answers(self) -> list[Observation]:
+        """What has been seen since the last call."""
+        found = []
+        while True:
+            try:
+                found.append(self._answers.get_nowait())
+            except queue.Empty:
+                self._under_way -= len(found)
+                return found
+
+    def _run(self) -> None:
+        while (target := self._tasks.get()) is not None:
+            asked_at = time.monotonic()
+            self._answers.put(Observation(target.id, self._depth(target), asked_at))
+            self._ring()
+
+    def _depth(self, target: Queue) -> Depth | None:
+        pause = 0.0
+        depth = None
+        try:
+            depth = self._gateway.depth(target.queue_url)
+        except QueueMissing as error:
+            if target.id not in self._missing:
+                self._missing.add(target.id)
+                log.error("queue_missing", queue=target.name, queue_url=target.queue_url, error=str(error))
+        except QueuesiteError as error:
+            with self._outage_lock:
+                pause = self._outage.failed(error)
+        else:
+            self._missing.discard(target.id)
+            with self._outage_lock:
+                self._outage.over()
+        if pause:
+            time.sleep(pause)  # in the sweep's own thread: SQS is away, and the other threads pause likewise
+        return depth

@@ -1,0 +1,82 @@
+"""Recording the end of a run: the job, then the queue, then the assignment.
+
+In this order, dying between any two of them leaves an assignment that the master finds and rescues. Every step may be
+repeated, so that whoever lost the connection half-way starts over.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+
+from jobs.consumer.backoff import crash_pause
+from jobs.consumer.run import Report
+from jobs.models import Assignment, EndReason
+from jobs.repositories import assignments, jobs
+from jobs.repositories.jobs import Counts
+from queues import repository as queues
+from queues.models import Queue
+from queuesite.databases import database_clock
+from queuesite.errors import StaleTransition
+from queuesite.logs import get_logger
+
+log = get_logger(__name__)
+
+#: Subtracted from the moment at which a queue was seen empty, in seconds, for the error of two clock readings: a
+#: wake-up that came within it is not counted as satisfied, and costs one more look at the queue.
+CLOCK_MARGIN = 0.05
+
+#: Ends that make a job failed. All others complete it.
+FAILURES = frozenset({EndReason.CRASHED, EndReason.ERROR})
+#: Ends after which the queue waits before it is assigned again, longer each time in a row. A definition whose queue is
+#: not in SQS is among them until a sync creates it.
+_BACK_OFF = FAILURES | {EndReason.QUEUE_MISSING}
+#: Ends after which the queue must be looked at again: messages may be left in it.
+_LEFTOVERS = frozenset({EndReason.YIELDED, EndReason.SHUTDOWN, EndReason.RECYCLED, EndReason.REVOKED, EndReason.PAUSED})
+
+
+def record(assignment: Assignment, queue: Queue, worker_id: str, report: Report) -> None:
+    """Record what `report` says of the run of `queue` (as it was read at the run's start). Raises pymongo's errors."""
+    failed = report.reason in FAILURES
+    counts = Counts(report.processed, report.failed)
+    with suppress(StaleTransition):  # repeated, or abandoned by a master that took this worker for dead
+        if failed:
+            jobs.fail(assignment.job_id, worker_id, counts, report.reason, report.last_error or "unknown")
+        else:
+            jobs.complete(assignment.job_id, worker_id, counts, report.reason, report.last_error)
+    _tell_queue(queue, report)
+    release(assignment, worker_id)
+    log.info(
+        "job_failed" if failed else "job_completed",
+        queue=queue.name,
+        job_id=str(assignment.job_id),
+        reason=report.reason.value,
+        messages=report.processed,
+        failed=report.failed,
+        **({"error": report.last_error} if report.last_error else {}),
+    )
+
+
+def release(assignment: Assignment, worker_id: str) -> None:
+    """End an assignment; harmless where it has been taken away."""
+    with suppress(StaleTransition):
+        assignments.release(assignment.id, worker_id)
+
+
+def _tell_queue(queue: Queue, report: Report) -> None:
+    """Leave word for the master whether the queue is to be looked at again, and when."""
+    if report.reason in _BACK_OFF:
+        # A run that got messages through before it failed is no loop of crashes.
+        count = 1 if report.processed else queue.crash_count + 1
+        pause = crash_pause(count)
+        queues.crashed(queue.id, count, database_clock.now() + timedelta(seconds=pause))
+        if pause:
+            log.warning("queue_backs_off", queue=queue.name, failed_runs=count, seconds=pause)
+    elif report.reason is EndReason.DRAINED and report.empty_at is not None:
+        # Not counted back from now: MongoDB may have been away since, and a wake-up come when it was back.
+        until = database_clock.at(report.empty_at) - timedelta(seconds=CLOCK_MARGIN)
+        # A wake-up that was there when the run began came before its last look, whatever the clocks say.
+        known = queue.wake_requested_at
+        queues.served(queue.id, until if known is None else max(until, known))
+    elif report.reason in _LEFTOVERS:
+        queues.wake(queue.id)

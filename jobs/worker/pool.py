@@ -1,0 +1,197 @@
+"""The pool of consumer processes: forked on demand, reused, replaced, and never outliving their worker."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from bson import ObjectId
+
+from jobs.consumer.process import Apply, End, Exit, Live, Start
+from jobs.consumer.process import main as consumer_main
+from jobs.consumer.run import Report
+from jobs.consumer.settings import QueueSettings, RunLimits
+from jobs.models import EndReason
+from queuesite.config import BASE_DIR, Config
+from queuesite.logs import get_logger
+
+log = get_logger(__name__)
+
+
+@dataclass(eq=False)
+class ConsumerProcess:
+    """A consumer, as its worker sees it."""
+
+    process: BaseProcess
+    connection: Connection
+    #: Assignments that it has been given.
+    used: int = 0
+    #: The job that it runs; None while it is idle.
+    job_id: ObjectId | None = None
+    #: Its counts and its memory (bytes), as it last told them.
+    counts: dict[str, Any] = field(default_factory=dict)
+    memory: int = 0
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid or 0
+
+    def start(self, job_id: ObjectId, settings: QueueSettings) -> None:
+        """Have it run a queue."""
+        self.job_id = job_id
+        self.used += 1
+        self.counts = {}
+        self._tell(Start(str(job_id), settings))
+
+    def apply(self, settings: QueueSettings) -> None:
+        """Have its run follow changed settings."""
+        self._tell(Apply(settings))
+
+    def end(self, reason: EndReason) -> None:
+        """Have its run end."""
+        self._tell(End(reason))
+
+    def exit(self) -> None:
+        """Have the process end when it is idle."""
+        self._tell(Exit())
+
+    def kill(self) -> None:
+        """End it at once. What it holds becomes visible again when its visibility runs out."""
+        self.process.kill()
+
+    def cause_of_death(self) -> str:
+        """How the process ended, in words."""
+        self.process.join(timeout=1)
+        code = self.process.exitcode
+        if code is not None and code < 0:
+            try:
+                name = signal.Signals(-code).name
+            except ValueError:
+                name = "unknown"
+            return f"the consumer process {self.pid} was killed by signal {-code} ({name})"
+        return f"the consumer process {self.pid} ended with exit code {code}"
+
+    def _tell(self, order: object) -> None:
+        with suppress(OSError):  # it has died, which its sentinel tells
+            self.connection.send(order)
+
+
+class Pool:
+    """Consumer processes of one worker: those at work, and idle ones that wait to be used again."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._limits = RunLimits.of(config)
+        #: The worker's present id, for the logs of its consumers.
+        self.worker_id = ""
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["jobs.worker.preload"])
+        self.consumers: list[ConsumerProcess] = []
+
+    def warm_up(self) -> None:
+        """Start the fork server, so that the first assignment does not wait for its imports."""
+        # The fork server is a new interpreter, which finds our packages by the path alone.
+        paths = os.environ.get("PYTHONPATH", "")
+        if str(BASE_DIR) not in paths.split(os.pathsep):
+            os.environ["PYTHONPATH"] = str(BASE_DIR) + (os.pathsep + paths if paths else "")
+        self._spawn()
+
+    def obtain(self) -> ConsumerProcess:
+        """An idle consumer, the most used first so that others may rest; a new one where there is none."""
+        idle = [c for c in self.consumers if c.job_id is None and c.process.is_alive()]
+        return max(idle, key=lambda c: c.used) if idle else self._spawn()
+
+    def sources(self) -> list[Any]:
+        """What to wait on for news of the consumers: their pipes, and their ends."""
+        return [source for c in self.consumers for source in (c.connection, c.process.sentinel)]
+
+    def ended(self) -> list[tuple[ObjectId, Report]]:
+        """Read what the consumers say; answers the runs that have ended since, by their jobs' ids.
+
+        A consumer that died has not ended its run itself: its report has the counts that it last told, and the cause.
+        """
+        found: list[tuple[ObjectId, Report]] = []
+        for consumer in list(self.consumers):
+            found += self._read(consumer)
+            if consumer in self.consumers and not consumer.process.is_alive():
+                found += self._read(consumer)  # its last words may have come between
+                found += self._bury(consumer)
+        return found
+
+    def _read(self, consumer: ConsumerProcess) -> list[tuple[ObjectId, Report]]:
+        found: list[tuple[ObjectId, Report]] = []
+        try:
+            while consumer in self.consumers and consumer.connection.poll():
+                message = consumer.connection.recv()
+                if consumer.job_id is None or message.job_id != str(consumer.job_id):
+                    continue  # of an earlier run
+                consumer.memory = message.memory
+                if isinstance(message, Live):
+                    consumer.counts = message.counts
+                else:
+                    found.append((consumer.job_id, message.report))
+                    self._give_back(consumer)
+        except (EOFError, OSError):
+            pass  # dead or dying: its sentinel tells
+        return found
+
+    def _bury(self, consumer: ConsumerProcess) -> list[tuple[ObjectId, Report]]:
+        self.consumers.remove(consumer)
+        consumer.connection.close()
+        if consumer.job_id is None:
+            return []
+        cause = consumer.cause_of_death()
+        log.error("consumer_crashed", pid=consumer.pid, cause=cause, job_id=str(consumer.job_id))
+        counts = consumer.counts
+        report = Report(
+            EndReason.CRASHED,
+            processed=counts.get("processed", 0),
+            failed=counts.get("failed", 0),
+            last_error=cause,
+        )
+        return [(consumer.job_id, report)]
+
+    def _give_back(self, consumer: ConsumerProcess) -> None:
+        """The consumer's run has ended: it is free again, or replaced where it is worn out or has grown too large."""
+        consumer.job_id = None
+        too_large = consumer.memory > self._config.consumer_memory_mb * 1_048_576
+        if consumer.used >= self._config.consumer_usage_limit or too_large:
+            log.debug("consumer_retired", pid=consumer.pid, used=consumer.used, memory=consumer.memory)
+            self.consumers.remove(consumer)
+            consumer.exit()
+            consumer.connection.close()
+
+    def close(self, timeout: float) -> None:
+        """End all consumers, which are idle by now; one that does not end within `timeout` seconds is killed."""
+        for consumer in self.consumers:
+            consumer.exit()
+        for consumer in self.consumers:
+            consumer.process.join(timeout)
+            if consumer.process.is_alive():
+                consumer.kill()
+                consumer.process.join()
+            consumer.connection.close()
+        self.consumers.clear()
+
+    def _spawn(self) -> ConsumerProcess:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=consumer_main,
+            args=(theirs, self.worker_id, self._limits, self._config.heartbeat_seconds / 2),
+            name="consumer",
+            # Not daemonic: a handler may start processes of its own. `close` and the pipe see to their end.
+            daemon=False,
+        )
+        process.start()
+        theirs.close()
+        consumer = ConsumerProcess(process, ours)
+        self.consumers.append(consumer)
+        log.debug("consumer_started", pid=consumer.pid)
+        return consumer

@@ -1,0 +1,402 @@
+"""The backlog: when SQS is asked again, and which queues wait for consumers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from unittest import mock
+
+import pytest
+from bson import ObjectId
+
+from jobs.master.backlog import FIRST_LOOKS_PER_SECOND, HIDDEN_SECONDS, SCALING_SECONDS, Backlog
+from jobs.master.planner import WaitingQueue
+from queues.models import Queue
+from queues.sqs import Depth
+
+DATE = datetime(2026, 1, 31, 8, 15, tzinfo=UTC)
+EMPTY = Depth(0, 0, 0)
+MIN, MAX, PER_CONSUMER = 1.0, 30.0, 100
+
+
+def queue(name: object = "orders", **fields: object) -> Queue:
+    return Queue(id=ObjectId(), name=str(name), queue_url=f"http://sqs/{name}", **fields)
+
+
+def visible(count: int) -> Depth:
+    return Depth(count, 0, 0)
+
+
+class Watched:
+    """A backlog, driven by a clock of the test's own; SQS's answers come as fast as they are asked for."""
+
+    def __init__(self, queues: Iterable[Queue]) -> None:
+        self.backlog = Backlog(MIN, MAX, PER_CONSUMER)
+        self.now = 100.0
+        self.backlog.replace(queues, self.now)
+
+    def next_look(self, target: Queue) -> float:
+        """Go on until `target`, the only queue, is due; how long that took."""
+        before = self.now
+        due: list[Queue] = []
+        while not due:  # a date that has been replaced by another comes to nothing
+            self.now = self.backlog.next_due()
+            due = self.backlog.due(self.now, 10)
+        assert due == [target]
+        return self.now - before
+
+    def see(self, target: Queue, depth: Depth | None) -> bool:
+        return self.backlog.observed(target.id, depth, self.now, self.now)
+
+    def waiting(self, after: float = 0.0) -> list[WaitingQueue]:
+        return self.backlog.waiting(self.now + after, DATE + timedelta(seconds=after))
+
+    def names(self) -> list[str]:
+        return sorted(found.queue_url.rpartition("/")[2] for found in self.waiting())
+
+    def give(self, **consumers: int) -> set[ObjectId]:
+        return self.backlog.follow({f"http://sqs/{name}": count for name, count in consumers.items()}, self.now)
+
+
+class TestSweep:
+    def test_an_empty_queue_is_looked_at_ever_more_rarely_up_to_the_maximum(self) -> None:
+        orders = queue()
+        watched = Watched([orders])
+        watched.next_look(orders)
+        for expected in (2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0):
+            watched.see(orders, EMPTY)
+            assert 0.9 * expected <= watched.next_look(orders) <= expected
+
+    def test_intervals_are_jittered(self) -> None:
+        orders = queue()
+        watched = Watched([orders])
+        intervals = set()
+        watched.next_look(orders)
+        for _ in range(50):
+            watched.see(orders, visible(1))
+            intervals.add(round(watched.next_look(orders), 6))
+        assert len(intervals) > 25
+        assert 0.9 <= min(intervals) < 0.92 < 0.98 < max(intervals) <= 1.0
+
+    def test_a_queue_with_messages_is_looked_at_often(self) -> None:
+        orders = queue()
+        watched = Watched([orders])
+        watched.next_look(orders)
+        for _ in range(6):
+            watched.see(orders, EMPTY)
+            watched.next_look(orders)
+        watched.see(orders, visible(3))
+        assert watched.next_look(orders) <= MIN
+
+    @pytest.mark.parametrize("depth", [Depth(0, 3, 0), Depth(0, 0, 3)])
+    def test_hidden_messages_come_back_so_the_interval_stays_short(self, depth: Depth) -> None:
+        orders = queue()
+        watched = Watched([orders])
+        watched.next_look(orders)
+        for _ in range(8):
+            watched.see(orders, depth)
+            interval = watched.next_look(orders)
+        assert 0.9 * HIDDEN_SECONDS <= interval <= HIDDEN_SECONDS
+
+    def test_where_sqs_does_not_tell_it_is_asked_more_rarely_and_what_was_known_stays(self) -> None:
+        orders = queue()
+        watched = Watched([orders])
+        watched.next_look(orders)
+        watched.see(orders, visible(3))
+        for expected in (2.0, 4.0, 8.0, 16.0, 30.0, 30.0):
+            watched.next_look(orders)
+            assert not watched.see(orders, None)
+            assert 0.9 * expected <= watched.backlog.next_due() - watched.now <= expected
+        assert watched.names() == ["orders"]
+
+    def test_a_queue_is_not_due_again_while_its_answer_is_awaited(self) -> None:
+        orders = queue()
+        watched = Watched([orders])
+        watched.next_look(orders)
+        assert watched.backlog.due(watched.now + 1_000, 10) == []
+        assert watched.backlog.next_due() == float("inf")
+
+    def test_no_more_are_due_than_the_limit_and_the_rest_stays_due(self) -> None:
+        watched = Watched([queue(n) for n in range(5)])
+        later = watched.now + MAX
+        first = watched.backlog.due(later, 2)
+        rest = watched.backlog.due(later, 10)
+        assert len(first) == 2
+        assert len({found.id for found in first + rest}) == 5
+
+    def test_the_first_looks_are_spread(self) -> None:
+        count = 4_000
+        watched = Watched(queue(n) for n in range(count))
+        within_a_second = len(watched.backlog.due(watched.now + 1, count))
+        assert 0.7 * FIRST_LOOKS_PER_SECOND < within_a_second < 1.3 * FIRST_LOOKS_PER_SECOND
+        assert within_a_second + len(watched.backlog.due(watched.now + count / FIRST_LOOKS_PER_SECOND, count)) == count
+
+    def test_whether_a_depth_is_news(self) -> None:
+        orders = queue()
+        watched = Watched([orders])
+        assert watched.see(orders, visible(3))
+        assert not watched.see(orders, visible(3))
+        assert watched.see(orders, visible(4))
+        assert not watched.see(queue("unknown"), visible(4))
+
+    def test_a_busy_queue_with_one_consumer_is_left_alone(self) -> None:
+        orders = queue()
+        watched = Watched([orders])
+        watched.next_look(orders)
+        watched.see(orders, visible(3))
+        watched.give(orders=1)
+        assert watched.next_look(orders) == pytest.approx(MAX)
+        watched.see(orders, visible(3))
+        assert 0.9 * MAX <= watched.next_look(orders) <= MAX
+
+    def test_a_busy_queue_that_may_have_more_consumers_is_looked_at_often(self) -> None:
+        orders = queue(max_consumers=3)
+        watched = Watched([orders])
+        watched.next_look(orders)
+        watched.see(orders, visible(3))
+        watched.give(orders=1)
+        assert watched.next_look(orders) == pytest.approx(SCALING_SECONDS)
+
+
+class TestCatalogue:
+    def test_queues_that_are_gone_are_forgotten(self) -> None:
+        old, kept = queue("old"), queue("kept")
+        watched = Watched([old, kept])
+        watched.see(old, visible(1))
+        watched.see(kept, visible(1))
+        watched.backlog.replace([kept], watched.now)
+        assert watched.names() == ["kept"]
+        assert watched.backlog.get(old.id) is None
+        assert len(watched.backlog) == 1
+        assert kept.id in {q.id for q in watched.backlog.due(watched.now + MAX, 10)}
+        assert not watched.see(old, visible(1))
+
+    def test_forgetting_one_that_was_never_known_is_harmless(self) -> None:
+        watched = Watched([queue()])
+        watched.backlog.forget(ObjectId())
+        assert len(watched.backlog) == 1
+
+    def test_a_reading_of_all_definitions_keeps_what_was_seen(self) -> None:
+        orders = queue()
+        watched = Watched([orders])
+        watched.see(orders, visible(250))
+        watched.waiting()
+        same = queue(max_consumers=5)
+        same.id = orders.id
+        watched.backlog.replace([same], watched.now + 50)
+        (found,) = watched.waiting(after=60)
+        assert found.wanted == 2
+        assert found.since == watched.now
+
+    def test_a_queue_whose_url_changed_is_followed_under_the_new_one(self) -> None:
+        orders = queue()
+        watched = Watched([orders])
+        moved = Queue(id=orders.id, name="orders", queue_url="http://other/orders")
+        watched.backlog.learn(moved, watched.now)
+        watched.give(orders=1)
+        known = watched.backlog.get(orders.id)
+        assert known is not None
+        assert known.consumers == 0
+        watched.backlog.follow({"http://other/orders": 1}, watched.now)
+        assert known.consumers == 1
+
+
+class TestWaiting:
+    def test_a_queue_that_was_seen_with_messages(self) -> None:
+        orders, idle = queue(), queue("idle")
+        watched = Watched([orders, idle])
+        watched.see(orders, visible(1))
+        watched.see(idle, EMPTY)
+        assert watched.waiting() == [WaitingQueue(orders.id, orders.queue_url, 0, watched.now, 1)]
+
+    @pytest.mark.parametrize("depth", [EMPTY, Depth(0, 5, 0), Depth(0, 0, 5)])
+    def test_not_one_without_visible_messages(self, depth: Depth) -> None:
+        orders = queue()
+        watched = Watched([orders])
+        watched.see(orders, depth)
+        assert watched.waiting() == []
+
+    def test_a_wake_up_makes_it_wait_whatever_was_seen(self) -> None:
+        orders = queue(wake_requested_at=DATE)
+        watched = Watched([orders])
+        watched.see(orders, EMPTY)
+        assert watched.names() == ["orders"]
+
+    @pytest.mark.parametrize(
+        ("woken", "served", "waits"),
+        [(0, None, True), (0, -1, True), (0, 0, False), (0, 1, False), (None, 1, False)],
+    )
+    def test_a_wake_up_counts_until_a_consumer_saw_the_queue_empty_after_it(
+        self, woken: int | None, served: int | None, waits: bool
+    ) -> None:
+        def date(seconds: int | None) -> datetime | None:
+            return None if seconds is None else DATE + timedelta(seconds=seconds)
+
+        watched = Watched([queue(wake_requested_at=date(woken), served_until=date(served))])
+        assert bool(watched.waiting()) is waits
+
+    def test_a_wake_up_that_is_learned_of_later(self) -> None:
+        orders = queue()
+        watched = Watched([orders])
+        assert watched.waiting() == []
+        orders.wake_requested_at = DATE
+        watched.backlog.learn(orders, watched.now)
+        assert watched.names() == ["orders"]
+
+    def test_not_a_paused_one_until_it_is_resumed(self) -> None:
+        orders = queue(paused=True, wake_requested_at=DATE)
+        watched = Watched([orders])
+        watched.see(orders, visible(5))
+        assert watched.waiting() == []
+        orders.paused = False
+        watched.backlog.learn(orders, watched.now)
+        assert watched.names() == ["orders"]
+
+    def test_after_failed_runs_only_when_the_backoff_is_over(self) -> None:
+        watched = Watched([queue(not_before=DATE + timedelta(seconds=8), wake_requested_at=DATE)])
+        assert watched.waiting() == []
+        assert watched.waiting(after=7.9) == []
+        assert len(watched.waiting(after=8)) == 1
+
+    def test_how_long_it_waits_is_counted_from_when_it_began_to(self) -> None:
+        orders = queue()
+        watched = Watched([orders])
+        watched.see(orders, visible(1))
+        began = watched.now
+        assert watched.waiting(after=7)[0].since == began + 7
+        assert watched.waiting(after=9)[0].since == began + 7
+        watched.give(orders=1)
+        assert watched.waiting(after=10) == []
+        watched.give()
+        watched.now += 20
+        watched.see(orders, visible(1))
+        assert watched.waiting()[0].since == watched.now
+
+    def test_it_does_not_wait_while_it_has_its_consumer(self) -> None:
+        orders = queue(wake_requested_at=DATE)
+        watched = Watched([orders])
+        watched.see(orders, visible(99))
+        watched.give(orders=1)
+        assert watched.waiting() == []
+
+
+class TestSeveralConsumers:
+    @pytest.mark.parametrize(
+        ("depth", "most", "wanted"),
+        [
+            (1, 5, 1),
+            (PER_CONSUMER, 5, 1),
+            (2 * PER_CONSUMER - 1, 5, 1),
+            (2 * PER_CONSUMER, 5, 2),
+            (10 * PER_CONSUMER, 5, 5),
+            (10 * PER_CONSUMER, 1, 1),
+        ],
+    )
+    def test_as_many_as_the_backlog_is_worth(self, depth: int, most: int, wanted: int) -> None:
+        orders = queue(max_consumers=most)
+        watched = Watched([orders])
+        watched.see(orders, visible(depth))
+        assert watched.waiting()[0].wanted == wanted
+
+    def test_further_ones_are_wanted_while_the_first_works(self) -> None:
+        orders = queue(max_consumers=3)
+        watched = Watched([orders])
+        watched.see(orders, visible(3 * PER_CONSUMER))
+        watched.give(orders=1)
+        assert watched.waiting()[0].wanted == 3
+        watched.give(orders=3)
+        assert watched.waiting() == []
+
+    def test_when_one_of_several_ends_the_queue_is_read_again_but_not_taken_for_empty(self) -> None:
+        orders = queue(max_consumers=3)
+        watched = Watched([orders])
+        watched.see(orders, visible(3 * PER_CONSUMER))
+        watched.give(orders=3)
+        assert watched.give(orders=2) == {orders.id}
+        known = watched.backlog.get(orders.id)
+        assert known is not None
+        assert known.depth == visible(3 * PER_CONSUMER)
+
+
+class TestRelease:
+    def test_the_queues_that_have_fewer_consumers_than_before_are_told(self) -> None:
+        orders, other = queue(), queue("other")
+        watched = Watched([orders, other])
+        assert watched.give(orders=1, other=1) == set()
+        assert watched.give(orders=1, other=1) == set()
+        assert watched.give(other=1) == {orders.id}
+        assert watched.give(other=1) == set()
+
+    def test_a_released_queue_is_looked_at_again_within_a_second(self) -> None:
+        orders = queue()
+        watched = Watched([orders])
+        watched.next_look(orders)
+        for _ in range(6):
+            watched.see(orders, EMPTY)
+            watched.next_look(orders)
+        watched.give(orders=1)
+        watched.give()
+        assert watched.backlog.next_due() <= watched.now + MIN
+
+    def test_what_was_seen_before_the_release_says_nothing_any_more(self) -> None:
+        orders = queue()
+        watched = Watched([orders])
+        watched.see(orders, visible(5))
+        watched.give(orders=1)
+        watched.give()
+        assert watched.waiting() == []
+
+    def test_an_answer_that_was_asked_for_before_the_release_is_ignored(self) -> None:
+        orders = queue()
+        watched = Watched([orders])
+        watched.give(orders=1)
+        asked_at = watched.now
+        watched.now += 0.5
+        watched.give()
+        assert not watched.backlog.observed(orders.id, visible(5), asked_at, watched.now)
+        assert watched.waiting() == []
+        # It is asked for again, and then it counts.
+        assert watched.backlog.next_due() <= watched.now + MIN
+        assert watched.see(orders, visible(5))
+        assert watched.names() == ["orders"]
+
+    def test_a_queue_deleted_while_it_was_busy_is_no_concern(self) -> None:
+        orders = queue()
+        watched = Watched([orders])
+        watched.give(orders=1)
+        watched.backlog.forget(orders.id)
+        assert watched.give(orders=1) == set()
+        assert watched.give() == set()
+
+
+class TestManyQueues:
+    def test_a_turn_looks_at_the_candidates_alone(self) -> None:
+        count = 10_000
+        queues = [queue(n) for n in range(count)]
+        watched = Watched(queues)
+        assert watched.waiting() == []  # the first turn looks at them all, and finds that none waits
+        watched.see(queues[7], visible(1))
+        queues[8].wake_requested_at = DATE
+        watched.backlog.learn(queues[8], watched.now)
+        wanted = Backlog._wanted
+        with mock.patch.object(Backlog, "_wanted", autospec=True, side_effect=wanted) as looked:
+            assert watched.names() == ["7", "8"]
+            assert looked.call_count == 2
+            watched.give(**{"7": 1, "8": 1})
+            assert watched.names() == []
+            assert looked.call_count == 4
+
+    def test_ten_thousand_idle_queues_cost_a_steady_trickle_of_requests(self) -> None:
+        count = 10_000
+        watched = Watched([queue(n) for n in range(count)])
+        asked = []
+        for second in range(200):
+            watched.now = 100.0 + second
+            due = watched.backlog.due(watched.now, count)
+            asked.append(len(due))
+            for found in due:
+                watched.see(found, EMPTY)
+        steady = asked[100:]
+        # One look at each in 27 to 30 s.
+        assert count / MAX * 0.9 < sum(steady) / len(steady) < count / (0.9 * MAX) * 1.1
+        assert max(steady) < 3 * count / MAX

@@ -1,0 +1,333 @@
+"""The planner: its rules, each as a property of any snapshot, and what they come to over many rounds."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+
+from bson import ObjectId
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.master.planner import AGING_SECONDS, FreeWorker, HeldSlot, Plan, WaitingQueue, plan, score
+from jobs.repositories.assignments import NewAssignment
+
+NOW = 1_000_000.0
+SLICE = 30.0
+
+
+def url(name: object) -> str:
+    return f"http://sqs/{name}"
+
+
+def waiting(name: object, *, priority: int = 0, waited: float = 0.0, wanted: int = 1) -> WaitingQueue:
+    return WaitingQueue(ObjectId(), url(name), priority, NOW - waited, wanted)
+
+
+def held(
+    name: object,
+    worker: str = "w1",
+    *,
+    slot: int = 0,
+    priority: int = 0,
+    held_for: float = 0.0,
+    yielding: bool = False,
+) -> HeldSlot:
+    return HeldSlot(ObjectId(), url(name), slot, worker, priority, held_for, yielding)
+
+
+def decide(queues: list[WaitingQueue], workers: list[FreeWorker], slots: list[HeldSlot] | None = None) -> Plan:
+    return plan(queues, workers, slots or [], now=NOW, time_slice=SLICE)
+
+
+def names(assignments: tuple[NewAssignment, ...]) -> list[str]:
+    return [assignment.queue_url.rpartition("/")[2] for assignment in assignments]
+
+
+@dataclass
+class Snapshot:
+    queues: list[WaitingQueue]
+    workers: list[FreeWorker]
+    held: list[HeldSlot]
+
+    @property
+    def plan(self) -> Plan:
+        return decide(self.queues, self.workers, self.held)
+
+    def load(self) -> Counter[str]:
+        return Counter(slot.worker for slot in self.held)
+
+    def free(self) -> int:
+        load = self.load()
+        return sum(max(0, worker.capacity - load[worker.worker_id]) for worker in self.workers)
+
+    def slots_of(self, queue_url: str) -> set[int]:
+        return {slot.slot for slot in self.held if slot.queue_url == queue_url}
+
+
+seconds = st.floats(0, 500, allow_nan=False)
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> Snapshot:
+    """Anything that a master may meet: overloaded workers, gone ones, gaps between slots, slots that yield."""
+    workers = [FreeWorker(f"w{n}", draw(st.integers(0, 4))) for n in range(draw(st.integers(0, 4)))]
+    places = st.sampled_from([worker.worker_id for worker in workers] + ["gone"])
+    taken = draw(st.sets(st.tuples(st.integers(0, 7), st.integers(0, 3)), max_size=12))
+    slots = [
+        held(
+            name,
+            draw(places),
+            slot=slot,
+            priority=draw(st.integers(0, 9)),
+            held_for=draw(seconds),
+            yielding=draw(st.booleans()),
+        )
+        for name, slot in sorted(taken)
+    ]
+    queues = [
+        waiting(name, priority=draw(st.integers(0, 9)), waited=draw(seconds), wanted=draw(st.integers(1, 4)))
+        for name in sorted(draw(st.sets(st.integers(0, 11), max_size=10)))
+    ]
+    return Snapshot(draw(st.permutations(queues)), workers, draw(st.permutations(slots)))
+
+
+class TestAnySnapshot:
+    @given(snapshots())
+    def test_no_worker_gets_more_than_its_capacity(self, snapshot: Snapshot) -> None:
+        before = snapshot.load()
+        given_out = Counter(a.worker for a in snapshot.plan.assign)
+        capacity = {worker.worker_id: worker.capacity for worker in snapshot.workers}
+        assert set(given_out) <= set(capacity)
+        assert all(before[worker] + count <= capacity[worker] for worker, count in given_out.items())
+
+    @given(snapshots())
+    def test_no_slot_of_a_queue_is_given_twice_and_the_lowest_ones_are_filled_first(self, snapshot: Snapshot) -> None:
+        made: defaultdict[str, set[int]] = defaultdict(set)
+        for assignment in snapshot.plan.assign:
+            present = snapshot.slots_of(assignment.queue_url) | made[assignment.queue_url]
+            assert assignment.slot == min(set(range(len(present) + 1)) - present)
+            made[assignment.queue_url].add(assignment.slot)
+
+    @given(snapshots())
+    def test_no_queue_gets_more_consumers_than_it_wants(self, snapshot: Snapshot) -> None:
+        wanted = {queue.queue_url: queue.wanted for queue in snapshot.queues}
+        for queue_url, count in Counter(a.queue_url for a in snapshot.plan.assign).items():
+            assert len(snapshot.slots_of(queue_url)) + count <= wanted[queue_url]
+
+    @given(snapshots())
+    def test_no_capacity_is_left_while_a_slot_is_wanted(self, snapshot: Snapshot) -> None:
+        missing = sum(max(0, queue.wanted - len(snapshot.slots_of(queue.queue_url))) for queue in snapshot.queues)
+        assert len(snapshot.plan.assign) == min(missing, snapshot.free())
+
+    @given(snapshots())
+    def test_each_goes_to_one_of_the_least_loaded_workers_that_have_room(self, snapshot: Snapshot) -> None:
+        load = snapshot.load()
+        for assignment in snapshot.plan.assign:
+            room = [w.worker_id for w in snapshot.workers if load[w.worker_id] < w.capacity]
+            assert load[assignment.worker] == min(load[worker] for worker in room)
+            load[assignment.worker] += 1
+
+    @given(snapshots())
+    def test_first_slots_come_before_further_ones_and_among_equals_the_rank_decides(self, snapshot: Snapshot) -> None:
+        by_url = {queue.queue_url: queue for queue in snapshot.queues}
+        has = {queue.queue_url: len(snapshot.slots_of(queue.queue_url)) for queue in snapshot.queues}
+        order = []
+        for assignment in snapshot.plan.assign:
+            queue = by_url[assignment.queue_url]
+            order.append((has[queue.queue_url], -score(queue, NOW, AGING_SECONDS)))
+            has[queue.queue_url] += 1
+        assert order == sorted(order)
+        # Whoever got nothing does not rank before the last that got something.
+        if order and snapshot.free() == len(order):
+            left_out = [(has[u], -score(q, NOW, AGING_SECONDS)) for u, q in by_url.items() if has[u] < q.wanted]
+            assert all(order[-1] <= rank for rank in left_out)
+
+    @given(snapshots())
+    def test_a_yield_is_asked_only_where_every_slot_is_taken(self, snapshot: Snapshot) -> None:
+        decided = snapshot.plan
+        if snapshot.free() > len(decided.assign):
+            assert decided.yield_ == ()
+
+    @given(snapshots())
+    def test_yields_are_asked_once_and_of_consumers_that_can_make_room(self, snapshot: Snapshot) -> None:
+        decided = snapshot.plan
+        asked = {slot.assignment_id: slot for slot in snapshot.held if slot.assignment_id in decided.yield_}
+        assert len(asked) == len(decided.yield_)
+        present = {worker.worker_id for worker in snapshot.workers}
+        for slot in asked.values():
+            assert not slot.yielding
+            assert slot.held_for >= SLICE
+            assert slot.worker in present
+
+    @given(snapshots())
+    def test_no_more_yields_than_queues_that_wait_for_their_first_slot(self, snapshot: Snapshot) -> None:
+        decided = snapshot.plan
+        served = {a.queue_url for a in decided.assign}
+        unserved = [
+            q for q in snapshot.queues if not snapshot.slots_of(q.queue_url) and q.queue_url not in served and q.wanted
+        ]
+        already = sum(slot.yielding for slot in snapshot.held)
+        assert len(decided.yield_) <= max(0, len(unserved) - already)
+
+    @given(snapshots())
+    def test_a_slot_is_freed_only_for_a_queue_that_would_win_it(self, snapshot: Snapshot) -> None:
+        decided = snapshot.plan
+        ranks = [score(q, NOW, AGING_SECONDS) for q in snapshot.queues if not snapshot.slots_of(q.queue_url)]
+        for slot in snapshot.held:
+            if slot.assignment_id in decided.yield_:
+                assert slot.priority <= max(ranks)
+
+    @given(snapshots())
+    def test_the_order_in_which_things_are_listed_changes_no_decision(self, snapshot: Snapshot) -> None:
+        mirrored = Snapshot(snapshot.queues[::-1], snapshot.workers[::-1], snapshot.held[::-1])
+        assert mirrored.plan == snapshot.plan
+
+
+class TestOrder:
+    def test_higher_priority_first(self) -> None:
+        queues = [waiting("low"), waiting("high", priority=9), waiting("middle", priority=5)]
+        assert names(decide(queues, [FreeWorker("w1", 2)]).assign) == ["high", "middle"]
+
+    def test_among_equals_the_longest_waiting_first(self) -> None:
+        queues = [waiting("new", waited=1), waiting("old", waited=3), waiting("middle", waited=2)]
+        assert names(decide(queues, [FreeWorker("w1", 3)]).assign) == ["old", "middle", "new"]
+
+    def test_waiting_counts_as_priority(self) -> None:
+        patient = waiting("patient", waited=9 * AGING_SECONDS + 1)
+        assert names(decide([waiting("new", priority=9), patient], [FreeWorker("w1", 1)]).assign) == ["patient"]
+        impatient = replace(patient, since=NOW - 9 * AGING_SECONDS + 1)
+        assert names(decide([waiting("new", priority=9), impatient], [FreeWorker("w1", 1)]).assign) == ["new"]
+
+    def test_a_large_backlog_waits_until_every_other_queue_has_a_consumer(self) -> None:
+        queues = [waiting("large", priority=9, waited=400, wanted=3), waiting("small")]
+        decided = decide(queues, [FreeWorker("w1", 3)])
+        assert names(decided.assign) == ["large", "small", "large"]
+        assert [a.slot for a in decided.assign] == [0, 0, 1]
+
+    def test_a_gap_between_slots_is_filled(self) -> None:
+        slots = [held("q", slot=0), held("q", slot=2)]
+        decided = decide([waiting("q", wanted=4)], [FreeWorker("w1", 9)], slots)
+        assert [a.slot for a in decided.assign] == [1, 3]
+
+    def test_queues_are_spread_over_the_workers(self) -> None:
+        workers = [FreeWorker(f"w{n}", 5) for n in range(3)]
+        decided = decide([waiting(n) for n in range(8)], workers, [held("other", "w0")])
+        assert Counter(a.worker for a in decided.assign) == {"w0": 2, "w1": 3, "w2": 3}
+
+    def test_nobody_to_work(self) -> None:
+        assert decide([waiting("q")], []) == Plan()
+
+    def test_nothing_to_do(self) -> None:
+        assert decide([], [FreeWorker("w1", 5)], [held("q", held_for=500)]) == Plan()
+
+
+class TestYield:
+    def test_the_one_that_has_held_longest(self) -> None:
+        slots = [held("a", held_for=31), held("b", held_for=50), held("c", held_for=40)]
+        decided = decide([waiting("q")], [FreeWorker("w1", 3)], slots)
+        assert decided.assign == ()
+        assert decided.yield_ == (slots[1].assignment_id,)
+
+    def test_none_within_its_time_slice(self) -> None:
+        assert decide([waiting("q")], [FreeWorker("w1", 1)], [held("a", held_for=29.9)]) == Plan()
+
+    def test_one_for_each_that_waits(self) -> None:
+        slots = [held(n, held_for=100 - n) for n in range(4)]
+        decided = decide([waiting("x"), waiting("y")], [FreeWorker("w1", 4)], slots)
+        assert decided.yield_ == (slots[0].assignment_id, slots[1].assignment_id)
+
+    def test_one_that_was_asked_already_counts(self) -> None:
+        slots = [held("a", held_for=90, yielding=True), held("b", held_for=80)]
+        assert decide([waiting("x")], [FreeWorker("w1", 2)], slots) == Plan()
+        two = decide([waiting("x"), waiting("y")], [FreeWorker("w1", 2)], slots)
+        assert two.yield_ == (slots[1].assignment_id,)
+
+    def test_none_for_a_queue_that_would_lose_the_slot_to_the_one_that_yields(self) -> None:
+        slots = [held("important", held_for=300, priority=9)]
+        assert decide([waiting("q", waited=80)], [FreeWorker("w1", 1)], slots) == Plan()
+        assert decide([waiting("q", waited=90)], [FreeWorker("w1", 1)], slots).yield_ == (slots[0].assignment_id,)
+
+    def test_a_lower_one_yields_where_the_longest_held_is_too_important(self) -> None:
+        slots = [held("important", held_for=300, priority=9), held("other", held_for=40)]
+        assert decide([waiting("q")], [FreeWorker("w1", 2)], slots).yield_ == (slots[1].assignment_id,)
+
+    def test_none_for_a_queue_that_wants_a_further_consumer(self) -> None:
+        slots = [held("q", held_for=100), held("a", held_for=100)]
+        assert decide([waiting("q", wanted=2, waited=400)], [FreeWorker("w1", 2)], slots) == Plan()
+
+    def test_none_on_a_worker_that_takes_no_more(self) -> None:
+        # It drains, or its capacity was lowered: the slot would not come back.
+        assert decide([waiting("q")], [FreeWorker("w1", 0)], [held("a", "gone", held_for=100)]) == Plan()
+
+
+class Rounds:
+    """A system whose queues never empty: every second a plan is made and carried out, a yield takes effect at once."""
+
+    def __init__(self, priorities: list[int], workers: int, capacity: int) -> None:
+        self.now = 0.0
+        self.priorities = dict(enumerate(priorities))
+        self.ids = {n: ObjectId() for n in self.priorities}
+        self.workers = [FreeWorker(f"w{n}", capacity) for n in range(workers)]
+        self.capacity = capacity
+        self.since = dict.fromkeys(self.priorities, 0.0)
+        self.held: dict[int, tuple[ObjectId, str, float]] = {}
+        self.longest_wait = dict.fromkeys(self.priorities, 0.0)
+        self.served = Counter[int]()
+
+    def step(self) -> None:
+        self.now += 1.0
+        by_url = {url(n): n for n in self.priorities}
+        queues = [
+            WaitingQueue(self.ids[n], url(n), p, self.since[n])
+            for n, p in self.priorities.items()
+            if n not in self.held
+        ]
+        slots = [
+            HeldSlot(assignment, url(n), 0, worker, self.priorities[n], self.now - began)
+            for n, (assignment, worker, began) in self.held.items()
+        ]
+        decided = plan(queues, self.workers, slots, now=self.now, time_slice=5.0)
+        for n, (assignment, _, _) in list(self.held.items()):
+            if assignment in decided.yield_:
+                del self.held[n]
+                self.since[n] = self.now
+        for made in decided.assign:
+            n = by_url[made.queue_url]
+            self.longest_wait[n] = max(self.longest_wait[n], self.now - self.since[n])
+            self.held[n] = (ObjectId(), made.worker, self.now)
+            self.served[n] += 1
+        assert max(Counter(worker for _, worker, _ in self.held.values()).values(), default=0) <= self.capacity
+
+
+class TestNoStarvation:
+    @given(
+        priorities=st.lists(st.integers(0, 9), min_size=1, max_size=24),
+        workers=st.integers(1, 3),
+        capacity=st.integers(1, 3),
+    )
+    def test_every_queue_is_served_again_and_again_within_a_bound(
+        self, priorities: list[int], workers: int, capacity: int
+    ) -> None:
+        rounds = Rounds(priorities, workers, capacity)
+        # Ageing lifts the lowest above all others within 90 s; from then on at most every other queue is before it,
+        # and each holds its slot for a time slice of 5 s and the second in which the plan is made.
+        bound = 9 * AGING_SECONDS + 7.0 * (len(priorities) / (workers * capacity) + 1) * 2
+        while rounds.now < 3 * bound:
+            rounds.step()
+            still = [rounds.now - rounds.since[n] for n in rounds.priorities if n not in rounds.held]
+            assert max(still, default=0.0) <= bound
+        assert all(rounds.served[n] for n in rounds.priorities)
+
+    def test_equals_take_turns(self) -> None:
+        rounds = Rounds([0] * 12, workers=1, capacity=3)
+        while rounds.now < 600:
+            rounds.step()
+        counts = rounds.served.values()
+        assert max(counts) - min(counts) <= 1
+
+    def test_the_more_important_are_served_more(self) -> None:
+        rounds = Rounds([9] * 4 + [0] * 4, workers=1, capacity=2)
+        while rounds.now < 1_000:
+            rounds.step()
+        assert min(rounds.served[n] for n in range(4)) > 2 * max(rounds.served[n] for n in range(4, 8))
