@@ -1,0 +1,29 @@
+# Two images: `app` is Queuesite in every role (the command tells which), `sqs` the SQS emulator for development.
+# Modules with your own handlers go into `app` when they are beside manage.py; name them in HANDLER_MODULES.
+
+FROM python:3.11-slim AS base
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN useradd --create-home --uid 1000 app && install -d -o app -g app /data
+VOLUME /data
+
+FROM base AS sqs
+COPY requirements-servers.txt /tmp/
+RUN pip install "$(grep '^ministack==' /tmp/requirements-servers.txt)"
+ENV SERVICES=sqs GATEWAY_PORT=4566 BIND_HOST=0.0.0.0 PERSIST_STATE=1 STATE_DIR=/data \
+    IOT_MTLS_ENABLED=0 SFTP_ENABLED=0 LOG_LEVEL=WARNING
+USER app
+EXPOSE 4566
+CMD ["ministack"]
+
+FROM base AS app
+WORKDIR /app
+COPY requirements.txt .
+RUN pip install -r requirements.txt
+COPY . .
+# DEBUG=0 as in production: the static files get the hashed names that are served there.
+RUN DEBUG=0 SECRET_KEY=only-for-collecting-static-files-at-build DATA_DIR=/tmp/build \
+    python manage.py collectstatic --no-input --verbosity 0 && chown -R app:app staticfiles
+ENV DATA_DIR=/data WEB_HOST=0.0.0.0 LOG_FORMAT=json
+USER app
+EXPOSE 8000
+CMD ["python", "manage.py", "runweb"]

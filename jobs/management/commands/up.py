@@ -1,0 +1,198 @@
+"""`manage.py up`: everything on one machine, with embedded servers where no address is configured."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import fcntl
+import os
+import socket
+import subprocess
+import sys
+from functools import partial
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from jobs import preparation
+from queuesite import embedded, processes
+from queuesite.addresses import Running, record_path, write_record
+from queuesite.commands import QueuesiteCommand
+from queuesite.config import BASE_DIR, Config, get_config
+from queuesite.errors import Conflict, InvalidInput
+from queuesite.output import PrefixedOutput
+from queuesite.supervisor import ChildSpec, Restart, Supervisor
+
+#: The name in front of our own lines.
+NAME = "up"
+#: How long a server gets to open its data at the start; recovery after a kill takes longer than a clean start.
+SERVER_START_SECONDS = 60.0
+MASTER_STOP_SECONDS = 10.0
+#: On top of SHUTDOWN_GRACE_SECONDS, for giving messages back and leaving.
+WORKER_STOP_EXTRA = 5.0
+TASKS_STOP_SECONDS = 10.0
+WEB_STOP_SECONDS = 8.0
+
+
+class Command(QueuesiteCommand):
+    """The supervisor of a whole system, and the steps of its start that need processes of their own.
+
+    The steps are processes since a process reads the addresses of its databases when it starts, and the embedded
+    servers have none before `up` has started them.
+    """
+
+    help = "Run the whole system on this machine: servers where none are configured, master, workers, tasks, web."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """The hidden option that makes it one of its own steps; compose.yaml uses it too."""
+        parser.add_argument("--step", choices=["prepare", "announce"], help=argparse.SUPPRESS)
+
+    def run(self, **options: Any) -> None:
+        """Run until SIGINT or SIGTERM."""
+        config = get_config()
+        if options["step"] == "prepare":
+            preparation.prepare(config, self.say)
+        elif options["step"] == "announce":
+            preparation.announce(config, self.say)
+        else:
+            self._up(config)
+
+    def _up(self, config: Config) -> None:
+        lock = _lock(config)
+        try:
+            _check_port(config)
+            embedded.end_leftovers(config)
+            self._supervise(config)
+        finally:
+            os.close(lock)
+
+    def _supervise(self, config: Config) -> None:
+        workers = [f"worker-{number}" for number in range(1, config.worker_instances + 1)]
+        output = PrefixedOutput(sys.stdout, width=max(map(len, ("mongodb", *workers))))
+        try:
+            with Supervisor(output, NAME) as supervisor:
+                _start_servers(config, supervisor)
+                if code := supervisor.run_step(_manage(NAME, "up", "--step", "prepare", restart="never")):
+                    raise CommandError("the preparation failed; its error is above", returncode=max(code, 1))
+                supervisor.say(f"starting master, {', '.join(workers)}, tasks, web")
+                supervisor.start(_manage("master", "runmaster", stop_seconds=MASTER_STOP_SECONDS))
+                grace = config.shutdown_grace_seconds + WORKER_STOP_EXTRA
+                supervisor.start(*(_manage(name, "runworker", stop_seconds=grace) for name in workers))
+                supervisor.start(_manage("tasks", "qcluster", stop_seconds=TASKS_STOP_SECONDS))
+                supervisor.start(_manage("web", "runweb", stop_seconds=WEB_STOP_SECONDS))
+                supervisor.start(_manage(NAME, "up", "--step", "announce", restart="on-failure"))
+                supervisor.watch()
+            supervisor.say("stopped")
+        finally:
+            record_path(config).unlink(missing_ok=True)
+
+
+def _manage(name: str, *arguments: str, stop_seconds: float = 2.0, restart: Restart = "always") -> ChildSpec:
+    return ChildSpec(
+        name,
+        partial(
+            processes.spawn,
+            [sys.executable, BASE_DIR / "manage.py", *arguments],
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            output=subprocess.PIPE,
+        ),
+        stop_seconds=stop_seconds,
+        restart=restart,
+    )
+
+
+class _Servers:
+    """The embedded servers of this run, and their record, by which every other process finds them."""
+
+    def __init__(self, config: Config, names: list[embedded.Name]) -> None:
+        self._config = config
+        self._servers: dict[embedded.Name, embedded.EmbeddedServer] = {}
+        self._announced = False
+        self.specs = [
+            ChildSpec(
+                name,
+                partial(self._spawn, name),
+                stop_seconds=embedded.STOP_SECONDS,
+                essential=True,
+                patience=3,  # ministack forgets what it does not write at SIGTERM
+            )
+            for name in names
+        ]
+
+    def _spawn(self, name: embedded.Name) -> subprocess.Popen[bytes]:
+        before = self._servers.get(name)
+        self._servers[name] = embedded.start(
+            name,
+            self._config,
+            directory=self._config.data_dir / name,
+            port=before.port if before else None,
+            output=subprocess.PIPE,
+        )
+        if self._announced:
+            self.record()
+        return self._servers[name].process
+
+    def ready(self) -> bool:
+        """Whether all of them answer. Raises `ServerError` where one has ended."""
+        return all(server.is_ready() for server in self._servers.values())
+
+    def record(self) -> None:
+        """Say to all processes where the servers are, now and after each restart."""
+        self._announced = True
+        write_record(self._config, {n: Running.of(s.address, s.pid) for n, s in self._servers.items()})
+
+    def addresses(self) -> str:
+        """The addresses, for a person."""
+        return ", ".join(server.address for server in self._servers.values())
+
+
+def _start_servers(config: Config, supervisor: Supervisor) -> None:
+    names: list[embedded.Name] = []
+    if config.embedded_mongodb:
+        names.append("mongodb")
+    if config.embedded_sqs:
+        names.append("sqs")
+    if not names:
+        return
+    servers = _Servers(config, names)
+    supervisor.say(f"starting the embedded servers ({', '.join(names)}), data in {config.data_dir}")
+    supervisor.start(*servers.specs)
+    if not supervisor.wait_until(servers.ready, seconds=SERVER_START_SECONDS):
+        raise Conflict(f"the embedded servers do not answer after {SERVER_START_SECONDS:g} s; their output is above")
+    servers.record()
+    supervisor.say(f"embedded servers: {servers.addresses()}")
+
+
+def _lock(config: Config) -> int:
+    """A descriptor that holds the lock of DATA_DIR, which the kernel frees however we end."""
+    config.data_dir.mkdir(parents=True, exist_ok=True)
+    lock = os.open(config.data_dir / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.pread(lock, 32, 0).decode(errors="replace").strip()
+        os.close(lock)
+        raise Conflict(
+            f"`manage.py up` runs already with DATA_DIR={config.data_dir} (process {pid}); "
+            "stop that one, or give this one a DATA_DIR and a WEB_PORT of its own"
+        ) from None
+    os.pwrite(lock, f"{os.getpid():<10}".encode(), 0)
+    return lock
+
+
+def _check_port(config: Config) -> None:
+    """Raise `InvalidInput` where the web server could not bind its address, before anything is started for it."""
+    address = f"{config.web_host}:{config.web_port}"
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(
+            config.web_host, config.web_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(target)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            message = f"{address} is in use by another program; end that one, or set WEB_PORT to a free port"
+        else:
+            message = f"{address} cannot be bound ({error.strerror or error}); set WEB_HOST and WEB_PORT to what can"
+        raise InvalidInput(f"WEB_PORT={config.web_port}: {message}") from None

@@ -1,0 +1,279 @@
+"""The embedded servers: SecantusDB for MongoDB and ministack for SQS, each a process with a directory of its own.
+
+They serve development, demos and tests on 127.0.0.1, without passwords. A server holds a lock on its directory for as
+long as it lives (the descriptor is handed to it, so the kernel frees it however it ends): two servers never share one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import http.client
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from queuesite import processes
+from queuesite.addresses import recorded
+from queuesite.config import Config
+from queuesite.errors import Conflict, MongoUnavailable, QueuesiteError, ServerError, SqsUnavailable
+from queuesite.logs import get_logger
+
+log = get_logger(__name__)
+
+Name = Literal["mongodb", "sqs"]
+
+HOST = "127.0.0.1"
+#: What ministack needs to write its state, with the slack that a busy machine takes; it keeps nothing when killed.
+STOP_SECONDS = 15.0
+#: How long the servers of an `up` that was killed may take to end by themselves; SecantusDB takes 2 s.
+LEFTOVER_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What differs between the servers."""
+
+    label: str
+    program: str
+    default_port: int
+    unavailable: type[ServerError]
+    arguments: Callable[[int, Path], list[str]]
+    environment: Callable[[int, Path], dict[str, str]]
+    address: Callable[[int], str]
+    answers: Callable[[int], bool]
+
+
+def _mongodb_arguments(port: int, directory: Path) -> list[str]:
+    # Without a file named, it takes a secantusd.toml of the working or home directory.
+    config = directory / "secantusd.toml"
+    config.touch()
+    storage = str(directory / "storage")
+    return [
+        *("--config", str(config), "--host", HOST, "--port", str(port), "--storage-path", storage),
+        *("--sync-on-commit", "--log-level", "WARNING"),
+    ]
+
+
+def _mongodb_address(port: int) -> str:
+    # No retryable writes: their ledger makes each write five times slower after ten thousand of them.
+    return f"mongodb://{HOST}:{port}/?directConnection=true&retryWrites=false&w=1"
+
+
+def _mongodb_answers(port: int) -> bool:
+    try:
+        with MongoClient[dict[str, object]](_mongodb_address(port), serverSelectionTimeoutMS=1_000) as client:
+            client.admin.command("ping")
+    except PyMongoError:
+        return False
+    return True
+
+
+def _sqs_environment(port: int, directory: Path) -> dict[str, str]:
+    temporary = directory / "tmp"
+    temporary.mkdir(exist_ok=True)
+    return {
+        "SERVICES": "sqs",
+        "GATEWAY_PORT": str(port),
+        "BIND_HOST": HOST,
+        "MINISTACK_HOST": HOST,  # the host of the queue URLs that it gives out
+        "PERSIST_STATE": "1",
+        "STATE_DIR": str(directory / "state"),
+        "TMPDIR": str(temporary),
+        "LOG_LEVEL": "WARNING",
+        # It would listen for these services although they are not asked for, and remove containers of its own make.
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "DOCKER_HOST": "unix:///nonexistent",
+    }
+
+
+def _sqs_answers(port: int) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=1)
+    try:
+        connection.request("GET", "/_ministack/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+_KINDS: Mapping[Name, _Kind] = {
+    "mongodb": _Kind(
+        label="MongoDB",
+        program="secantusd-py",
+        default_port=27_117,
+        unavailable=MongoUnavailable,
+        arguments=_mongodb_arguments,
+        environment=lambda port, directory: {},
+        address=_mongodb_address,
+        answers=_mongodb_answers,
+    ),
+    "sqs": _Kind(
+        label="SQS",
+        program="ministack",
+        default_port=4_599,
+        unavailable=SqsUnavailable,
+        arguments=lambda port, directory: [],
+        environment=_sqs_environment,
+        address=lambda port: f"http://{HOST}:{port}",
+        answers=_sqs_answers,
+    ),
+}
+
+
+class EmbeddedServer:
+    """A server that was started here. `address` is what MONGODB_URI or AWS_SQS_ENDPOINT would be."""
+
+    def __init__(self, name: Name, process: subprocess.Popen[bytes], port: int, log_path: Path | None) -> None:
+        self.name = name
+        self.process = process
+        self.port = port
+        self.address = _KINDS[name].address(port)
+        self._log_path = log_path
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self.process.pid
+
+    def is_ready(self) -> bool:
+        """Whether it answers. Raises `MongoUnavailable` or `SqsUnavailable` where it has ended."""
+        if (code := self.process.poll()) is not None:
+            raise _KINDS[self.name].unavailable(f"{self._title} {processes.ending(code)}{self._last_words()}")
+        # Another program may have taken the port since it was found free, and would answer in its place.
+        return self._listens() and _KINDS[self.name].answers(self.port)
+
+    def wait_ready(self, timeout: float = 30) -> None:
+        """Return when it answers. Raises `MongoUnavailable` or `SqsUnavailable` where it ends or `timeout` passes."""
+        deadline = time.monotonic() + timeout
+        while not self.is_ready():
+            if time.monotonic() >= deadline:
+                raise _KINDS[self.name].unavailable(
+                    f"{self._title} does not answer after {timeout:g} s{self._last_words()}"
+                )
+            time.sleep(0.05)
+
+    def stop(self, timeout: float = STOP_SECONDS) -> None:
+        """SIGTERM, then SIGKILL after `timeout` seconds, by which ministack loses what came since its last stop."""
+        processes.stop(self.process, timeout)
+
+    @property
+    def _title(self) -> str:
+        return f"the embedded {_KINDS[self.name].label} server at {HOST}:{self.port}"
+
+    def _listens(self) -> bool:
+        try:
+            sockets = psutil.Process(self.pid).net_connections(kind="tcp4")
+        except psutil.Error:
+            return False
+        return any(s.status == psutil.CONN_LISTEN and s.laddr.port == self.port for s in sockets)
+
+    def _last_words(self) -> str:
+        if self._log_path is None:
+            return ""
+        lines = [line.strip() for line in self._log_path.read_text(errors="replace").splitlines() if line.strip()]
+        return f": {' / '.join(lines[-3:])[-500:]} (from {self._log_path})" if lines else f"; {self._log_path} is empty"
+
+
+def start(
+    name: Name,
+    config: Config,
+    *,
+    directory: Path,
+    port: int | None = None,
+    output: processes.Output | None = None,
+) -> EmbeddedServer:
+    """Start a server that keeps its data in `directory`; `wait_ready` tells when it answers.
+
+    Port None: the one it had in this directory the last time, or its usual one, or any, whichever is free. Output
+    None: `server.log` in the directory, written anew. It ends with the thread that started it (see `spawn`). Raises
+    `ServerError` where the servers are not installed and `Conflict` where a server uses the directory already.
+    """
+    kind = _KINDS[name]
+    program = config.servers_venv / "bin" / kind.program
+    if not program.exists():
+        raise ServerError(
+            f"the embedded servers are not installed in {config.servers_venv} (no {kind.program}); run `make servers`"
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        stack.callback(os.close, lock)
+        _take(lock, kind, directory)
+        chosen = port if port is not None else _free_port(directory, kind.default_port)
+        log_path = directory / "server.log" if output is None else None
+        sink = stack.enter_context(log_path.open("wb")) if log_path is not None else output
+        assert sink is not None
+        process = processes.spawn(
+            [program, *kind.arguments(chosen, directory)],
+            env={**_base_environment(), **kind.environment(chosen, directory)},
+            output=sink,
+            inherit=[lock],
+        )
+        os.pwrite(lock, f"{process.pid:<10}".encode(), 0)
+    (directory / "port").write_text(str(chosen))
+    return EmbeddedServer(name, process, chosen, log_path)
+
+
+def end_leftovers(config: Config) -> None:
+    """End the servers of an earlier `up` that was killed, so that their directories are free.
+
+    The caller holds the lock of DATA_DIR, so that no other `up` can own them. Raises `Conflict` where one stays.
+    """
+    for name, entry in recorded(config).items():
+        if not entry.alive():
+            continue
+        with contextlib.suppress(psutil.NoSuchProcess):
+            leftover = psutil.Process(entry.pid)
+            # On Linux it was told to end when its `up` died, and may just be busy with that.
+            if processes.wait_gone(leftover, LEFTOVER_SECONDS):
+                continue
+            log.warning("leftover_server_ended", server=name, pid=entry.pid)
+            leftover.terminate()
+            if not processes.wait_gone(leftover, STOP_SECONDS):
+                raise Conflict(
+                    f"the {name} server of an earlier `up` (process {entry.pid}) does not end; "
+                    f"end it by `kill -9 {entry.pid}` and try again"
+                )
+
+
+def _base_environment() -> dict[str, str]:
+    # Not our whole environment: ministack reads names as common as AUTH, USE_SSL and LOG_LEVEL.
+    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+    return {name: os.environ[name] for name in kept if name in os.environ} | {"PYTHONUNBUFFERED": "1"}
+
+
+def _take(lock: int, kind: _Kind, directory: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+        raise Conflict(
+            f"an embedded {kind.label} server (process {pid}) uses {directory} already; "
+            f"stop what started it, or end it by `kill {pid}`"
+        ) from None
+
+
+def _free_port(directory: Path, default: int) -> int:
+    candidates = [default, 0]
+    with contextlib.suppress(OSError, ValueError):
+        candidates.insert(0, int((directory / "port").read_text()))
+    for port in candidates:
+        with socket.socket() as probe:
+            # As the servers themselves do, or a port that served until a moment ago would count as taken.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError, OverflowError):
+                probe.bind((HOST, port))
+                return int(probe.getsockname()[1])
+    raise QueuesiteError(f"no free port on {HOST}; end a program that listens there")

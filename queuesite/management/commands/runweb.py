@@ -1,0 +1,35 @@
+"""`manage.py runweb`: the web server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import uvicorn
+
+from queuesite.commands import QueuesiteCommand
+from queuesite.config import get_config
+
+#: Requests in flight get this long when the server is asked to stop.
+GRACE_SECONDS = 5
+
+
+class Command(QueuesiteCommand):
+    """Uvicorn with the site's own logs; any other ASGI or WSGI server does as well."""
+
+    help = "Run the web server (admin and API) on WEB_HOST and WEB_PORT, for production too."
+
+    quiet = False
+
+    def run(self, **options: Any) -> None:
+        """Serve until SIGINT or SIGTERM."""
+        config = get_config()
+        uvicorn.run(
+            "queuesite.asgi:application",
+            host=config.web_host,
+            port=config.web_port,
+            lifespan="off",
+            log_config=None,
+            proxy_headers=config.behind_tls_proxy,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )

@@ -1,0 +1,98 @@
+"""`manage.py showconfig`: every setting as it is in force, and where to connect to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from queuesite.addresses import START_HINT, running
+from queuesite.commands import QueuesiteCommand
+from queuesite.config import SECRETS, Config, get_config, get_sources, mask
+
+NOT_RUNNING = "not running"
+
+#: The settings that, left empty, mean an embedded server, and the name of that server.
+_EMBEDDED = {"mongodb_uri": "mongodb", "aws_sqs_endpoint": "sqs"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting as it is in force; `value` may be shown to anybody."""
+
+    name: str
+    value: Any
+    source: str
+    description: str
+
+    @property
+    def text(self) -> str:
+        """The value as one would write it in the environment."""
+        return mask(self.name.lower(), self.value)
+
+
+def effective_settings(config: Config, sources: dict[str, str]) -> list[Setting]:
+    """Every setting in the order of `Config`, secrets masked. `sources` is what `get_sources` answers."""
+    found = []
+    for name, field in Config.model_fields.items():
+        value, source = _effective(config, name, sources[name])
+        found.append(Setting(name.upper(), value, source, field.description or ""))
+    return found
+
+
+def _effective(config: Config, name: str, source: str) -> tuple[Any, str]:
+    value = getattr(config, name)
+    if name in _EMBEDDED and value is None:
+        return running(config, _EMBEDDED[name]) or NOT_RUNNING, "embedded"
+    if name == "secret_key" and value is None:
+        return mask(name, "generated"), "generated"
+    if name == "database_url" and value is None:
+        return f"sqlite:///{config.data_dir / 'queuesite.sqlite3'}", source
+    if name in SECRETS or isinstance(value, str):
+        return (None if value is None else mask(name, value)), source
+    return str(value) if isinstance(value, Path) else value, source
+
+
+class Command(QueuesiteCommand):
+    """Prints what the configuration module holds; touches no server."""
+
+    help = "Show the effective settings, each with its source, and the addresses of running embedded servers."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """`--json`."""
+        parser.add_argument("--json", action="store_true", help="print as JSON")
+
+    def run(self, **options: Any) -> None:
+        """Print the settings and the servers."""
+        config = get_config()
+        settings = effective_settings(config, dict(get_sources()))
+        servers = {name: running(config, name) for s, name in _EMBEDDED.items() if getattr(config, s) is None}
+        if options["json"]:
+            self.print_json(
+                {
+                    "settings": {
+                        s.name: {"value": s.value, "source": s.source, "description": s.description} for s in settings
+                    },
+                    "embeddedServers": servers,
+                }
+            )
+            return
+        self.print_table(
+            ("setting", "value", "source", "description"),
+            [(s.name, s.text, s.source, s.description) for s in settings],
+        )
+        if servers:
+            self._explain(config, servers)
+
+    def _explain(self, config: Config, servers: dict[str, str | None]) -> None:
+        self.say("")
+        if not any(servers.values()):
+            self.say(f"embedded servers: {NOT_RUNNING}; {START_HINT}")
+            return
+        self.say("embedded servers, for any other client:")
+        if mongodb := servers.get("mongodb"):
+            self.say(f"  MongoDB  {mongodb}  (database {config.mongodb_name}, no password)")
+        if sqs := servers.get("sqs"):
+            self.say(f"  SQS      {sqs}  (region {config.aws_region}, any access key and secret)")

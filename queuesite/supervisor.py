@@ -1,0 +1,293 @@
+"""Runs a set of child processes in the foreground: shows their output, restarts those that end, stops all in order.
+
+honcho, which does the like, ends everything when one child ends, and supervisord is a daemon with a configuration and
+a control socket of its own; neither stops its children in an order, nor waits for one before it starts the next.
+
+One thread does everything, on purpose: children get SIGTERM when the thread that started them ends (see `processes`),
+and no lock is held across a fork. Every wait is in `_pump`, which reads output, reaps, restarts and sees signals.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import FrameType, TracebackType
+from typing import Literal, Self
+
+from queuesite.errors import QueuesiteError
+from queuesite.output import LineBuffer, PrefixedOutput
+from queuesite.processes import ending, group_members, signal_all
+
+#: Delay of the first restart in seconds; it doubles with each further one.
+FIRST_DELAY = 0.5
+LONGEST_DELAY = 30.0
+#: A child that ran this long starts anew at FIRST_DELAY when it ends.
+STABLE_AFTER = 60.0
+#: What a child left behind (its own children, when it was killed) gets SIGTERM, and SIGKILL this much later.
+LEFTOVER_SECONDS = 5.0
+#: A stop that takes longer than this is explained.
+QUIET_SECONDS = 3.0
+
+_TICK = 0.25
+Restart = Literal["always", "on-failure", "never"]
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StopRequested(Exception):
+    """A signal asks to stop; it leaves the `with` block of the supervisor, which stops the children."""
+
+
+@dataclass(frozen=True)
+class ChildSpec:
+    """How a child is started and stopped.
+
+    `spawn` starts it, with a pipe as its output. It has `stop_seconds` to end after SIGTERM. `restart`: `always`,
+    `on-failure` (exit code 0 is final) or `never`. While an `essential` child is down, nothing that was started after
+    it is restarted. `patience` is the number of stop signals at which it is killed.
+    """
+
+    name: str
+    spawn: Callable[[], subprocess.Popen[bytes]]
+    stop_seconds: float
+    restart: Restart = "always"
+    essential: bool = False
+    patience: int = 2
+
+
+@dataclass(eq=False)
+class Child:
+    """A child under supervision, running or not."""
+
+    spec: ChildSpec
+    process: subprocess.Popen[bytes] | None = None
+    returncode: int | None = None
+    started_at: float = 0.0
+    delay: float = FIRST_DELAY
+    restart_at: float | None = None
+    kill_from: float | None = None
+    pipe: int | None = None
+    lines: LineBuffer = field(default_factory=LineBuffer)
+
+    @property
+    def running(self) -> bool:
+        """Whether its process runs, or what it left behind."""
+        return self.process is not None
+
+
+class Supervisor:
+    """Starts children, in groups that are stopped in reverse order when its `with` block is left.
+
+    Signals: the first one (SIGINT, SIGTERM, SIGHUP) stops in order, the second kills, except children whose
+    `patience` is greater. To be used in the main thread.
+    """
+
+    def __init__(self, output: PrefixedOutput, name: str) -> None:
+        self._output = output
+        self._name = name
+        self._groups: list[list[Child]] = []
+        self._selector = selectors.DefaultSelector()
+        self._signals = 0
+        self._stopping = False
+        self._old_handlers: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Self:
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        for end in (self._wake_reader, self._wake_writer):
+            end.setblocking(False)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ)
+        signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
+        for number in _STOP_SIGNALS:
+            self._old_handlers[number] = signal.signal(number, self._on_stop_signal)
+        self._old_handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        try:
+            self._stop()
+        finally:
+            signal.set_wakeup_fd(-1)
+            for number, handler in self._old_handlers.items():
+                signal.signal(number, handler)  # type: ignore[arg-type]
+            self._selector.close()
+            self._wake_reader.close()
+            self._wake_writer.close()
+        return kind is not None and issubclass(kind, StopRequested)
+
+    def say(self, text: str) -> None:
+        """Write a line of our own."""
+        self._output.write(self._name, text)
+
+    def start(self, *specs: ChildSpec) -> list[Child]:
+        """Start children, which are stopped together. Raises what their `spawn` does."""
+        group: list[Child] = []
+        self._groups.append(group)
+        for spec in specs:
+            child = Child(spec)
+            self._spawn(child)
+            group.append(child)
+        return group
+
+    def run_step(self, spec: ChildSpec) -> int:
+        """Run a child to its end, others going on; answers its exit code. Raises `StopRequested`."""
+        (child,) = self.start(spec)
+        self.wait_until(lambda: child.returncode is not None and not child.running)
+        assert child.returncode is not None
+        return child.returncode
+
+    def wait_until(self, condition: Callable[[], bool], *, seconds: float | None = None) -> bool:
+        """Wait for a condition, at most `seconds`; whether it came true. Raises `StopRequested` and what it raises."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while not condition():
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+            self._pump()
+        return True
+
+    def watch(self) -> None:
+        """Keep the children running until a signal asks to stop, which raises `StopRequested`."""
+        self.wait_until(lambda: False)
+
+    @property
+    def _children(self) -> list[Child]:
+        return [child for group in self._groups for child in group]
+
+    def _on_stop_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signals += 1
+
+    def _pump(self, timeout: float = _TICK) -> None:
+        for key, _ in self._selector.select(timeout):
+            if key.data is None:
+                self._wake_reader.recv(4_096)
+            else:
+                self._read(key.data)
+        for child in self._children:
+            if child.process is not None and child.process.poll() is not None:
+                self._ended(child, child.process)
+        if self._output.broken and not self._signals:
+            self._signals = 1  # whoever watched us has left
+        if self._signals and not self._stopping:
+            raise StopRequested
+        if not self._stopping:
+            self._restart_due()
+
+    def _read(self, child: Child) -> bool:
+        """Show what waits in a child's pipe; whether it may have more."""
+        assert child.pipe is not None
+        try:
+            data = os.read(child.pipe, 65_536)
+        except BlockingIOError:
+            return False
+        for line in child.lines.feed(data):
+            self._output.write(child.spec.name, line)
+        if not data:
+            self._close_pipe(child)
+        return bool(data)
+
+    def _close_pipe(self, child: Child) -> None:
+        if child.pipe is not None:
+            for line in child.lines.end():
+                self._output.write(child.spec.name, line)
+            self._selector.unregister(child.pipe)
+            os.close(child.pipe)
+            child.pipe = None
+
+    def _spawn(self, child: Child) -> None:
+        child.returncode = child.restart_at = child.kill_from = None
+        process = child.spec.spawn()
+        assert process.stdout is not None
+        child.pipe = os.dup(process.stdout.fileno())  # ours to close, and not when the Popen is collected
+        process.stdout.close()
+        os.set_blocking(child.pipe, False)
+        child.process, child.started_at = process, time.monotonic()
+        self._selector.register(child.pipe, selectors.EVENT_READ, child)
+
+    def _ended(self, child: Child, process: subprocess.Popen[bytes]) -> None:
+        """A child's process has ended: once nothing is left of its group, it is down and may be restarted."""
+        now = time.monotonic()
+        child.returncode = process.returncode
+        if left := group_members(process.pid):
+            if child.kill_from is None:
+                child.kill_from = now + LEFTOVER_SECONDS
+                signal_all(left, signal.SIGTERM)
+            elif now >= child.kill_from:
+                signal_all(left, signal.SIGKILL)
+            return
+        while child.pipe is not None and self._read(child):
+            pass
+        self._close_pipe(child)
+        child.process = None
+        if self._stopping:
+            return
+        self._plan_restart(child, f"{child.spec.name} (process {process.pid}) {ending(process.returncode)}")
+
+    def _plan_restart(self, child: Child, what: str) -> None:
+        now = time.monotonic()
+        if (child.returncode == 0 and child.spec.restart == "on-failure") or child.spec.restart == "never":
+            return
+        if now - child.started_at >= STABLE_AFTER:
+            child.delay = FIRST_DELAY
+        self.say(f"{what}; restarting in {child.delay:g} s")
+        child.restart_at = now + child.delay
+        child.delay = min(child.delay * 2, LONGEST_DELAY)
+
+    def _restart_due(self) -> None:
+        now = time.monotonic()
+        for child in self._children:
+            if child.restart_at is not None and now >= child.restart_at:
+                self.say(f"starting {child.spec.name}")
+                try:
+                    self._spawn(child)
+                except (OSError, QueuesiteError) as error:
+                    child.started_at = now
+                    self._plan_restart(child, f"{child.spec.name} cannot be started: {error}")
+            if child.spec.essential and not child.running:
+                return
+
+    def _stop(self) -> None:
+        self._stopping = True
+        while self._groups:
+            group = self._groups[-1]
+            self._stop_group([child for child in group if child.process is not None])
+            self._groups.pop()
+
+    def _stop_group(self, group: Sequence[Child]) -> None:
+        if not group:
+            return
+        began = time.monotonic()
+        # A step of ours has our name, and is nothing that a person knows of.
+        names = ", ".join(child.spec.name for child in group if child.spec.name != self._name)
+        if names:
+            self.say(f"stopping {names}")
+        for child in group:
+            if child.process is not None:
+                child.process.terminate()
+        announced = False
+        while any(child.running for child in group):
+            elapsed = time.monotonic() - began
+            if not announced and elapsed > QUIET_SECONDS:
+                limit = max(child.spec.stop_seconds for child in group)
+                self.say(f"waiting for {names} to end, {limit:g} s at most; another signal cuts that short")
+                announced = True
+            for child in group:
+                if child.process is not None:
+                    self._kill_if_due(child, child.process, elapsed)
+            self._pump()
+
+    def _kill_if_due(self, child: Child, process: subprocess.Popen[bytes], elapsed: float) -> None:
+        late = elapsed >= child.spec.stop_seconds
+        if not late and self._signals < child.spec.patience:
+            return
+        if child.returncode is None and child.kill_from is None:
+            reason = f"did not end within {child.spec.stop_seconds:g} s" if late else "is cut short"
+            self.say(f"{child.spec.name} {reason}: killing it")
+            child.kill_from = time.monotonic()
+        signal_all(group_members(process.pid), signal.SIGKILL)

@@ -1,0 +1,163 @@
+"""Changes while queues are processed by a real master and a real worker, which all tests of this file share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from django.apps import apps
+
+from jobs.models import EndReason, JobStatus, Worker
+from jobs.repositories import assignments, workers
+from queues import repository, services
+from queues.models import Queue
+from queues.sqs import Depth, OutgoingMessage, get_gateway
+from queuesite.databases import MONGO_APPS, collection
+from tests.support.records import all_jobs, stored
+from tests.support.system import LONG, System, all_handled, create, depth, do, ended_jobs, send, started
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.client import SQSClient
+
+pytestmark = [pytest.mark.usefixtures("sqs"), pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module")
+def shared(mongo_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A master and a worker, on an empty database."""
+    for label in MONGO_APPS:
+        for model in apps.get_app_config(label).get_models():
+            collection(model).delete_many({})
+    made = System(tmp_path_factory.mktemp("shared"))
+    made.both()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def system(shared: System, sqs: SQSClient) -> Iterator[System]:
+    """The two, with no queue, when a test begins."""
+    yield shared
+    for queue in repository.all_queues():
+        services.delete(queue.name)
+    eventually(lambda: not assignments.all_assignments(), LONG, "the consumers have ended")
+    shared.ledger.clear()
+
+
+def only_worker() -> Worker:
+    (worker,) = workers.all_workers()
+    return worker
+
+
+def handled(system: System, queue: Queue) -> dict[str, int]:
+    return dict(system.ledger.handled(queue.name))
+
+
+def test_messages_that_nobody_announced_are_found(system: System) -> None:
+    queue = create()
+    all_handled(system, send(queue, "announced"))
+    result = get_gateway().send(queue.queue_url, [OutgoingMessage(f"unannounced {n}") for n in range(10)])
+    assert not result.failures
+    all_handled(system, list(result.message_ids.values()))
+    assert set(handled(system, queue).values()) == {1}
+
+
+def test_live_counts_ride_on_the_heartbeat(system: System) -> None:
+    queue = create(concurrency=2)
+    ids = send(queue, "plain", *[do(wait="go")] * 5)
+
+    def told() -> bool:
+        return [
+            (c["queueName"], c["processed"], c["failed"], c["inFlight"], c["buffered"] > 0, c["memory"] > 0)
+            for c in only_worker().consumers
+        ] == [(queue.name, 1, 0, 2, True, True)]
+
+    eventually(told, LONG, "the heartbeat tells the counts")
+    system.ledger.release("go")
+    all_handled(system, ids)
+    eventually(lambda: only_worker().consumers == [], LONG, "the heartbeat tells that nothing runs")
+
+
+def test_concurrency(system: System) -> None:
+    queue = create(concurrency=1)
+    ids = send(queue, *[do(wait="go")] * 8)
+    started(system, 1, queue)
+    services.update(queue.name, {"concurrency": 3})
+    started(system, 3, queue)
+    system.ledger.release("go")
+    all_handled(system, ids)
+    assert system.ledger.most_at_once(queue.name) == 3
+    assert len(all_jobs(queue)) == 1
+
+
+def test_a_pause_takes_effect_and_what_is_in_flight_is_finished(system: System) -> None:
+    queue = create(concurrency=2, visibility_timeout=600)
+    ids = send(queue, *[do(wait="go")] * 6)
+    started(system, 2, queue)
+    services.set_paused(queue.name, True)
+    eventually(lambda: depth(queue) == Depth(4, 2, 0), LONG, "the unstarted messages are visible")
+    system.ledger.release("go")
+    eventually(lambda: ended_jobs(queue), LONG, "the job has ended")
+    (job,) = all_jobs(queue)
+    assert (job.status, job.end_reason, job.message_count) == (JobStatus.COMPLETED, EndReason.PAUSED, 2)
+    assert len(handled(system, queue)) == 2
+    services.set_paused(queue.name, False)
+    all_handled(system, ids)
+    assert set(handled(system, queue).values()) == {1}
+
+
+def test_the_queue_is_deleted(system: System) -> None:
+    queue = create(concurrency=1)
+    send(queue, *[do(wait="go")] * 3)
+    started(system, 1, queue)
+    services.delete(queue.name)
+    system.ledger.release("go")
+    eventually(lambda: not assignments.all_assignments(), LONG, "the assignment is gone")
+    (job,) = all_jobs(queue)
+    assert (job.status, job.end_reason) == (JobStatus.COMPLETED, EndReason.QUEUE_MISSING)
+    # The others go on.
+    all_handled(system, send(create("other"), "m"))
+
+
+def test_the_queue_is_deleted_in_sqs_by_somebody_else(system: System) -> None:
+    queue = create()
+    get_gateway().delete_queue(queue.queue_url)
+    services.notify(queue.name)
+    # Assigned again after 0, 2, 4, … seconds, not in a tight circle.
+    eventually(lambda: stored(queue).crash_count >= 2, LONG, "its runs failed")
+    missing = [job for job in ended_jobs(queue) if job.end_reason == EndReason.QUEUE_MISSING]
+    assert len(missing) >= 2
+    assert len(all_jobs(queue)) <= stored(queue).crash_count + 2
+
+
+def test_its_handler_is_not_there(system: System) -> None:
+    queue = create()
+    repository.update(queue.id, {"handler": "of-another-release"})
+    ids = send(queue, "m")
+    eventually(lambda: stored(queue).crash_count >= 2, LONG, "its runs failed")
+    failed = [job for job in all_jobs(queue) if job.status == JobStatus.FAILED]
+    assert {job.end_reason for job in failed} == {EndReason.ERROR}
+    assert "there is no handler 'of-another-release'" in (failed[0].last_error or "")
+    assert stored(queue).not_before is not None
+    assert handled(system, queue) == {}
+    repository.update(queue.id, {"handler": "async_recorder"})
+    all_handled(system, ids)
+    eventually(lambda: stored(queue).crash_count == 0, LONG, "the row of failures is over")
+
+
+def test_an_error_of_a_handler_is_told_in_the_job(system: System) -> None:
+    queue = create()
+    (failing, rejected) = send(queue, do(retry=0, times=1), do(reject="no such order"))
+    all_handled(system, [failing])
+    assert queue.dlq_url is not None
+    dlq_url = queue.dlq_url
+    eventually(lambda: get_gateway().depth(dlq_url).total == 1, LONG, "the rejected one is a dead letter")
+    eventually(lambda: sum(job.failed_count for job in ended_jobs(queue)) == 2, LONG, "both failures were counted")
+    assert sum(job.message_count for job in all_jobs(queue)) == 1
+    assert {job.last_error for job in all_jobs(queue) if job.failed_count} <= {
+        "the body asks for it",
+        "rejected: no such order",
+    }
+    assert rejected not in handled(system, queue)

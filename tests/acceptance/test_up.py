@@ -1,0 +1,318 @@
+"""`manage.py up`, as a person runs it: everything is a real process, and some of them are killed."""
+
+from __future__ import annotations
+
+import http.cookiejar
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from queuesite.databases import database
+from queuesite.processes import wait_gone
+from tests.support.processes import ROOT, manage
+from tests.support.servers import free_port
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(300)
+
+#: From the command to `ready`, and from a signal to the end, on a machine that runs other tests too.
+START_SECONDS = 90.0
+STOP_SECONDS = 60.0
+#: Until something that was killed runs again.
+MEND_SECONDS = 45.0
+
+
+class Up:
+    """A running `manage.py up`, its output in a file."""
+
+    def __init__(self, directory: Path, **settings: str) -> None:
+        self.directory = directory
+        self.log = directory.with_suffix(".log")
+        self.port = free_port()
+        self.env = {
+            "MONGODB_URI": "",
+            "AWS_SQS_ENDPOINT": "",
+            "AWS_ACCESS_KEY_ID": "",
+            "AWS_SECRET_ACCESS_KEY": "",
+            "QUEUE_NAME_PREFIX": "",
+            "LOG_LEVEL": "INFO",
+            "DATA_DIR": str(directory),
+            "WEB_PORT": str(self.port),
+            **settings,
+        }
+        for server in ("mongodb", "sqs"):
+            # Two tests that start at the same moment would both find the usual ports free.
+            port = directory / server / "port"
+            port.parent.mkdir(parents=True, exist_ok=True)
+            if not port.exists():
+                port.write_text(str(free_port()))
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", "up"],
+                cwd=ROOT,
+                env={**os.environ, **self.env},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self._seen: dict[int, psutil.Process] = {}
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def says(self, pattern: str, seconds: float = MEND_SECONDS) -> re.Match[str]:
+        def found() -> re.Match[str] | None:
+            assert self.process.poll() is None, f"`up` has ended:\n{self.output[-3_000:]}"
+            return re.search(pattern, self.output, re.MULTILINE)
+
+        match = eventually(found, seconds, f"`up` says {pattern!r}")
+        assert match is not None
+        return match
+
+    def wait_ready(self) -> None:
+        self.says(r"^up +\| stop it with Ctrl-C$", START_SECONDS)
+
+    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        done = manage(*arguments, env=self.env)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def children(self) -> list[psutil.Process]:
+        """All its descendants, now; they are remembered, so that `leaves_nothing` looks for them."""
+        found = psutil.Process(self.process.pid).children(recursive=True)
+        self._seen.update({process.pid: process for process in found})
+        return found
+
+    def child(self, *words: str) -> psutil.Process:
+        """The direct child whose command line has these words."""
+        self.children()
+        for process in psutil.Process(self.process.pid).children():
+            line = " ".join(process.cmdline())
+            if all(word in line for word in words):
+                return process
+        raise AssertionError(f"no child with {words}")
+
+    def stop(self, number: signal.Signals) -> int:
+        self.children()
+        self.process.send_signal(number)
+        return self.process.wait(STOP_SECONDS)
+
+    def leaves_nothing(self) -> None:
+        left = [process for process in self._seen.values() if not wait_gone(process, STOP_SECONDS)]
+        assert not left
+
+    def end(self) -> None:
+        """End it whatever state a failed test left it in; its children die with it."""
+        if self.process.poll() is None:
+            self.children()
+            self.process.kill()
+            self.process.wait()
+        for process in self._seen.values():
+            if not wait_gone(process, STOP_SECONDS):
+                process.kill()
+
+
+Start = Callable[..., Up]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    started: list[Up] = []
+
+    def begin(name: str = "data", **settings: str) -> Up:
+        started.append(Up(tmp_path / name, **settings))
+        return started[-1]
+
+    yield begin
+    for up in started:
+        up.end()
+
+
+def test_a_whole_life(start: Start) -> None:
+    up = start(WORKER_INSTANCES="2")
+    up.wait_ready()
+
+    # What it promises at its start.
+    assert f"http://127.0.0.1:{up.port}/admin/\n" in up.output
+    password = up.says(r"password +(\S+) \(kept in .*admin-password\)$").group(1)
+    kept = up.directory / "admin-password"
+    assert kept.read_text() == password
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert_login(up.port, password)
+
+    # From a second shell, without any setting but DATA_DIR, messages are sent and processed.
+    up.manage("sqs", "send", "demo", "20")
+    eventually(lambda: size(up, "demo") == 0, MEND_SECONDS, "the demo queue is drained")
+    shown = embedded_servers(up)
+    assert shown["mongodb"].startswith("mongodb://127.0.0.1:")
+    assert shown["sqs"].startswith("http://127.0.0.1:")
+
+    # A second one is refused.
+    second = manage("up", env=up.env)
+    assert second.returncode == 2
+    assert f"(process {up.process.pid}); stop that one" in second.stderr
+
+    # What is killed is restarted, its own children included, and the system works again.
+    for name, words in {
+        "tasks": ("qcluster",),
+        "worker-[12]": ("runworker",),
+        "master": ("runmaster",),
+        "web": ("runweb",),
+        "mongodb": ("secantusd",),
+        "sqs": ("ministack",),
+    }.items():
+        victim = up.child(*words)
+        family = [victim, *victim.children(recursive=True)]
+        victim.kill()
+        up.says(rf"^up +\| {name} \(process {victim.pid}\) was killed by SIGKILL; restarting in 0\.5 s$")
+        up.says(rf"^up +\| {name} .*\n(.*\n)*?up +\| starting {name}$")
+        assert all(wait_gone(process, MEND_SECONDS) for process in family)
+    eventually(lambda: embedded_servers(up) == shown, MEND_SECONDS, "the servers are where they were")
+    # ministack has forgotten its queues, since it was killed.
+    up.manage("sqs", "sync")
+    up.manage("sqs", "send", "demo", "20")
+    eventually(lambda: size(up, "demo") == 0, MEND_SECONDS, "the demo queue is drained")
+    assert_login(up.port, password)
+
+    # It stops in order and leaves nothing behind.
+    assert up.stop(signal.SIGTERM) == 0
+    stopped = re.findall(r"^up +\| stopping (.*)$", up.output, re.MULTILINE)
+    assert stopped == ["web", "tasks", "worker-1, worker-2", "master", "mongodb, sqs"]
+    up.leaves_nothing()
+    assert not (up.directory / "embedded.json").exists()
+    assert "not running" in manage("showconfig", env=up.env).stdout
+
+
+def test_killed_it_leaves_nothing_and_starts_anew_with_its_data(start: Start) -> None:
+    first = start()
+    first.wait_ready()
+    first.manage("sqs", "create", "orders")
+    ports = re.findall(r"embedded servers: (.*)$", first.output, re.MULTILINE)
+    first.children()
+    first.process.kill()
+    first.process.wait()
+
+    # At once, while the servers of the first may still be ending.
+    second = start()
+    second.wait_ready()
+    first.leaves_nothing()
+    assert re.findall(r"embedded servers: (.*)$", second.output, re.MULTILINE) == ports
+    names = {queue["name"] for queue in json.loads(second.manage("sqs", "list", "--json").stdout)}
+    assert names == {"demo", "orders"}
+    assert "created the user" not in second.output
+
+    # Ctrl-C in a terminal is SIGINT.
+    assert second.stop(signal.SIGINT) == 0
+    second.leaves_nothing()
+
+
+def test_it_can_be_stopped_before_it_is_ready(start: Start) -> None:
+    up = start()
+    up.says(r"preparing the databases", START_SECONDS)
+    assert up.stop(signal.SIGTERM) == 0
+    up.leaves_nothing()
+    assert "Traceback" not in up.output
+
+
+def test_configured_servers_are_used_and_not_started(start: Start) -> None:
+    """The servers of the test run stand for a MongoDB and an SQS of one's own."""
+    names = ("MONGODB_URI", "AWS_SQS_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "QUEUE_NAME_PREFIX")
+    given = {name: os.environ[name] for name in names if name in os.environ}
+    up = start(**given, MONGODB_NAME=f"{os.environ['MONGODB_NAME']}_up")
+    up.wait_ready()
+    commands = [" ".join(process.cmdline()) for process in up.children()]
+    assert not [line for line in commands if "secantusd" in line or "ministack" in line]
+    assert "embedded" not in up.output
+    manage("sqs", "delete", "demo", "--yes", env=up.env)
+    assert up.stop(signal.SIGTERM) == 0
+    up.leaves_nothing()
+    database().client.drop_database(up.env["MONGODB_NAME"])
+
+
+# --- what it refuses ---
+
+
+def test_a_web_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = manage("up", env={"DATA_DIR": str(tmp_path), "WEB_PORT": str(port)})
+    assert done.returncode == 2
+    assert f"WEB_PORT={port}: 127.0.0.1:{port} is in use by another program" in done.stderr
+    assert not done.stdout, "nothing was started"
+
+
+def test_a_web_host_that_is_not_ours(tmp_path: Path) -> None:
+    done = manage("up", env={"DATA_DIR": str(tmp_path), "WEB_HOST": "192.0.2.1"})
+    assert done.returncode == 2
+    assert "192.0.2.1:8000 cannot be bound" in done.stderr
+
+
+def test_servers_that_are_not_installed(tmp_path: Path) -> None:
+    env = {"MONGODB_URI": "", "DATA_DIR": str(tmp_path / "data"), "SERVERS_VENV": str(tmp_path / "none")}
+    done = manage("up", env={**env, "WEB_PORT": str(free_port())})
+    assert done.returncode == 1
+    assert "run `make servers`" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_server_that_does_not_answer(tmp_path: Path) -> None:
+    env = {"MONGODB_URI": "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200", "STARTUP_WAIT_SECONDS": "1"}
+    done = manage("up", env={**env, "DATA_DIR": str(tmp_path), "WEB_PORT": str(free_port())})
+    assert done.returncode == 1
+    assert "MongoDB at mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200 does not answer" in done.stdout
+    assert "the preparation failed; its error is above" in done.stderr
+
+
+def test_a_relational_database_that_does_not_open(tmp_path: Path) -> None:
+    missing = tmp_path / "no" / "such" / "site.sqlite3"
+    env = {"DATABASE_URL": f"sqlite:///{missing}", "DATA_DIR": str(tmp_path / "data"), "WEB_PORT": str(free_port())}
+    done = manage("up", env=env)
+    assert done.returncode == 1
+    assert f"Django's database sqlite:///{missing} failed: unable to open database file" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def embedded_servers(up: Up) -> dict[str, str]:
+    """The addresses that `showconfig` gives."""
+    shown: dict[str, str] = json.loads(up.manage("showconfig", "--json").stdout)["embeddedServers"]
+    return shown
+
+
+def size(up: Up, name: str) -> int:
+    """How many messages a queue still holds."""
+    counts = json.loads(up.manage("sqs", "size", name, "--json").stdout)
+    return int(counts["visible"]) + int(counts["inFlight"]) + int(counts["delayed"])
+
+
+def assert_login(port: int, password: str) -> None:
+    """The admin lets in the user whose password was printed."""
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(cookies := http.cookiejar.CookieJar()))
+    address = f"http://127.0.0.1:{port}/admin/login/?next=/admin/"
+
+    def answers() -> bool:
+        try:
+            with opener.open(address, timeout=10) as page:
+                page.read()
+        except OSError:
+            return False
+        return True
+
+    eventually(answers, MEND_SECONDS, "the web server answers")
+    token = next(cookie.value for cookie in cookies if cookie.name == "csrftoken")
+    form = urllib.parse.urlencode({"username": "admin", "password": password, "csrfmiddlewaretoken": token})
+    with opener.open(address, form.encode(), timeout=30) as page:
+        page.read()
+        assert page.url == f"http://127.0.0.1:{port}/admin/"

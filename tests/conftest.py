@@ -1,0 +1,228 @@
+"""The test run: its servers, and what tests have in common.
+
+The servers are started once, before Django reads its settings, by the process that pytest was started in; the workers
+of pytest-xdist and the processes that tests start inherit their addresses by the environment. Where MONGODB_URI or
+AWS_SQS_ENDPOINT is given, that server is used instead.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import boto3
+import pytest
+
+from queuesite import config as configuration
+from queuesite.config import Config
+from tests.support.environment import Servers, isolate, name_worker, settings_loaded_too_early
+from tests.support.faults import SqsProxy
+
+if TYPE_CHECKING:
+    from pytest_django import DjangoDbBlocker
+    from types_boto3_sqs.client import SQSClient
+
+    from queues.sqs import SqsGateway
+
+_servers = pytest.StashKey[Servers]()
+#: Names the run's directory to the workers of pytest-xdist.
+_DIRECTORY = "QUEUESITE_TEST_DIRECTORY"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.help or config.option.version:
+        return
+    if settings_loaded_too_early():
+        raise pytest.UsageError("unset DJANGO_SETTINGS_MODULE: the tests start their servers before the settings load")
+    worker = getattr(config, "workerinput", None)
+    if worker is None:
+        isolate(os.environ)
+        started = config.stash[_servers] = Servers()
+        os.environ[_DIRECTORY] = str(started.directory)
+        try:
+            started.start(os.environ)
+        except BaseException:
+            started.stop()
+            raise
+        if config.getoption("dist", "no") != "no":
+            return  # the workers run the tests, each with settings of its own
+    name_worker(os.environ, worker["workerid"] if worker else "main", Path(os.environ[_DIRECTORY]))
+    import django
+
+    django.setup()
+    from django.conf import settings
+
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a real one takes half a second
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if started := config.stash.get(_servers, None):
+        started.stop()
+
+
+class Configure(Protocol):
+    """Changes settings (by their names in lower case; None: not set) for the rest of the test."""
+
+    def __call__(self, **values: object) -> Config: ...
+
+
+@pytest.fixture
+def configure() -> Iterator[Configure]:
+    before = dict(os.environ)
+
+    def change(**values: object) -> Config:
+        for name, value in values.items():
+            if value is None:
+                os.environ.pop(name.upper(), None)
+            else:
+                os.environ[name.upper()] = str(value)
+        configuration._loaded.cache_clear()
+        return configuration.get_config()
+
+    yield change
+    os.environ.clear()
+    os.environ.update(before)
+    configuration._loaded.cache_clear()
+
+
+# --- MongoDB ---
+
+
+@pytest.fixture(scope="session")
+def mongo_database() -> Iterator[None]:
+    """The database of this test process, with its indexes. Connects in this thread, as pytest-django expects."""
+    from jobs.indexes import ensure_indexes
+    from queuesite.databases import database
+
+    ensure_indexes()
+    yield
+    database().client.drop_database(database().name)
+
+
+@pytest.fixture
+def mongo(mongo_database: None) -> None:
+    """MongoDB, with every collection of ours empty."""
+    from django.apps import apps
+
+    from queuesite.databases import MONGO_APPS, collection
+
+    for label in MONGO_APPS:
+        for model in apps.get_app_config(label).get_models():
+            collection(model).delete_many({})
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_test_environment: None, django_db_blocker: DjangoDbBlocker, mongo_database: None
+) -> Iterator[None]:
+    """Django's own tables, in memory. MongoDB stays as it is: its database is this process's own already.
+
+    MongoDB is connected by now, so a test that is marked `django_db` may use it without naming it in `databases`, and
+    keeps the fast rollback that Django gives to databases with transactions.
+    """
+    from django.test.utils import setup_databases, teardown_databases
+
+    with django_db_blocker.unblock():
+        created = setup_databases(verbosity=0, interactive=False, aliases={"default": True}, serialized_aliases=[])
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(created, verbosity=0)
+
+
+# --- SQS ---
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sessions_are_shared() -> Iterator[None]:
+    """boto3 reads its data files anew in each session, for 0.1 s; a further client of one session takes 5 ms.
+
+    Clients share nothing else, and sessions of another environment are others, since they look for credentials there.
+    """
+    make = boto3.session.Session
+
+    @functools.cache
+    def shared(environment: frozenset[tuple[str, str]], **options: Any) -> boto3.session.Session:
+        return make(**options)
+
+    def session(**options: Any) -> boto3.session.Session:
+        return shared(frozenset((k, v) for k, v in os.environ.items() if k.startswith("AWS_")), **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boto3.session, "Session", session)
+        yield
+
+
+@pytest.fixture(scope="session")
+def sqs_client() -> SQSClient:
+    """boto3's own client, as another program would use it."""
+    address = os.environ["AWS_SQS_ENDPOINT"]
+    return boto3.client(
+        "sqs",
+        region_name=os.environ.get("AWS_REGION", "us-east-1"),
+        endpoint_url=None if address == "aws" else address,
+    )
+
+
+@pytest.fixture
+def sqs(sqs_client: SQSClient, configure: Configure) -> Iterator[SQSClient]:
+    """SQS, with no queue in it that has this test's prefix; those that the test made are deleted.
+
+    Each test has a prefix of its own, since AWS refuses for 60 s to make a queue of a name that was deleted.
+    """
+    prefix = _next_prefix()
+    configure(queue_name_prefix=prefix)
+    yield sqs_client
+    pages = sqs_client.get_paginator("list_queues").paginate(
+        QueueNamePrefix=prefix, PaginationConfig={"PageSize": 1_000}
+    )
+    # The whole list before the first deletion, which would shift the pages.
+    urls = [url for page in pages for url in page.get("QueueUrls", ())]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda url: sqs_client.delete_queue(QueueUrl=url), urls))
+
+
+def _counter() -> Callable[[], str]:
+    number = 0
+
+    def following() -> str:
+        nonlocal number
+        number += 1
+        return f"{os.environ['QUEUE_NAME_PREFIX']}{number}-"
+
+    return following
+
+
+_next_prefix = _counter()
+
+
+@pytest.fixture
+def gateway(sqs: SQSClient) -> SqsGateway:
+    from queues.sqs import get_gateway
+
+    return get_gateway()
+
+
+@pytest.fixture
+def queues(mongo: None, sqs: SQSClient) -> SQSClient:
+    """No queue, neither here nor in SQS."""
+    return sqs
+
+
+@pytest.fixture
+def faulty(queues: SQSClient, configure: Configure) -> Iterator[SqsProxy]:
+    """A proxy through which our own code, and no other, reaches SQS in this test."""
+    from queues.sqs import get_gateway
+
+    address = os.environ["AWS_SQS_ENDPOINT"]
+    if address == "aws":
+        pytest.skip("AWS refuses what a proxy passes on, since the signature names the host")
+    proxy = SqsProxy(address)
+    configure(aws_sqs_endpoint=proxy.address)
+    get_gateway.cache_clear()
+    yield proxy
+    get_gateway.cache_clear()
+    proxy.stop()

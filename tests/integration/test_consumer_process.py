@@ -1,0 +1,518 @@
+"""The consumer process: what it says through its pipe, and what it makes of the orders that come through it.
+
+Most of it runs in a thread, with the real pipe and a real SQS; the last part starts real processes by a worker's pool.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psutil
+import pytest
+from bson import ObjectId
+
+from jobs.consumer import process
+from jobs.consumer.process import Apply, Consumer, End, Exit, Finished, Live, Start
+from jobs.consumer.run import Report, Run
+from jobs.consumer.settings import QueueSettings, RunLimits
+from jobs.models import EndReason
+from jobs.worker.pool import ConsumerProcess, Pool
+from queues import services
+from queues.models import Queue
+from queues.sqs import Depth, OutgoingMessage, get_gateway
+from tests.support import handlers_for_tests  # noqa: F401 (registers them)
+from tests.support import probe as probes
+from tests.support.ledger import Ledger
+from tests.support.probe import Probe
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from tests.conftest import Configure
+
+pytestmark = pytest.mark.usefixtures("queues")
+
+T = TypeVar("T")
+
+LIMITS = RunLimits(idle=1, longest=60, linger=0.05)
+
+
+@pytest.fixture
+def probe() -> Probe:
+    return probes.fresh()
+
+
+@pytest.fixture
+def exits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The exit codes with which the consumer would have ended this process."""
+    codes: list[int] = []
+    monkeypatch.setattr("jobs.consumer.process.os._exit", codes.append)
+    return codes
+
+
+class Served:
+    """A consumer in a thread, and its worker's end of the pipe."""
+
+    def __init__(self, limits: RunLimits = LIMITS, live_seconds: float = 0.05) -> None:
+        self.pipe, theirs = multiprocessing.Pipe()
+        self.consumer = Consumer(theirs, limits, live_seconds)
+        self.theirs = theirs
+        self.said: list[object] = []
+        self.thread = threading.Thread(target=self.consumer.serve, daemon=True)
+        self.thread.start()
+
+    def start(self, queue: Queue, job_id: str = "job-1", **changes: Any) -> QueueSettings:
+        settings = replace(QueueSettings.of(queue), **changes)
+        self.pipe.send(Start(job_id, settings))
+        return settings
+
+    def next(self, kind: type[T], seconds: float = 20.0) -> T:
+        """The next message of this kind."""
+
+        def came() -> T | None:
+            while self.pipe.poll():
+                self.said.append(self.pipe.recv())
+                if isinstance(self.said[-1], kind):
+                    return self.said[-1]
+            return None
+
+        found = eventually(came, seconds, f"a {kind.__name__} came")
+        assert found is not None
+        return found
+
+    def joined(self) -> None:
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def served(probe: Probe, exits: list[int]) -> Iterator[Callable[..., Served]]:
+    made: list[Served] = []
+
+    def serve(*args: Any, **kwargs: Any) -> Served:
+        made.append(Served(*args, **kwargs))
+        return made[-1]
+
+    yield serve
+    for each in made:
+        with suppress(OSError):
+            each.pipe.send(End(EndReason.SHUTDOWN))
+            each.pipe.send(Exit())
+        each.thread.join(20)
+        each.pipe.close()
+        each.theirs.close()
+
+
+def create(name: str = "orders", **settings: Any) -> Queue:
+    return services.create(name, settings={"handler": "probe", "visibility_timeout": 600, **settings})
+
+
+def send(queue: Queue, *bodies: str) -> None:
+    assert not get_gateway().send(queue.queue_url, [OutgoingMessage(body) for body in bodies]).failures
+
+
+def depth(queue: Queue) -> Depth:
+    return get_gateway().depth(queue.queue_url)
+
+
+Serve = Callable[..., Served]
+
+
+class TestProtocol:
+    def test_a_run_is_reported_live_and_at_its_end(self, served: Serve, probe: Probe) -> None:
+        queue = create(concurrency=1)
+        send(queue, "a", "b", "c")
+        gate = threading.Semaphore(0)
+        probe.behave = lambda message: gate.acquire(timeout=20)
+        consumer = served()
+        consumer.start(queue)
+        gate.release()
+
+        def one_done() -> bool:
+            return consumer.next(Live).counts == {"processed": 1, "failed": 0, "inFlight": 1, "buffered": 1}
+
+        eventually(one_done, 20, "the live counts say that one is done")
+        gate.release(2)
+        finished = consumer.next(Finished)
+        assert finished.job_id == "job-1"
+        assert (finished.report.reason, finished.report.processed) == (EndReason.DRAINED, 3)
+        assert finished.memory > 1_000_000
+        lives = [said for said in consumer.said if isinstance(said, Live)]
+        assert {said.job_id for said in lives} == {"job-1"}
+        assert all(said.memory > 1_000_000 for said in lives)
+
+    def test_one_run_after_another(self, served: Serve, probe: Probe) -> None:
+        first, second = create("first"), create("second")
+        send(first, "a")
+        send(second, "b", "c")
+        consumer = served()
+        consumer.start(first, "job-1")
+        assert consumer.next(Finished).report.processed == 1
+        consumer.start(second, "job-2")
+        finished = consumer.next(Finished)
+        assert (finished.job_id, finished.report.processed) == ("job-2", 2)
+
+    def test_idle_it_says_nothing(self, served: Serve) -> None:
+        consumer = served(live_seconds=0.01)
+        consumer.start(create())
+        consumer.next(Finished)
+        assert not consumer.pipe.poll(0.2)
+
+    def test_it_ends_a_run_when_it_is_told_to(self, served: Serve, probe: Probe) -> None:
+        queue = create(concurrency=1)
+        send(queue, "a", "b")
+        gate = threading.Event()
+        probe.behave = lambda message: gate.wait(20)
+        consumer = served()
+        consumer.start(queue)
+        eventually(lambda: probe.running == 1, 10, "one is being handled")
+        consumer.pipe.send(End(EndReason.PAUSED))
+        eventually(lambda: depth(queue) == Depth(1, 1, 0), 10, "the other is visible")
+        gate.set()
+        report = consumer.next(Finished).report
+        assert (report.reason, report.processed) == (EndReason.PAUSED, 1)
+
+    def test_it_follows_changed_settings(self, served: Serve, probe: Probe) -> None:
+        queue = create(concurrency=1)
+        send(queue, "a", "b", "c")
+        gate = threading.Event()
+        probe.behave = lambda message: gate.wait(20)
+        consumer = served()
+        settings = consumer.start(queue)
+        eventually(lambda: probe.running == 1, 10, "one is being handled")
+        consumer.pipe.send(Apply(replace(settings, concurrency=3)))
+        eventually(lambda: probe.running == 3, 10, "three are being handled")
+        gate.set()
+        assert consumer.next(Finished).report.processed == 3
+
+    def test_a_handler_that_is_not_there_ends_the_run_and_not_the_process(self, served: Serve) -> None:
+        queue = create()
+        consumer = served()
+        consumer.start(queue, handler="nothing")
+        report = consumer.next(Finished).report
+        assert report.reason is EndReason.ERROR
+        assert "no handler 'nothing'" in (report.last_error or "")
+        consumer.start(queue)
+        assert consumer.next(Finished).report.reason is EndReason.DRAINED
+
+    def test_grown_too_large_it_ends_its_run(self, served: Serve, probe: Probe) -> None:
+        queue = create(concurrency=1)
+        send(queue, "a", "b")
+        gate = threading.Event()
+        probe.behave = lambda message: gate.wait(20)
+        consumer = served(replace(LIMITS, memory_mb=1))
+        consumer.start(queue)
+        eventually(lambda: probe.running == 1, 10, "one is being handled")
+        eventually(lambda: depth(queue) == Depth(1, 1, 0), 10, "the other is visible")
+        gate.set()
+        report = consumer.next(Finished).report
+        assert (report.reason, report.processed) == (EndReason.RECYCLED, 1)
+
+    def test_it_exits_when_it_is_told_to(self, served: Serve, exits: list[int]) -> None:
+        consumer = served()
+        consumer.pipe.send(Exit())
+        consumer.joined()
+        consumer.pipe.close()
+        assert exits == []
+
+
+class TestOrdersThatCrossARun:
+    """The worker may end a run, or change its settings, while the consumer is only making it, or just after its end."""
+
+    @pytest.fixture
+    def slow(self, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+        """Runs are made when this is set."""
+        gate = threading.Event()
+
+        def make(*args: Any) -> Run:
+            assert gate.wait(20)
+            return Run(*args)
+
+        monkeypatch.setattr(process, "Run", make)
+        return gate
+
+    def read(self, consumer: Served) -> None:
+        """Wait until the consumer has read all that was sent."""
+        eventually(lambda: not consumer.theirs.poll(), 10, "the orders were read")
+
+    def test_an_end_that_comes_early_is_kept(self, served: Serve, probe: Probe, slow: threading.Event) -> None:
+        queue = create()
+        send(queue, "a")
+        probe.behave = lambda message: None
+        consumer = served()
+        consumer.start(queue)
+        consumer.pipe.send(End(EndReason.SHUTDOWN))
+        self.read(consumer)
+        slow.set()
+        assert consumer.next(Finished).report.reason is EndReason.SHUTDOWN
+
+    def test_settings_that_come_early_are_kept(self, served: Serve, probe: Probe, slow: threading.Event) -> None:
+        queue = create(concurrency=1)
+        send(queue, "a", "b", "c")
+        gate = threading.Event()
+        probe.behave = lambda message: gate.wait(20)
+        consumer = served()
+        settings = consumer.start(queue)
+        consumer.pipe.send(Apply(replace(settings, concurrency=2)))
+        consumer.pipe.send(Apply(replace(settings, concurrency=3)))
+        self.read(consumer)
+        slow.set()
+        eventually(lambda: probe.running == 3, 10, "three are being handled")
+        gate.set()
+        assert consumer.next(Finished).report.processed == 3
+
+    def test_an_order_for_a_run_that_has_ended_does_not_reach_the_next(self, served: Serve, probe: Probe) -> None:
+        queue = create()
+        consumer = served()
+        settings = consumer.start(queue, "job-1")
+        consumer.next(Finished)
+        consumer.pipe.send(Apply(replace(settings, handler="nothing")))
+        consumer.pipe.send(End(EndReason.REVOKED))
+        send(queue, "a")
+        consumer.start(queue, "job-2")
+        report = consumer.next(Finished).report
+        assert (report.reason, report.processed) == (EndReason.DRAINED, 1)
+
+
+class TestOrphan:
+    def test_an_idle_one_ends(self, served: Serve) -> None:
+        consumer = served()
+        consumer.pipe.close()
+        consumer.joined()
+
+    def test_one_at_work_gives_back_what_it_has_not_begun(
+        self, served: Serve, probe: Probe, exits: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(process, "ORPHAN_SECONDS", 0.5)
+        queue = create(concurrency=1)
+        send(queue, "a", "b", "c")
+        gate = threading.Event()
+        probe.behave = lambda message: gate.wait(20)
+        consumer = served()
+        consumer.start(queue)
+        eventually(lambda: probe.running == 1, 10, "one is being handled")
+        consumer.pipe.close()
+        eventually(lambda: depth(queue) == Depth(2, 1, 0), 10, "the others are visible")
+        eventually(lambda: exits == [1], 10, "a handler that takes too long is not waited for")
+        gate.set()
+        consumer.joined()
+
+    def test_a_run_that_is_only_being_made_does_not_begin(
+        self, served: Serve, probe: Probe, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gate = threading.Event()
+        queue = create()
+
+        def make(*args: Any) -> Run:
+            assert gate.wait(20)
+            return Run(*args)
+
+        monkeypatch.setattr(process, "Run", make)
+        consumer = served()
+        consumer.start(queue)
+        eventually(lambda: not consumer.theirs.poll(), 10, "the order was read")
+        consumer.pipe.close()
+        eventually(lambda: consumer.consumer._exiting, 10, "its worker's end was noticed")
+        gate.set()
+        consumer.joined()
+
+
+# --- real processes ---
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path)
+
+
+@pytest.fixture
+def pool(configure: Configure, ledger: Ledger) -> Iterator[Pool]:
+    """A pool whose fork server has read this test's environment."""
+    server: Any = forkserver._forkserver
+    server._stop()
+    config = configure(
+        handler_modules="tests.support.handlers_for_tests",
+        ledger_dir=ledger.directory,
+        idle_seconds=1,
+        heartbeat_seconds=0.2,
+        consumer_usage_limit=3,
+    )
+    made = Pool(config)
+    made.warm_up()
+    yield made
+    made.close(0.0)
+    server._stop()
+
+
+class Worker:
+    """What a worker does with its pool, as far as these tests need it."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.reports: dict[ObjectId, Report] = {}
+        self.begun: dict[int, ObjectId] = {}
+
+    def begin(self, queue: Queue) -> ConsumerProcess:
+        consumer = self.pool.obtain()
+        self.begun[consumer.pid] = ObjectId()
+        consumer.start(self.begun[consumer.pid], QueueSettings.of(queue))
+        return consumer
+
+    def end_of(self, consumer: ConsumerProcess) -> Report:
+        """Wait until its run has ended, in whatever way."""
+        job_id = self.begun[consumer.pid]
+
+        def ended() -> Report | None:
+            wait(self.pool.sources(), timeout=1)
+            self.reports.update(self.pool.ended())
+            return self.reports.get(job_id)
+
+        report = eventually(ended, 30, "the run ended")
+        assert report is not None
+        return report
+
+
+def gone(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+class TestPool:
+    def test_a_process_is_used_again_up_to_its_limit_and_then_replaced(self, pool: Pool, ledger: Ledger) -> None:
+        queue = create(handler="recorder")
+        worker = Worker(pool)
+        (first,) = pool.consumers
+        pids = []
+        for number in range(4):
+            send(queue, f"m{number}")
+            consumer = worker.begin(queue)
+            pids.append(consumer.pid)
+            assert worker.end_of(consumer).processed == 1
+        assert pids[:3] == [first.pid] * 3
+        assert pids[3] != first.pid
+        eventually(lambda: gone(first.pid), 10, "the one that has served its time has ended")
+        assert [event.pid for event in ledger.events("end")] == pids
+
+    def test_the_most_used_is_taken_first_and_a_new_one_where_none_is_idle(self, pool: Pool) -> None:
+        queue = create(handler="recorder")
+        worker = Worker(pool)
+        first = worker.begin(queue)
+        second = worker.begin(queue)
+        assert first.pid != second.pid
+        worker.end_of(second)
+        worker.end_of(first)
+        worker.end_of(worker.begin(queue))
+        used = max(pool.consumers, key=lambda consumer: consumer.used)
+        assert pool.obtain() is used
+
+    def test_one_that_grew_too_large_is_replaced(self, pool: Pool) -> None:
+        pool._limits = replace(pool._limits, memory_mb=1)  # what the consumer itself goes by
+        pool.close(5.0)
+        queue = create(handler="recorder")
+        worker = Worker(pool)
+        consumer = worker.begin(queue)
+        assert worker.end_of(consumer).reason is EndReason.RECYCLED
+        assert consumer.memory > 1_048_576
+        pool._config = pool._config.model_copy(update={"consumer_memory_mb": 1})  # what the pool goes by
+        assert pool.consumers == [consumer]
+        worker.end_of(worker.begin(queue))
+        assert pool.consumers == []
+        eventually(lambda: gone(consumer.pid), 10, "it has ended")
+
+    def test_what_one_says_of_an_earlier_run_is_not_taken_for_the_present_one(self, pool: Pool) -> None:
+        queue = create(handler="recorder")
+        worker = Worker(pool)
+        consumer = worker.begin(queue)
+        consumer.job_id = ObjectId()
+        eventually(lambda: consumer.connection.poll(0.1), 20, "it says something")
+        assert pool.ended() == []
+        assert consumer.counts == {}
+
+    @pytest.mark.parametrize(
+        ("body", "cause"),
+        [
+            ('{"do": {"die": 9}}', "was killed by signal 9 (SIGKILL)"),
+            ('{"do": {"die": 11}}', "was killed by signal 11 (SIGSEGV)"),
+            ('{"do": {"exit": 3}}', "ended with exit code 3"),
+        ],
+    )
+    def test_how_one_died_is_told(self, pool: Pool, body: str, cause: str) -> None:
+        queue = create(handler="recorder")
+        send(queue, body)
+        worker = Worker(pool)
+        consumer = worker.begin(queue)
+        report = worker.end_of(consumer)
+        assert report.reason is EndReason.CRASHED
+        assert report.last_error == f"the consumer process {consumer.pid} {cause}"
+        assert pool.consumers == []
+        consumer.end(EndReason.SHUTDOWN)  # nobody listens, and nothing is raised
+
+    def test_one_that_died_idle_is_no_failure(self, pool: Pool) -> None:
+        (consumer,) = pool.consumers
+        consumer.kill()
+        assert wait([consumer.process.sentinel], timeout=20)
+        assert pool.ended() == []
+        assert pool.consumers == []
+        assert pool.obtain() is not consumer
+
+    def test_the_last_counts_of_one_that_died_are_kept(self, pool: Pool, ledger: Ledger) -> None:
+        queue = create(handler="recorder", concurrency=1)
+        send(queue, "m", '{"do": {"wait": "never"}}')
+        worker = Worker(pool)
+        consumer = worker.begin(queue)
+
+        def one_done() -> bool:
+            pool.ended()
+            return consumer.counts.get("processed") == 1
+
+        eventually(one_done, 20, "it told that one is done")
+        consumer.kill()
+        report = worker.end_of(consumer)
+        assert (report.reason, report.processed) == (EndReason.CRASHED, 1)
+
+    def test_signals_of_a_terminal_or_an_init_system_do_not_reach_it(self, pool: Pool, ledger: Ledger) -> None:
+        queue = create(handler="recorder")
+        send(queue, '{"do": {"wait": "go"}}')
+        worker = Worker(pool)
+        consumer = worker.begin(queue)
+        eventually(lambda: ledger.events("start"), 10, "the message is being handled")
+        os.kill(consumer.pid, signal.SIGINT)
+        os.kill(consumer.pid, signal.SIGTERM)
+        ledger.release("go")
+        assert worker.end_of(consumer).processed == 1
+
+    def test_orphaned_it_gives_back_what_it_has_not_begun_and_is_gone(self, pool: Pool, ledger: Ledger) -> None:
+        queue = create(handler="recorder", concurrency=1)
+        send(queue, *(['{"do": {"wait": "never"}}'] * 4))
+        worker = Worker(pool)
+        consumer = worker.begin(queue)
+        eventually(lambda: ledger.events("start"), 10, "one is being handled")
+        eventually(lambda: depth(queue) == Depth(0, 4, 0), 10, "all are held")
+        connection: Connection = consumer.connection
+        connection.close()
+        assert wait([consumer.process.sentinel], timeout=10), "it did not end"
+        assert depth(queue) == Depth(3, 1, 0)
+        assert consumer.cause_of_death().endswith("exit code 1")
+        pool.consumers.remove(consumer)
+
+    def test_closing_kills_what_does_not_end(self, pool: Pool, ledger: Ledger) -> None:
+        queue = create(handler="recorder")
+        send(queue, '{"do": {"wait": "never"}}')
+        busy = Worker(pool).begin(queue)
+        idle = pool._spawn()
+        eventually(lambda: ledger.events("start"), 10, "the message is being handled")
+        pool.close(1.0)
+        assert busy.process.exitcode == -signal.SIGKILL
+        assert idle.process.exitcode == 0
+        assert pool.consumers == []

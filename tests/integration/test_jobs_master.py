@@ -1,0 +1,738 @@
+"""The master: rescue, sweeper, and the scheduler turn by turn, on real servers."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bson import ObjectId
+from structlog.testing import capture_logs
+
+from jobs.master import rescue, scheduler
+from jobs.master.planner import Plan, plan
+from jobs.master.scheduler import Scheduler
+from jobs.master.sweeper import QUEUED, Observation, Sweeper
+from jobs.models import Assignment, EndReason, JobStatus, Lease
+from jobs.repositories import assignments, jobs, leases, workers
+from jobs.repositories.jobs import Counts
+from queues import repository, services
+from queues.models import Queue
+from queues.sqs import Depth, SqsGateway, get_gateway
+from queuesite.config import Config
+from queuesite.databases import MongoError, collection, database_clock
+from queuesite.errors import SqsUnavailable
+from tests.support.faults import SqsProxy
+from tests.support.records import (
+    age_job,
+    all_jobs,
+    assign,
+    define,
+    job_of,
+    processor,
+    queued,
+    register,
+    running,
+    set_heartbeat,
+    stored,
+)
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.client import SQSClient
+
+    from tests.conftest import Configure
+
+pytestmark = pytest.mark.usefixtures("queues")
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("queuesite.outage.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("queuesite.outage.LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr("queuesite.changes.MAX_AWAIT_MS", 200)  # else a watcher takes 5 s to end
+
+
+@pytest.fixture
+def config(queues: SQSClient, configure: Configure) -> Config:
+    return configure(sweep_max_seconds=0.2, lease_seconds=30, backlog_per_consumer=3, time_slice_seconds=0.05)
+
+
+class Master:
+    """A scheduler whose turns the test takes."""
+
+    def __init__(self, config: Config) -> None:
+        self.scheduler = Scheduler(config, get_gateway())
+        self.scheduler._sweeper.start()
+
+    @property
+    def term(self) -> int | None:
+        return self.scheduler._leadership.term
+
+    def turn(self, count: int = 1) -> float:
+        for _ in range(count):
+            pause = self.scheduler._turn()
+        return pause
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        def after_a_turn() -> object:
+            self.turn()
+            return condition()
+
+        eventually(after_a_turn, 10, what)
+
+    def settle(self) -> None:
+        """Take turns until every queue's depth has been asked for since now."""
+        self.turn()  # the first begins a term, with a new backlog
+        began = time.monotonic()
+        asked: dict[ObjectId, float] = {}
+        observed = self.scheduler._backlog.observed
+
+        def note(queue_id: ObjectId, depth: Depth | None, asked_at: float, now: float) -> bool:
+            asked[queue_id] = asked_at
+            return observed(queue_id, depth, asked_at, now)
+
+        self.scheduler._backlog.observed = note  # type: ignore[method-assign]
+        count = len(repository.all_queues())
+        self.until(lambda: sum(at > began for at in asked.values()) == count, "all depths were asked for")
+        self.scheduler._backlog.observed = observed  # type: ignore[method-assign]
+        self.turn()
+
+    def close(self) -> None:
+        self.scheduler._watcher.stop()
+        self.scheduler._sweeper.stop()
+        for thread in self.scheduler._sweeper._threads:
+            thread.join(10)
+            assert not thread.is_alive()
+        if self.scheduler._watcher._thread.ident is not None:
+            self.scheduler._watcher._thread.join(10)
+        self.scheduler._bell._in.close()
+        self.scheduler._bell._out.close()
+
+
+@contextmanager
+def a_master(config: Config) -> Iterator[Master]:
+    master = Master(config)
+    try:
+        yield master
+    finally:
+        master.close()
+
+
+@pytest.fixture
+def master(config: Config) -> Iterator[Master]:
+    with a_master(config) as made:
+        yield made
+
+
+def create(name: str = "orders", *, woken: bool = True, **settings: object) -> Queue:
+    """A queue here and in SQS."""
+    queue = services.create(name, with_dlq=False, settings=settings)
+    if not woken:
+        quiet(queue)
+    return stored(queue)
+
+
+def quiet(queue: Queue) -> None:
+    """Have the queue count as looked at."""
+    repository.served(queue.id, database_clock.now() + timedelta(seconds=1))
+
+
+def finish(assignment: Assignment, *, at: float = 0.0) -> None:
+    """What a worker does at the end of a run that drained its queue."""
+    jobs.start(assignment.job_id, processor(assignment.worker))
+    jobs.complete(assignment.job_id, assignment.worker, Counts(1), EndReason.DRAINED)
+    repository.served(assignment.queue_id, database_clock.now() + timedelta(seconds=at))
+    assignments.release(assignment.id, assignment.worker)
+
+
+def assigned() -> list[str]:
+    """The names of the queues that are assigned."""
+    names = {queue.id: queue.name for queue in repository.all_queues()}
+    return sorted(names.get(assignment.queue_id, "?") for assignment in assignments.all_assignments())
+
+
+def wake(queue: Queue) -> None:
+    assert repository.wake(queue.id)
+
+
+class TestPrune:
+    def test_a_worker_whose_heartbeat_stopped_is_taken_out(self) -> None:
+        register("dead")
+        register("alive")
+        now = database_clock.now()
+        set_heartbeat("dead", now - timedelta(seconds=8.1))
+        set_heartbeat("alive", now - timedelta(seconds=7.9))
+        pruned = rescue.prune_stalled(workers.all_workers(), now, 8)
+        assert [worker.worker_id for worker in pruned] == ["dead"]
+        assert [worker.worker_id for worker in workers.all_workers()] == ["alive"]
+
+    def test_a_heartbeat_in_between_saves_it(self) -> None:
+        register("late")
+        now = database_clock.now()
+        set_heartbeat("late", now - timedelta(seconds=60))
+        seen = workers.all_workers()
+        workers.heartbeat("late", [])
+        assert rescue.prune_stalled(seen, now, 8) == []
+        assert len(workers.all_workers()) == 1
+
+
+class TestRescue:
+    def test_the_job_is_abandoned_with_its_last_counts_the_queue_woken_and_the_slot_freed(self) -> None:
+        queue = define()
+        quiet(queue)
+        assignment = running(queue, "dead")
+        register("dead")
+        workers.heartbeat("dead", [{"jobId": assignment.job_id, "processed": 7, "failed": 2}])
+        rescue.rescue([assignment], workers.all_workers())
+        job = job_of(assignment)
+        assert (job.status, job.end_reason) == (JobStatus.ABANDONED, EndReason.WORKER_DIED)
+        assert (job.message_count, job.failed_count) == (7, 2)
+        assert "dead" in (job.last_error or "")
+        assert assignments.all_assignments() == []
+        woken = stored(queue).wake_requested_at
+        assert woken is not None
+        assert abs((woken - database_clock.now()).total_seconds()) < 5
+
+    def test_an_assignment_without_its_job(self) -> None:
+        queue = define()
+        rescue.rescue([assign(queue, "dead")], [])
+        assert assignments.all_assignments() == []
+        assert stored(queue).wake_pending
+        assert all_jobs() == []
+
+    def test_a_job_that_had_ended_stays_as_it_is(self) -> None:
+        assignment = running(define(), "dead")
+        jobs.complete(assignment.job_id, "dead", Counts(5), EndReason.DRAINED)
+        rescue.rescue([assignment], [])
+        assert job_of(assignment).status == JobStatus.COMPLETED
+        assert assignments.all_assignments() == []
+
+    def test_one_that_was_released_meanwhile_does_not_stop_the_others(self) -> None:
+        gone, left = assign(define("q0"), "dead"), assign(define("q1"), "dead")
+        assignments.release(gone.id, "dead")
+        rescue.rescue([gone, left], [])
+        assert assignments.all_assignments() == []
+
+    @pytest.mark.parametrize("step", ["abandon", "wake", "release"])
+    def test_dying_at_any_step_leaves_it_to_be_found_again(self, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+        queue = define()
+        quiet(queue)
+        assignment = running(queue, "dead")
+
+        def die(*_: object, **__: object) -> None:
+            raise MongoError("the master dies here")
+
+        module = {"abandon": jobs, "wake": repository, "release": assignments}[step]
+        with monkeypatch.context() as patch:
+            patch.setattr(module, step, die)
+            with pytest.raises(MongoError):
+                rescue.rescue([assignment], [])
+        assert [a.id for a in assignments.all_assignments()] == [assignment.id]
+        rescue.rescue(assignments.all_assignments(), [])
+        assert assignments.all_assignments() == []
+        assert job_of(assignment).status == JobStatus.ABANDONED
+        assert stored(queue).wake_requested_at is not None
+
+
+class TestOrphanedJobs:
+    def test_an_unfinished_job_without_an_assignment_is_given_an_end(self) -> None:
+        queue = define()
+        lost, fresh, held = running(queue), running(queue, slot=1), running(queue, slot=2)
+        now = database_clock.now()
+        for assignment in (lost, held):
+            age_job(assignment.job_id, now - timedelta(seconds=61))
+        age_job(fresh.job_id, now - timedelta(seconds=59))
+        assert rescue.abandon_orphaned_jobs([held], now) == 1
+        assert job_of(lost).status == JobStatus.ABANDONED
+        assert job_of(fresh).status == job_of(held).status == JobStatus.RUNNING
+
+    def test_one_that_ends_by_itself_meanwhile_is_not_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        lost = running(define())
+        now = database_clock.now()
+        age_job(lost.job_id, now - timedelta(seconds=61))
+        seen = jobs.unfinished()
+        jobs.complete(lost.job_id, "w1", Counts(), EndReason.DRAINED)
+        monkeypatch.setattr(jobs, "unfinished", lambda: seen)
+        assert rescue.abandon_orphaned_jobs([], now) == 0
+        assert job_of(lost).status == JobStatus.COMPLETED
+
+
+class TestSweeper:
+    @contextmanager
+    def sweeping(self, gateway: SqsGateway) -> Iterator[tuple[Sweeper, threading.Event]]:
+        rung = threading.Event()
+        sweeper = Sweeper(gateway, rung.set)
+        sweeper.start()
+        yield sweeper, rung
+        sweeper.stop()
+        for thread in sweeper._threads:
+            thread.join(10)
+            assert not thread.is_alive()
+
+    def answer(self, sweeper: Sweeper) -> Observation:
+        found: list[Observation] = []
+
+        def came() -> bool:
+            found.extend(sweeper.answers())
+            return bool(found)
+
+        eventually(came, 10, "an answer came")
+        assert len(found) == 1
+        return found[0]
+
+    def test_it_asks_sqs_and_rings(self, sqs: SQSClient, gateway: SqsGateway) -> None:
+        queue = create()
+        sqs.send_message(QueueUrl=queue.queue_url, MessageBody="m")
+        with self.sweeping(gateway) as (sweeper, rung):
+            before = time.monotonic()
+            sweeper.ask(queue)
+            assert sweeper.free == QUEUED - 1
+            assert rung.wait(10)
+            seen = self.answer(sweeper)
+            assert sweeper.free == QUEUED
+        assert (seen.queue_id, seen.depth) == (queue.id, Depth(1, 0, 0))
+        assert before <= seen.asked_at <= time.monotonic()
+
+    def test_many_queues(self, gateway: SqsGateway) -> None:
+        queues = [create(f"q{n}") for n in range(12)]
+        with self.sweeping(gateway) as (sweeper, _):
+            for queue in queues:
+                sweeper.ask(queue)
+            found: list[Observation] = []
+
+            def all_came() -> bool:
+                found.extend(sweeper.answers())
+                return len(found) == 12
+
+            eventually(all_came, 10, "all answers came")
+        assert {seen.queue_id for seen in found} == {queue.id for queue in queues}
+
+    def test_a_queue_that_sqs_lacks_is_told_once(self, gateway: SqsGateway) -> None:
+        queue = create()
+        gateway.delete_queue(queue.queue_url)
+        with capture_logs() as logs, self.sweeping(gateway) as (sweeper, _):
+            for _ in range(3):
+                sweeper.ask(queue)
+                assert self.answer(sweeper).depth is None
+        assert [entry["queue"] for entry in logs if entry["event"] == "queue_missing"] == ["orders"]
+
+    def test_while_sqs_is_away_it_answers_that_it_does_not_know(self, faulty: SqsProxy) -> None:
+        queue = create()
+        faulty.refuse("GetQueueAttributes", "InternalError", status=500)
+        with self.sweeping(get_gateway()) as (sweeper, _):
+            sweeper.ask(queue)
+            assert self.answer(sweeper).depth is None
+            faulty.heal()
+            sweeper.ask(queue)
+            assert self.answer(sweeper).depth == Depth(0, 0, 0)
+
+
+class TestLeading:
+    def test_a_new_leader_reads_everything_and_assigns(self, master: Master) -> None:
+        queue = create()
+        register("w1")
+        master.turn()
+        (assignment,) = assignments.all_assignments()
+        assert (assignment.queue_url, assignment.queue_id, assignment.slot) == (queue.queue_url, queue.id, 0)
+        assert (assignment.worker, assignment.term) == ("w1", master.term)
+        job = job_of(assignment)
+        assert (job.status, job.queue_name) == (JobStatus.QUEUED, "orders")
+        assert job.processor == processor("w1").as_document()
+
+    def test_without_leadership_nothing_is_written(self, master: Master) -> None:
+        create()
+        register("w1")
+        register("dead")
+        set_heartbeat("dead", database_clock.now() - timedelta(hours=1))
+        assert leases.acquire("another", 30) == 1
+        master.turn(3)
+        assert master.term is None
+        assert assignments.all_assignments() == []
+        assert all_jobs() == []
+        assert len(workers.all_workers()) == 2
+
+    def test_a_lease_that_is_not_trusted_any_more_is_not_acted_on(self, master: Master) -> None:
+        register("w1")
+        master.turn()
+        create()
+        master.scheduler._leadership._trusted_until = 0.0
+        master.turn(3)
+        assert assignments.all_assignments() == []
+
+    def test_trust_that_ends_within_a_turn_stops_it_before_the_write(
+        self, master: Master, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        create()
+        register("w1")
+
+        def slow(*args: Any, **kwargs: Any) -> Plan:
+            master.scheduler._leadership._trusted_until = 0.0
+            return plan(*args, **kwargs)
+
+        monkeypatch.setattr(scheduler, "plan", slow)
+        master.turn()
+        assert assignments.all_assignments() == []
+
+    def test_a_leader_that_was_taken_over_from_stops(self, master: Master) -> None:
+        register("w1")
+        master.turn()
+        terms = [master.term]
+        collection(Lease).update_one({}, {"$set": {"holder": "another", "term": 2}})
+        create()
+        master.scheduler._leadership.next_attempt = 0.0
+        master.turn(3)
+        terms.append(master.term)
+        assert terms == [1, None]
+        assert assignments.all_assignments() == []
+
+    def test_of_two_masters_one_schedules_and_the_other_takes_over(self, config: Config, master: Master) -> None:
+        queues = [create(f"q{n}") for n in range(4)]
+        register("w1")
+        with a_master(config) as standby:
+            for _ in range(3):
+                master.turn()
+                standby.turn()
+            assert (master.term, standby.term) == (1, None)
+            assert len(assignments.all_assignments()) == 4
+            assert {a.term for a in assignments.all_assignments()} == {1}
+            master.scheduler._leadership.resign()
+            finish(assignments.all_assignments()[0])
+            wake(queues[0])
+            wake(queues[1])
+            standby.scheduler._leadership.next_attempt = 0.0
+            standby.until(lambda: len(assignments.all_assignments()) == 4, "the standby assigned what was free")
+            master.turn()
+            assert sorted(a.term for a in assignments.all_assignments()) == [1, 1, 1, 2]
+            assert (master.term, standby.term) == (None, 2)
+
+    def test_what_two_leaders_decide_at_once_the_index_settles(self, config: Config, master: Master) -> None:
+        """A leader that was frozen between its decision and its write comes to nothing."""
+        create()
+        register("w1")
+        with a_master(config) as other:
+            for each in (master, other):
+                each.scheduler._leadership._term, each.scheduler._leadership._trusted_until = 1, float("inf")
+                each.scheduler._leadership.next_attempt = float("inf")
+                each.turn()
+        assert len(assignments.all_assignments()) == 1
+        assert len(all_jobs()) == 1
+
+    def test_mongodb_away_is_lived_through(self, master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+        create()
+        register("w1")
+
+        def away() -> None:
+            raise MongoError("away")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(assignments, "all_assignments", away)
+            assert 0 < master.turn() <= 0.05
+            assert master.scheduler._outage.active
+        master.until(lambda: assigned() == ["orders"], "it went on")
+        assert not master.scheduler._outage.active
+
+    def test_leadership_is_given_up_where_the_renewal_fails(
+        self, master: Master, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        register("w1")
+        master.turn()
+
+        def away(*_: object) -> None:
+            raise MongoError("away")
+
+        master.scheduler._leadership.next_attempt = 0.0
+        with monkeypatch.context() as patch:
+            patch.setattr(leases, "renew", away)
+            master.turn()
+            assert master.term is None
+        master.scheduler._leadership.next_attempt = 0.0
+        master.turn()
+        assert master.term == 2
+
+
+class TestFinding:
+    def test_a_queue_that_is_woken_while_it_leads(self, master: Master) -> None:
+        queue = create(woken=False)
+        register("w1")
+        master.settle()
+        assert assigned() == []
+        collection(Queue).update_one({"_id": queue.id}, {"$set": {"servedUntil": None}})
+        wake(queue)
+        master.until(lambda: assigned() == ["orders"], "the queue was assigned")
+
+    def test_a_new_queue(self, master: Master) -> None:
+        register("w1")
+        master.turn()
+        create()
+        master.until(lambda: assigned() == ["orders"], "the queue was assigned")
+
+    def test_a_message_that_nobody_announced(self, master: Master, sqs: SQSClient) -> None:
+        queue, _ = create(woken=False), create("idle", woken=False)
+        register("w1")
+        master.settle()
+        assert assigned() == []
+        sqs.send_message(QueueUrl=queue.queue_url, MessageBody="unannounced")
+        master.until(lambda: assigned() == ["orders"], "the sweep found it")
+
+    def test_what_was_seen_is_recorded(self, master: Master, sqs: SQSClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(scheduler, "OBSERVED_SECONDS", 0.0)
+        queue = create()
+        for _ in range(3):
+            sqs.send_message(QueueUrl=queue.queue_url, MessageBody="m")
+        master.until(lambda: stored(queue).depth == Depth(3, 0, 0), "the depth was recorded")
+        assert stored(queue).depth_observed_at is not None
+
+    def test_a_paused_queue_is_not_assigned_until_it_is_resumed(self, master: Master, sqs: SQSClient) -> None:
+        queue = create()
+        services.set_paused("orders", True)
+        sqs.send_message(QueueUrl=queue.queue_url, MessageBody="m")
+        register("w1")
+        master.settle()
+        assert assigned() == []
+        services.set_paused("orders", False)
+        master.until(lambda: assigned() == ["orders"], "the queue was assigned")
+
+    def test_a_queue_in_its_backoff_is_not_assigned_before_its_end(self, master: Master) -> None:
+        queue = create()
+        repository.crashed(queue.id, 3, database_clock.now() + timedelta(hours=1))
+        register("w1")
+        master.settle()
+        assert assigned() == []
+        repository.crashed(queue.id, 3, database_clock.now())
+        master.until(lambda: assigned() == ["orders"], "the queue was assigned")
+
+    def test_a_deleted_queue_is_forgotten(self, master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(scheduler, "RELOAD_SECONDS", 0.0)
+        queue = create()
+        master.turn()
+        assert len(master.scheduler._backlog) == 1
+        services.delete("orders")
+        master.until(lambda: len(master.scheduler._backlog) == 0, "the queue was forgotten")
+        register("w1")
+        master.turn(3)
+        assert assignments.all_assignments() == []
+        assert all_jobs(queue) == []
+
+    def test_a_queue_that_was_deleted_while_it_was_busy_is_forgotten_when_it_ends(self, master: Master) -> None:
+        create()
+        register("w1")
+        master.turn()
+        (assignment,) = assignments.all_assignments()
+        master.turn()
+        services.delete("orders")
+        finish(assignment)
+        master.until(lambda: len(master.scheduler._backlog) == 0, "the queue was forgotten")
+        assert assignments.all_assignments() == []
+
+
+class TestCapacity:
+    def test_never_past_what_the_workers_take_and_evenly(self, master: Master) -> None:
+        for n in range(9):
+            create(f"q{n}")
+        register("w1", capacity=2)
+        register("w2", capacity=3)
+        master.turn(5)
+        assert Counter(a.worker for a in assignments.all_assignments()) == {"w1": 2, "w2": 3}
+
+    def test_a_freed_slot_is_given_to_the_next(self, master: Master) -> None:
+        for n in range(3):
+            create(f"q{n}")
+        register("w1", capacity=1)
+        seen = []
+        for _ in range(3):
+            master.until(assignments.all_assignments, "a queue was assigned")
+            (assignment,) = assignments.all_assignments()
+            seen.append(assigned()[0])
+            master.turn()
+            finish(assignment, at=1)
+        assert sorted(seen) == ["q0", "q1", "q2"]
+        master.settle()
+        assert assignments.all_assignments() == []
+
+    def test_a_draining_worker_gets_nothing(self, master: Master) -> None:
+        create()
+        register("w1")
+        workers.drain("w1")
+        master.turn(2)
+        assert assignments.all_assignments() == []
+        register("w2")
+        master.turn()
+        assert [a.worker for a in assignments.all_assignments()] == ["w2"]
+
+    def test_no_worker_at_all(self, master: Master) -> None:
+        create()
+        master.turn(3)
+        assert assignments.all_assignments() == []
+        register("w1")
+        master.turn()
+        assert assigned() == ["orders"]
+
+    def test_a_large_backlog_gets_more_consumers(self, master: Master, sqs: SQSClient) -> None:
+        queue = create(max_consumers=3)
+        for _ in range(7):
+            sqs.send_message(QueueUrl=queue.queue_url, MessageBody="m")
+        register("w1")
+        register("w2")
+        # 7 messages of which one consumer is to carry 3: worth two of the three that it may have.
+        master.until(lambda: len(assignments.all_assignments()) == 2, "the queue has two consumers")
+        master.settle()
+        assert sorted((a.slot, a.worker) for a in assignments.all_assignments()) == [(0, "w1"), (1, "w2")]
+        assert {job.status for job in all_jobs(queue)} == {JobStatus.QUEUED}
+
+    def test_a_waiting_queue_is_made_room_for(self, master: Master) -> None:
+        first = create("first")
+        register("w1", capacity=1)
+        master.turn()
+        second = create("second")
+        master.until(
+            lambda: assignments.all_assignments()[0].yield_requested_at is not None, "the first was asked to yield"
+        )
+        (assignment,) = assignments.all_assignments()
+        assert assignment.queue_id == first.id
+        # What the worker does then: the first still has messages.
+        finish(assignment)
+        wake(first)
+        master.until(assignments.all_assignments, "the slot was given")
+        assert assignments.all_assignments()[0].queue_id == second.id
+
+
+class TestRescuing:
+    def test_a_dead_workers_queues_go_to_another(self, master: Master) -> None:
+        queue = create()
+        register("dead")
+        master.turn()
+        (lost,) = assignments.all_assignments()
+        jobs.start(lost.job_id, processor("dead", 99))
+        workers.heartbeat("dead", [{"jobId": lost.job_id, "processed": 4, "failed": 1}])
+        quiet(queue)
+        set_heartbeat("dead", database_clock.now() - timedelta(minutes=1))
+        register("w2")
+        collection(Queue).update_one({"_id": queue.id}, {"$set": {"servedUntil": None}})
+        master.until(lambda: [a.worker for a in assignments.all_assignments()] == ["w2"], "the other took over")
+        assert (job_of(lost).status, job_of(lost).message_count) == (JobStatus.ABANDONED, 4)
+        assert [worker.worker_id for worker in workers.all_workers()] == ["w2"]
+
+    def test_a_worker_that_lives_keeps_its_own(self, master: Master) -> None:
+        create()
+        register("w1")
+        master.turn()
+        (before,) = assignments.all_assignments()
+        set_heartbeat("w1", database_clock.now() - timedelta(seconds=5))
+        master.turn(3)
+        assert [a.id for a in assignments.all_assignments()] == [before.id]
+
+    def test_what_a_pruned_worker_left_is_found_by_the_next_leader_too(self, master: Master) -> None:
+        """The leader before died between pruning the worker and rescuing its assignment."""
+        queue = create()
+        orphan = queued(queue, "gone")
+        register("w1")
+        master.until(lambda: [a.worker for a in assignments.all_assignments()] == ["w1"], "it was rescued")
+        assert job_of(orphan).status == JobStatus.ABANDONED
+
+    def test_jobs_that_nobody_owns_are_ended_when_a_term_begins(self, master: Master) -> None:
+        lost = running(define())
+        assignments.release(lost.id, "w1")
+        age_job(lost.job_id, database_clock.now() - timedelta(seconds=61))
+        master.turn()
+        assert job_of(lost).status == JobStatus.ABANDONED
+
+    def test_a_job_that_was_not_created_is_left_to_the_worker(
+        self, master: Master, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        create()
+        register("w1")
+
+        def die(_: object) -> None:
+            raise MongoError("the master dies here")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(jobs, "create_many", die)
+            master.turn()
+        master.turn()
+        assert assigned() == ["orders"]
+        assert all_jobs() == []
+
+
+class TestWithChangeStreams:
+    @pytest.fixture
+    def live(self, master: Master) -> Master:
+        """A leader to which MongoDB tells the changes; it does not poll."""
+        master.scheduler._watcher.start()
+        eventually(lambda: master.scheduler._watcher.live, 10, "the stream is open")
+        register("w1")
+        master.turn()
+        return master
+
+    def rung(self, master: Master) -> None:
+        """Wait for the bell as the loop does, for no other reason to take a turn."""
+        from multiprocessing.connection import wait
+
+        bell = master.scheduler._bell
+        assert wait([bell.fileno()], timeout=10), "the bell was not rung"
+        bell.silence()
+
+    def ring_until(self, master: Master, condition: Callable[[], object], what: str) -> None:
+        for _ in itertools.count():
+            self.rung(master)
+            master.turn()
+            if condition():
+                return
+
+    def test_a_wake_up_rings_and_is_read(self, live: Master) -> None:
+        queue = create(woken=False)
+        live.settle()
+        collection(Queue).update_one({"_id": queue.id}, {"$set": {"servedUntil": None}})
+        wake(queue)
+        self.ring_until(live, lambda: assigned() == ["orders"], "the queue was assigned")
+
+    def test_a_deleted_queue_is_forgotten(self, live: Master) -> None:
+        create(woken=False)
+        self.ring_until(live, lambda: len(live.scheduler._backlog) == 1, "the queue is known")
+        services.delete("orders")
+        self.ring_until(live, lambda: len(live.scheduler._backlog) == 0, "the queue was forgotten")
+
+    def test_a_released_assignment_rings(self, live: Master) -> None:
+        for n in range(6):
+            create(f"q{n}")
+        live.until(lambda: len(assignments.all_assignments()) == 5, "the worker is full")
+        finish(assignments.all_assignments()[0], at=1)
+        self.ring_until(live, lambda: len(assignments.all_assignments()) == 5, "the slot was given")
+
+    def test_a_new_worker_rings(self, live: Master) -> None:
+        for n in range(6):
+            create(f"q{n}")
+        live.until(lambda: len(assignments.all_assignments()) == 5, "the worker is full")
+        register("w2")
+        self.ring_until(live, lambda: len(assignments.all_assignments()) == 6, "the queue was assigned")
+
+    def test_a_resigned_lease_makes_a_standby_try_at_once(self, config: Config) -> None:
+        assert leases.acquire("leader", 3_600) == 1
+        with a_master(config) as standby:
+            standby.scheduler._watcher.start()
+            eventually(lambda: standby.scheduler._watcher.live, 10, "the stream is open")
+            standby.turn()
+            assert standby.term is None
+            assert standby.scheduler._leadership.next_attempt > time.monotonic()
+            leases.resign("leader", 1)
+            self.ring_until(standby, lambda: standby.term == 2, "the standby leads")
+
+
+class TestStart:
+    def test_the_sync_is_tried_until_it_succeeds(self, master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+        answers: list[Exception | None] = [SqsUnavailable("away"), SqsUnavailable("away"), None]
+
+        def sync() -> None:
+            answer = answers.pop(0)
+            if answer is not None:
+                raise answer
+
+        monkeypatch.setattr(scheduler, "sync", sync)
+        master.scheduler._sync()
+        assert answers == []

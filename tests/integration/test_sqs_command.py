@@ -1,0 +1,646 @@
+"""`manage.py sqs`, every verb of it, against real servers."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from queues import messages, services
+from queues.management.commands import sqs as command
+from queues.messages import SendReport
+from queues.sqs import OutgoingMessage, get_gateway
+from tests.conftest import Configure
+from tests.support.faults import SqsProxy
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.client import SQSClient
+
+pytestmark = pytest.mark.usefixtures("queues")
+
+
+def sqs(*args: object) -> str:
+    """What the command prints to stdout."""
+    out = io.StringIO()
+    call_command("sqs", *map(str, args), stdout=out)
+    return out.getvalue()
+
+
+def refused(*args: object) -> tuple[int, str]:
+    """The exit code of a command that fails, and what it says."""
+    with pytest.raises(CommandError) as caught:
+        sqs(*args)
+    text = str(caught.value)
+    assert "\n" not in text
+    return caught.value.returncode, text
+
+
+def misused(capsys: pytest.CaptureFixture[str], *args: object) -> str:
+    """What is said of a command line that is wrong in itself; the exit code is 2."""
+    with pytest.raises((SystemExit, CommandError)) as caught:
+        sqs(*args)
+    if isinstance(caught.value, SystemExit):
+        assert caught.value.code == 2
+        text = capsys.readouterr().err
+        assert len(text.splitlines()) == 1
+        return text
+    return str(caught.value)  # call_command's way of saying the same
+
+
+def size(name: str) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(sqs("size", name, "--json"))
+    return value
+
+
+def bodies(name: str, count: int) -> list[str]:
+    gateway = get_gateway()
+    url = services.get(name).queue_url
+    found: list[str] = []
+
+    def enough() -> bool:
+        while received := gateway.receive(url, limit=10, wait=0):
+            found.extend(m.body for m in received)
+            gateway.delete(url, [m.receipt_handle for m in received])
+        return len(found) >= count
+
+    eventually(enough, 20, f"{count} messages came")
+    return found
+
+
+class TestCreate:
+    def test_defaults(self) -> None:
+        out = sqs("create", "orders")
+
+        queue = services.get("orders")
+        assert out == f"queue 'orders' created with its dead-letter queue: {queue.queue_url}\n"
+        assert queue.concurrency == 5
+        assert queue.handler == "log"
+        assert queue.dlq_url is not None
+
+    def test_every_option(self) -> None:
+        options = '{"min_seconds": 0, "max_seconds": 0}'
+        out = sqs(
+            *("create", "orders", "--concurrency", 2, "--handler", "simulate", "--handler-options", options),
+            *("--priority", 7, "--max-consumers", 3, "--visibility-timeout", 90, "--max-receive-count", 2, "--no-dlq"),
+        )
+
+        queue = services.get("orders")
+        assert "without a dead-letter queue" in out
+        assert (queue.concurrency, queue.handler, queue.priority) == (2, "simulate", 7)
+        assert (queue.max_consumers, queue.visibility_timeout, queue.max_receive_count) == (3, 90, 2)
+        assert queue.handler_options == {"min_seconds": 0, "max_seconds": 0}
+        assert queue.dlq_url is None
+
+    def test_zero_is_a_value(self) -> None:
+        code, text = refused("create", "orders", "--concurrency", 0)
+
+        assert code == 2
+        assert "concurrency 0 is out of range: expected a whole number from 1 to 5 (MAX_CONCURRENCY)" in text
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (["--concurrency", "6"], "concurrency 6"),
+            (["--priority", "10"], "priority 10"),
+            (["--max-consumers", "0"], "max consumers 0"),
+            (["--visibility-timeout", "43201"], "visibility timeout 43201"),
+            (["--max-receive-count", "0"], "max receive count 0"),
+            (["--handler", "nobody"], "there is no handler 'nobody'; registered are: "),
+            (["--handler-options", '{"colour": 1}'], "takes no options, but got colour"),
+        ],
+    )
+    def test_bad_settings(self, options: list[str], words: str) -> None:
+        code, text = refused("create", "orders", *options)
+
+        assert code == 2
+        assert words in text
+        assert services.list_queues() == []
+
+    @pytest.mark.parametrize("name", ["or ders", "orders!", "x" * 81, "żółć", ".fifo", "a.b", "日本"])
+    def test_bad_names(self, name: str) -> None:
+        code, text = refused("create", name)
+
+        assert code == 2
+        assert repr(name) in text
+        assert services.list_queues() == []
+
+    def test_duplicate(self) -> None:
+        sqs("create", "orders")
+
+        assert refused("create", "orders") == (
+            2,
+            "queue 'orders' exists already; choose another name, or change that one",
+        )
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (["--concurrency", "many"], "many"),
+            (["--handler-options", "{"], "is not JSON"),
+            (["--handler-options", "[1]"], "is not a JSON object"),
+            (["--colour", "red"], "--colour"),
+        ],
+    )
+    def test_wrong_usage(self, capsys: pytest.CaptureFixture[str], options: list[str], words: str) -> None:
+        assert words in misused(capsys, "create", "orders", *options)
+
+    def test_sqs_at_fault(self, faulty: SqsProxy) -> None:
+        faulty.refuse("CreateQueue", "AccessDenied", "not you", status=403)
+
+        code, text = refused("create", "orders")
+
+        assert code == 1
+        assert "not you" in text
+        assert services.list_queues() == []
+
+
+class TestDelete:
+    def test_yes(self) -> None:
+        sqs("create", "orders")
+
+        assert sqs("delete", "orders", "--yes") == "queue 'orders' deleted\n"
+        assert services.list_queues() == []
+
+    @pytest.mark.parametrize(("answer", "deleted"), [("y", True), ("YES", True), ("n", False), ("", False)])
+    def test_question(self, monkeypatch: pytest.MonkeyPatch, answer: str, deleted: bool) -> None:
+        sqs("create", "orders")
+        sqs("send", "orders", 3)
+        asked = type_on_terminal(monkeypatch, answer)
+
+        out = sqs("delete", "orders")
+
+        assert asked == ["Delete queue 'orders' with 3 messages and 0 dead letters? [y/N] "]
+        assert out == ("queue 'orders' deleted\n" if deleted else "nothing deleted\n")
+        assert (services.list_queues() == []) is deleted
+
+    def test_nobody_to_ask(self) -> None:
+        sqs("create", "orders")
+
+        code, text = refused("delete", "orders")
+
+        assert code == 2
+        assert "--yes" in text
+        assert [queue.name for queue in services.list_queues()] == ["orders"]
+
+    def test_queue_that_sqs_lost(self, monkeypatch: pytest.MonkeyPatch, queues: SQSClient) -> None:
+        sqs("create", "orders")
+        queues.delete_queue(QueueUrl=services.get("orders").queue_url)
+        asked = type_on_terminal(monkeypatch, "y")
+
+        assert sqs("delete", "orders") == "queue 'orders' deleted\n"
+        assert asked == ["Delete queue 'orders', which SQS does not have any more? [y/N] "]
+
+    def test_unknown(self) -> None:
+        assert refused("delete", "nothing", "--yes") == (
+            2,
+            "there is no queue 'nothing'; `manage.py sqs list` shows those there are",
+        )
+
+    def test_sqs_at_fault_keeps_it(self, faulty: SqsProxy) -> None:
+        sqs("create", "orders")
+        faulty.refuse("DeleteQueue", "AccessDenied", status=403)
+
+        assert refused("delete", "orders", "--yes")[0] == 1
+        assert [queue.name for queue in services.list_queues()] == ["orders"]
+
+
+def type_on_terminal(monkeypatch: pytest.MonkeyPatch, answer: str) -> list[str]:
+    """Have somebody at a terminal give this answer; the questions asked are put into the list."""
+    asked: list[str] = []
+
+    def ask(question: str) -> str:
+        asked.append(question)
+        return answer
+
+    monkeypatch.setattr("builtins.input", ask)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    return asked
+
+
+class TestList:
+    def test_empty(self) -> None:
+        assert sqs("list") == "no queues; create one with `manage.py sqs create NAME`\n"
+        assert json.loads(sqs("list", "--json")) == []
+
+    def test_table(self) -> None:
+        sqs("create", "orders", "--priority", 4)
+        sqs("create", "events.fifo", "--max-consumers", 3)
+        sqs("pause", "orders")
+
+        lines = sqs("list").splitlines()
+
+        assert lines[0].split() == [
+            *("name", "handler", "concurrency", "consumers", "priority", "state", "visible", "queue", "URL"),
+        ]
+        assert lines[1].split()[:7] == ["events.fifo", "log", "5", "1-3", "0", "active", "0"]
+        assert lines[2].split()[:7] == ["orders", "log", "5", "1", "4", "paused", "0"]
+        assert lines[2].split()[7] == services.get("orders").queue_url
+
+    def test_json(self) -> None:
+        sqs("create", "orders", "--concurrency", 2)
+        queue = services.get("orders")
+
+        [found] = json.loads(sqs("list", "--json"))
+
+        for name in ("createdAt", "updatedAt", "syncedAt"):
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found.pop(name))
+        assert found == {
+            "id": str(queue.id),
+            "name": "orders",
+            "queueUrl": queue.queue_url,
+            "dlqUrl": queue.dlq_url,
+            "handler": "log",
+            "handlerOptions": {},
+            "concurrency": 2,
+            "priority": 0,
+            "maxConsumers": 1,
+            "visibilityTimeout": 30,
+            "maxReceiveCount": 5,
+            "paused": False,
+            "depth": {"visible": 0, "inFlight": 0, "delayed": 0, "observedAt": None},
+        }
+
+
+class TestSend:
+    def test_numbered_bodies(self) -> None:
+        sqs("create", "orders")
+
+        assert sqs("send", "orders", 12) == "12 messages sent to 'orders'\n"
+
+        found = [json.loads(body) for body in bodies("orders", 12)]
+        assert sorted(body["number"] for body in found) == list(range(1, 13))
+        assert all(body["test"] is True for body in found)
+
+    def test_body_with_any_characters(self) -> None:
+        sqs("create", "orders")
+        body = '  {"miasto": "Łódź", "emoji": "🚚"}\t'
+
+        sqs("send", "orders", 2, "--body", body)
+
+        assert bodies("orders", 2) == [body, body]
+
+    def test_file_has_a_message_per_line(self, tmp_path: Path) -> None:
+        path = tmp_path / "messages.txt"
+        path.write_bytes('first\n\n  \n{"é": "日本"}\r\nlast without newline'.encode())
+        sqs("create", "orders")
+
+        assert sqs("send", "orders", "--file", path) == "4 messages sent to 'orders'\n"
+
+        assert sorted(bodies("orders", 4)) == sorted(["first", "  ", '{"é": "日本"}', "last without newline"])
+
+    def test_byte_order_mark_is_no_part_of_a_message(self, tmp_path: Path) -> None:
+        path = tmp_path / "messages.txt"
+        path.write_bytes(b"\xef\xbb\xbffirst\n")
+        sqs("create", "orders")
+
+        sqs("send", "orders", "--file", path)
+
+        assert bodies("orders", 1) == ["first"]
+
+    def test_standard_input(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "stdin", io.StringIO("one\ntwo\n"))
+        sqs("create", "orders")
+
+        sqs("send", "orders", "--file", "-")
+
+        assert sorted(bodies("orders", 2)) == ["one", "two"]
+
+    def test_delay(self) -> None:
+        sqs("create", "orders")
+
+        sqs("send", "orders", 3, "--delay", 900)
+
+        eventually(lambda: size("orders")["delayed"] == 3, 60, "three messages are delayed")
+
+    def test_group_of_a_fifo_queue(self) -> None:
+        sqs("create", "orders.fifo")
+
+        sqs("send", "orders.fifo", 12, "--group", "g")
+
+        assert [json.loads(body)["number"] for body in bodies("orders.fifo", 12)] == list(range(1, 13))
+
+    def test_fifo_queue_needs_a_group(self) -> None:
+        sqs("create", "orders.fifo")
+
+        code, text = refused("send", "orders.fifo", 1)
+
+        assert code == 2
+        assert "needs a message group" in text
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (None, "cannot be read: No such file or directory"),
+            (b"", "has no line to send"),
+            (b"\n\n", "has no line to send"),
+            (b"good\n\xff\xfe\n", "is not UTF-8 text (byte 5)"),
+        ],
+    )
+    def test_unusable_file(self, tmp_path: Path, content: bytes | None, words: str) -> None:
+        path = tmp_path / "messages.txt"
+        if content is not None:
+            path.write_bytes(content)
+        sqs("create", "orders")
+
+        code, text = refused("send", "orders", "--file", path)
+
+        assert code == 2
+        assert f"file {str(path)!r} {words}" in text
+
+    def test_directory_is_no_file(self, tmp_path: Path) -> None:
+        sqs("create", "orders")
+
+        assert "Is a directory" in refused("send", "orders", "--file", tmp_path)[1]
+
+    def test_bad_line_is_named_and_nothing_is_sent(self, tmp_path: Path, faulty: SqsProxy) -> None:
+        path = tmp_path / "messages.txt"
+        path.write_text("good\nbad \x0b\n")
+        sqs("create", "orders")
+
+        code, text = refused("send", "orders", "--file", path)
+
+        assert code == 2
+        assert text.startswith("message 2 of 2 has the character U+000B")
+        assert faulty.count("SendMessageBatch") == 0
+
+    @pytest.mark.parametrize(
+        ("args", "words"),
+        [
+            (["0"], "0 is out of range; expected a whole number of at least 1"),
+            (["-5"], "-5"),
+            (["ten"], "'ten' is not a number"),
+            (["1", "--delay", "901"], "901 is out of range; expected a whole number from 0 to 900"),
+            (["1", "--body", "a", "--file", "b"], "not allowed with"),
+        ],
+    )
+    def test_wrong_usage(self, capsys: pytest.CaptureFixture[str], args: list[str], words: str) -> None:
+        sqs("create", "orders")
+
+        assert words in misused(capsys, "send", "orders", *args)
+
+    def test_count_does_not_go_with_a_file(self, tmp_path: Path) -> None:
+        sqs("create", "orders")
+
+        assert "COUNT does not go with --file" in refused("send", "orders", 1, "--file", tmp_path / "x")[1]
+
+    def test_neither_count_nor_file(self) -> None:
+        sqs("create", "orders")
+
+        assert refused("send", "orders") == (2, "how many? give COUNT, or --file with a message per line")
+
+    def test_empty_body(self) -> None:
+        sqs("create", "orders")
+
+        code, text = refused("send", "orders", 1, "--body", "")
+
+        assert code == 2
+        assert "empty body" in text
+
+    def test_unknown_queue(self) -> None:
+        assert refused("send", "nothing", 1)[0] == 2
+
+    def test_sqs_at_fault_half_way_says_how_many_were_sent(self, faulty: SqsProxy) -> None:
+        sqs("create", "orders")
+        faulty.refuse("SendMessageBatch", "ExpiredToken", status=403)
+
+        code, text = refused("send", "orders", 25)
+
+        assert code == 1
+        assert text.endswith("(0 of 25 messages were sent)")
+
+    def test_refused_entries_are_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        report = SendReport(sent=8, failures={4: "InvalidMessageContents: no", 7: "other"})
+        monkeypatch.setattr(messages, "send", lambda *_: report)
+
+        assert refused("send", "orders", 10) == (
+            1,
+            "8 of 10 messages sent; SQS refused 2, the first of them message 5 (InvalidMessageContents: no)",
+        )
+
+    def test_interruption_says_how_many_were_sent(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def interrupted(name: str, outgoing: list[OutgoingMessage], progress: messages.Progress) -> SendReport:
+            progress(10)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(messages, "send", interrupted)
+
+        assert refused("send", "orders", 25) == (130, "interrupted after 10 of 25 messages were sent")
+
+
+class TestSize:
+    def test_json(self) -> None:
+        sqs("create", "orders")
+        sqs("send", "orders", 3)
+        queue = services.get("orders")
+        assert queue.dlq_url is not None
+        get_gateway().send(queue.dlq_url, [OutgoingMessage("dead")])
+        get_gateway().receive(queue.queue_url, limit=1, wait=1)
+
+        expected = {"name": "orders", "visible": 2, "inFlight": 1, "delayed": 0, "deadLetters": 1}
+        eventually(lambda: size("orders") == expected, 60, f"the size is {expected}")
+
+    def test_table(self) -> None:
+        sqs("create", "orders")
+        sqs("send", "orders", 3)
+
+        header, row = sqs("size", "orders").splitlines()
+
+        assert header.split("  ")[0] == "queue"
+        assert row.split() == ["orders", "3", "0", "0", "0"]
+
+    def test_queue_that_sqs_lost(self, queues: SQSClient) -> None:
+        sqs("create", "orders")
+        queues.delete_queue(QueueUrl=services.get("orders").queue_url)
+
+        code, text = refused("size", "orders")
+
+        assert code == 1
+        assert "`manage.py sqs sync` creates what is missing" in text
+
+
+class TestSettings:
+    def test_set_concurrency(self) -> None:
+        sqs("create", "orders")
+
+        assert sqs("set-concurrency", "orders", 1) == "concurrency of 'orders' is 1 now\n"
+        assert services.get("orders").concurrency == 1
+
+    @pytest.mark.parametrize("value", [0, 6, -1])
+    def test_concurrency_out_of_range(self, value: int) -> None:
+        sqs("create", "orders")
+
+        code, text = refused("set-concurrency", "orders", value)
+
+        assert code == 2
+        assert f"concurrency {value} is out of range" in text
+        assert services.get("orders").concurrency == 5
+
+    def test_highest_concurrency_is_configured(self, configure: Configure) -> None:
+        configure(max_concurrency=40)
+        sqs("create", "orders")
+
+        sqs("set-concurrency", "orders", 40)
+
+        assert "from 1 to 40" in refused("set-concurrency", "orders", 41)[1]
+
+    def test_pause_and_resume(self) -> None:
+        sqs("create", "orders")
+
+        assert sqs("pause", "orders") == "queue 'orders' is paused\n"
+        assert services.get("orders").paused
+        assert sqs("pause", "orders") == "queue 'orders' is paused already\n"
+        assert sqs("resume", "orders") == "queue 'orders' is active again\n"
+        assert not services.get("orders").paused
+        assert sqs("resume", "orders") == "queue 'orders' is not paused\n"
+
+    def test_notify(self) -> None:
+        sqs("create", "orders")
+
+        assert sqs("notify", "orders") == "the master has been asked to look at 'orders'\n"
+        sqs("pause", "orders")
+        assert "(it is paused, and processed once it is resumed)" in sqs("notify", "orders")
+
+    @pytest.mark.parametrize(
+        "args",
+        [("set-concurrency", "nothing", 1), ("pause", "nothing"), ("resume", "nothing"), ("notify", "nothing")],
+    )
+    def test_unknown_queue(self, args: tuple[object, ...]) -> None:
+        assert refused(*args) == (2, "there is no queue 'nothing'; `manage.py sqs list` shows those there are")
+
+
+class TestPurge:
+    def test_yes(self) -> None:
+        sqs("create", "orders")
+        sqs("send", "orders", 3)
+
+        assert sqs("purge", "orders", "--yes") == "queue 'orders' purged\n"
+        eventually(lambda: size("orders")["visible"] == 0, 70, "the queue is empty")
+
+    @pytest.mark.parametrize(("answer", "left"), [("y", 0), ("no", 3)])
+    def test_question(self, monkeypatch: pytest.MonkeyPatch, answer: str, left: int) -> None:
+        sqs("create", "orders")
+        sqs("send", "orders", 3)
+        asked = type_on_terminal(monkeypatch, answer)
+
+        out = sqs("purge", "orders")
+
+        assert asked == ["Delete all 3 messages of queue 'orders'? [y/N] "]
+        assert out == ("queue 'orders' purged\n" if left == 0 else "nothing purged\n")
+        eventually(lambda: size("orders")["visible"] == left, 70, f"{left} messages are left")
+
+    def test_nobody_to_ask(self) -> None:
+        sqs("create", "orders")
+
+        assert refused("purge", "orders")[0] == 2
+
+    def test_too_soon(self, faulty: SqsProxy) -> None:
+        sqs("create", "orders")
+        faulty.refuse("PurgeQueue", "AWS.SimpleQueueService.PurgeQueueInProgress", status=403)
+
+        code, text = refused("purge", "orders", "--yes")
+
+        assert code == 2
+        assert "one purge a minute" in text
+
+
+class TestRedrive:
+    def test_letters_go_back(self) -> None:
+        sqs("create", "orders")
+        dlq_url = services.get("orders").dlq_url
+        assert dlq_url is not None
+        get_gateway().send(dlq_url, [OutgoingMessage("a"), OutgoingMessage("b")])
+
+        assert sqs("redrive", "orders") == "2 dead letters moved back to 'orders'\n"
+        assert sorted(bodies("orders", 2)) == ["a", "b"]
+
+    def test_without_dead_letter_queue(self) -> None:
+        sqs("create", "orders", "--no-dlq")
+
+        code, text = refused("redrive", "orders")
+
+        assert code == 2
+        assert "'orders' has no dead-letter queue" in text
+
+
+class TestSync:
+    def test_text(self, queues: SQSClient) -> None:
+        sqs("create", "orders")
+        queues.create_queue(QueueName=services.sqs_name("stranger"))
+
+        assert sqs("sync").splitlines() == [
+            "0 created, 0 changed, 1 unchanged, 0 failed, 1 only in SQS",
+            f"  only in SQS, left alone: {services.sqs_name('stranger')}",
+        ]
+
+    def test_json(self, queues: SQSClient) -> None:
+        sqs("create", "orders")
+        queues.delete_queue(QueueUrl=services.get("orders").queue_url)
+
+        assert json.loads(sqs("sync", "--json")) == {
+            "created": ["orders"],
+            "changed": [],
+            "unchanged": 0,
+            "failed": {},
+            "onlyInSqs": [],
+        }
+
+    def test_failures_end_it_with_an_error(self, faulty: SqsProxy) -> None:
+        sqs("create", "orders")
+        get_gateway().delete_queue(services.get("orders").queue_url)
+        faulty.refuse("CreateQueue", "InvalidAttributeValue", "not this one")
+
+        code, text = refused("sync")
+
+        assert code == 1
+        assert text == "1 queues failed: orders: SQS refused the request (InvalidAttributeValue: not this one)"
+
+
+class TestHandlers:
+    def test_table(self) -> None:
+        lines = sqs("handlers").splitlines()
+
+        assert lines[0].split() == ["handler", "function", "kind", "options", "description"]
+        names = [line.split()[0] for line in lines[1:] if not line.startswith(" ")]
+        assert names == sorted(names)
+        assert {"http", "log", "simulate"} <= set(names)
+        assert any(line.startswith("simulate") and "min_seconds, max_seconds" in line for line in lines)
+
+    def test_json(self) -> None:
+        found = {handler["name"]: handler for handler in json.loads(sqs("handlers", "--json"))}
+
+        assert {"http", "log", "simulate"} <= set(found)
+        assert found["log"] == {
+            "name": "log",
+            "path": "queues.handlers.builtin.log_message",
+            "async": False,
+            "description": "Log each message, and be done with it.",
+            "options": None,
+        }
+        assert "url" in found["http"]["options"]["properties"]
+        assert found["http"]["options"]["required"] == ["url"]
+
+
+class TestUsage:
+    def test_unknown_verb(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "explode" in misused(capsys, "explode")
+
+    def test_no_verb(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "VERB" in misused(capsys)
+
+    def test_no_name(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "NAME" in misused(capsys, "size")
+
+    def test_every_verb_has_its_function(self) -> None:
+        parser = command.Command().create_parser("manage.py", "sqs")
+        [verbs] = [action for action in parser._actions if action.dest == "verb"]
+        assert verbs.choices is not None
+
+        for verb in verbs.choices:
+            assert callable(getattr(command.Command, f"do_{str(verb).replace('-', '_')}")), verb

@@ -1,0 +1,88 @@
+"""`manage.py` as a process that runs beside the test."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from tests.support.processes import ROOT
+from tests.support.waiting import eventually
+
+#: How long a process may take to end in order, in seconds.
+ORDERLY = 40.0
+
+
+class Background:
+    """A running `manage.py` command; its output, both streams together, goes to a file."""
+
+    def __init__(self, directory: Path, name: str, *args: str, env: Mapping[str, str] | None = None) -> None:
+        self.name = name
+        self.log = directory / f"{name}.log"
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", *args],
+                cwd=ROOT,
+                env={**os.environ, "LOG_LEVEL": "INFO", **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def says(self, text: str, seconds: float = 20.0) -> str:
+        """Wait until the process has written `text`."""
+        return eventually(lambda: self.output() if text in self.output() else "", seconds, f"{self.name} says {text!r}")
+
+    def descendants(self) -> list[psutil.Process]:
+        return psutil.Process(self.pid).children(recursive=True)
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def stop(self, seconds: float = ORDERLY) -> int:
+        """End it in order; its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+
+@contextmanager
+def running(*processes: Background) -> Iterator[None]:
+    """End these processes, and what they started, when the test is over; show their output where it failed."""
+    try:
+        yield
+    except BaseException:
+        for process in processes:
+            print(f"--- {process.name} ---", process.output()[-4000:], sep="\n")  # noqa: T201
+        raise
+    finally:
+        for process in processes:
+            if process.process.poll() is None:
+                children = process.descendants()
+                process.send(signal.SIGCONT)
+                process.send(signal.SIGTERM)
+                try:
+                    process.process.wait(ORDERLY)
+                except subprocess.TimeoutExpired:
+                    for child in children:
+                        child.kill()
+                    process.kill()

@@ -1,0 +1,76 @@
+"""The environment of a test run: nothing of the developer's own settings, and servers of its own."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import MutableMapping
+from pathlib import Path
+
+from queuesite.config import Config
+from queuesite.embedded import EmbeddedServer
+from tests.support import servers
+
+#: Given by whoever runs the tests against real servers.
+GIVEN = frozenset({"MONGODB_URI", "AWS_SQS_ENDPOINT", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"})
+SETTINGS = frozenset(name.upper() for name in Config.model_fields)
+
+
+class Servers:
+    """The servers that a test run started, and where their data is."""
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="queuesite-tests-"))
+        self.started: list[EmbeddedServer] = []
+
+    def start(self, environ: MutableMapping[str, str]) -> None:
+        """Start those that the environment does not name, and name them in it."""
+        if not environ.get("MONGODB_URI"):
+            self.started.append(servers.start("mongodb", self.directory))
+            environ["MONGODB_URI"] = self.started[-1].address
+        if not environ.get("AWS_SQS_ENDPOINT"):
+            self.started.append(servers.start("sqs", self.directory))
+            environ["AWS_SQS_ENDPOINT"] = self.started[-1].address
+        if environ["AWS_SQS_ENDPOINT"].lower() != "aws":
+            # An emulator takes any, but boto3 sends no request without some.
+            environ.setdefault("AWS_ACCESS_KEY_ID", "test")
+            environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
+
+    def stop(self) -> None:
+        """End them and remove their data."""
+        for server in self.started:
+            servers.discard(server)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def isolate(environ: MutableMapping[str, str]) -> None:
+    """Remove the settings that the tests do not expect, and what else would make two runs differ."""
+    for name in SETTINGS - GIVEN:
+        environ.pop(name, None)
+    environ["ENV_FILE"] = ""  # no .env
+    environ["LOG_LEVEL"] = "WARNING"
+    environ["NO_COLOR"] = "1"
+    environ.pop("FORCE_COLOR", None)
+    if environ.get("AWS_SQS_ENDPOINT", "").lower() != "aws":
+        # Else boto3 would look for credentials where no test wants it to, which takes seconds.
+        environ["AWS_EC2_METADATA_DISABLED"] = "true"
+        environ["AWS_CONFIG_FILE"] = environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+        environ.pop("AWS_PROFILE", None)
+        environ.pop("AWS_SESSION_TOKEN", None)
+
+
+def name_worker(environ: MutableMapping[str, str], worker: str, directory: Path) -> None:
+    """Give a test process its own database, its own prefix in SQS and its own directory."""
+    unique = f"{worker}-{secrets.token_hex(3)}"
+    environ["MONGODB_NAME"] = f"test_{unique.replace('-', '_')}"
+    environ["QUEUE_NAME_PREFIX"] = f"t-{unique}-"
+    environ["DATA_DIR"] = str(directory / unique)
+    environ["DJANGO_SETTINGS_MODULE"] = "queuesite.settings"
+
+
+def settings_loaded_too_early() -> bool:
+    """Whether Django read its settings before the servers had addresses."""
+    return "queuesite.settings" in sys.modules

@@ -1,0 +1,154 @@
+"""A proxy in front of SQS that lets everything through but what a test has it refuse, answer itself or cut off."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+import urllib3
+
+Forward = Callable[[dict[str, Any]], dict[str, Any]]
+Answer = Callable[[dict[str, Any], Forward], dict[str, Any]]
+
+
+class Refused(Exception):
+    """An answer of SQS that is an error. `code` is the one that boto3 shows."""
+
+    def __init__(self, code: str, message: str = "made up", status: int = 400) -> None:
+        self.code, self.message, self.status = code, message, status
+        super().__init__(code)
+
+
+class Cut(Exception):
+    """No answer at all: the connection is closed."""
+
+
+@dataclass
+class Rule:
+    """What happens to an action, for the next `times` requests (None: for all)."""
+
+    answer: Answer
+    times: int | None
+
+
+class SqsProxy:
+    """The proxy. `requests` are those that came in, in order: their action and their parameters."""
+
+    def __init__(self, upstream: str) -> None:
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+        self._rules: defaultdict[str, list[Rule]] = defaultdict(list)
+        self._lock = threading.Lock()
+        parts = urlsplit(upstream)
+        self._upstream = urllib3.HTTPConnectionPool(parts.hostname or "", parts.port, maxsize=32, retries=False)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._upstream.close()
+
+    def answer(self, action: str, answer: Answer, times: int | None = None) -> None:
+        """Have `answer(parameters, forward)` give the answers to `action`; it may raise `Refused` or `Cut`."""
+        self._rules[action].append(Rule(answer, times))
+
+    def refuse(
+        self, action: str, code: str, message: str = "made up", *, status: int = 400, times: int | None = None
+    ) -> None:
+        """Have `action` answered by an error."""
+
+        def refused(_: dict[str, Any], __: Forward) -> dict[str, Any]:
+            raise Refused(code, message, status)
+
+        self.answer(action, refused, times)
+
+    def cut(self, action: str, *, after: bool = False, times: int | None = None) -> None:
+        """Have the connection closed at `action`, before SQS has seen it, or after it has done it."""
+
+        def cut(parameters: dict[str, Any], forward: Forward) -> dict[str, Any]:
+            if after:
+                forward(parameters)
+            raise Cut
+
+        self.answer(action, cut, times)
+
+    def heal(self) -> None:
+        """Let everything through from now on."""
+        self._rules.clear()
+
+    def count(self, action: str) -> int:
+        """How many requests of this action came in."""
+        return sum(1 for name, _ in self.requests if name == action)
+
+    def rule_for(self, action: str, parameters: dict[str, Any]) -> Answer | None:
+        """Note a request, and tell what is to become of it."""
+        with self._lock:
+            self.requests.append((action, parameters))
+            for rule in self._rules[action]:
+                if rule.times is None:
+                    return rule.answer
+                if rule.times > 0:
+                    rule.times -= 1
+                    return rule.answer
+        return None
+
+    def forward(self, body: bytes, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+        """Ask SQS."""
+        return self._upstream.urlopen("POST", "/", body=body, headers=headers, redirect=False)
+
+
+def _handler(proxy: SqsProxy) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            headers = {k: v for k, v in self.headers.items() if k.lower() not in {"content-length", "connection"}}
+            action = self.headers["X-Amz-Target"].rpartition(".")[2]
+            parameters = json.loads(body)
+            rule = proxy.rule_for(action, parameters)
+            if rule is None:
+                answer = proxy.forward(body, headers)
+                passed = {k: v for k, v in answer.headers.items() if k.lower().startswith("x-amz")}
+                self._answer(answer.status, answer.data, passed)
+                return
+
+            def forward(changed: dict[str, Any]) -> dict[str, Any]:
+                answer = proxy.forward(json.dumps(changed).encode(), headers)
+                assert answer.status == 200, answer.data
+                value: dict[str, Any] = json.loads(answer.data)
+                return value
+
+            try:
+                self._answer(200, json.dumps(rule(parameters, forward)).encode(), {})
+            except Refused as error:
+                fault = "Sender" if error.status < 500 else "Receiver"
+                details = json.dumps({"__type": error.code, "message": error.message})
+                self._answer(error.status, details.encode(), {"x-amzn-query-error": f"{error.code};{fault}"})
+            except Cut:
+                self.connection.shutdown(socket.SHUT_RDWR)
+                self.close_connection = True
+
+        def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+            self.send_response(status)
+            for name, value in {**headers, "Content-Type": "application/x-amz-json-1.0"}.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as its base class has it
+            pass
+
+    return Handler

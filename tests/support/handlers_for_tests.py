@@ -1,0 +1,98 @@
+"""Handlers for the tests' real processes: HANDLER_MODULES=tests.support.handlers_for_tests, LEDGER_DIR=a directory.
+
+Each writes what it does to the ledger (`tests.support.ledger`), a file that no part of the system knows of. What a
+message's handling should come to, the message says itself where its body is a JSON object with the key `do`:
+
+    {"do": {"sleep": 0.5}}                 takes that long, in place of the queue's option `sleep`
+    {"do": {"fail": 2}}                    fails at its first two receives
+    {"do": {"retry": 1.5, "times": 2}}     asks for a retry after 1.5 s at its first two receives
+    {"do": {"reject": "reason"}}           is rejected
+    {"do": {"die": 9, "times": 1}}         ends its process by this signal at its first receive
+    {"do": {"exit": 3, "times": 1}}        ends its process with this exit code
+    {"do": {"wait": "name"}}               waits until the file `name` is in the ledger's directory
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from queues.handlers import Message, Reject, Retry, handler
+from tests.support.ledger import Ledger
+
+#: How long a handler waits for a file at the most, in seconds.
+LONGEST_WAIT = 60.0
+
+
+class RecorderOptions(BaseModel):
+    """Options of the handlers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sleep: float = 0
+
+
+@handler("recorder", options=RecorderOptions)
+def recorder(message: Message) -> None:
+    """Note when each message's handling starts and ends."""
+    with Ledger.of_environment().handling(message):
+        what = instructions(message)
+        if "wait" in what:
+            _wait_for(Path(os.environ["LEDGER_DIR"]) / what["wait"])
+        time.sleep(_seconds(message, what))
+        _act(message, what)
+
+
+@handler("async_recorder", options=RecorderOptions)
+async def async_recorder(message: Message) -> None:
+    """The same, on the event loop."""
+    with Ledger.of_environment().handling(message):
+        what = instructions(message)
+        await asyncio.sleep(_seconds(message, what))
+        _act(message, what)
+
+
+def instructions(message: Message) -> dict[str, Any]:
+    """What the body asks for."""
+    try:
+        body = json.loads(message.body)
+    except ValueError:
+        return {}
+    found = body.get("do") if isinstance(body, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _seconds(message: Message, what: dict[str, Any]) -> float:
+    options = message.options
+    assert isinstance(options, RecorderOptions)
+    return float(what.get("sleep", options.sleep))
+
+
+def _act(message: Message, what: dict[str, Any]) -> None:
+    if message.receive_count > what.get("times", what.get("fail", 1_000)):
+        return
+    if "die" in what:
+        os.kill(os.getpid(), what["die"])
+        time.sleep(LONGEST_WAIT)  # a signal's delivery may take a moment
+    if "exit" in what:
+        os._exit(what["exit"])
+    if "retry" in what:
+        raise Retry("the body asks for it", delay=what["retry"])
+    if "reject" in what:
+        raise Reject(what["reject"])
+    if "fail" in what:
+        raise RuntimeError("the body asks for it")
+
+
+def _wait_for(path: Path) -> None:
+    deadline = time.monotonic() + LONGEST_WAIT
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{path} did not come")
+        time.sleep(0.01)

@@ -1,0 +1,124 @@
+"""The ledger: what handlers did, written by them to a file outside the system, for the tests to compare with.
+
+A line is one `write` to a file opened with O_APPEND, so that any number of processes may write. Times are the monotonic
+clock's, which all processes of a machine share.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from queues.handlers import Message
+
+
+@dataclass(frozen=True)
+class Event:
+    """A line: handling of a message started, ended, or failed (the handler raised)."""
+
+    event: str
+    queue: str
+    id: str
+    body: str
+    pid: int
+    at: float
+    receive_count: int
+    thread: int
+
+
+class Ledger:
+    """The file, to write and to read."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.path = directory / "ledger.jsonl"
+
+    @classmethod
+    def of_environment(cls) -> Ledger:
+        """The ledger of the process that a handler runs in."""
+        return cls(Path(os.environ["LEDGER_DIR"]))
+
+    def write(self, event: str, message: Message) -> None:
+        """Add a line."""
+        line = {
+            "event": event,
+            "queue": message.queue,
+            "id": message.id,
+            "body": message.body,
+            "pid": os.getpid(),
+            "at": time.monotonic(),
+            "receiveCount": message.receive_count,
+            "thread": threading.get_native_id(),
+        }
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, json.dumps(line).encode() + b"\n")
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def handling(self, message: Message) -> Iterator[None]:
+        """Note the start, and the end or the failure."""
+        self.write("start", message)
+        try:
+            yield
+        except BaseException:
+            self.write("fail", message)
+            raise
+        self.write("end", message)
+
+    def release(self, name: str) -> None:
+        """Let the handlers go on that wait for `name`."""
+        (self.directory / name).touch()
+
+    def clear(self) -> None:
+        """Remove everything from the directory, for the next test."""
+        for path in self.directory.iterdir():
+            if path.is_file() and path.suffix != ".log":
+                path.unlink()
+
+    def events(self, event: str | None = None, queue: str | None = None) -> list[Event]:
+        """The lines so far, in order."""
+        if not self.path.exists():
+            return []
+        with self.path.open(encoding="utf-8") as file:
+            lines = [json.loads(line) for line in file if line.endswith("\n")]
+        return [
+            _event(line)
+            for line in lines
+            if (event is None or line["event"] == event) and (queue is None or line["queue"] == queue)
+        ]
+
+    def handled(self, queue: str | None = None) -> Counter[str]:
+        """How often each message (by id) was handled to its end."""
+        return Counter(event.id for event in self.events("end", queue))
+
+    def most_at_once(self, queue: str | None = None) -> int:
+        """How many messages were handled at the same time at the most."""
+        changes = sorted((event.at, 1 if event.event == "start" else -1) for event in self.events(queue=queue))
+        most = now = 0
+        for _, change in changes:
+            now += change
+            most = max(most, now)
+        return most
+
+
+def _event(line: dict[str, Any]) -> Event:
+    return Event(
+        line["event"],
+        line["queue"],
+        line["id"],
+        line["body"],
+        line["pid"],
+        line["at"],
+        line["receiveCount"],
+        line["thread"],
+    )

@@ -1,0 +1,82 @@
+"""A handler whose behaviour each test chooses, and that notes what it was given. For runs within the test's process."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from queues.handlers import Message, handler
+
+
+class Probe:
+    """What the handlers `probe` and `async-probe` do at present."""
+
+    def __init__(self) -> None:
+        self.behave: Callable[[Message], Any] = lambda message: None
+        self.behave_async: Callable[[Message], Awaitable[Any]] | None = None
+        self.started: list[Message] = []
+        self.ended: list[Message] = []
+        self.running = 0
+        self.most = 0
+        self.changed = threading.Condition()
+
+    def begin(self, message: Message) -> None:
+        with self.changed:
+            self.started.append(message)
+            self.running += 1
+            self.most = max(self.most, self.running)
+            self.changed.notify_all()
+
+    def end(self, message: Message) -> None:
+        with self.changed:
+            self.running -= 1
+            self.ended.append(message)
+            self.changed.notify_all()
+
+    @property
+    def bodies(self) -> Counter[str]:
+        """How often each body was handled, however it ended."""
+        return Counter(message.body for message in self.ended)
+
+
+probe = Probe()
+
+
+class ProbeOptions(BaseModel):
+    """Options of both."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    number: int = 0
+
+
+@handler("probe", options=ProbeOptions)
+def probe_handler(message: Message) -> Any:
+    """Do what the test wants."""
+    probe.begin(message)
+    try:
+        return probe.behave(message)
+    finally:
+        probe.end(message)
+
+
+@handler("async-probe", options=ProbeOptions)
+async def async_probe_handler(message: Message) -> Any:
+    """Do what the test wants, on the event loop."""
+    probe.begin(message)
+    try:
+        if probe.behave_async is not None:
+            return await probe.behave_async(message)
+        return probe.behave(message)
+    finally:
+        probe.end(message)
+
+
+def fresh() -> Probe:
+    """The probe, as new."""
+    probe.__init__()  # type: ignore[misc]  # the handlers hold this very object
+    return probe

@@ -1,0 +1,85 @@
+"""Documents of the processing collections, for tests that need some."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from bson import ObjectId
+
+from jobs.models import Assignment, Job
+from jobs.repositories import assignments, jobs, workers
+from jobs.repositories.assignments import NewAssignment
+from jobs.repositories.jobs import Processor
+from queues import repository
+from queues.models import Queue
+from queuesite.databases import collection
+from queuesite.documents import to_model
+
+HOST = "host-1"
+PID = 4711
+
+
+def define(name: str = "orders", **fields: Any) -> Queue:
+    """A queue in MongoDB alone."""
+    return repository.insert(Queue(name=name, queue_url=f"http://sqs/{name}", **fields))
+
+
+def stored(queue: Queue) -> Queue:
+    """A queue as it stands in MongoDB."""
+    (found,) = repository.by_ids([queue.id])
+    return found
+
+
+def register(worker_id: str = "w1", *, capacity: int = 5) -> str:
+    """A worker, with a heartbeat of this moment."""
+    workers.register(worker_id, HOST, PID, capacity)
+    return worker_id
+
+
+def assign(queue: Queue, worker_id: str = "w1", *, slot: int = 0, term: int = 1) -> Assignment:
+    """An assignment without its job: what a master leaves that dies between the two."""
+    (made,) = assignments.insert_many([NewAssignment(queue.queue_url, queue.id, slot, worker_id)], term)
+    return made
+
+
+def processor(worker_id: str = "w1", consumer_pid: int | None = None) -> Processor:
+    """A worker, or one of its consumers, as jobs name it."""
+    return Processor(worker_id, HOST, PID, consumer_pid)
+
+
+def queued(queue: Queue, worker_id: str = "w1", *, slot: int = 0) -> Assignment:
+    """An assignment with its queued job."""
+    assignment = assign(queue, worker_id, slot=slot)
+    jobs.create_many([(assignment, queue.name, processor(worker_id))])
+    return assignment
+
+
+def running(queue: Queue, worker_id: str = "w1", *, slot: int = 0) -> Assignment:
+    """An assignment with its running job."""
+    assignment = queued(queue, worker_id, slot=slot)
+    jobs.start(assignment.job_id, processor(worker_id, 99))
+    return assignment
+
+
+def job_of(assignment: Assignment) -> Job:
+    """An assignment's job."""
+    return jobs.by_id(assignment.job_id)
+
+
+def all_jobs(queue: Queue | None = None) -> list[Job]:
+    """Every job (of one queue), oldest first."""
+    wanted = {} if queue is None else {"queueId": queue.id}
+    return [to_model(Job, document) for document in collection(Job).find(wanted).sort("createdAt", 1)]
+
+
+def set_heartbeat(worker_id: str, moment: datetime) -> None:
+    """Give a worker's last heartbeat another date."""
+    from jobs.models import Worker
+
+    assert collection(Worker).update_one({"_id": worker_id}, {"$set": {"heartbeatAt": moment}}).matched_count
+
+
+def age_job(job_id: ObjectId, moment: datetime) -> None:
+    """Give a job's last change another date."""
+    assert collection(Job).update_one({"_id": job_id}, {"$set": {"lastModified": moment}}).matched_count

@@ -1,0 +1,41 @@
+"""The servers of a test run, each a real process on a free port, with its data in a directory that goes with it."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from queuesite import embedded
+from queuesite.config import Config
+from queuesite.errors import ServerError
+
+#: Another program may take a port between the moment when it was found free and the server's own start.
+ATTEMPTS = 3
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start(name: embedded.Name, directory: Path) -> embedded.EmbeddedServer:
+    """A server that answers."""
+    for attempt in range(1, ATTEMPTS + 1):
+        server = embedded.start(name, Config(), directory=directory / f"{name}-{attempt}", port=free_port())
+        try:
+            server.wait_ready(30)
+        except ServerError:
+            discard(server)
+            if attempt == ATTEMPTS:
+                raise
+        else:
+            return server
+    raise AssertionError("unreachable")
+
+
+def discard(server: embedded.EmbeddedServer) -> None:
+    """End a server whose data nobody wants."""
+    server.process.kill()
+    server.process.wait()

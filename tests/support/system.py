@@ -1,0 +1,143 @@
+"""Masters and workers as real processes, with small times, and what tests ask of them."""
+
+from __future__ import annotations
+
+import json
+import signal
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from jobs.models import Job, Worker
+from jobs.repositories import assignments, jobs, leases, workers
+from queues import messages, services
+from queues.models import Queue
+from queues.sqs import Depth, OutgoingMessage, get_gateway
+from tests.support import handlers_for_tests  # noqa: F401 (registers them here, so that queues may name them)
+from tests.support.background import Background, running
+from tests.support.ledger import Ledger
+from tests.support.records import all_jobs
+from tests.support.waiting import eventually
+
+#: How long anything may take, in seconds: far more than it does, since CI's machine may be busy.
+LONG = 45.0
+
+
+class System:
+    """The processes of a test, and the ledger of their handlers. `close` ends all of them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.ledger = Ledger(directory)
+        self.environment: dict[str, str] = {}
+        self.processes: list[Background] = []
+        self._stack = ExitStack()
+        self.set(
+            handler_modules="tests.support.handlers_for_tests",
+            ledger_dir=directory,
+            heartbeat_seconds=0.5,
+            worker_stalled_after=2,
+            lease_seconds=1.5,
+            idle_seconds=1,
+            sweep_max_seconds=2,
+        )
+
+    def set(self, **settings: object) -> None:
+        """Change settings of the processes that are started from now on."""
+        self.environment.update({name.upper(): str(value) for name, value in settings.items()})
+
+    def start(self, command: str) -> Background:
+        """Start a process."""
+        name = f"{command}-{len(self.processes) + 1}"
+        process = Background(self.directory, name, command, env=self.environment)
+        self.processes.append(process)
+        self._stack.enter_context(running(process))
+        return process
+
+    def master(self) -> Background:
+        """A master that has started; whether it leads is not awaited."""
+        process = self.start("runmaster")
+        process.says("master_started", LONG)
+        return process
+
+    def worker(self) -> Background:
+        """A worker that has registered."""
+        process = self.start("runworker")
+        eventually(lambda: worker_of(process), LONG, "the worker has registered")
+        return process
+
+    def both(self) -> tuple[Background, Background]:
+        """A master and a worker, started together."""
+        master, worker = self.start("runmaster"), self.start("runworker")
+        master.says("master_started", LONG)
+        eventually(lambda: worker_of(worker), LONG, "the worker has registered")
+        return master, worker
+
+    def close(self) -> None:
+        """End everything, all at the same time; what was written is shown where the test failed."""
+        for process in self.processes:
+            if process.process.poll() is None:
+                with suppress(ProcessLookupError):
+                    process.send(signal.SIGCONT)
+                    process.send(signal.SIGTERM)
+        self._stack.close()
+        for process in self.processes:
+            print(f"--- {process.name} ---", process.output()[-4_000:], sep="\n")  # noqa: T201
+
+
+def worker_of(process: Background) -> Worker | None:
+    """The registration of a worker process."""
+    return next((worker for worker in workers.all_workers() if worker.pid == process.pid), None)
+
+
+def leader_is(process: Background) -> bool:
+    """Whether a master process leads."""
+    lease = leases.leader()
+    return lease is not None and lease.holder is not None and f"-{process.pid}-" in lease.holder
+
+
+def create(name: str = "orders", **settings: Any) -> Queue:
+    """A queue whose messages go into the ledger, with a short visibility timeout."""
+    return services.create(name, settings={"handler": "recorder", "visibility_timeout": 2, **settings})
+
+
+def do(**what: object) -> str:
+    """A body that tells its handler what to do (`tests.support.handlers_for_tests`)."""
+    return json.dumps({"do": what})
+
+
+def send(queue: Queue, *bodies: str, group: str | None = None) -> list[str]:
+    """Send messages as our own command does, which wakes the queue; their ids."""
+    report = messages.send(queue.name, [OutgoingMessage(body, group=group) for body in bodies])
+    assert report.sent == len(bodies)
+    return list(report.message_ids.values())
+
+
+def depth(queue: Queue) -> Depth:
+    """What SQS says that the queue holds."""
+    return get_gateway().depth(queue.queue_url)
+
+
+def ended_jobs(queue: Queue) -> list[Job]:
+    """The queue's runs that are over."""
+    return [job for job in all_jobs(queue) if job.ended_at is not None]
+
+
+def all_handled(system: System, ids: list[str]) -> None:
+    """Wait until each of these messages has been handled, and every run has been recorded."""
+    eventually(lambda: set(ids) <= set(system.ledger.handled()), LONG, "all messages were handled")
+    eventually(lambda: not assignments.all_assignments(), LONG, "no assignment is left")
+    eventually(lambda: not jobs.unfinished(), LONG, "every job has ended")
+
+
+def started(system: System, count: int, queue: Queue | None = None) -> None:
+    """Wait until this many messages (of one queue) are being handled, or have been."""
+    name = None if queue is None else queue.name
+    eventually(lambda: len(system.ledger.events("start", name)) >= count, LONG, f"{count} messages have been begun")
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    """Whether none of these processes runs any more."""
+    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
