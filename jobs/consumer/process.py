@@ -76,11 +76,16 @@ class Finished:
 
 def main(connection: Connection, worker_id: str, limits: RunLimits, live_seconds: float) -> None:
     """What a consumer process does; the target of the pool's processes."""
-    # A terminal's Ctrl-C reaches the whole group of processes: when to end is the worker's to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # A terminal's Ctrl-C reaches the whole group of processes: when to end is the worker's to say. Not SIG_IGN, which
+    # the programs that a handler starts would inherit: they could not be terminated.
+    signal.signal(signal.SIGINT, _take_no_notice)
+    signal.signal(signal.SIGTERM, _take_no_notice)
     bind(worker=worker_id, consumer_pid=os.getpid())
     Consumer(connection, limits, live_seconds).serve()
+
+
+def _take_no_notice(number: int, frame: object) -> None:
+    pass
 
 
 class Consumer:

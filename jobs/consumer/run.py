@@ -58,7 +58,9 @@ class Run:
         self._ending = threading.Event()
         self._empty_at: float | None = None
         self._buffer = Buffer(fifo=settings.fifo)
-        self._keeper = VisibilityKeeper(gateway, settings.queue_url, lambda: self._settings.visibility_timeout)
+        self._keeper = VisibilityKeeper(
+            gateway, settings.queue_url, lambda: self._settings.visibility_timeout, self._lost
+        )
         self._acknowledger = Acknowledger(gateway, settings.queue_url, self._keeper, limits.linger)
         self._executor = Executor(self._buffer, _work(settings), self._settle)
         self._receiver = Receiver(
@@ -143,6 +145,11 @@ class Run:
     def _give_back(self, messages: list[Held]) -> None:
         for held in messages:
             self._acknowledger.show_again(held, 0, at_once=True)
+
+    def _lost(self, held: Held) -> None:
+        """A message is not ours any more: those after it in its FIFO group wait until it has been handled again."""
+        if self._settings.fifo:
+            self._give_back(self._buffer.withdraw(held.message.group))
 
     def _drained(self, empty_at: float) -> None:
         self._empty_at = empty_at

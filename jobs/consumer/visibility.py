@@ -18,10 +18,17 @@ log = get_logger(__name__)
 class VisibilityKeeper:
     """Extends the visibility of held messages, ten in a request, before half of it has passed."""
 
-    def __init__(self, gateway: SqsGateway, queue_url: str, visibility_timeout: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        gateway: SqsGateway,
+        queue_url: str,
+        visibility_timeout: Callable[[], int],
+        on_loss: Callable[[Held], None] = lambda held: None,
+    ) -> None:
         self._gateway = gateway
         self._queue_url = queue_url
         self._visibility_timeout = visibility_timeout
+        self._on_loss = on_loss
         self._held: dict[int, Held] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -90,3 +97,4 @@ class VisibilityKeeper:
                 if still_held:  # else it was settled while the request was under way
                     held.lost = True
                     log.warning("visibility_lost", message_id=held.message.message_id, code=failure.code)
+                    self._on_loss(held)

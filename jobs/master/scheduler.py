@@ -6,6 +6,7 @@ import random
 import signal
 import threading
 import time
+from datetime import timedelta
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -40,6 +41,9 @@ REST_SECONDS = 0.005
 RELOAD_SECONDS = 60.0
 #: Seconds between searches for jobs that nobody owns.
 ORPHAN_SEARCH_SECONDS = 60.0
+#: Seconds by which polling for changes looks back beyond its last look: our reading of the database's clock may be
+#: ahead of it by half a slow round trip, and a change that was dated in between would not be seen.
+LOOK_BACK_SECONDS = 2.0
 #: Seconds that observed depths are gathered before they are written.
 OBSERVED_SECONDS = 1.0
 
@@ -232,7 +236,7 @@ class Scheduler:
                 self._backlog.forget(queue_id)
         if not live:
             since, self._blind_since = self._blind_since, database_clock.now()
-            for queue in queues.changed_since(since):
+            for queue in queues.changed_since(since - timedelta(seconds=LOOK_BACK_SECONDS)):
                 self._backlog.learn(queue, now)
 
     def _plan(self, held: list[Assignment], alive: list[Worker], now: float) -> Plan:

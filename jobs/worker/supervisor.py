@@ -113,6 +113,8 @@ class Supervisor:
                 self._talk_to_mongodb(now)
             except MongoError as error:
                 self._blocked_until = time.monotonic() + self._outage.failed(error)
+                # What was begun to be read was not read to its end.
+                self._assignments_dirty = self._settings_dirty = True
             else:
                 self._outage.over()
         if not self._finished():

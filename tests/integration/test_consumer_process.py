@@ -492,6 +492,13 @@ class TestPool:
         ledger.release("go")
         assert worker.end_of(consumer).processed == 1
 
+    def test_a_program_that_a_handler_starts_can_be_terminated(self, pool: Pool) -> None:
+        queue = create(handler="recorder")
+        send(queue, '{"do": {"program": ["sleep", "60"]}}')
+        worker = Worker(pool)
+        report = worker.end_of(worker.begin(queue))
+        assert (report.processed, report.failed) == (1, 0)
+
     def test_orphaned_it_gives_back_what_it_has_not_begun_and_is_gone(self, pool: Pool, ledger: Ledger) -> None:
         queue = create(handler="recorder", concurrency=1)
         send(queue, *(['{"do": {"wait": "never"}}'] * 4))

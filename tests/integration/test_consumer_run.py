@@ -672,9 +672,10 @@ class TestEnd:
         gate = threading.Event()
         probe.behave = lambda message: gate.wait(20)
         send(queue, ["m"])
-        running = begin(queue, PATIENT)
+        running = begin(queue, RunLimits(idle=1, longest=60, linger=0))
         eventually(lambda: probe.running == 1, 10, "the message is being handled")
         get_gateway().delete_queue(queue.queue_url)
+        eventually(running.run._ending.is_set, 10, "the receiver has noticed")
         gate.set()
         report = running.report()
         assert (report.reason, report.processed) == (EndReason.QUEUE_MISSING, 1)
@@ -755,6 +756,23 @@ class TestVisibility:
         report = running.report()
         assert len(probe.started) == 1
         assert report.processed == 1
+
+    def test_on_a_fifo_queue_those_after_it_wait_until_it_has_been_handled(
+        self, probe: Probe, begin: Begin, sqs: SQSClient
+    ) -> None:
+        queue = create("orders.fifo", visibility_timeout=2, max_receive_count=100)
+        send(queue, ["a0", "a1", "a2"], "a")
+        gate = threading.Event()
+        probe.behave = lambda message: gate.wait(30) if message.body == "a0" else None
+        running = begin(queue, PATIENT)
+        eventually(lambda: running.run.live() == live(in_flight=1, buffered=2), 10, "all are held")
+        (lost, _) = running.run._buffer._waiting
+        sqs.delete_message(QueueUrl=queue.queue_url, ReceiptHandle=lost.message.receipt_handle)
+        eventually(lambda: running.run.live() == live(in_flight=1, buffered=0), 10, "the one after it was given back")
+        gate.set()
+        running.report()
+        # Here nobody else had the lost one, so that the last one came back to us.
+        assert [(message.body, message.receive_count) for message in probe.ended] == [("a0", 1), ("a2", 2)]
 
     def test_a_message_that_was_taken_away_while_it_was_handled_is_let_go(
         self, probe: Probe, begin: Begin, sqs: SQSClient
@@ -869,13 +887,19 @@ class TestSettings:
     ) -> None:
         queue = create()
         send(queue, ["a"])
+        gate = threading.Event()
+        probe.behave = lambda message: gate.wait(20)
+
+        def asked() -> list[int]:
+            return [p["VisibilityTimeout"] for action, p in faulty.requests if action == "ReceiveMessage"]
+
         running = begin(queue, RunLimits(idle=1, longest=60, linger=0))
-        eventually(lambda: probe.bodies == {"a": 1}, 10, "the first was handled")
+        eventually(lambda: probe.running == 1, 10, "a message is being handled")
         running.run.apply(replace(running.settings, visibility_timeout=77))
+        eventually(lambda: asked()[-1] == 77, 10, "the next receive goes by it")
+        gate.set()
         running.report()
-        asked = [p["VisibilityTimeout"] for action, p in faulty.requests if action == "ReceiveMessage"]
-        assert asked[0] == 30
-        assert asked[-1] == 77
+        assert asked()[0] == 30
 
     def test_a_moved_queue_is_finished_where_it_was_begun(self, probe: Probe, begin: Begin) -> None:
         queue = create()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -28,9 +29,10 @@ from pymongo.errors import (
 from queues import repository
 from queues.models import Queue
 from queuesite import databases
+from queuesite.addresses import Running, write_record
 from queuesite.config import Config
 from queuesite.databases import Router, collection, ensure_indexes, mongo_settings, mongodb_errors
-from queuesite.errors import MongoUnavailable, SqsUnavailable
+from queuesite.errors import MongoDenied, MongoUnavailable, SqsUnavailable
 from tests.conftest import Configure
 from tests.support.processes import ROOT
 from tests.support.servers import free_port
@@ -141,6 +143,23 @@ class TestIndexes:
         ensure_indexes({things: [IndexModel([("b", ASCENDING)], name="ttl", expireAfterSeconds=60)]})
 
         assert [tuple(key) for key in indexes(things)["ttl"]["key"]] == [("b", 1)]
+
+    def test_index_that_another_process_dropped_meanwhile(self, things: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+        target = collection(things)
+        target.insert_one({"a": 1})
+        stale = {"look_up": {"key": [("a", 1)]}}
+        monkeypatch.setattr(Collection, "index_information", lambda self: stale)
+
+        databases._make_way(target, IndexModel([("b", ASCENDING)], name="look_up"))
+
+        monkeypatch.undo()
+        assert indexes(things) == {}
+
+    def test_index_of_mongodb_itself_is_not_dropped(self, things: Model) -> None:
+        collection(things).insert_one({"a": 1})
+
+        with pytest.raises(MongoUnavailable):
+            ensure_indexes({things: [IndexModel([("_id", ASCENDING)], name="mine")]})
 
     def test_many_processes_at_once(self, things: Model) -> None:
         """Masters and workers start together, after a change of the retention and of an index."""
@@ -280,6 +299,36 @@ class TestSettings:
         assert document["createdAt"] == datetime(2026, 1, 2, tzinfo=UTC)
 
 
+class TestNoServer:
+    """Django's settings were made where no server was known."""
+
+    @pytest.fixture(autouse=True)
+    def nowhere(self, mongo: None, monkeypatch: pytest.MonkeyPatch, configure: Configure, tmp_path: Path) -> None:
+        settings = connections["mongo"].settings_dict
+        for name in ("HOST", "OPTIONS"):  # `database` may change them; they are restored
+            monkeypatch.setitem(settings, name, settings[name])
+        address = settings["HOST"]
+        config = configure(mongodb_uri=None, data_dir=tmp_path)
+        settings.update(mongo_settings(config))
+        self.config, self.address = config, address
+
+    def test_how_to_start_one_is_said_at_once(self) -> None:
+        for use in (databases.database, lambda: collection(Queue).find_one()):
+            with pytest.raises(MongoUnavailable, match="make up"):
+                use()
+
+    def test_embedded_server_that_was_started_since_is_used(self) -> None:
+        write_record(self.config, {"mongodb": Running.of(self.address, os.getpid())})
+
+        databases.check_mongodb()
+
+        assert connections["mongo"].settings_dict["HOST"] == self.address
+
+    def test_failure_where_there_is_none_says_the_same(self) -> None:
+        with pytest.raises(MongoUnavailable, match="make up"), mongodb_errors():
+            raise AutoReconnect("closed")
+
+
 class TestErrors:
     @pytest.mark.parametrize(
         ("error", "words"),
@@ -358,6 +407,19 @@ class TestWaitFor:
             databases.wait_for(self.failing(99), "SQS", 2.5)
 
         assert sum(slept) == pytest.approx(2.5, abs=0.5)
+
+
+def test_refused_password_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept = fast_time(monkeypatch)
+
+    def refuse() -> None:
+        with mongodb_errors():
+            raise OperationFailure("auth failed", 18)
+
+    with pytest.raises(MongoDenied):
+        databases.wait_for(refuse, "MongoDB", 60)
+
+    assert slept == []
 
 
 def fast_time(monkeypatch: pytest.MonkeyPatch) -> list[float]:

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -132,16 +132,15 @@ def master(config: Config) -> Iterator[Master]:
 
 
 def create(name: str = "orders", *, woken: bool = True, **settings: object) -> Queue:
-    """A queue here and in SQS."""
+    """A queue here and in SQS, as after a send where it is `woken`."""
     queue = services.create(name, with_dlq=False, settings=settings)
-    if not woken:
-        quiet(queue)
+    if woken:
+        wake(queue)
     return stored(queue)
 
 
-def quiet(queue: Queue) -> None:
-    """Have the queue count as looked at."""
-    repository.served(queue.id, database_clock.now() + timedelta(seconds=1))
+def wake(queue: Queue) -> None:
+    assert repository.wake(queue.id)
 
 
 def finish(assignment: Assignment, *, at: float = 0.0) -> None:
@@ -156,10 +155,6 @@ def assigned() -> list[str]:
     """The names of the queues that are assigned."""
     names = {queue.id: queue.name for queue in repository.all_queues()}
     return sorted(names.get(assignment.queue_id, "?") for assignment in assignments.all_assignments())
-
-
-def wake(queue: Queue) -> None:
-    assert repository.wake(queue.id)
 
 
 class TestPrune:
@@ -186,7 +181,6 @@ class TestPrune:
 class TestRescue:
     def test_the_job_is_abandoned_with_its_last_counts_the_queue_woken_and_the_slot_freed(self) -> None:
         queue = define()
-        quiet(queue)
         assignment = running(queue, "dead")
         register("dead")
         workers.heartbeat("dead", [{"jobId": assignment.job_id, "processed": 7, "failed": 2}])
@@ -223,7 +217,6 @@ class TestRescue:
     @pytest.mark.parametrize("step", ["abandon", "wake", "release"])
     def test_dying_at_any_step_leaves_it_to_be_found_again(self, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
         queue = define()
-        quiet(queue)
         assignment = running(queue, "dead")
 
         def die(*_: object, **__: object) -> None:
@@ -463,7 +456,23 @@ class TestFinding:
         register("w1")
         master.settle()
         assert assigned() == []
-        collection(Queue).update_one({"_id": queue.id}, {"$set": {"servedUntil": None}})
+        wake(queue)
+        master.until(lambda: assigned() == ["orders"], "the queue was assigned")
+
+    def test_a_wake_up_that_is_dated_before_our_reading_of_the_clock(
+        self, master: Master, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Our reading of the database's clock may be ahead of it, by half a round trip."""
+        queue = create(woken=False)
+        register("w1")
+        real = database_clock.now
+
+        def ahead() -> datetime:
+            return real() + timedelta(seconds=1)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(database_clock, "now", ahead)
+            master.turn(2)
         wake(queue)
         master.until(lambda: assigned() == ["orders"], "the queue was assigned")
 
@@ -609,12 +618,11 @@ class TestRescuing:
         register("dead")
         master.turn()
         (lost,) = assignments.all_assignments()
+        repository.served(queue.id, database_clock.now())  # nobody but the rescue says that messages are left
         jobs.start(lost.job_id, processor("dead", 99))
         workers.heartbeat("dead", [{"jobId": lost.job_id, "processed": 4, "failed": 1}])
-        quiet(queue)
         set_heartbeat("dead", database_clock.now() - timedelta(minutes=1))
         register("w2")
-        collection(Queue).update_one({"_id": queue.id}, {"$set": {"servedUntil": None}})
         master.until(lambda: [a.worker for a in assignments.all_assignments()] == ["w2"], "the other took over")
         assert (job_of(lost).status, job_of(lost).message_count) == (JobStatus.ABANDONED, 4)
         assert [worker.worker_id for worker in workers.all_workers()] == ["w2"]
@@ -688,7 +696,6 @@ class TestWithChangeStreams:
     def test_a_wake_up_rings_and_is_read(self, live: Master) -> None:
         queue = create(woken=False)
         live.settle()
-        collection(Queue).update_one({"_id": queue.id}, {"$set": {"servedUntil": None}})
         wake(queue)
         self.ring_until(live, lambda: assigned() == ["orders"], "the queue was assigned")
 

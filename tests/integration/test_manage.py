@@ -39,7 +39,7 @@ def test_life_of_a_queue(queues: SQSClient) -> None:
     """What a person does in a day, each step a process of its own."""
     prefix = get_config().queue_name_prefix
 
-    created = manage("sqs", "create", "orders", "--concurrency", "3")
+    created = manage("sqs", "create", "orders", "--concurrency", "3", env={"LOG_LEVEL": "INFO"})
     assert (created.returncode, created.stderr) == (0, "")
     assert f"{prefix}orders" in created.stdout
 

@@ -9,6 +9,7 @@ message's handling should come to, the message says itself where its body is a J
     {"do": {"reject": "reason"}}           is rejected
     {"do": {"die": 9, "times": 1}}         ends its process by this signal at its first receive
     {"do": {"exit": 3, "times": 1}}        ends its process with this exit code
+    {"do": {"program": ["sleep", "60"]}}   starts this program and terminates it
     {"do": {"wait": "name"}}               waits until the file `name` is in the ledger's directory
 """
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,8 @@ def recorder(message: Message) -> None:
         what = instructions(message)
         if "wait" in what:
             _wait_for(Path(os.environ["LEDGER_DIR"]) / what["wait"])
+        if "program" in what:
+            _run_and_terminate(what["program"])
         time.sleep(_seconds(message, what))
         _act(message, what)
 
@@ -88,6 +92,16 @@ def _act(message: Message, what: dict[str, Any]) -> None:
         raise Reject(what["reject"])
     if "fail" in what:
         raise RuntimeError("the body asks for it")
+
+
+def _run_and_terminate(program: list[str]) -> None:
+    with subprocess.Popen(program) as process:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 def _wait_for(path: Path) -> None:

@@ -1,0 +1,442 @@
+"""The worker's loop, turn by turn, on a real MongoDB; its consumers are stand-ins that note what they are told.
+
+What real consumers make of it is in `tests/acceptance`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bson import ObjectId
+
+from jobs.consumer.run import Report
+from jobs.consumer.settings import QueueSettings
+from jobs.models import Assignment, EndReason, JobStatus
+from jobs.repositories import assignments, jobs, workers
+from jobs.worker import supervisor
+from jobs.worker.supervisor import Supervisor
+from queues import repository
+from queues.models import Queue
+from queuesite.databases import MongoError, database_clock
+from tests.support.records import all_jobs, assign, define, job_of, processor, stored
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from tests.conftest import Configure
+
+pytestmark = pytest.mark.usefixtures("mongo")
+
+_pids = itertools.count(1_000_000)
+
+
+@dataclass(eq=False)
+class StandIn:
+    """A consumer that does nothing."""
+
+    pid: int = field(default_factory=lambda: next(_pids))
+    job_id: ObjectId | None = None
+    counts: dict[str, Any] = field(default_factory=dict)
+    memory: int = 7
+    told: list[object] = field(default_factory=list)
+
+    def start(self, job_id: ObjectId, settings: QueueSettings) -> None:
+        self.job_id = job_id
+        self.told.append(settings)
+
+    def apply(self, settings: QueueSettings) -> None:
+        self.told.append(settings)
+
+    def end(self, reason: EndReason) -> None:
+        self.told.append(reason)
+
+    def kill(self) -> None:
+        self.told.append("kill")
+
+
+@dataclass
+class StandInPool:
+    """The pool of these."""
+
+    consumers: list[StandIn] = field(default_factory=list)
+    news: list[tuple[ObjectId, Report]] = field(default_factory=list)
+    worker_id: str = ""
+    closed_with: float | None = None
+
+    def warm_up(self) -> None:
+        pass
+
+    def obtain(self) -> StandIn:
+        self.consumers.append(StandIn())
+        return self.consumers[-1]
+
+    def sources(self) -> list[Any]:
+        return []
+
+    def ended(self) -> list[tuple[ObjectId, Report]]:
+        news, self.news = self.news, []
+        return news
+
+    def close(self, timeout: float) -> None:
+        self.closed_with = timeout
+
+
+class Worker:
+    """A worker whose turns the test takes."""
+
+    def __init__(self, configure: Configure) -> None:
+        self.configure = configure
+        self.pool = StandInPool()
+        self.supervisor = self._make()
+
+    def _make(self) -> Supervisor:
+        made = Supervisor(self.configure(heartbeat_seconds=0.05, worker_stalled_after=60, max_load=5))
+        made._pool = self.pool  # type: ignore[assignment]
+        return made
+
+    @property
+    def id(self) -> str:
+        return self.supervisor._worker_id
+
+    def turn(self) -> None:
+        self.supervisor._turn()
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        def after_a_turn() -> object:
+            self.turn()
+            return condition()
+
+        eventually(after_a_turn, 10, what)
+
+    def take(self, queue: Queue, **kwargs: Any) -> tuple[Assignment, StandIn]:
+        """Have it begin a queue."""
+        if not self.id:
+            self.turn()
+        before = len(self.pool.consumers)
+        assignment = assign(queue, self.id, **kwargs)
+        self.until(lambda: len(self.pool.consumers) > before, "the queue was begun")
+        return assignment, self.pool.consumers[-1]
+
+    def report(self, assignment: Assignment, report: Report) -> None:
+        """Have the assignment's consumer say that its run has ended."""
+        self.pool.news.append((assignment.job_id, report))
+
+    def stop(self) -> None:
+        """What SIGTERM does."""
+        self.supervisor._on_signal(signal.SIGTERM, None)
+
+    def close(self) -> None:
+        watcher = self.supervisor._watcher
+        if watcher is not None:
+            watcher.stop()
+            watcher._thread.join(10)
+        self.supervisor._bell._in.close()
+        self.supervisor._bell._out.close()
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("queuesite.outage.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("queuesite.outage.LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr("queuesite.changes.MAX_AWAIT_MS", 200)
+
+
+@pytest.fixture
+def worker(configure: Configure) -> Iterator[Worker]:
+    made = Worker(configure)
+    yield made
+    made.close()
+
+
+def drained(processed: int = 0) -> Report:
+    return Report(EndReason.DRAINED, processed, empty_at=time.monotonic())
+
+
+def away(*_: object, **__: object) -> None:
+    raise MongoError("away")
+
+
+class TestBeginning:
+    def test_it_registers(self, worker: Worker) -> None:
+        worker.turn()
+        (registered,) = workers.all_workers()
+        assert registered.worker_id == worker.id
+        assert (registered.pid, registered.capacity, registered.draining) == (os.getpid(), 5, False)
+
+    def test_an_assignment_is_begun_with_the_queues_settings(self, worker: Worker) -> None:
+        queue = define(concurrency=3, handler="log", visibility_timeout=77)
+        worker.turn()
+        assignment = assign(queue, worker.id)
+        jobs.create_many([(assignment, queue.name, processor(worker.id))])
+        worker.until(lambda: worker.pool.consumers, "the queue was begun")
+        (consumer,) = worker.pool.consumers
+        assert consumer.told == [QueueSettings.of(queue)]
+        job = job_of(assignment)
+        assert (job.status, job.processor["consumerPid"]) == (JobStatus.RUNNING, str(consumer.pid))
+        assert job.processor["workerPid"] == str(os.getpid())
+
+    def test_a_job_that_the_master_did_not_create_is_created(self, worker: Worker) -> None:
+        assignment, _ = worker.take(define())
+        assert job_of(assignment).status == JobStatus.RUNNING
+
+    def test_another_workers_assignments_are_left_alone(self, worker: Worker) -> None:
+        worker.turn()
+        assign(define("other"), "w2")
+        worker.take(define())
+        assert len(worker.pool.consumers) == 1
+
+    def test_an_assignment_whose_job_has_ended_is_not_begun(self, worker: Worker) -> None:
+        queue = define()
+        worker.turn()
+        assignment = assign(queue, "w2")  # so that the worker does not see it yet
+        jobs.create_many([(assignment, queue.name, processor(worker.id))])
+        jobs.abandon(assignment.job_id, jobs.Counts(), EndReason.WORKER_DIED, "taken for dead")
+        assignments.release(assignment.id, "w2")
+        assignment.worker = worker.id
+        worker.supervisor._start(assignment, queue)
+        assert worker.pool.consumers[0].told == []
+        assert worker.supervisor._active == {}
+        assert job_of(assignment).status == JobStatus.ABANDONED
+
+    def test_a_paused_queue_is_handed_back(self, worker: Worker) -> None:
+        worker.turn()
+        assignment = assign(define(paused=True), worker.id)
+        worker.until(lambda: not assignments.all_assignments(), "it was handed back")
+        job = job_of(assignment)
+        assert (job.status, job.end_reason) == (JobStatus.COMPLETED, EndReason.PAUSED)
+        assert worker.pool.consumers == []
+
+    def test_a_queue_that_is_gone_is_handed_back(self, worker: Worker) -> None:
+        queue = define()
+        worker.turn()
+        repository.delete(queue.id)
+        assignment = assign(queue, worker.id)
+        worker.until(lambda: not assignments.all_assignments(), "it was handed back")
+        job = job_of(assignment)
+        assert (job.status, job.end_reason, job.queue_name) == (
+            JobStatus.COMPLETED,
+            EndReason.QUEUE_MISSING,
+            "orders",
+        )
+
+
+class TestWorking:
+    def test_the_end_of_a_run_is_recorded(self, worker: Worker) -> None:
+        queue = define()
+        assignment, _ = worker.take(queue)
+        worker.report(assignment, drained(7))
+        worker.until(lambda: not assignments.all_assignments(), "the assignment was released")
+        job = job_of(assignment)
+        assert (job.status, job.message_count) == (JobStatus.COMPLETED, 7)
+        assert worker.supervisor._active == {}
+
+    def test_heartbeats_tell_what_the_consumers_told(self, worker: Worker) -> None:
+        assignment, consumer = worker.take(define())
+        consumer.counts = {"processed": 3, "failed": 1, "inFlight": 2, "buffered": 5}
+
+        def told() -> bool:
+            expected: list[dict[str, Any]] = [
+                {
+                    "pid": str(consumer.pid),
+                    "queueName": "orders",
+                    "jobId": assignment.job_id,
+                    "memory": 7,
+                    **consumer.counts,
+                }
+            ]
+            return list(workers.all_workers()[0].consumers) == expected
+
+        worker.until(told, "the heartbeat has the counts")
+
+    def test_a_yield_is_asked_of_the_consumer_once(self, worker: Worker) -> None:
+        assignment, consumer = worker.take(define())
+        assignments.request_yield([assignment.id])
+        worker.until(lambda: EndReason.YIELDED in consumer.told, "the consumer was asked")
+        worker.supervisor._assignments_dirty = True
+        worker.turn()
+        assert consumer.told[1:] == [EndReason.YIELDED]
+
+    def test_an_assignment_that_was_taken_away_ends_the_run(self, worker: Worker) -> None:
+        assignment, consumer = worker.take(define())
+        assignments.release(assignment.id, worker.id)
+        worker.until(lambda: EndReason.REVOKED in consumer.told, "the run was ended")
+        worker.report(assignment, Report(EndReason.REVOKED, 2))
+        worker.until(lambda: not worker.supervisor._active, "it has done with it")
+
+    def test_changed_settings_are_handed_on(self, worker: Worker) -> None:
+        queue = define(concurrency=1)
+        _, consumer = worker.take(queue)
+        repository.update(queue.id, {"concurrency": 4})
+        worker.until(lambda: len(consumer.told) > 1, "the settings were handed on")
+        (_, changed) = consumer.told
+        assert isinstance(changed, QueueSettings)
+        assert changed.concurrency == 4
+        worker.supervisor._settings_dirty = True
+        worker.turn()
+        assert len(consumer.told) == 2
+
+    def test_a_pause_ends_the_run(self, worker: Worker) -> None:
+        queue = define()
+        _, consumer = worker.take(queue)
+        repository.update(queue.id, {"paused": True})
+        worker.until(lambda: EndReason.PAUSED in consumer.told, "the run was ended")
+
+    def test_a_deleted_definition_ends_the_run(self, worker: Worker) -> None:
+        queue = define()
+        _, consumer = worker.take(queue)
+        repository.delete(queue.id)
+        worker.supervisor._settings_dirty = True
+        worker.until(lambda: EndReason.QUEUE_MISSING in consumer.told, "the run was ended")
+
+
+class TestPruned:
+    def test_it_ends_its_runs_takes_nothing_and_then_registers_anew(self, worker: Worker) -> None:
+        assignment, consumer = worker.take(define())
+        before = worker.id
+        workers.unregister(before)
+        worker.until(lambda: EndReason.REVOKED in consumer.told, "the run was ended")
+        late = assign(define("late"), before)
+        worker.supervisor._assignments_dirty = True
+        for _ in range(3):
+            worker.turn()
+        assert len(worker.pool.consumers) == 1, "nothing was begun"
+        assert workers.all_workers() == []
+        worker.report(assignment, Report(EndReason.REVOKED, 2))
+        worker.until(workers.all_workers, "it registered anew")
+        assert worker.id != before
+        assert worker.pool.worker_id == worker.id
+        assert [a.id for a in assignments.all_assignments()] == [late.id], "what is not its own any more stays"
+
+    def test_idle_it_registers_anew_at_once(self, worker: Worker) -> None:
+        worker.turn()
+        before = worker.id
+        workers.unregister(before)
+        worker.until(workers.all_workers, "it registered anew")
+        assert worker.id != before
+
+
+class TestMongoAway:
+    def test_the_end_of_a_run_is_kept_until_it_can_be_recorded(
+        self, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        queue = define()
+        assignment, _ = worker.take(queue)
+        with monkeypatch.context() as patch:
+            patch.setattr(jobs, "complete", away)
+            worker.report(assignment, drained(7))
+            worker.until(lambda: worker.supervisor._outage.active, "MongoDB is away")
+            worker.turn()
+            assert job_of(assignment).status == JobStatus.RUNNING
+            # It comes back, and before the worker notices somebody announces a message.
+            repository.wake(queue.id)
+        worker.until(lambda: job_of(assignment).status == JobStatus.COMPLETED, "the end was recorded")
+        assert job_of(assignment).message_count == 7
+        assert stored(queue).wake_pending
+
+    def test_an_assignment_that_could_not_be_begun_is_begun_as_soon_as_it_can(
+        self, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(supervisor, "POLL_LIVE_SECONDS", 3_600)
+        monkeypatch.setattr(supervisor, "POLL_BLIND_SECONDS", 3_600)
+        worker.turn()
+        queue = define()
+        with monkeypatch.context() as patch:
+            patch.setattr(jobs, "start", away)
+            assignment = assign(queue, worker.id)
+            worker.until(lambda: worker.supervisor._outage.active, "MongoDB is away")
+        worker.until(lambda: worker.supervisor._active, "it was begun")
+        assert job_of(assignment).status == JobStatus.RUNNING
+
+    def test_heartbeats_go_on_when_it_is_back(self, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+        worker.turn()
+        with monkeypatch.context() as patch:
+            patch.setattr(workers, "heartbeat", away)
+            worker.until(lambda: worker.supervisor._outage.active, "MongoDB is away")
+        before = workers.all_workers()[0].heartbeat_at
+        worker.until(lambda: workers.all_workers()[0].heartbeat_at > before, "heartbeats go on")
+        assert not worker.supervisor._outage.active
+
+
+class TestStop:
+    def test_idle_it_leaves(self, worker: Worker) -> None:
+        worker.turn()
+        worker.stop()
+        worker.turn()
+        assert worker.supervisor._finished()
+        assert workers.all_workers() == []
+
+    def test_before_it_ever_registered(self, worker: Worker) -> None:
+        worker.stop()
+        worker.until(worker.supervisor._finished, "it has finished")
+        assert workers.all_workers() == []
+
+    def test_its_runs_are_ended_and_recorded_first(self, worker: Worker) -> None:
+        queue = define()
+        assignment, consumer = worker.take(queue)
+        worker.stop()
+        worker.turn()
+        assert consumer.told[1:] == [EndReason.SHUTDOWN]
+        assert workers.all_workers()[0].draining
+        assert not worker.supervisor._finished()
+        worker.report(assignment, Report(EndReason.SHUTDOWN, 3))
+        worker.until(worker.supervisor._finished, "it has finished")
+        job = job_of(assignment)
+        assert (job.status, job.end_reason, job.message_count) == (JobStatus.COMPLETED, EndReason.SHUTDOWN, 3)
+        assert stored(queue).wake_pending
+        assert (workers.all_workers(), assignments.all_assignments()) == ([], [])
+
+    def test_what_is_assigned_meanwhile_is_handed_back(self, worker: Worker) -> None:
+        running, _ = worker.take(define())
+        worker.stop()
+        worker.turn()
+        late = assign(define("late"), worker.id)
+        worker.until(lambda: [a.id for a in assignments.all_assignments()] == [running.id], "it was handed back")
+        job = job_of(late)
+        assert (job.status, job.end_reason) == (JobStatus.COMPLETED, EndReason.SHUTDOWN)
+
+    def test_after_the_grace_consumers_are_killed(self, worker: Worker, configure: Configure) -> None:
+        assignment, consumer = worker.take(define())
+        worker.supervisor._config = worker.supervisor._config.model_copy(update={"shutdown_grace_seconds": 0.01})
+        worker.stop()
+        worker.until(lambda: "kill" in consumer.told, "the consumer was killed")
+        worker.report(assignment, Report(EndReason.CRASHED, last_error="killed"))
+        worker.until(worker.supervisor._finished, "it has finished")
+        assert consumer.told.count("kill") == 1
+        assert job_of(assignment).status == JobStatus.FAILED
+        assert workers.all_workers() == []
+
+    def test_it_does_not_wait_for_mongodb_for_ever(self, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(supervisor, "RECORD_SECONDS", 0.05)
+        assignment, _ = worker.take(define())
+        worker.supervisor._config = worker.supervisor._config.model_copy(update={"shutdown_grace_seconds": 0.05})
+        for module, name in ((workers, "drain"), (workers, "heartbeat"), (jobs, "complete")):
+            monkeypatch.setattr(module, name, away)
+        worker.stop()
+        worker.report(assignment, Report(EndReason.SHUTDOWN))
+        worker.until(worker.supervisor._finished, "it gave up")
+        assert len(assignments.all_assignments()) == 1, "the master finds it"
+
+    def test_a_second_signal_ends_it_at_once(self, worker: Worker) -> None:
+        worker.take(define())
+        worker.stop()
+        worker.turn()
+        worker.stop()
+        assert worker.supervisor._finished()
+
+
+def test_a_worker_that_was_pruned_while_a_run_ended_records_what_it_can(worker: Worker) -> None:
+    queue = define()
+    assignment, _ = worker.take(queue)
+    jobs.abandon(assignment.job_id, jobs.Counts(), EndReason.WORKER_DIED, "taken for dead")
+    repository.served(queue.id, database_clock.now() - timedelta(seconds=1))
+    worker.report(assignment, Report(EndReason.REVOKED, 5))
+    worker.until(lambda: not assignments.all_assignments(), "the assignment was released")
+    (job,) = all_jobs(queue)
+    assert job.status == JobStatus.ABANDONED
