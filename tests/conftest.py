@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import boto3
+import hypothesis
 import pytest
 
 from queuesite import config as configuration
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from types_boto3_sqs.client import SQSClient
 
     from queues.sqs import SqsGateway
+
+# How long an example takes says something of the machine alone.
+hypothesis.settings.register_profile("queuesite", deadline=None)
+hypothesis.settings.load_profile("queuesite")
 
 _servers = pytest.StashKey[Servers]()
 #: Names the run's directory to the workers of pytest-xdist.

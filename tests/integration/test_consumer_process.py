@@ -30,6 +30,7 @@ from jobs.worker.pool import ConsumerProcess, Pool
 from queues import services
 from queues.models import Queue
 from queues.sqs import Depth, OutgoingMessage, get_gateway
+from queuesite.config import BASE_DIR
 from tests.support import handlers_for_tests  # noqa: F401 (registers them)
 from tests.support import probe as probes
 from tests.support.ledger import Ledger
@@ -349,7 +350,7 @@ def pool(configure: Configure, ledger: Ledger) -> Iterator[Pool]:
     made = Pool(config)
     made.warm_up()
     yield made
-    made.close(0.0)
+    made.close(5.0)
     server._stop()
 
 
@@ -444,6 +445,7 @@ class TestPool:
         [
             ('{"do": {"die": 9}}', "was killed by signal 9 (SIGKILL)"),
             ('{"do": {"die": 11}}', "was killed by signal 11 (SIGSEGV)"),
+            ('{"do": {"die": 40}}', "was killed by signal 40 (unknown)"),
             ('{"do": {"exit": 3}}', "ended with exit code 3"),
         ],
     )
@@ -457,6 +459,28 @@ class TestPool:
         assert report.last_error == f"the consumer process {consumer.pid} {cause}"
         assert pool.consumers == []
         consumer.end(EndReason.SHUTDOWN)  # nobody listens, and nothing is raised
+
+    def test_handlers_that_cannot_be_imported_are_told_in_the_run(
+        self, pool: Pool, configure: Configure, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The worker itself does not start then; they may have been changed since it did."""
+        queue = create(handler="recorder")
+        pool.close(5.0)
+        server: Any = forkserver._forkserver
+        server._stop()
+        configure(handler_modules="no.such.module")
+        worker = Worker(pool)
+        report = worker.end_of(worker.begin(queue))
+        assert report.reason is EndReason.ERROR
+        assert "no.such.module" in (report.last_error or "")
+
+    def test_the_fork_server_finds_our_packages_by_the_path(self, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+        paths = []
+        for before in ("", "/elsewhere", f"/elsewhere{os.pathsep}{BASE_DIR}"):
+            monkeypatch.setenv("PYTHONPATH", before)
+            pool.warm_up()
+            paths.append(os.environ["PYTHONPATH"].split(os.pathsep))
+        assert paths == [[str(BASE_DIR)], [str(BASE_DIR), "/elsewhere"], ["/elsewhere", str(BASE_DIR)]]
 
     def test_one_that_died_idle_is_no_failure(self, pool: Pool) -> None:
         (consumer,) = pool.consumers

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -732,6 +734,40 @@ class TestWithChangeStreams:
 
 
 class TestStart:
+    @pytest.fixture
+    def handlers(self) -> Iterator[None]:
+        """The signal handlers of this process stay its own."""
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        yield
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    @pytest.mark.parametrize("mongodb_away", [False, True])
+    def test_a_stop_gives_the_lease_up_where_it_can(
+        self, config: Config, handlers: None, monkeypatch: pytest.MonkeyPatch, mongodb_away: bool
+    ) -> None:
+        master = Scheduler(config, get_gateway())
+
+        def away(*_: object) -> None:
+            raise MongoError("away")
+
+        def stop_when_it_leads() -> None:
+            eventually(lambda: master._leadership.term is not None, 20, "it leads")
+            if mongodb_away:
+                monkeypatch.setattr(leases, "resign", away)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        stopper = threading.Thread(target=stop_when_it_leads)
+        stopper.start()
+        master.run()
+        stopper.join()
+        master._watcher._thread.join(10)
+        master._bell._in.close()
+        master._bell._out.close()
+        lease = leases.current()
+        assert lease is not None
+        assert lease.holder == (master._leadership.holder if mongodb_away else None)
+
     def test_the_sync_is_tried_until_it_succeeds(self, master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
         answers: list[Exception | None] = [SqsUnavailable("away"), SqsUnavailable("away"), None]
 

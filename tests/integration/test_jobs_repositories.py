@@ -426,6 +426,16 @@ class TestLeases:
         monkeypatch.undo()
         assert lease().holder == "fast"
 
+    def test_an_acquisition_loses_to_a_renewal_in_between(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        leases.acquire("old", 30)
+        expire()
+        judged = lease()
+        assert leases.renew("old", 1, 30)
+        monkeypatch.setattr(leases, "current", lambda: judged)
+        assert leases.acquire("new", 30) is None
+        monkeypatch.undo()
+        assert (lease().holder, lease().term) == ("old", 1)
+
     def test_it_runs_out_by_itself(self) -> None:
         leases.acquire("m1", 0.2)
         eventually(lambda: leases.acquire("m2", 30) == 2, 10, "the lease ran out")

@@ -132,11 +132,15 @@ class Worker:
         """What SIGTERM does."""
         self.supervisor._on_signal(signal.SIGTERM, None)
 
-    def close(self) -> None:
+    def stop_watching(self) -> None:
+        """Have MongoDB tell it nothing any more."""
         watcher = self.supervisor._watcher
         if watcher is not None:
             watcher.stop()
             watcher._thread.join(10)
+
+    def close(self) -> None:
+        self.stop_watching()
         self.supervisor._bell._in.close()
         self.supervisor._bell._out.close()
 
@@ -146,6 +150,15 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("queuesite.outage.FIRST_PAUSE", 0.01)
     monkeypatch.setattr("queuesite.outage.LONGEST_PAUSE", 0.05)
     monkeypatch.setattr("queuesite.changes.MAX_AWAIT_MS", 200)
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """The signal handlers of this process stay its own."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -346,13 +359,33 @@ class TestMongoAway:
         monkeypatch.setattr(supervisor, "POLL_LIVE_SECONDS", 3_600)
         monkeypatch.setattr(supervisor, "POLL_BLIND_SECONDS", 3_600)
         worker.turn()
-        queue = define()
+        worker.stop_watching()
+        worker.turn()
+        worker.turn()  # by now it looks at its assignments for no other reason than this test's
+        assignment = assign(define(), worker.id)
+        worker.supervisor._assignments_dirty = True
         with monkeypatch.context() as patch:
             patch.setattr(jobs, "start", away)
-            assignment = assign(queue, worker.id)
             worker.until(lambda: worker.supervisor._outage.active, "MongoDB is away")
         worker.until(lambda: worker.supervisor._active, "it was begun")
         assert job_of(assignment).status == JobStatus.RUNNING
+
+    def test_it_is_left_alone_until_the_pause_is_over(self, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+        worker.turn()
+        monkeypatch.setattr("queuesite.outage.LONGEST_PAUSE", 0.4)
+        worker.supervisor._outage._pause = 0.4
+        calls: list[float] = []
+
+        def fail(*_: object) -> None:
+            calls.append(time.monotonic())
+            raise MongoError("away")
+
+        monkeypatch.setattr(workers, "heartbeat", fail)
+        worker.until(lambda: calls, "a heartbeat failed")
+        blocked_until = worker.supervisor._blocked_until
+        worker.supervisor._bell.ring()  # whatever happens meanwhile
+        worker.turn()
+        assert len(calls) == 1 or calls[1] >= blocked_until
 
     def test_heartbeats_go_on_when_it_is_back(self, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
         worker.turn()
@@ -422,6 +455,13 @@ class TestStop:
         worker.report(assignment, Report(EndReason.SHUTDOWN))
         worker.until(worker.supervisor._finished, "it gave up")
         assert len(assignments.all_assignments()) == 1, "the master finds it"
+
+    def test_two_signals_before_it_has_begun(self, worker: Worker, handlers: None) -> None:
+        worker.stop()
+        worker.stop()
+        worker.supervisor.run()
+        assert worker.pool.closed_with == 0.0
+        assert workers.all_workers() == []
 
     def test_a_second_signal_ends_it_at_once(self, worker: Worker) -> None:
         worker.take(define())

@@ -154,6 +154,17 @@ class TestBatches:
         eventually(lambda: gateway.changed == [wanted], 5, "visibility was changed")
         assert gateway.deleted == []
 
+    def test_a_message_that_is_to_be_seen_again_is_not_kept_hidden(
+        self, gateway: FakeGateway, patient: Acknowledger, keeper: VisibilityKeeper
+    ) -> None:
+        failed, done = held(now=0.0), held(now=0.0)
+        keeper.keep(failed)
+        keeper.keep(done)
+        patient.show_again(failed, 7)
+        patient.delete(done)
+        keeper.beat(time.monotonic())
+        assert gateway.changed == [[(done.message.receipt_handle, 30)]]
+
     def test_the_caller_is_told_when_sqs_has_confirmed(self, gateway: FakeGateway, patient: Acknowledger) -> None:
         gateway.answers.append((refused(0),))
         gone = threading.Event()

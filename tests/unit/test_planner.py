@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 
 from bson import ObjectId
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.master.planner import AGING_SECONDS, FreeWorker, HeldSlot, Plan, WaitingQueue, plan, score
@@ -301,6 +301,7 @@ class Rounds:
 
 
 class TestNoStarvation:
+    @settings(max_examples=40)
     @given(
         priorities=st.lists(st.integers(0, 9), min_size=1, max_size=24),
         workers=st.integers(1, 3),
