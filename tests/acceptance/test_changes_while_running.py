@@ -51,6 +51,11 @@ def only_worker() -> Worker:
     return worker
 
 
+def counts() -> list[tuple[int, int]]:
+    """Messages in flight and buffered of each consumer, as the heartbeat tells them."""
+    return [(consumer["inFlight"], consumer["buffered"]) for consumer in only_worker().consumers]
+
+
 def handled(system: System, queue: Queue) -> dict[str, int]:
     return dict(system.ledger.handled(queue.name))
 
@@ -112,7 +117,9 @@ def test_the_queue_is_deleted(system: System) -> None:
     queue = create(concurrency=1)
     send(queue, *[do(wait="go")] * 3)
     started(system, 1, queue)
+    eventually(lambda: counts() == [(1, 2)], LONG, "all messages are held")
     services.delete(queue.name)
+    eventually(lambda: counts() == [(1, 0)], LONG, "nothing more is begun")
     system.ledger.release("go")
     eventually(lambda: not assignments.all_assignments(), LONG, "the assignment is gone")
     (job,) = all_jobs(queue)

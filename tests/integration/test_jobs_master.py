@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from bson import ObjectId
 from structlog.testing import capture_logs
 
@@ -52,6 +53,13 @@ if TYPE_CHECKING:
     from tests.conftest import Configure
 
 pytestmark = pytest.mark.usefixtures("queues")
+
+
+@pytest.fixture(autouse=True)
+def own_log_fields() -> Iterator[None]:
+    """Masters and workers give their names to every event of their process, which here goes on without them."""
+    yield
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture(autouse=True)

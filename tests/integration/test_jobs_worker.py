@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from bson import ObjectId
 
 from jobs.consumer.run import Report
@@ -143,6 +144,13 @@ class Worker:
         self.stop_watching()
         self.supervisor._bell._in.close()
         self.supervisor._bell._out.close()
+
+
+@pytest.fixture(autouse=True)
+def own_log_fields() -> Iterator[None]:
+    """Masters and workers give their names to every event of their process, which here goes on without them."""
+    yield
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture(autouse=True)
