@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
-from jobs.models import Assignment, Job, Lease, Worker
+from jobs.models import Assignment, Failure, Job, Lease, Worker
 
 
 class ReadOnlyAdmin(ModelAdmin):
@@ -36,6 +36,7 @@ class JobAdmin(ReadOnlyAdmin):
         "status",
         "message_count",
         "failed_count",
+        "timed_out_count",
         "end_reason",
         "created_at",
         "started_at",
@@ -43,6 +44,16 @@ class JobAdmin(ReadOnlyAdmin):
     )
     list_filter = ("status", "end_reason")
     search_fields = ("queue_name",)
+    show_full_result_count = False
+
+
+@admin.register(Failure)
+class FailureAdmin(ReadOnlyAdmin):
+    """What handlers raised, by kind."""
+
+    list_display = ("queue_name", "exception_type", "place", "count", "first_seen_at", "last_seen_at")
+    list_filter = ("queue_name",)
+    search_fields = ("queue_name", "exception_type", "place", "message")
     show_full_result_count = False
 
 

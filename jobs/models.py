@@ -1,4 +1,4 @@
-"""The collections of processing: `jobs`, `assignments`, `workers`, `leases`.
+"""The collections of processing: `jobs`, `failures`, `assignments`, `workers`, `leases`.
 
 Field names in MongoDB are the reference system's. Collections and indexes are made by `jobs.indexes.ensure_indexes`,
 not by migrations; hence `managed = False`.
@@ -33,6 +33,7 @@ class EndReason(models.TextChoices):
     RECYCLED = "recycled", "the consumer had grown past its memory limit"
     ERROR = "error", "the consumer could not go on"
     CRASHED = "crashed", "the consumer process died"
+    TIMED_OUT = "timed-out", "a handler ran past its time limit, and its consumer was replaced"
     WORKER_DIED = "worker-died", "the worker's heartbeat stopped"
     REVOKED = "revoked", "the assignment was taken away"
 
@@ -47,6 +48,9 @@ class Job(models.Model):
     status = models.CharField(max_length=20, choices=JobStatus.choices, default=JobStatus.QUEUED)
     message_count = models.PositiveIntegerField("messages", default=0, db_column="messageCount")
     failed_count = models.PositiveIntegerField("failed attempts", default=0, db_column="failedCount")
+    timed_out_count = models.PositiveIntegerField(
+        "timed out", default=0, db_column="timedOutCount", help_text="failed attempts that ran past their time limit"
+    )
     processor = models.JSONField(default=dict)
     created_at = models.DateTimeField(db_column="createdAt")
     started_at = models.DateTimeField(null=True, default=None, db_column="startedAt")
@@ -64,6 +68,34 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return f"{self.queue_name} {self.id}"
+
+
+class Failure(models.Model):
+    """One kind of error of one queue: what was raised, where, how often. Unique by `(queueUrl, fingerprint)`."""
+
+    id = ObjectIdAutoField(primary_key=True)
+    queue_url = models.CharField("queue URL", max_length=500, db_column="queueUrl")
+    queue_id = ObjectIdField(db_column="queueId")
+    queue_name = models.CharField("queue", max_length=80, db_column="queueName")
+    fingerprint = models.CharField(max_length=32)
+    exception_type = models.CharField("exception", max_length=200, db_column="exceptionType")
+    place = models.CharField(max_length=500)
+    message = models.TextField()
+    traceback = models.TextField()
+    count = models.PositiveIntegerField(default=0)
+    first_seen_at = models.DateTimeField(db_column="firstSeenAt")
+    last_seen_at = models.DateTimeField(db_column="lastSeenAt")
+    message_id = models.CharField("of message", max_length=100, null=True, default=None, db_column="messageId")
+    receive_count = models.PositiveIntegerField(null=True, default=None, db_column="receiveCount")
+    sample_body = models.TextField(null=True, default=None, db_column="sampleBody")
+
+    class Meta:
+        db_table = "failures"
+        managed = False
+        ordering = ("-last_seen_at",)
+
+    def __str__(self) -> str:
+        return f"{self.queue_name}: {self.exception_type} in {self.place}"
 
 
 class Assignment(models.Model):

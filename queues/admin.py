@@ -72,7 +72,16 @@ class QueueAdmin(ModelAdmin):
     """Definitions of queues; saving one creates or changes it in SQS too."""
 
     form = QueueForm
-    list_display = ("name", "handler", "concurrency", "priority", "paused", "depth_visible", "depth_observed_at")
+    list_display = (
+        "name",
+        "handler",
+        "concurrency",
+        "priority",
+        "paused",
+        "depth_visible",
+        "depth_observed_at",
+        "crash_count",
+    )
     list_filter = ("paused", "handler")
     search_fields = ("name",)
     actions = ("pause", "resume", "notify")

@@ -19,6 +19,7 @@ PRIORITIES = (0, 9)
 MAX_CONSUMERS_LIMIT = 100
 VISIBILITY_TIMEOUTS = (1, 43_200)
 MAX_RECEIVE_COUNTS = (1, 1_000)
+TIMEOUTS = (1, 43_200)
 
 DEFAULT_HANDLER = "log"
 #: SQS's own default, in seconds. Handlers may run longer: what is held is extended before it expires.
@@ -61,6 +62,13 @@ class Queue(models.Model):
         db_column="maxReceiveCount",
         help_text="receives after which a message goes to the dead-letter queue",
     )
+    timeout = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        default=None,
+        validators=_within(TIMEOUTS),
+        help_text="seconds that the handler may take for one message; empty: the handler's own limit, if it has one",
+    )
     dlq_url = models.CharField(
         "dead-letter queue URL", max_length=500, null=True, blank=True, default=None, db_column="dlqUrl"
     )
@@ -75,6 +83,13 @@ class Queue(models.Model):
         editable=False,
         db_column="notBefore",
         help_text="end of the backoff after a failed run",
+    )
+    troubled_until = models.DateTimeField(
+        null=True,
+        default=None,
+        editable=False,
+        db_column="troubledUntil",
+        help_text="messages that were received before are handled alone until then",
     )
     depth_visible = models.PositiveIntegerField("visible", default=0, editable=False, db_column="depthVisible")
     depth_in_flight = models.PositiveIntegerField("in flight", default=0, editable=False, db_column="depthInFlight")

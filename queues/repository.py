@@ -107,12 +107,17 @@ def served(queue_id: ObjectId, until: datetime) -> None:
     _queues().update_one({"_id": queue_id}, {"$max": {"servedUntil": until}, "$set": {"crashCount": 0}})
 
 
-def crashed(queue_id: ObjectId, count: int, not_before: datetime) -> None:
+def failed(queue_id: ObjectId, count: int, not_before: datetime) -> None:
     """Record the `count`th failed run in a row; the queue is assigned again at `not_before` (server's time)."""
     _queues().update_one(
         {"_id": queue_id},
         {"$set": {"crashCount": count, "notBefore": not_before}, "$currentDate": {"wakeRequestedAt": True}},
     )
+
+
+def troubled(queue_id: ObjectId, until: datetime) -> None:
+    """Record that one message of the queue endangers others: it is handled with caution `until` (server's time)."""
+    _queues().update_one({"_id": queue_id}, {"$max": {"troubledUntil": until}})
 
 
 def synced(queue_id: ObjectId, changes: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from queues.models import (
     MAX_CONSUMERS_LIMIT,
     MAX_RECEIVE_COUNTS,
     PRIORITIES,
+    TIMEOUTS,
     VISIBILITY_TIMEOUTS,
     Queue,
 )
@@ -40,7 +41,10 @@ SETTINGS = (
     "max_consumers",
     "visibility_timeout",
     "max_receive_count",
+    "timeout",
 )
+#: Settings that may be None.
+OPTIONAL = frozenset({"timeout"})
 
 
 def limits() -> dict[str, tuple[int, int]]:
@@ -51,6 +55,7 @@ def limits() -> dict[str, tuple[int, int]]:
         "max_consumers": (1, MAX_CONSUMERS_LIMIT),
         "visibility_timeout": VISIBILITY_TIMEOUTS,
         "max_receive_count": MAX_RECEIVE_COUNTS,
+        "timeout": TIMEOUTS,
     }
 
 
@@ -60,7 +65,7 @@ def validate_settings(settings: Mapping[str, Any], *, current: Queue | None = No
     for name, value in settings.items():
         if name not in SETTINGS:
             raise InvalidInput(f"{name!r} is not a setting of a queue; those are {', '.join(SETTINGS)}")
-        if name in bounds:
+        if name in bounds and not (name in OPTIONAL and value is None):
             low, high = bounds[name]
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 hint = " (MAX_CONCURRENCY)" if name == "concurrency" else ""

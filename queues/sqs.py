@@ -46,12 +46,11 @@ MAX_CONNECTIONS = 64
 _MISSING = {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"}
 _EXISTS = {"QueueAlreadyExists", "QueueNameExists"}
 _THROTTLED = {"RequestThrottled", "ThrottlingException", "Throttling", "TooManyRequestsException", "OverLimit"}
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 _DENIED = {
     "AccessDenied",
     "AccessDeniedException",
     "AuthFailure",
-    "ExpiredToken",
-    "ExpiredTokenException",
     "IncompleteSignature",
     "InvalidAccessKeyId",
     "InvalidClientTokenId",
@@ -193,6 +192,11 @@ class SqsGateway:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code in _MISSING:
             return QueueMissing(f"SQS has no queue {queue_url or ''}; `manage.py sqs sync` creates what is missing")
+        if code in _EXPIRED:
+            return SqsDenied(
+                f"the AWS credentials have expired ({code}: {text}); renew them: set new keys and a new "
+                "AWS_SESSION_TOKEN, or log in again (aws sso login)"
+            )
         if code in _DENIED:
             return SqsDenied(
                 f"SQS refused the credentials or permissions ({code}: {text}); check the AWS keys and policy"

@@ -85,6 +85,7 @@ class Config(BaseSettings):
     # Liveness
     heartbeat_seconds: Seconds = Field(2, description="interval of a worker's heartbeat")
     worker_stalled_after: Seconds = Field(8, description="age of a heartbeat at which a worker counts as dead")
+    consumer_stalled_after: Seconds = Field(60, description="a consumer at work that is silent for longer is killed")
     lease_seconds: Seconds = Field(5, description="life of the leader's lease; renewed at a third of it")
 
     # Logs
@@ -176,6 +177,24 @@ def _rule_stalled(c: Config) -> str | None:
     return None
 
 
+def _rule_consumer(c: Config) -> str | None:
+    if c.consumer_stalled_after < 3 * c.heartbeat_seconds:
+        return (
+            f"CONSUMER_STALLED_AFTER={c.consumer_stalled_after:g}: expected at least three heartbeats "
+            f"({3 * c.heartbeat_seconds:g} s at HEARTBEAT_SECONDS={c.heartbeat_seconds:g}), or a busy one is killed"
+        )
+    return None
+
+
+def _rule_grace(c: Config) -> str | None:
+    if c.shutdown_grace_seconds <= c.idle_seconds:
+        return (
+            f"SHUTDOWN_GRACE_SECONDS={c.shutdown_grace_seconds:g}: expected more than IDLE_SECONDS={c.idle_seconds}, "
+            "for which a receive under way may still wait"
+        )
+    return None
+
+
 def _rule_concurrency(c: Config) -> str | None:
     if c.default_concurrency > c.max_concurrency:
         return (
@@ -216,6 +235,8 @@ def _rule_data_dir(c: Config) -> str | None:
 #: Rules that span several settings: the names they read, and a function that answers a problem or None.
 _RULES: tuple[tuple[frozenset[str], Callable[[Config], str | None]], ...] = (
     (frozenset({"worker_stalled_after", "heartbeat_seconds"}), _rule_stalled),
+    (frozenset({"consumer_stalled_after", "heartbeat_seconds"}), _rule_consumer),
+    (frozenset({"shutdown_grace_seconds", "idle_seconds"}), _rule_grace),
     (frozenset({"default_concurrency", "max_concurrency"}), _rule_concurrency),
     (frozenset({"aws_access_key_id", "aws_secret_access_key"}), _rule_credentials),
     (frozenset({"secret_key", "debug"}), _rule_secret_key),

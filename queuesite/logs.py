@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TextIO, cast
+from contextvars import copy_context
+from typing import Any, ParamSpec, TextIO, TypeVar, cast
 
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class _Stderr:
@@ -45,6 +50,16 @@ def get_logger(name: str) -> FilteringBoundLogger:
 def bind(**fields: Any) -> None:
     """Give every event of this process (of this thread's context) these fields: its role, its id."""
     structlog.contextvars.bind_contextvars(**fields)
+
+
+def carrying(function: Callable[P, R]) -> Callable[P, R]:
+    """`function` for a new thread, which by itself would begin without the fields that were bound in this one."""
+    context = copy_context()
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        return context.run(function, *args, **kwargs)
+
+    return run
 
 
 def configure(level: str, fmt: str) -> None:

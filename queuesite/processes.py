@@ -34,6 +34,15 @@ def _die_with(parent: int) -> Callable[[], None] | None:
     return in_child
 
 
+def die_with_parent(number: signal.Signals) -> None:
+    """Have this process get a signal when its parent (the thread that forked it) dies. Does nothing but on Linux."""
+    if _LIBC is not None:
+        parent = os.getppid()
+        _LIBC.prctl(_PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:
+            signal.raise_signal(number)
+
+
 def spawn(
     argv: Sequence[str | os.PathLike[str]],
     *,

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from jobs.consumer.buffer import Held
 from jobs.consumer.visibility import VisibilityKeeper
 from queues.sqs import MAX_BATCH, BatchFailure, SqsGateway
-from queuesite.errors import QueueMissing, ServerError
-from queuesite.logs import get_logger
+from queuesite.errors import QueueMissing, ServerError, SqsUnavailable
+from queuesite.logs import carrying, get_logger
 from queuesite.outage import Outage
 
 log = get_logger(__name__)
@@ -54,7 +54,7 @@ class Acknowledger:
         self._hurry = False
         self._closing_deadline: float | None = None
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="acknowledger", daemon=True)
+        self._thread = threading.Thread(target=carrying(self._run), name="acknowledger", daemon=True)
         self._outage = Outage("SQS (delete)")
 
     def start(self) -> None:
@@ -164,7 +164,8 @@ class Acknowledger:
                 settlement.settled()
         if again:
             self._again(again)
-            return self._outage.failed(RuntimeError(f"{len(again)} entries of a batch failed: {failed}"))
+            codes = ", ".join(sorted({failure.code for failure in failures}))
+            return self._outage.failed(SqsUnavailable(f"{len(again)} entries of a batch failed: {codes}"))
         return 0.0
 
     def _request(self, batch: list[Settlement]) -> tuple[BatchFailure, ...]:

@@ -1,4 +1,10 @@
-"""The bounded buffer between the receiver and the slots, and the order of FIFO groups."""
+"""The bounded buffer between the receiver and the slots, and the order of FIFO groups.
+
+Being received costs a message one of its receives, whether it was handled or not. So where one message kills its
+consumer, or holds up its FIFO group by failing, those received with it would reach the dead-letter queue unseen. While
+a queue is in such trouble its buffer is *cautious*: messages are received one by one, and one that was received before
+(a suspect) is handled while nothing else is held.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +20,10 @@ from queues.sqs import MAX_BATCH, ReceivedMessage
 PREFETCH_SECONDS = 1.0
 #: A queue that gives its messages this few receives has none received before its turn: each one counts.
 FEW_RECEIVES = 2
+#: Seconds beyond the moment at which the messages of a crashed consumer, or a failed one of a FIFO group, are visible
+#: again, for which a queue is treated with caution; and the longest in all, since a retry may be hours away.
+CAUTION_SECONDS = 30.0
+LONGEST_CAUTION = 900.0
 
 
 @dataclass(eq=False, slots=True)
@@ -44,6 +54,11 @@ def prefetch(concurrency: int, mean_seconds: float | None, max_receive_count: in
     return most if mean_seconds * most <= work else int(work / mean_seconds)
 
 
+def caution(hidden: float) -> float:
+    """For how long to be cautious with a queue whose troublesome message is hidden for `hidden` seconds."""
+    return min(hidden + CAUTION_SECONDS, LONGEST_CAUTION)
+
+
 def room(free_slots: int, buffered: int, target: int) -> int:
     """How many messages to receive now (0: not worth a request yet), up to 10.
 
@@ -62,8 +77,11 @@ def room(free_slots: int, buffered: int, target: int) -> int:
 class Buffer:
     """Messages that wait for a slot. Within a FIFO group one message at a time is given out, in order."""
 
-    def __init__(self, *, fifo: bool) -> None:
+    def __init__(self, *, fifo: bool, cautious: Callable[[], bool] = lambda: False) -> None:
         self._fifo = fifo
+        self._cautious = cautious
+        #: The suspect that is being handled: nothing else is begun beside it.
+        self._alone: Held | None = None
         self._waiting: deque[Held] = deque()
         self._busy_groups: set[str | None] = set()
         self._closed = False
@@ -81,6 +99,13 @@ class Buffer:
     def closed(self) -> bool:
         """Whether nothing more is given out than what waits already."""
         return self._closed
+
+    def room(self, target: int) -> int:
+        """How many messages to receive now; `target` is how many to hold beyond those in the slots."""
+        with self._changed:
+            if not self._cautious():
+                return room(self._idle_slots, len(self._waiting), target)
+            return 1 if self._idle_slots and not self._waiting and self._alone is None else 0
 
     def put(self, messages: Iterable[Held]) -> None:
         """Add received messages."""
@@ -114,26 +139,46 @@ class Buffer:
         # What may be with another consumer by now, since its visibility was lost or has run out (this process may have
         # been frozen), must not be begun here.
         now = time.monotonic()
-        if not self._fifo:
-            while self._waiting:
-                held = self._waiting.popleft()
-                if not held.lost and held.hidden_until > now:
-                    return held
-            return None
-        self._waiting = deque(held for held in self._waiting if not held.lost and held.hidden_until > now)
+        if self._fifo:
+            self._waiting = deque(held for held in self._waiting if not held.lost and held.hidden_until > now)
+        else:
+            while self._waiting and (self._waiting[0].lost or self._waiting[0].hidden_until <= now):
+                self._waiting.popleft()
         for index, held in enumerate(self._waiting):
-            if held.message.group not in self._busy_groups:
-                del self._waiting[index]
+            if self._fifo and held.message.group in self._busy_groups:
+                continue
+            if self._cautious() and not self._may_begin(held):
+                return None
+            del self._waiting[index]
+            if self._fifo:
                 self._busy_groups.add(held.message.group)
-                return held
+            return held
         return None
+
+    def _may_begin(self, held: Held) -> bool:
+        """Whether a cautious buffer gives this message out now."""
+        if self._alone is not None:
+            return False
+        if held.message.receive_count > 1:
+            if self._in_flight:
+                return False
+            self._alone = held
+        return True
 
     def finished(self, held: Held) -> None:
         """The message has left its slot, and its group may go on."""
         with self._changed:
             self._in_flight -= 1
+            if self._alone is held:
+                self._alone = None
             if self._fifo:
                 self._busy_groups.discard(held.message.group)
+            self._changed.notify_all()
+
+    def given_up(self, held: Held) -> None:
+        """The message's slot does not come back: it is waited for no longer, and its group stays where it is."""
+        with self._changed:
+            self._in_flight -= 1
             self._changed.notify_all()
 
     def withdraw(self, group: str | None) -> list[Held]:

@@ -6,7 +6,16 @@ import math
 from dataclasses import dataclass
 
 from jobs.consumer.backoff import retry_delay
+from jobs.failures import storable
 from queues.handlers import Reject, Retry
+
+
+class TimedOut(Exception):
+    """A handler took longer than its time limit, in seconds."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        super().__init__(f"the handler took longer than its time limit of {limit:g} s")
 
 
 @dataclass(frozen=True)
@@ -20,6 +29,7 @@ class TryAgain:
 
     delay: int
     error: str
+    timed_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,25 +46,25 @@ def judge(result: object, error: BaseException | None, receive_count: int) -> Ou
     """The outcome of a handler that returned `result`, or raised `error`, at a message's `receive_count`th receive."""
     answer = error if error is not None else result
     if isinstance(answer, Reject):
-        return GiveUp(_text(answer.reason or "rejected"))
+        return GiveUp(text_of(answer.reason or "rejected"))
     if isinstance(answer, Retry):
         delay = retry_delay(receive_count) if answer.delay is None else math.ceil(answer.delay)
-        return TryAgain(delay, _text(answer.reason or "retry requested"))
+        return TryAgain(delay, text_of(answer.reason or "retry requested"))
     if error is not None:
-        return TryAgain(retry_delay(receive_count), describe(error))
+        return TryAgain(retry_delay(receive_count), describe(error), timed_out=isinstance(error, TimedOut))
     return Done()
 
 
 def describe(error: BaseException) -> str:
     """An exception in one line; one whose own text cannot be made does no harm."""
-    text = _text(error)
+    text = text_of(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
     """`value` as text that MongoDB and SQS can store: UTF-8 without lone surrogates."""
     try:
         text = str(value)
     except BaseException:  # a handler's own class may raise anything here, SystemExit too
         text = "(its message cannot be shown)"
-    return text.encode("utf-8", "backslashreplace").decode()
+    return storable(text)

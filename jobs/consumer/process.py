@@ -11,6 +11,7 @@ import signal
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -18,10 +19,12 @@ import psutil
 
 from jobs.consumer.run import Report, Run
 from jobs.consumer.settings import QueueSettings, RunLimits
+from jobs.failures import Failure
 from jobs.models import EndReason
 from queues.sqs import get_gateway
 from queuesite.errors import QueuesiteError
-from queuesite.logs import bind, get_logger
+from queuesite.logs import bind, carrying, get_logger
+from queuesite.processes import die_with_parent
 
 log = get_logger(__name__)
 
@@ -63,6 +66,7 @@ class Live:
     job_id: str
     counts: dict[str, Any]
     memory: int
+    failures: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Finished:
     job_id: str
     report: Report
     memory: int
+    failures: tuple[Failure, ...] = ()
 
 
 def main(connection: Connection, worker_id: str, limits: RunLimits, live_seconds: float) -> None:
@@ -80,8 +85,23 @@ def main(connection: Connection, worker_id: str, limits: RunLimits, live_seconds
     # the programs that a handler starts would inherit: they could not be terminated.
     signal.signal(signal.SIGINT, _take_no_notice)
     signal.signal(signal.SIGTERM, _take_no_notice)
+    # Where a handler holds the interpreter, the end of the pipe is not read: the kernel ends this process then, when
+    # the fork server, its parent, has died after the worker (see `jobs.worker.preload`).
+    die_with_parent(signal.SIGKILL)
+    _let_fork_server_end()
     bind(worker=worker_id, consumer_pid=os.getpid())
     Consumer(connection, limits, live_seconds).serve()
+
+
+def _let_fork_server_end() -> None:
+    """Give up this process's share in the fork server's life, which multiprocessing hands to every child.
+
+    With it the fork server would outlive its worker for as long as any consumer lives, and the consumers with it.
+    """
+    server: Any = forkserver._forkserver
+    alive, server._forkserver_alive_fd = server._forkserver_alive_fd, None
+    if alive is not None:
+        os.close(alive)
 
 
 def _take_no_notice(number: int, frame: object) -> None:
@@ -107,7 +127,7 @@ class Consumer:
 
     def serve(self) -> None:
         """Run what the worker asks for, until it says that it is enough or is gone."""
-        threading.Thread(target=self._listen, name="pipe", daemon=True).start()
+        threading.Thread(target=carrying(self._listen), name="pipe", daemon=True).start()
         while True:
             with self._state:
                 while self._next is None and not self._exiting:
@@ -117,8 +137,8 @@ class Consumer:
                 start, self._next = self._next, None
             report = self._carry_out(start)
             with self._state:
-                self._run = self._job_id = None
-            self._send(Finished(start.job_id, report, self._memory()))
+                run, self._run, self._job_id = self._run, None, None
+            self._send(Finished(start.job_id, report, self._memory(), run.recorder.take() if run is not None else ()))
 
     def _carry_out(self, start: Start) -> Report:
         bind(queue=start.settings.name, job_id=start.job_id)
@@ -166,7 +186,7 @@ class Consumer:
             run, job_id = self._run, self._job_id
         if run is not None and job_id is not None:
             memory = self._memory()
-            self._send(Live(job_id, run.live(), memory))
+            self._send(Live(job_id, run.live(), memory, run.recorder.take()))
             if memory > self._limits.memory_mb * 1_048_576 > 0:
                 run.end(EndReason.RECYCLED)
 

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jobs.consumer.buffer import Buffer, Held, room
+from jobs.consumer.buffer import Buffer, Held
 from queues.sqs import ReceivedMessage, SqsGateway
 from queuesite.errors import QueueMissing, ServerError, SqsRejected
+from queuesite.logs import carrying
 from queuesite.outage import Outage
 
 #: A server may answer a long poll some milliseconds early.
@@ -44,7 +45,7 @@ class Receiver:
         self._idle = idle
         self._hooks = hooks
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
+        self._thread = threading.Thread(target=carrying(self._run), name="receiver", daemon=True)
         self._outage = Outage("SQS (receive)")
         self._empty_since: float | None = None
 
@@ -63,8 +64,7 @@ class Receiver:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            waiting, _, free = self._buffer.counts
-            limit = room(free, waiting, self._hooks.prefetch())
+            limit = self._buffer.room(self._hooks.prefetch())
             if limit == 0:
                 self._buffer.wait_for_change(1.0)
                 continue

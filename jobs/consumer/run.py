@@ -9,11 +9,12 @@ from typing import Any
 
 from jobs.consumer.acknowledger import Acknowledger
 from jobs.consumer.backoff import retry_delay
-from jobs.consumer.buffer import Buffer, Held, prefetch
+from jobs.consumer.buffer import Buffer, Held, caution, prefetch
 from jobs.consumer.dead_letters import send_to_dead_letters
 from jobs.consumer.executor import Executor, Work
 from jobs.consumer.outcome import Done, GiveUp, Outcome, TryAgain
 from jobs.consumer.receiver import Receiver, ReceiverHooks
+from jobs.consumer.recorder import Recorder
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.consumer.visibility import VisibilityKeeper
 from jobs.models import EndReason
@@ -40,6 +41,12 @@ class Report:
     last_error: str | None = None
     #: When the queue was seen empty (monotonic clock, which all processes of a machine share); None where it was not.
     empty_at: float | None = None
+    #: Those of the failed attempts that ran past their time limit.
+    timed_out: int = 0
+    #: Until when the queue is to be treated with caution (monotonic clock); None: no message gave a reason.
+    troubled_until: float | None = None
+    #: A handler of it still runs: the process must serve no other run.
+    tainted: bool = False
 
 
 class Run:
@@ -53,16 +60,22 @@ class Run:
         self._lock = threading.Lock()
         self._processed = 0
         self._failed = 0
+        self._timed_out = 0
+        #: Messages whose handlers do not end, and the delay after which they are to be retried.
+        self._stuck: list[tuple[Held, int]] = []
+        self._cautious_until = time.monotonic() + settings.cautious
+        self._troubled_until: float | None = None
         self._last_error: str | None = None
         self._end_reason: EndReason | None = None
         self._ending = threading.Event()
         self._empty_at: float | None = None
-        self._buffer = Buffer(fifo=settings.fifo)
+        self._buffer = Buffer(fifo=settings.fifo, cautious=lambda: time.monotonic() < self._cautious_until)
+        self.recorder = Recorder()
         self._keeper = VisibilityKeeper(
             gateway, settings.queue_url, lambda: self._settings.visibility_timeout, self._lost
         )
         self._acknowledger = Acknowledger(gateway, settings.queue_url, self._keeper, limits.linger)
-        self._executor = Executor(self._buffer, _work(settings), self._settle)
+        self._executor = Executor(self._buffer, _work(settings), self._settle, self._overdue, self.recorder)
         self._receiver = Receiver(
             gateway,
             settings.queue_url,
@@ -89,7 +102,16 @@ class Run:
         self._wind_down()
         reason = self._end_reason
         assert reason is not None
-        return Report(reason, self._processed, self._failed, self._last_error, self._empty_at)
+        return Report(
+            reason,
+            self._processed,
+            self._failed,
+            self._last_error,
+            self._empty_at,
+            self._timed_out,
+            self._troubled_until,
+            tainted=bool(self._stuck),
+        )
 
     def end(self, reason: EndReason) -> None:
         """Tell the run to end: nothing more is received, what is in a slot is finished. The first reason stands."""
@@ -108,6 +130,7 @@ class Run:
             return
         old, self._settings = self._settings, replace(settings, queue_url=self._settings.queue_url)
         self._executor.work = work
+        self._cautious_until = max(self._cautious_until, time.monotonic() + settings.cautious)
         if settings.concurrency != old.concurrency and not self._ending.is_set():
             self._executor.resize(settings.concurrency)
             log.info("concurrency_changed", queue=settings.name, before=old.concurrency, now=settings.concurrency)
@@ -115,7 +138,13 @@ class Run:
     def live(self) -> dict[str, Any]:
         """The counts so far, under the names of a worker's document."""
         waiting, in_flight, _ = self._buffer.counts
-        return {"processed": self._processed, "failed": self._failed, "inFlight": in_flight, "buffered": waiting}
+        return {
+            "processed": self._processed,
+            "failed": self._failed,
+            "timedOut": self._timed_out,
+            "inFlight": in_flight,
+            "buffered": waiting,
+        }
 
     def _wind_down(self) -> None:
         self._receiver.stop()
@@ -128,10 +157,24 @@ class Run:
         self._receiver.join()
         # What the receiver had in its hands when it was stopped: no slot may be left that would take it.
         self._give_back(self._buffer.empty_out())
-        self._buffer.wait_idle(float("inf"))  # the worker kills a consumer that takes too long
+        self._wait_for_slots()
+        for held, delay in self._stuck:
+            # Kept hidden until now, when its handler has not much longer to live: nobody else has it at the same time.
+            self._acknowledger.show_again(held, delay, at_once=True)
         self._acknowledger.close(time.monotonic() + SETTLE_SECONDS)
         self._executor.close()
         self._keeper.stop()
+
+    def _wait_for_slots(self) -> None:
+        """Wait for the handlers in flight. A worker that has its own limit kills a consumer that takes too long."""
+        until = float("inf")
+        while not self._buffer.wait_idle(min(until, time.monotonic() + 1.0)):
+            if self._stuck and until == float("inf"):
+                until = time.monotonic() + self._limits.grace
+            if time.monotonic() >= until:
+                waiting, in_flight, _ = self._buffer.counts
+                log.warning("handlers_given_up", count=in_flight + waiting, grace_seconds=self._limits.grace)
+                return
 
     def _prefetch(self) -> int:
         settings = self._settings
@@ -163,6 +206,16 @@ class Run:
             self._keeper.forget(held)
             raise
 
+    def _overdue(self, held: Held, outcome: TryAgain) -> None:
+        """A handler is past its time limit and does not end: neither can this process, which has to be replaced."""
+        with self._lock:
+            self._failed += 1
+            self._timed_out += 1
+            self._last_error = outcome.error
+            self._stuck.append((held, outcome.delay))
+        self.end(EndReason.TIMED_OUT)
+        self._buffer.given_up(held)
+
     def _act(self, held: Held, outcome: Outcome) -> None:
         if isinstance(outcome, GiveUp):
             outcome = self._reject(held, outcome)
@@ -178,7 +231,13 @@ class Run:
         else:
             with self._lock:
                 self._failed += 1
+                self._timed_out += outcome.timed_out
                 self._last_error = outcome.error
+            if fifo:
+                # Those behind it must not be received with it again and again.
+                until = time.monotonic() + caution(outcome.delay)
+                self._cautious_until = max(self._cautious_until, until)
+                self._troubled_until = max(self._troubled_until or until, until)
             # The failed message first: while it is hidden SQS gives out none of its group.
             self._acknowledger.show_again(held, outcome.delay, at_once=fifo)
             if fifo:
@@ -212,4 +271,5 @@ class Run:
 
 def _work(settings: QueueSettings) -> Work:
     handler = registry.get(settings.handler)
-    return Work(settings.name, handler, handler.parse_options(settings.handler_options))
+    timeout = settings.timeout if settings.timeout is not None else handler.timeout
+    return Work(settings.name, handler, handler.parse_options(settings.handler_options), timeout)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from queues.models import Queue
@@ -22,10 +23,17 @@ class QueueSettings:
     handler_options: dict[str, Any]
     visibility_timeout: int
     max_receive_count: int
+    #: Seconds that the handler may take for one message; None: what the handler itself says.
+    timeout: float | None = None
+    #: How long to be cautious (see `jobs.consumer.buffer`), in seconds from when the settings are handed over.
+    cautious: float = field(default=0.0, compare=False)
+    #: By which the worker notices that it has to say so anew.
+    troubled_until: datetime | None = None
 
     @classmethod
-    def of(cls, queue: Queue) -> QueueSettings:
-        """The settings in a definition."""
+    def of(cls, queue: Queue, now: datetime | None = None) -> QueueSettings:
+        """The settings in a definition; `now` by the database's clock, which says for how long to be cautious."""
+        troubled = queue.troubled_until
         return cls(
             name=queue.name,
             queue_url=queue.queue_url,
@@ -36,6 +44,9 @@ class QueueSettings:
             handler_options=dict(queue.handler_options or {}),
             visibility_timeout=queue.visibility_timeout,
             max_receive_count=queue.max_receive_count,
+            timeout=queue.timeout,
+            cautious=0.0 if troubled is None or now is None else max(0.0, (troubled - now).total_seconds()),
+            troubled_until=troubled,
         )
 
 
@@ -47,10 +58,16 @@ class RunLimits:
     longest: float
     linger: float
     memory_mb: int = 0
+    #: How long handlers in flight get once the run must end because another is stuck.
+    grace: float = 25.0
 
     @classmethod
     def of(cls, config: Config) -> RunLimits:
         """The limits in the configuration."""
         return cls(
-            config.idle_seconds, config.job_max_seconds, config.delete_linger_ms / 1000, config.consumer_memory_mb
+            config.idle_seconds,
+            config.job_max_seconds,
+            config.delete_linger_ms / 1000,
+            config.consumer_memory_mb,
+            config.shutdown_grace_seconds,
         )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from jobs.consumer.buffer import Held
 from queues.sqs import MAX_BATCH, MAX_VISIBILITY_SECONDS, SqsGateway
 from queuesite.errors import ServerError
-from queuesite.logs import get_logger
+from queuesite.logs import carrying, get_logger
 from queuesite.outage import Outage
 
 log = get_logger(__name__)
@@ -32,7 +32,7 @@ class VisibilityKeeper:
         self._held: dict[int, Held] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="visibility", daemon=True)
+        self._thread = threading.Thread(target=carrying(self._run), name="visibility", daemon=True)
         self._outage = Outage("SQS (visibility)")
 
     def start(self) -> None:

@@ -88,6 +88,7 @@ class Scheduler:
         self._observed: dict[ObjectId, Depth] = {}
         self._next_observed = 0.0
         self._seen: dict[ObjectId, float] = {}
+        self._prune_from = float("-inf")
 
     def run(self) -> None:
         """Lead or stand by until told to stop; then resign, so that a standby takes over at once."""
@@ -160,7 +161,10 @@ class Scheduler:
             if self._leadership.term is not None:
                 self._lead()
         except MongoError as error:
-            return self._outage.failed(error)
+            pause = self._outage.failed(error)
+            # No worker could send a heartbeat either: each gets as long as it has anyway to show that it lives.
+            self._prune_from = time.monotonic() + pause + self._config.worker_stalled_after
+            return pause
         self._outage.over()
         now = time.monotonic()
         until = min(self._leadership.next_attempt, now + TURN_SECONDS * random.uniform(0.9, 1.0))
@@ -185,7 +189,9 @@ class Scheduler:
         # Read after the assignments: whoever left in between has released its own, and nobody is taken for dead.
         present = workers.all_workers()
         date = database_clock.now()
-        departed = rescue.prune_stalled(present, date, self._config.worker_stalled_after)
+        departed: list[Worker] = []
+        if time.monotonic() >= self._prune_from:
+            departed = rescue.prune_stalled(present, date, self._config.worker_stalled_after)
         alive = {worker.worker_id: worker for worker in present if worker not in departed}
         orphans = [assignment for assignment in held if assignment.worker not in alive]
         if orphans:
@@ -280,6 +286,6 @@ class Scheduler:
                 job_id=str(assignment.job_id),
             )
         jobs.create_many(with_names)
-        if decided.yield_:
+        if decided.yield_ and self._leadership.term == term:
             assignments.request_yield(decided.yield_)
             log.info("yield_requested", count=len(decided.yield_))

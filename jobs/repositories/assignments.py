@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bson import ObjectId
-from pymongo import ASCENDING, IndexModel
+from pymongo import ASCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
 from jobs.models import Assignment
-from queuesite.databases import Document, collection, database_clock
+from queuesite.databases import Document, collection
 from queuesite.documents import to_document, to_model
 from queuesite.errors import StaleTransition
 
@@ -42,7 +42,6 @@ def insert_many(wanted: Sequence[NewAssignment], term: int) -> list[Assignment]:
 
     One that somebody else was faster to insert is left out: the unique index has decided.
     """
-    now = database_clock.now()
     rows = [
         Assignment(
             id=ObjectId(),
@@ -52,14 +51,13 @@ def insert_many(wanted: Sequence[NewAssignment], term: int) -> list[Assignment]:
             worker=new.worker,
             job_id=ObjectId(),
             term=term,
-            created_at=now,
         )
         for new in wanted
     ]
     if not rows:
         return []
     try:
-        _assignments().insert_many([to_document(row) for row in rows], ordered=False)
+        _assignments().bulk_write([_insertion(row) for row in rows], ordered=False)
     except BulkWriteError as error:
         errors = error.details["writeErrors"]
         if any(item["code"] != _DUPLICATE_KEY for item in errors):
@@ -67,6 +65,13 @@ def insert_many(wanted: Sequence[NewAssignment], term: int) -> list[Assignment]:
         lost = {item["index"] for item in errors}
         return [row for index, row in enumerate(rows) if index not in lost]
     return rows
+
+
+def _insertion(row: Assignment) -> UpdateOne:
+    """An insert that is dated by the server when it happens: by it a worker tells what a deposed master wrote late."""
+    document = to_document(row)
+    del document["createdAt"]
+    return UpdateOne({"_id": document.pop("_id")}, {"$set": document, "$currentDate": {"createdAt": True}}, upsert=True)
 
 
 def all_assignments() -> list[Assignment]:

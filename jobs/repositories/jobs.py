@@ -61,10 +61,15 @@ class Processor:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a run did: messages handled to the end, and attempts that failed."""
+    """What a run did: messages handled to the end, attempts that failed, and those of them that timed out."""
 
     processed: int = 0
     failed: int = 0
+    timed_out: int = 0
+
+    def as_document(self) -> Document:
+        """The counts in a job's document."""
+        return {"messageCount": self.processed, "failedCount": self.failed, "timedOutCount": self.timed_out}
 
 
 def _jobs() -> Collection[Document]:
@@ -126,8 +131,7 @@ def _end(
         {"status": {"$in": _UNFINISHED}, "processor.workerId": worker_id},
         {
             "status": status.value,
-            "messageCount": counts.processed,
-            "failedCount": counts.failed,
+            **counts.as_document(),
             "endReason": reason.value,
             "lastError": last_error and last_error[:ERROR_CHARACTERS],
         },
@@ -142,8 +146,7 @@ def abandon(job_id: ObjectId, counts: Counts, reason: EndReason, last_error: str
         {"status": {"$in": _UNFINISHED}},
         {
             "status": JobStatus.ABANDONED.value,
-            "messageCount": counts.processed,
-            "failedCount": counts.failed,
+            **counts.as_document(),
             "endReason": reason.value,
             "lastError": last_error[:ERROR_CHARACTERS],
         },

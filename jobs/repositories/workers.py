@@ -44,6 +44,11 @@ def drain(worker_id: str) -> None:
         raise StaleTransition(f"worker {worker_id} is not registered any more")
 
 
+def is_draining(worker_id: str) -> bool:
+    """Whether the worker has been told to drain."""
+    return _workers().find_one({"_id": worker_id, "draining": True}, {"_id": 1}) is not None
+
+
 def unregister(worker_id: str) -> None:
     """Take a worker out that ends in order."""
     _workers().delete_one({"_id": worker_id})

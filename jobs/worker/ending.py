@@ -6,10 +6,12 @@ repeated, so that whoever lost the connection half-way starts over.
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from datetime import timedelta
 
 from jobs.consumer.backoff import crash_pause
+from jobs.consumer.buffer import caution
 from jobs.consumer.run import Report
 from jobs.models import Assignment, EndReason
 from jobs.repositories import assignments, jobs
@@ -27,7 +29,7 @@ log = get_logger(__name__)
 CLOCK_MARGIN = 0.05
 
 #: Ends that make a job failed. All others complete it.
-FAILURES = frozenset({EndReason.CRASHED, EndReason.ERROR})
+FAILURES = frozenset({EndReason.CRASHED, EndReason.ERROR, EndReason.TIMED_OUT})
 #: Ends after which the queue waits before it is assigned again, longer each time in a row. A definition whose queue is
 #: not in SQS is among them until a sync creates it.
 _BACK_OFF = FAILURES | {EndReason.QUEUE_MISSING}
@@ -38,7 +40,7 @@ _LEFTOVERS = frozenset({EndReason.YIELDED, EndReason.SHUTDOWN, EndReason.RECYCLE
 def record(assignment: Assignment, queue: Queue, worker_id: str, report: Report) -> None:
     """Record what `report` says of the run of `queue` (as it was read at the run's start). Raises pymongo's errors."""
     failed = report.reason in FAILURES
-    counts = Counts(report.processed, report.failed)
+    counts = Counts(report.processed, report.failed, report.timed_out)
     with suppress(StaleTransition):  # repeated, or abandoned by a master that took this worker for dead
         if failed:
             jobs.fail(assignment.job_id, worker_id, counts, report.reason, report.last_error or "unknown")
@@ -53,6 +55,7 @@ def record(assignment: Assignment, queue: Queue, worker_id: str, report: Report)
         reason=report.reason.value,
         messages=report.processed,
         failed=report.failed,
+        timed_out=report.timed_out,
         **({"error": report.last_error} if report.last_error else {}),
     )
 
@@ -65,11 +68,16 @@ def release(assignment: Assignment, worker_id: str) -> None:
 
 def _tell_queue(queue: Queue, report: Report) -> None:
     """Leave word for the master whether the queue is to be looked at again, and when."""
+    if report.reason is EndReason.CRASHED:
+        # What it held is visible again by then at the latest, and the message that killed it is among that.
+        _be_cautious(queue, caution(queue.visibility_timeout))
+    elif report.troubled_until is not None:
+        _be_cautious(queue, report.troubled_until - time.monotonic())
     if report.reason in _BACK_OFF:
         # A run that got messages through before it failed is no loop of crashes.
         count = 1 if report.processed else queue.crash_count + 1
         pause = crash_pause(count)
-        queues.crashed(queue.id, count, database_clock.now() + timedelta(seconds=pause))
+        queues.failed(queue.id, count, database_clock.now() + timedelta(seconds=pause))
         if pause:
             log.warning("queue_backs_off", queue=queue.name, failed_runs=count, seconds=pause)
     elif report.reason is EndReason.DRAINED and report.empty_at is not None:
@@ -80,3 +88,8 @@ def _tell_queue(queue: Queue, report: Report) -> None:
         queues.served(queue.id, until if known is None else max(until, known))
     elif report.reason in _LEFTOVERS:
         queues.wake(queue.id)
+
+
+def _be_cautious(queue: Queue, seconds: float) -> None:
+    if seconds > 0:
+        queues.troubled(queue.id, database_clock.now() + timedelta(seconds=seconds))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -17,6 +18,7 @@ from jobs.consumer.process import Apply, End, Exit, Live, Start
 from jobs.consumer.process import main as consumer_main
 from jobs.consumer.run import Report
 from jobs.consumer.settings import QueueSettings, RunLimits
+from jobs.failures import Failure
 from jobs.models import EndReason
 from queuesite.config import BASE_DIR, Config
 from queuesite.logs import get_logger
@@ -37,6 +39,10 @@ class ConsumerProcess:
     #: Its counts and its memory (bytes), as it last told them.
     counts: dict[str, Any] = field(default_factory=dict)
     memory: int = 0
+    #: When it last said anything (monotonic clock).
+    heard_at: float = field(default_factory=time.monotonic)
+    #: Why its worker killed it, in words; None where it did not.
+    killed_for: str | None = None
 
     @property
     def pid(self) -> int:
@@ -48,6 +54,7 @@ class ConsumerProcess:
         self.job_id = job_id
         self.used += 1
         self.counts = {}
+        self.heard_at = time.monotonic()
         self._tell(Start(str(job_id), settings))
 
     def apply(self, settings: QueueSettings) -> None:
@@ -62,13 +69,16 @@ class ConsumerProcess:
         """Have the process end when it is idle."""
         self._tell(Exit())
 
-    def kill(self) -> None:
+    def kill(self, reason: str) -> None:
         """End it at once. What it holds becomes visible again when its visibility runs out."""
+        self.killed_for = self.killed_for or reason
         self.process.kill()
 
     def cause_of_death(self) -> str:
         """How the process ended, in words."""
         self.process.join(timeout=1)
+        if self.killed_for is not None:
+            return f"the consumer process {self.pid} was killed by its worker: {self.killed_for}"
         code = self.process.exitcode
         if code is not None and code < 0:
             try:
@@ -94,6 +104,9 @@ class Pool:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["jobs.worker.preload"])
         self.consumers: list[ConsumerProcess] = []
+        #: What the consumers told of failures, by job, since they were last taken.
+        self._failures: list[tuple[ObjectId, tuple[Failure, ...]]] = []
+        self._looked_at = time.monotonic()
 
     def warm_up(self) -> None:
         """Start the fork server, so that the first assignment does not wait for its imports."""
@@ -133,11 +146,14 @@ class Pool:
                 if consumer.job_id is None or message.job_id != str(consumer.job_id):
                     continue  # of an earlier run
                 consumer.memory = message.memory
+                consumer.heard_at = time.monotonic()
+                if message.failures:
+                    self._failures.append((consumer.job_id, message.failures))
                 if isinstance(message, Live):
                     consumer.counts = message.counts
                 else:
                     found.append((consumer.job_id, message.report))
-                    self._give_back(consumer)
+                    self._give_back(consumer, tainted=message.report.tainted)
         except (EOFError, OSError):
             pass  # dead or dying: its sentinel tells
         return found
@@ -154,13 +170,45 @@ class Pool:
             EndReason.CRASHED,
             processed=counts.get("processed", 0),
             failed=counts.get("failed", 0),
+            timed_out=counts.get("timedOut", 0),
             last_error=cause,
         )
+        now = time.monotonic()
+        crash = Failure("ConsumerCrashed", "the consumer process", cause, "", first_at=now, last_at=now)
+        self._failures.append((consumer.job_id, (crash,)))
         return [(consumer.job_id, report)]
 
-    def _give_back(self, consumer: ConsumerProcess) -> None:
-        """The consumer's run has ended: it is free again, or replaced where it is worn out or has grown too large."""
+    def failures(self) -> list[tuple[ObjectId, tuple[Failure, ...]]]:
+        """What the consumers told of failures since the last call, with the job's id."""
+        taken, self._failures = self._failures, []
+        return taken
+
+    def kill_silent(self, patience: float) -> None:
+        """Kill the consumers at work that have said nothing for `patience` seconds: they hang, and their queues too.
+
+        Silence is counted while this worker itself was running: one that was frozen has heard nobody.
+        """
+        now = time.monotonic()
+        gap, self._looked_at = now - self._looked_at, now
+        for consumer in self.consumers:
+            if gap > patience / 2:
+                consumer.heard_at += gap
+            if consumer.job_id is not None and now - consumer.heard_at > patience and consumer.killed_for is None:
+                log.error("consumer_silent", pid=consumer.pid, job_id=str(consumer.job_id), seconds=patience)
+                consumer.kill(f"it gave no sign of life for {patience:g} s (a handler may hold the interpreter)")
+
+    def _give_back(self, consumer: ConsumerProcess, *, tainted: bool = False) -> None:
+        """The consumer's run has ended: it is free again, or replaced where it is worn out or has grown too large.
+
+        A tainted one still runs a handler, which only the end of the process ends.
+        """
         consumer.job_id = None
+        if tainted:
+            self.consumers.remove(consumer)
+            consumer.kill("a handler of it did not end")
+            consumer.connection.close()
+            log.warning("consumer_replaced", pid=consumer.pid, reason=consumer.killed_for)
+            return
         too_large = consumer.memory > self._config.consumer_memory_mb * 1_048_576
         if consumer.used >= self._config.consumer_usage_limit or too_large:
             log.debug("consumer_retired", pid=consumer.pid, used=consumer.used, memory=consumer.memory)
@@ -175,7 +223,7 @@ class Pool:
         for consumer in self.consumers:
             consumer.process.join(timeout)
             if consumer.process.is_alive():
-                consumer.kill()
+                consumer.kill("it did not end when it was told to")
                 consumer.process.join()
             consumer.connection.close()
         self.consumers.clear()

@@ -7,11 +7,14 @@ made here may be a connection, a thread or a lock that is held.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import signal
+import time
 
 import django
+import psutil
 
 # An init system that signals every process of a unit must not take the fork server from its worker.
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -19,7 +22,7 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "queuesite.settings")
 django.setup()
 
-from jobs.consumer import process  # noqa: E402, F401
+from jobs.consumer import process  # noqa: E402
 from queues.handlers import registry  # noqa: E402
 from queues.sqs import SqsGateway  # noqa: E402
 from queuesite.config import get_config  # noqa: E402
@@ -30,6 +33,22 @@ try:
     SqsGateway(get_config())
 except QueuesiteError:
     pass  # the worker, or a consumer's run, meets it again and says so
+
+
+def _linger() -> None:
+    """Wait a little for the consumers, whose parent this is, before they die with it.
+
+    The fork server ends when its worker has. Consumers read the end of their pipes then and give back what they hold;
+    one that cannot (its handler holds the interpreter) is ended by the kernel as soon as this process is gone.
+    """
+    deadline = time.monotonic() + process.ORPHAN_SECONDS + 0.2
+    while time.monotonic() < deadline and any(
+        child.status() != psutil.STATUS_ZOMBIE for child in psutil.Process().children()
+    ):
+        time.sleep(0.02)
+
+
+atexit.register(_linger)  # what it forks ends by `os._exit`, which calls no such function
 
 gc.collect()
 gc.freeze()

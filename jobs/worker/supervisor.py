@@ -21,16 +21,17 @@ from bson import ObjectId
 from jobs.consumer.run import Report
 from jobs.consumer.settings import QueueSettings
 from jobs.identity import new_id
-from jobs.models import Assignment, EndReason
-from jobs.repositories import assignments, jobs, workers
+from jobs.models import Assignment, EndReason, Lease
+from jobs.repositories import assignments, jobs, leases, workers
 from jobs.repositories.jobs import Processor
-from jobs.worker import ending
+from jobs.worker import ending, judgement
+from jobs.worker.failure_log import FailureLog
 from jobs.worker.pool import ConsumerProcess, Pool
 from queues import repository as queues
 from queues.models import Queue
 from queuesite.changes import Bell, ChangeWatcher
 from queuesite.config import Config
-from queuesite.databases import MongoError
+from queuesite.databases import MongoError, database_clock
 from queuesite.errors import StaleTransition
 from queuesite.logs import bind, get_logger
 from queuesite.outage import Outage
@@ -82,6 +83,8 @@ class Supervisor:
         self._outage = Outage("MongoDB")
         self._blocked_until = 0.0
         self._pool = Pool(config)
+        self._failures = FailureLog()
+        self._drain_asked = False
         self._watcher: ChangeWatcher | None = None
 
     def run(self) -> None:
@@ -105,9 +108,10 @@ class Supervisor:
     def _turn(self) -> None:
         self._take_note()
         now = time.monotonic()
-        if self._signals and self._draining_until is None:
+        if (self._signals or self._drain_asked) and self._draining_until is None:
             self._begin_drain(now)
         self._enforce_grace(now)
+        self._pool.kill_silent(self._config.consumer_stalled_after)
         if now >= self._blocked_until:
             try:
                 self._talk_to_mongodb(now)
@@ -126,6 +130,7 @@ class Supervisor:
             self._register()
         if now >= self._next_heartbeat:
             self._heartbeat(now)
+            self._failures.flush()
         for active in [a for a in self._active.values() if a.report is not None]:
             self._settle(active)
         if self._expelled:
@@ -137,6 +142,7 @@ class Supervisor:
         if self._active and (self._settings_dirty or now >= self._next_settings):
             self._follow_settings(now)
         if self._draining_until is not None and not self._active:
+            self._failures.flush()
             workers.unregister(self._worker_id)
             self._registered = False
 
@@ -160,8 +166,13 @@ class Supervisor:
         self._signals += 1  # the wake-up descriptor ends the wait; the loop acts
 
     def _take_note(self) -> None:
-        """Note the runs that have ended, whether their consumers said so or died."""
-        for job_id, report in self._pool.ended():
+        """Note the runs that have ended, whether their consumers said so or died, and what failed in them."""
+        ended = self._pool.ended()
+        by_job = {active.assignment.job_id: active for active in self._active.values()}
+        for job_id, failures in self._pool.failures():
+            if job_id in by_job:
+                self._failures.add(by_job[job_id].queue, failures)
+        for job_id, report in ended:
             for active in self._active.values():
                 if active.assignment.job_id == job_id and active.report is None:
                     active.report = report
@@ -191,8 +202,13 @@ class Supervisor:
                 {"operationType": "update", "updateDescription.updatedFields.yieldRequestedAt": {"$exists": True}},
             ],
         }
+        drain = {
+            "ns.coll": "workers",
+            "documentKey._id": self._worker_id,
+            "updateDescription.updatedFields.draining": True,
+        }
         settings = {"ns.coll": "queues", "updateDescription.updatedFields.updatedAt": {"$exists": True}}
-        self._watcher = ChangeWatcher([{"$match": {"$or": [mine, settings]}}], self._on_change, self._on_open)
+        self._watcher = ChangeWatcher([{"$match": {"$or": [mine, settings, drain]}}], self._on_change, self._on_open)
         self._watcher.start()
 
     def _on_change(self, change: dict[str, Any]) -> None:
@@ -201,6 +217,9 @@ class Supervisor:
             if any(active.queue.id == change["documentKey"]["_id"] for active in list(self._active.values())):
                 self._settings_dirty = True
                 self._bell.ring()
+        elif change["ns"]["coll"] == "workers":
+            self._drain_asked = True
+            self._bell.ring()
         elif change["operationType"] != "delete" or change["documentKey"]["_id"] in self._active:
             self._assignments_dirty = True
             self._bell.ring()
@@ -241,6 +260,8 @@ class Supervisor:
         self._assignments_dirty = False
         live = self._watcher is not None and self._watcher.live
         self._next_poll = now + (POLL_LIVE_SECONDS if live else POLL_BLIND_SECONDS)
+        if not live and self._draining_until is None and workers.is_draining(self._worker_id):
+            self._drain_asked = True
         mine = {assignment.id: assignment for assignment in assignments.of_worker(self._worker_id)}
         for assignment_id, active in self._active.items():
             if assignment_id not in mine:
@@ -250,18 +271,28 @@ class Supervisor:
         new = [assignment for assignment_id, assignment in mine.items() if assignment_id not in self._active]
         if new:
             definitions = {queue.id: queue for queue in queues.by_ids({a.queue_id for a in new})}
-            for assignment in new:
-                self._start(assignment, definitions.get(assignment.queue_id))
+            lease = leases.current()
+            # Oldest first: where there are too many, the latest are handed back.
+            for assignment in sorted(new, key=lambda a: (a.created_at, a.id)):
+                self._start(assignment, definitions.get(assignment.queue_id), lease)
 
-    def _start(self, assignment: Assignment, queue: Queue | None) -> None:
+    def _start(self, assignment: Assignment, queue: Queue | None, lease: Lease | None) -> None:
         processor = Processor(self._worker_id, self._host, os.getpid())
-        refusal = self._refusal(queue)
+        refusal = judgement.refusal(
+            assignment,
+            queue,
+            lease,
+            free=self._config.max_load - len(self._active),
+            draining=self._draining_until is not None,
+        )
         if refusal is not None:
             queue = queue or Queue(
                 id=assignment.queue_id, name=assignment.queue_url.rpartition("/")[2], queue_url=assignment.queue_url
             )
             # The job may not be there yet, and every job ends in a final status.
             jobs.create_many([(assignment, queue.name, processor)])
+            if refusal is EndReason.REVOKED:
+                log.warning("assignment_refused", queue=queue.name, term=assignment.term, load=len(self._active))
             ending.record(assignment, queue, self._worker_id, Report(refusal))
             return
         assert queue is not None
@@ -278,7 +309,7 @@ class Supervisor:
                 log.warning("assignment_stale", assignment_id=str(assignment.id), queue=queue.name)
                 ending.release(assignment, self._worker_id)
                 return
-        settings = QueueSettings.of(queue)
+        settings = QueueSettings.of(queue, database_clock.now())
         self._active[assignment.id] = Active(assignment, queue, settings, consumer)
         consumer.start(assignment.job_id, settings)
         log.info(
@@ -288,14 +319,6 @@ class Supervisor:
             consumer_pid=consumer.pid,
             slot=assignment.slot,
         )
-
-    def _refusal(self, queue: Queue | None) -> EndReason | None:
-        """Why an assignment is not begun at all."""
-        if self._draining_until is not None:
-            return EndReason.SHUTDOWN
-        if queue is None:
-            return EndReason.QUEUE_MISSING
-        return EndReason.PAUSED if queue.paused else None
 
     def _follow_settings(self, now: float) -> None:
         """Hand changed definitions to the consumers, and end the runs of queues that are paused or gone."""
@@ -312,7 +335,7 @@ class Supervisor:
             if queue.paused:
                 self._end(active, EndReason.PAUSED)
                 continue
-            settings = QueueSettings.of(queue)
+            settings = QueueSettings.of(queue, database_clock.now())
             if settings != active.settings:
                 active.settings = settings
                 active.consumer.apply(settings)
@@ -347,9 +370,10 @@ class Supervisor:
         if self._draining_until is None or now < self._draining_until:
             return
         self._draining_until = float("inf")
+        grace = self._config.shutdown_grace_seconds
         for active in self._active.values():
             if active.consumer is not None:
                 log.error(
                     "grace_over", queue=active.queue.name, pid=active.consumer.pid, meaning="the consumer is killed"
                 )
-                active.consumer.kill()
+                active.consumer.kill(f"its handlers did not end within the grace of {grace:g} s")

@@ -15,6 +15,7 @@ from django.apps import apps
 from pydantic import BaseModel, ValidationError
 
 from queues.handlers.contract import Message
+from queues.sqs import MAX_VISIBILITY_SECONDS
 from queuesite.config import get_config
 from queuesite.errors import InvalidInput, QueuesiteError
 
@@ -34,6 +35,8 @@ class Handler:
     name: str
     function: Function
     options: type[BaseModel] | None = None
+    #: Seconds that it may take for one message where its queue says nothing else; None: no limit.
+    timeout: float | None = None
 
     @property
     def is_async(self) -> bool:
@@ -75,19 +78,25 @@ _discovered = False
 _lock = threading.RLock()
 
 
-def handler(name: str, *, options: type[BaseModel] | None = None) -> Callable[[F], F]:
+def handler(name: str, *, options: type[BaseModel] | None = None, timeout: float | None = None) -> Callable[[F], F]:
     """Register the decorated function under `name`; `options` is the pydantic model of a queue's options for it.
 
-    Raises `HandlerError` where another function has the name already.
+    `timeout` is how long it may take for one message, in seconds (above 0, at most 43,200: SQS hides no message for
+    longer); a queue may set another. Raises `HandlerError` where another function has the name already.
     """
     # `@handler` without its brackets passes the function.
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME_LENGTH:  # type: ignore[redundant-expr]
         raise HandlerError(
             f"@handler({name!r}): expected a name of 1 to {MAX_NAME_LENGTH} characters, as in @handler('orders')"
         )
+    if timeout is not None and not 0 < timeout <= MAX_VISIBILITY_SECONDS:
+        raise HandlerError(
+            f"@handler({name!r}, timeout={timeout!r}): expected above 0 and at most {MAX_VISIBILITY_SECONDS} seconds "
+            "(12 h), or None for no limit"
+        )
 
     def register(function: F) -> F:
-        new = Handler(name, function, options)
+        new = Handler(name, function, options, timeout)
         with _lock:
             old = _handlers.get(name)
             if old is not None and old.path != new.path:

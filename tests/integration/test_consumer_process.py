@@ -139,7 +139,13 @@ class TestProtocol:
         gate.release()
 
         def one_done() -> bool:
-            return consumer.next(Live).counts == {"processed": 1, "failed": 0, "inFlight": 1, "buffered": 1}
+            return consumer.next(Live).counts == {
+                "processed": 1,
+                "failed": 0,
+                "timedOut": 0,
+                "inFlight": 1,
+                "buffered": 1,
+            }
 
         eventually(one_done, 20, "the live counts say that one is done")
         gate.release(2)
@@ -484,7 +490,7 @@ class TestPool:
 
     def test_one_that_died_idle_is_no_failure(self, pool: Pool) -> None:
         (consumer,) = pool.consumers
-        consumer.kill()
+        consumer.kill("the test wants it")
         assert wait([consumer.process.sentinel], timeout=20)
         assert pool.ended() == []
         assert pool.consumers == []
@@ -501,7 +507,7 @@ class TestPool:
             return consumer.counts.get("processed") == 1
 
         eventually(one_done, 20, "it told that one is done")
-        consumer.kill()
+        consumer.kill("the test wants it")
         report = worker.end_of(consumer)
         assert (report.reason, report.processed) == (EndReason.CRASHED, 1)
 
@@ -535,6 +541,61 @@ class TestPool:
         assert wait([consumer.process.sentinel], timeout=10), "it did not end"
         assert depth(queue) == Depth(3, 1, 0)
         assert consumer.cause_of_death().endswith("exit code 1")
+        pool.consumers.remove(consumer)
+
+    def test_one_whose_handler_does_not_end_is_replaced(self, pool: Pool, ledger: Ledger) -> None:
+        queue = create(handler="recorder", timeout=1)
+        send(queue, '{"do": {"wait": "never"}}')
+        worker = Worker(pool)
+        consumer = worker.begin(queue)
+        report = worker.end_of(consumer)
+        assert (report.reason, report.timed_out) == (EndReason.TIMED_OUT, 1)
+        assert consumer not in pool.consumers
+        eventually(lambda: gone(consumer.pid), 10, "its process was ended")
+        ((job_id, (failure,)),) = pool.failures()
+        assert job_id == worker.begun[consumer.pid]
+        assert "_wait_for" in failure.traceback
+
+    def test_one_that_gives_no_sign_of_life_is_killed(self, pool: Pool, ledger: Ledger) -> None:
+        queue = create(handler="recorder")
+        send(queue, '{"do": {"hold": 60}}')
+        worker = Worker(pool)
+        consumer = worker.begin(queue)
+        eventually(lambda: ledger.events("start"), 10, "it is being handled")
+
+        def report() -> Report | None:
+            pool.kill_silent(1.0)
+            worker.reports.update(pool.ended())
+            return worker.reports.get(worker.begun[consumer.pid])
+
+        found = eventually(report, 20, "its run ended")
+        assert found is not None
+        assert found.reason is EndReason.CRASHED
+        assert "gave no sign of life for 1 s" in (found.last_error or "")
+
+    def test_a_worker_that_was_frozen_takes_no_silence_for_death(self, pool: Pool, ledger: Ledger) -> None:
+        queue = create(handler="recorder")
+        send(queue, '{"do": {"wait": "go"}}')
+        worker = Worker(pool)
+        consumer = worker.begin(queue)
+        eventually(lambda: ledger.events("start"), 10, "it is being handled")
+        long_ago = 3_600.0
+        consumer.heard_at -= long_ago
+        pool._looked_at -= long_ago
+        pool.kill_silent(60.0)
+        assert consumer.killed_for is None
+        ledger.release("go")
+        assert worker.end_of(consumer).processed == 1
+
+    def test_the_kernel_ends_one_that_cannot_see_that_its_worker_is_gone(self, pool: Pool, ledger: Ledger) -> None:
+        queue = create(handler="recorder")
+        send(queue, '{"do": {"hold": 60}}')
+        consumer = Worker(pool).begin(queue)
+        eventually(lambda: ledger.events("start"), 10, "it is being handled")
+        consumer.connection.close()
+        server: Any = forkserver._forkserver
+        server._stop()  # as the worker's end does: no child has a share in the fork server's life
+        eventually(lambda: gone(consumer.pid), 10, "its process was ended")
         pool.consumers.remove(consumer)
 
     def test_closing_kills_what_does_not_end(self, pool: Pool, ledger: Ledger) -> None:

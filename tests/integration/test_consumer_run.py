@@ -222,15 +222,9 @@ class TestDone:
         gate = threading.Semaphore(0)
         probe.behave = lambda message: gate.acquire(timeout=20)
         running = begin(queue)
-        eventually(
-            lambda: running.run.live() == {"processed": 0, "failed": 0, "inFlight": 1, "buffered": 3},
-            10,
-            "all are held",
-        )
+        eventually(lambda: running.run.live() == live(in_flight=1, buffered=3), 10, "all are held")
         gate.release()
-        eventually(
-            lambda: running.run.live() == {"processed": 1, "failed": 0, "inFlight": 1, "buffered": 2}, 10, "one is done"
-        )
+        eventually(lambda: running.run.live() == live(processed=1, in_flight=1, buffered=2), 10, "one is done")
         gate.release(3)
         assert running.report().processed == 4
 
@@ -704,7 +698,7 @@ class TestEnd:
 
 
 def live(*, processed: int = 0, failed: int = 0, in_flight: int = 0, buffered: int = 0) -> dict[str, int]:
-    return {"processed": processed, "failed": failed, "inFlight": in_flight, "buffered": buffered}
+    return {"processed": processed, "failed": failed, "timedOut": 0, "inFlight": in_flight, "buffered": buffered}
 
 
 class TestVisibility:

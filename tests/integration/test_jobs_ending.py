@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from jobs.consumer.buffer import CAUTION_SECONDS
 from jobs.consumer.run import Report
 from jobs.models import Assignment, EndReason, JobStatus
 from jobs.repositories import assignments, jobs
@@ -150,7 +151,26 @@ class TestQueue:
         assert stored(queue).wake_pending
         assert stored(queue).not_before is None
 
-    @pytest.mark.parametrize("reason", [EndReason.CRASHED, EndReason.ERROR, EndReason.QUEUE_MISSING])
+    def test_after_a_crash_it_is_treated_with_caution_until_what_was_held_is_back(self) -> None:
+        queue = define(visibility_timeout=100)
+        record(queued(queue), queue, Report(EndReason.CRASHED))
+        until = stored(queue).troubled_until
+        assert until is not None
+        assert round((until - database_clock.now()).total_seconds()) == 100 + CAUTION_SECONDS
+
+    def test_so_it_is_for_as_long_as_its_run_says(self) -> None:
+        queue = define("orders.fifo")
+        report = Report(EndReason.DRAINED, empty_at=time.monotonic(), troubled_until=time.monotonic() + 50)
+        record(queued(queue), queue, report)
+        until = stored(queue).troubled_until
+        assert until is not None
+        assert round((until - database_clock.now()).total_seconds()) == 50
+        record(queued(queue), queue, Report(EndReason.DRAINED, troubled_until=time.monotonic() + 10))
+        assert stored(queue).troubled_until == until, "a shorter time does not cut it short"
+
+    @pytest.mark.parametrize(
+        "reason", [EndReason.CRASHED, EndReason.ERROR, EndReason.TIMED_OUT, EndReason.QUEUE_MISSING]
+    )
     def test_failed_runs_in_a_row_make_it_wait_ever_longer(self, reason: EndReason) -> None:
         queue = define()
         pauses = []

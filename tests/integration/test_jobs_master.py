@@ -520,11 +520,11 @@ class TestFinding:
 
     def test_a_queue_in_its_backoff_is_not_assigned_before_its_end(self, master: Master) -> None:
         queue = create()
-        repository.crashed(queue.id, 3, database_clock.now() + timedelta(hours=1))
+        repository.failed(queue.id, 3, database_clock.now() + timedelta(hours=1))
         register("w1")
         master.settle()
         assert assigned() == []
-        repository.crashed(queue.id, 3, database_clock.now())
+        repository.failed(queue.id, 3, database_clock.now())
         master.until(lambda: assigned() == ["orders"], "the queue was assigned")
 
     def test_a_deleted_queue_is_forgotten(self, master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -645,6 +645,26 @@ class TestRescuing:
         set_heartbeat("w1", database_clock.now() - timedelta(seconds=5))
         master.turn(3)
         assert [a.id for a in assignments.all_assignments()] == [before.id]
+
+    def test_after_mongodb_was_away_workers_get_time_to_show_themselves(
+        self, master: Master, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def away() -> None:
+            raise MongoError("away")
+
+        create()
+        register("w1")
+        master.turn()
+        with monkeypatch.context() as patch:
+            patch.setattr(assignments, "all_assignments", away)
+            master.turn()
+        # It lasted for a minute, in which no heartbeat could be written.
+        set_heartbeat("w1", database_clock.now() - timedelta(minutes=1))
+        master.turn(3)
+        assert len(assignments.all_assignments()) == 1
+        assert [worker.worker_id for worker in workers.all_workers()] == ["w1"]
+        master.scheduler._prune_from = time.monotonic()
+        master.until(lambda: not workers.all_workers(), "then it is taken for dead")
 
     def test_what_a_pruned_worker_left_is_found_by_the_next_leader_too(self, master: Master) -> None:
         """The leader before died between pruning the worker and rescuing its assignment."""

@@ -66,6 +66,7 @@ class TestJobs:
             "status": "queued",
             "messageCount": 0,
             "failedCount": 0,
+            "timedOutCount": 0,
             "processor": {"workerId": "w1", "host": "host-1", "workerPid": "4711", "consumerPid": None},
             "startedAt": None,
             "endedAt": None,
@@ -230,7 +231,7 @@ class TestAssignments:
 
     def test_another_error_is_not_taken_for_a_race_that_was_lost(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class Refusing:
-            def insert_many(self, documents: list[Any], ordered: bool) -> None:
+            def bulk_write(self, writes: list[Any], ordered: bool) -> None:
                 raise BulkWriteError({"writeErrors": [{"index": 0, "code": 121, "errmsg": "validation failed"}]})
 
         monkeypatch.setattr(assignments, "_assignments", Refusing)

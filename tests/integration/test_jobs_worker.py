@@ -18,15 +18,18 @@ import pytest
 import structlog
 from bson import ObjectId
 
+from jobs import services
 from jobs.consumer.run import Report
 from jobs.consumer.settings import QueueSettings
+from jobs.failures import Failure
 from jobs.models import Assignment, EndReason, JobStatus
-from jobs.repositories import assignments, jobs, workers
+from jobs.repositories import assignments, failures, jobs, leases, workers
 from jobs.worker import supervisor
 from jobs.worker.supervisor import Supervisor
 from queues import repository
 from queues.models import Queue
 from queuesite.databases import MongoError, database_clock
+from queuesite.errors import NotFound
 from tests.support.records import all_jobs, assign, define, job_of, processor, stored
 from tests.support.waiting import eventually
 
@@ -58,7 +61,7 @@ class StandIn:
     def end(self, reason: EndReason) -> None:
         self.told.append(reason)
 
-    def kill(self) -> None:
+    def kill(self, reason: str) -> None:
         self.told.append("kill")
 
 
@@ -68,6 +71,7 @@ class StandInPool:
 
     consumers: list[StandIn] = field(default_factory=list)
     news: list[tuple[ObjectId, Report]] = field(default_factory=list)
+    seen: list[tuple[ObjectId, tuple[Failure, ...]]] = field(default_factory=list)
     worker_id: str = ""
     closed_with: float | None = None
 
@@ -84,6 +88,13 @@ class StandInPool:
     def ended(self) -> list[tuple[ObjectId, Report]]:
         news, self.news = self.news, []
         return news
+
+    def failures(self) -> list[tuple[ObjectId, tuple[Failure, ...]]]:
+        failures, self.seen = self.seen, []
+        return failures
+
+    def kill_silent(self, patience: float) -> None:
+        pass
 
     def close(self, timeout: float) -> None:
         self.closed_with = timeout
@@ -221,7 +232,7 @@ class TestBeginning:
         jobs.abandon(assignment.job_id, jobs.Counts(), EndReason.WORKER_DIED, "taken for dead")
         assignments.release(assignment.id, "w2")
         assignment.worker = worker.id
-        worker.supervisor._start(assignment, queue)
+        worker.supervisor._start(assignment, queue, None)
         assert worker.pool.consumers[0].told == []
         assert worker.supervisor._active == {}
         assert job_of(assignment).status == JobStatus.ABANDONED
@@ -315,6 +326,92 @@ class TestWorking:
         repository.delete(queue.id)
         worker.supervisor._settings_dirty = True
         worker.until(lambda: EndReason.QUEUE_MISSING in consumer.told, "the run was ended")
+
+
+class TestRefused:
+    def test_what_a_deposed_master_assigned_is_handed_back(self, worker: Worker) -> None:
+        worker.turn()
+        assert leases.acquire("old", 60) == 1
+        leases.resign("old", 1)
+        assert leases.acquire("new", 60) == 2
+        queue = define()
+        stale = assign(queue, worker.id, term=1)
+        worker.until(lambda: not assignments.all_assignments(), "it was handed back")
+        assert worker.pool.consumers == []
+        job = job_of(stale)
+        assert (job.status, job.end_reason) == (JobStatus.COMPLETED, EndReason.REVOKED)
+        assert stored(queue).wake_pending
+        assign(queue, worker.id, term=2)
+        worker.until(lambda: worker.pool.consumers, "the leader's own is begun")
+
+    def test_it_runs_no_more_than_it_may(self, worker: Worker) -> None:
+        worker.turn()
+        made = [assign(define(f"q{n}"), worker.id) for n in range(7)]
+        worker.until(lambda: len(assignments.all_assignments()) == 5, "two were handed back")
+        assert len(worker.pool.consumers) == 5
+        assert {a.id for a in assignments.all_assignments()} == {a.id for a in made[:5]}, "the first are kept"
+
+
+class TestFailures:
+    def seen(self, at: float = 1.0, message_id: str = "m1") -> Failure:
+        return Failure("ValueError", "shop.buy", "no", "trace", at, at, message_id=message_id)
+
+    def test_what_consumers_tell_is_kept_by_kind(self, worker: Worker) -> None:
+        queue = define()
+        assignment, _ = worker.take(queue)
+        now = time.monotonic()
+        worker.pool.seen = [(assignment.job_id, (self.seen(now - 2), self.seen(now - 1, "m2")))]
+        worker.until(lambda: failures.of_queue(queue.queue_url), "they were written")
+        worker.pool.seen = [(assignment.job_id, (self.seen(now, "m3"),))]
+        worker.until(lambda: failures.of_queue(queue.queue_url)[0].count == 3, "one more was counted")
+        (found,) = failures.of_queue(queue.queue_url)
+        assert (found.exception_type, found.place, found.message_id) == ("ValueError", "shop.buy", "m3")
+        assert found.queue_name == queue.name
+        assert 1.9 < (found.last_seen_at - found.first_seen_at).total_seconds() < 2.1
+
+    def test_they_wait_for_mongodb(self, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+        queue = define()
+        assignment, _ = worker.take(queue)
+        with monkeypatch.context() as patch:
+            patch.setattr(failures, "add", away)
+            worker.pool.seen = [(assignment.job_id, (self.seen(),))]
+            worker.until(lambda: worker.supervisor._outage.active, "MongoDB is away")
+            worker.pool.seen = [(assignment.job_id, (self.seen(2.0),))]
+            worker.turn()
+        worker.until(lambda: failures.of_queue(queue.queue_url), "they were written")
+        assert failures.of_queue(queue.queue_url)[0].count == 2
+
+    def test_the_last_are_written_before_it_leaves(self, worker: Worker) -> None:
+        queue = define()
+        assignment, _ = worker.take(queue)
+        worker.supervisor._next_heartbeat = float("inf")
+        worker.pool.seen = [(assignment.job_id, (self.seen(),))]
+        worker.stop()
+        worker.report(assignment, Report(EndReason.SHUTDOWN))
+        worker.until(worker.supervisor._finished, "it has finished")
+        assert failures.of_queue(queue.queue_url)[0].count == 1
+
+
+class TestDrain:
+    def test_it_may_be_asked_for_from_anywhere(self, worker: Worker) -> None:
+        assignment, consumer = worker.take(define())
+        assert services.drain_worker(worker.id)
+        assert not services.drain_worker(worker.id), "it was told to already"
+        worker.until(lambda: EndReason.SHUTDOWN in consumer.told, "its runs are ended")
+        worker.report(assignment, Report(EndReason.SHUTDOWN, 1))
+        worker.until(worker.supervisor._finished, "it has finished")
+        assert workers.all_workers() == []
+
+    def test_without_change_streams_too(self, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+        worker.turn()
+        worker.stop_watching()
+        monkeypatch.setattr(supervisor, "POLL_BLIND_SECONDS", 0.05)
+        services.drain_worker(worker.id)
+        worker.until(worker.supervisor._finished, "it has finished")
+
+    def test_of_a_worker_that_is_not_there(self) -> None:
+        with pytest.raises(NotFound, match=r"there is no worker 'nobody'; `manage.py worker list`"):
+            services.drain_worker("nobody")
 
 
 class TestPruned:

@@ -141,7 +141,7 @@ class TestWakeUps:
         queue = insert("orders")
         later = database_clock.now().replace(microsecond=0) + timedelta(minutes=1)
 
-        repository.crashed(queue.id, 3, later)
+        repository.failed(queue.id, 3, later)
 
         after = repository.by_name("orders")
         assert (after.crash_count, after.not_before) == (3, later)

@@ -263,7 +263,10 @@ class TestList:
             "maxConsumers": 1,
             "visibilityTimeout": 30,
             "maxReceiveCount": 5,
+            "timeout": None,
             "paused": False,
+            "failedRuns": 0,
+            "notBefore": None,
             "depth": {"visible": 0, "inFlight": 0, "delayed": 0, "observedAt": None},
         }
 

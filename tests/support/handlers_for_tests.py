@@ -10,12 +10,14 @@ message's handling should come to, the message says itself where its body is a J
     {"do": {"die": 9, "times": 1}}         ends its process by this signal at its first receive
     {"do": {"exit": 3, "times": 1}}        ends its process with this exit code
     {"do": {"program": ["sleep", "60"]}}   starts this program and terminates it
+    {"do": {"hold": 60}}                   takes that long without letting go of the interpreter
     {"do": {"wait": "name"}}               waits until the file `name` is in the ledger's directory
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import subprocess
@@ -49,6 +51,8 @@ def recorder(message: Message) -> None:
             _wait_for(Path(os.environ["LEDGER_DIR"]) / what["wait"])
         if "program" in what:
             _run_and_terminate(what["program"])
+        if "hold" in what:
+            ctypes.PyDLL(None).sleep(what["hold"])  # a PyDLL's functions are called with the interpreter's lock held
         time.sleep(_seconds(message, what))
         _act(message, what)
 

@@ -65,6 +65,9 @@ class Command(QueuesiteCommand):
         create.add_argument(
             "--max-receive-count", type=int, metavar="N", help="receives until a message is a dead letter"
         )
+        create.add_argument(
+            "--timeout", type=int, metavar="S", help="seconds that the handler may take for one message"
+        )
         create.add_argument("--no-dlq", action="store_true", help="create no dead-letter queue")
         verb("delete", "delete a queue with its messages and its dead-letter queue").add_argument(
             "--yes", action="store_true", help="do not ask"
@@ -138,7 +141,7 @@ class Command(QueuesiteCommand):
                     queue.concurrency,
                     f"1-{queue.max_consumers}" if queue.max_consumers > 1 else 1,
                     queue.priority,
-                    "paused" if queue.paused else "active",
+                    _state(queue),
                     queue.depth_visible,
                     queue.queue_url,
                 )
@@ -311,6 +314,12 @@ class Command(QueuesiteCommand):
             yield lambda more: bar.advance(task, more)
 
 
+def _state(queue: Queue) -> str:
+    if queue.paused:
+        return "paused"
+    return f"failing: {queue.crash_count} runs in a row" if queue.crash_count > 1 else "active"
+
+
 def _as_json(queue: Queue) -> dict[str, Any]:
     return {
         "id": queue.id,
@@ -324,7 +333,10 @@ def _as_json(queue: Queue) -> dict[str, Any]:
         "maxConsumers": queue.max_consumers,
         "visibilityTimeout": queue.visibility_timeout,
         "maxReceiveCount": queue.max_receive_count,
+        "timeout": queue.timeout,
         "paused": queue.paused,
+        "failedRuns": queue.crash_count,
+        "notBefore": queue.not_before,
         "depth": {
             "visible": queue.depth_visible,
             "inFlight": queue.depth_in_flight,

@@ -1,0 +1,58 @@
+"""Counts what handlers raise, by kind, for the worker to keep; safe for all slots."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from jobs import failures
+from jobs.consumer.outcome import TimedOut, text_of
+from queues.handlers import Reject
+from queues.sqs import ReceivedMessage
+
+
+class Recorder:
+    """The failures of one run since the last report."""
+
+    def __init__(self) -> None:
+        self._kinds = failures.Kinds()
+        self._lock = threading.Lock()
+
+    def take(self) -> tuple[failures.Failure, ...]:
+        """What was counted since the last call."""
+        with self._lock:
+            return self._kinds.take()
+
+    def raised(self, error: BaseException, message: ReceivedMessage, handler: str) -> None:
+        """Count an error that the function `handler` raised. Formatting it costs some: one a kind and report is."""
+        place = failures.place_of(error.__traceback__, handler)
+        self._count(failures.type_name(error), place, text_of(error), message, lambda: failures.trace_text(error))
+
+    def rejected(self, reason: str, message: ReceivedMessage, handler: str) -> None:
+        """Count a message that its handler gave up by returning a `Reject`."""
+        self._count(f"{Reject.__module__}.{Reject.__qualname__}", handler, reason, message, str)
+
+    def stuck(self, error: TimedOut, message: ReceivedMessage, handler: str, stack: str) -> None:
+        """Count a handler that is past its time limit and does not end; `stack` is where it is."""
+        self._count(failures.type_name(error), handler, str(error), message, lambda: stack)
+
+    def _count(self, kind: str, place: str, text: str, message: ReceivedMessage, trace: failures.Trace) -> None:
+        now = time.monotonic()
+        kind = failures.storable(kind)[: failures.NAME_CHARACTERS]
+        place = failures.storable(place)[: failures.PLACE_CHARACTERS]
+        with self._lock:
+            if self._kinds.seen(failures.fingerprint(kind, place), now):
+                return
+        failure = failures.Failure(
+            exception_type=kind,
+            place=place,
+            message=text[: failures.MESSAGE_CHARACTERS],
+            traceback=trace(),
+            first_at=now,
+            last_at=now,
+            message_id=message.message_id,
+            receive_count=message.receive_count,
+            sample_body=failures.sample(message.body),
+        )
+        with self._lock:
+            self._kinds.add([failure])

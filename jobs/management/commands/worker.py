@@ -1,0 +1,114 @@
+"""`manage.py worker`: see the workers, and have one end in order."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from jobs import services
+from jobs.models import Worker
+from queuesite.commands import Parser, QueuesiteCommand
+from queuesite.config import get_config
+from queuesite.databases import database_clock, mongodb_errors
+
+#: Seconds between two looks at a worker that is waited for, and beyond its grace until that is given up.
+LOOK_SECONDS = 0.5
+MARGIN_SECONDS = 15.0
+#: Seconds between two lines that say what is waited for.
+QUIET_SECONDS = 2.0
+
+
+class Command(QueuesiteCommand):
+    """Subcommands for workers."""
+
+    help = "List the workers, or drain one."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """One subparser per verb."""
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
+
+        def verb(name: str, text: str) -> argparse.ArgumentParser:
+            return verbs.add_parser(name, help=text, description=text)
+
+        verb("list", "list the registered workers").add_argument("--json", action="store_true", help="print JSON")
+        drain = verb("drain", "have a worker finish what is in flight and exit, wherever it runs")
+        drain.add_argument("id", metavar="ID", help="the worker's id, as the list shows it")
+        drain.add_argument("--wait", action="store_true", help="return when it has left")
+
+    def run(self, **options: Any) -> None:
+        """Run the verb."""
+        getattr(self, "do_" + options["verb"])(options)
+
+    def do_list(self, options: dict[str, Any]) -> None:
+        """Worker list."""
+        workers = services.list_workers()
+        with mongodb_errors():
+            now = database_clock.now()
+        if options["json"]:
+            self.print_json([_as_json(worker, now) for worker in workers])
+            return
+        if not workers:
+            self.say("no workers; start one with `manage.py runworker`")
+            return
+        self.print_table(
+            ("id", "host", "pid", "load", "state", "heartbeat", "queues"),
+            (
+                (
+                    worker.worker_id,
+                    worker.host,
+                    worker.pid,
+                    f"{len(worker.consumers)}/{worker.capacity}",
+                    "draining" if worker.draining else "active",
+                    f"{_age(worker, now):.1f} s ago",
+                    ", ".join(sorted(consumer["queueName"] for consumer in worker.consumers)),
+                )
+                for worker in workers
+            ),
+            numeric=("pid", "load"),
+        )
+
+    def do_drain(self, options: dict[str, Any]) -> None:
+        """Worker drain."""
+        name = options["id"]
+        asked = services.drain_worker(name)
+        self.say(f"worker {name} is draining" + ("" if asked else " already"))
+        if not options["wait"]:
+            return
+        limit = get_config().shutdown_grace_seconds + MARGIN_SECONDS
+        began = last = time.monotonic()
+        while (worker := _find(name)) is not None:
+            now = time.monotonic()
+            if now - began > limit:
+                raise CommandError(f"worker {name} has not left within {limit:g} s; look at its log", returncode=1)
+            if now - last >= QUIET_SECONDS:
+                last = now
+                in_flight = sum(consumer["inFlight"] for consumer in worker.consumers)
+                self.say(f"waiting: {len(worker.consumers)} consumers, {in_flight} messages in flight")
+            time.sleep(LOOK_SECONDS)
+        self.say(f"worker {name} has left")
+
+
+def _find(name: str) -> Worker | None:
+    return next((worker for worker in services.list_workers() if worker.worker_id == name), None)
+
+
+def _age(worker: Worker, now: datetime) -> float:
+    return max(0.0, (now - worker.heartbeat_at).total_seconds())
+
+
+def _as_json(worker: Worker, now: datetime) -> dict[str, Any]:
+    return {
+        "id": worker.worker_id,
+        "host": worker.host,
+        "pid": worker.pid,
+        "capacity": worker.capacity,
+        "draining": worker.draining,
+        "startedAt": worker.started_at,
+        "heartbeatAt": worker.heartbeat_at,
+        "heartbeatAge": round(_age(worker, now), 3),
+        "consumers": worker.consumers,
+    }

@@ -1,0 +1,33 @@
+"""What can be asked of, and done to, the parts that process: shared by the command line, the admin and the API."""
+
+from __future__ import annotations
+
+from jobs.models import Worker
+from jobs.repositories import workers
+from queuesite.databases import mongodb_errors
+from queuesite.errors import NotFound, StaleTransition
+from queuesite.logs import get_logger
+
+log = get_logger(__name__)
+
+
+def list_workers() -> list[Worker]:
+    """Every registered worker, the oldest first."""
+    with mongodb_errors():
+        return sorted(workers.all_workers(), key=lambda worker: (worker.started_at, worker.worker_id))
+
+
+def drain_worker(worker_id: str) -> bool:
+    """Have a worker end in order, as SIGTERM does; False where it was told to already.
+
+    It takes no more assignments, finishes what is in flight within SHUTDOWN_GRACE_SECONDS and exits. `NotFound`: none.
+    """
+    with mongodb_errors():
+        if workers.is_draining(worker_id):
+            return False
+        try:
+            workers.drain(worker_id)
+        except StaleTransition:
+            raise NotFound(f"there is no worker {worker_id!r}; `manage.py worker list` shows those there are") from None
+    log.info("worker_drain_requested", worker=worker_id)
+    return True

@@ -1,0 +1,251 @@
+"""Handlers past their time limit: an async one is cancelled, a sync one ends the run, and its process with it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from jobs.consumer.run import Report, Run
+from jobs.consumer.settings import QueueSettings, RunLimits
+from jobs.failures import Failure
+from jobs.models import EndReason
+from queues import services
+from queues.handlers import Message
+from queues.models import Queue
+from queues.sqs import Depth, OutgoingMessage, get_gateway
+from tests.support import probe as probes
+from tests.support.probe import Probe
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.usefixtures("queues")
+
+LIMITS = RunLimits(idle=1, longest=60, linger=0.05, grace=0.3)
+LONG = 30.0
+
+
+@pytest.fixture
+def probe() -> Probe:
+    return probes.fresh()
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """Opened at the end, so that no thread stays behind."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+Begin = Callable[..., "Running"]
+
+
+class Running:
+    def __init__(self, queue: Queue, **changes: Any) -> None:
+        self.run = Run(get_gateway(), replace(QueueSettings.of(queue), **changes), LIMITS)
+        self.reports: list[Report] = []
+        self.thread = threading.Thread(target=lambda: self.reports.append(self.run.execute()), daemon=True)
+        self.thread.start()
+
+    def report(self) -> Report:
+        self.thread.join(LONG)
+        assert not self.thread.is_alive(), "the run did not end"
+        return self.reports[0]
+
+    def failures(self) -> list[Failure]:
+        return list(self.run.recorder.take())
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    made: list[Running] = []
+
+    def start(queue: Queue, **changes: Any) -> Running:
+        made.append(Running(queue, **changes))
+        return made[-1]
+
+    yield start
+    for running in made:
+        running.run.end(EndReason.SHUTDOWN)
+
+
+def create(name: str = "orders", **settings: Any) -> Queue:
+    return services.create(name, settings={"handler": "probe", "visibility_timeout": 600, **settings})
+
+
+def send(queue: Queue, *bodies: str, group: str | None = None) -> None:
+    messages = [OutgoingMessage(body, group=group, deduplication_id=body if group else None) for body in bodies]
+    assert not get_gateway().send(queue.queue_url, messages).failures
+
+
+def depth(queue: Queue) -> Depth:
+    return get_gateway().depth(queue.queue_url)
+
+
+class TestSync:
+    def test_the_run_ends_and_its_process_must_serve_no_other(
+        self, probe: Probe, begin: Begin, gate: threading.Event
+    ) -> None:
+        queue = create(concurrency=2, timeout=1)
+        send(queue, "stuck", "quick")
+        probe.behave = lambda message: gate.wait(LONG) if message.body == "stuck" else None
+        running = begin(queue)
+        report = running.report()
+        assert (report.reason, report.tainted) == (EndReason.TIMED_OUT, True)
+        assert (report.processed, report.failed, report.timed_out) == (1, 1, 1)
+        assert report.last_error == "TimedOut: the handler took longer than its time limit of 1 s"
+        # Hidden for its retry's delay, not for the 600 s of the queue.
+        eventually(lambda: depth(queue).visible == 1, LONG, "the message is visible again")
+
+    def test_where_it_hangs_is_recorded(self, probe: Probe, begin: Begin, gate: threading.Event) -> None:
+        queue = create(timeout=1)
+        send(queue, "stuck")
+        probe.behave = lambda message: gate.wait(LONG)
+        running = begin(queue)
+        running.report()
+        (failure,) = running.failures()
+        assert failure.exception_type == "jobs.consumer.outcome.TimedOut"
+        assert "gate.wait(LONG)" in failure.traceback
+        assert failure.sample_body == "stuck"
+
+    def test_a_result_that_comes_too_late_counts_no_more(
+        self, probe: Probe, begin: Begin, gate: threading.Event
+    ) -> None:
+        queue = create(concurrency=2, timeout=1)
+        send(queue, "late", "slow")
+        slow = threading.Event()
+
+        def behave(message: Message) -> None:
+            (gate if message.body == "late" else slow).wait(LONG)
+
+        probe.behave = behave
+        running = begin(queue)
+        eventually(lambda: running.run.live()["timedOut"], LONG, "one is past its limit")
+        gate.set()
+        slow.set()
+        report = running.report()
+        assert report.reason is EndReason.TIMED_OUT
+        assert report.processed + report.timed_out == 2
+        eventually(lambda: depth(queue).visible == report.timed_out, LONG, "what timed out is visible again")
+
+    def test_without_a_limit_it_may_take_its_time(self, probe: Probe, begin: Begin, gate: threading.Event) -> None:
+        queue = create()
+        send(queue, "long")
+        probe.behave = lambda message: gate.wait(LONG)
+        running = begin(queue)
+        eventually(lambda: probe.running == 1, LONG, "it is being handled")
+        gate.set()
+        assert running.report().processed == 1
+
+    def test_of_a_fifo_group_none_is_begun_after_one_that_is_stuck(
+        self, probe: Probe, begin: Begin, gate: threading.Event
+    ) -> None:
+        queue = create("orders.fifo", timeout=1, concurrency=3)
+        send(queue, "1", "2", "3", group="g")
+        probe.behave = lambda message: gate.wait(LONG) if message.body == "1" else None
+        report = begin(queue).report()
+        assert report.reason is EndReason.TIMED_OUT
+        assert [message.body for message in probe.started] == ["1"]
+        gate.set()
+        again = begin(queue, timeout=None)
+        eventually(lambda: len(probe.started) == 4, LONG, "all were begun")
+        again.run.end(EndReason.SHUTDOWN)
+        again.report()
+        assert [message.body for message in probe.started] == ["1", "1", "2", "3"]
+
+
+class TestAsync:
+    @pytest.fixture
+    def queue(self) -> Queue:
+        return create(handler="async-probe", timeout=1, concurrency=2)
+
+    def test_it_is_cancelled_and_the_run_goes_on(self, probe: Probe, begin: Begin, queue: Queue) -> None:
+        cancelled = threading.Event()
+
+        async def behave(message: Message) -> None:
+            try:
+                await asyncio.sleep(LONG if message.body == "slow" and message.receive_count == 1 else 0)
+            except asyncio.CancelledError:
+                cancelled.set()
+                raise
+
+        probe.behave_async = behave
+        send(queue, "slow", "quick")
+        running = begin(queue)
+        eventually(lambda: running.run.live()["processed"] == 2, LONG, "both were handled, one at its second try")
+        running.run.end(EndReason.SHUTDOWN)
+        report = running.report()
+        assert cancelled.is_set()
+        assert (report.reason, report.tainted) == (EndReason.SHUTDOWN, False)
+        assert (report.processed, report.failed, report.timed_out) == (2, 1, 1)
+
+    def test_one_that_does_not_heed_that_is_stuck(self, probe: Probe, begin: Begin, queue: Queue) -> None:
+        over = threading.Event()
+
+        async def behave(message: Message) -> None:
+            while not over.is_set():
+                try:
+                    await asyncio.sleep(0.1)
+                except asyncio.CancelledError:
+                    continue
+
+        probe.behave_async = behave
+        send(queue, "deaf")
+        report = begin(queue).report()
+        over.set()
+        assert (report.reason, report.tainted, report.timed_out) == (EndReason.TIMED_OUT, True, 1)
+
+    def test_one_that_blocks_the_loop_is_stuck(
+        self, probe: Probe, begin: Begin, queue: Queue, gate: threading.Event
+    ) -> None:
+        async def behave(message: Message) -> None:
+            gate.wait(LONG)
+
+        probe.behave_async = behave
+        send(queue, "blocking")
+        running = begin(queue)
+        report = running.report()
+        assert (report.reason, report.tainted) == (EndReason.TIMED_OUT, True)
+        assert "gate.wait(LONG)" in running.failures()[0].traceback
+
+
+class TestLimit:
+    def test_the_queues_goes_before_the_handlers(
+        self, probe: Probe, begin: Begin, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from queues.handlers import registry
+
+        original = registry.get("async-probe")
+        monkeypatch.setitem(registry._handlers, "async-probe", replace(original, timeout=0.5))
+        took: list[float] = []
+
+        async def behave(message: Message) -> None:
+            began = time.monotonic()
+            try:
+                await asyncio.sleep(LONG)
+            finally:
+                took.append(time.monotonic() - began)
+
+        probe.behave_async = behave
+        queue = create(handler="async-probe", max_receive_count=1)
+        send(queue, "m")
+        running = begin(queue)
+        eventually(lambda: took, LONG, "the handler's own limit is over")
+        running.run.apply(replace(QueueSettings.of(queue), timeout=1))
+        send(queue, "n")
+        eventually(lambda: len(took) == 2, LONG, "the queue's limit is over")
+        running.run.end(EndReason.SHUTDOWN)
+        running.report()
+        assert took[0] < took[1]
+
+    @pytest.mark.parametrize("timeout", [0, -1, 43_201])
+    def test_a_limit_that_cannot_be_kept_is_refused(self, timeout: float) -> None:
+        from queues.handlers.registry import HandlerError, handler
+
+        with pytest.raises(HandlerError, match=r"timeout=.*expected above 0 and at most 43200 seconds"):
+            handler("never", timeout=timeout)

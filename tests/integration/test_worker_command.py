@@ -1,0 +1,97 @@
+"""`manage.py worker`: list and drain."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+
+import pytest
+from bson import ObjectId
+from django.core.management import CommandError, call_command
+
+from jobs.management.commands import worker as command
+from jobs.repositories import workers
+from tests.support.records import register
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.usefixtures("mongo")
+
+
+def worker(*args: str) -> str:
+    out = io.StringIO()
+    call_command("worker", *args, stdout=out)
+    return out.getvalue()
+
+
+def busy(worker_id: str) -> None:
+    register(worker_id)
+    entry = {"queueName": "orders", "jobId": ObjectId(), "pid": "9", "processed": 3, "inFlight": 2}
+    workers.heartbeat(worker_id, [entry])
+
+
+def test_without_a_worker_it_says_how_to_start_one() -> None:
+    assert worker("list") == "no workers; start one with `manage.py runworker`\n"
+
+
+def test_the_list_shows_load_state_and_queues() -> None:
+    busy("w1")
+    register("w2")
+    workers.drain("w2")
+    lines = worker("list").splitlines()
+    assert lines[0].split() == ["id", "host", "pid", "load", "state", "heartbeat", "queues"]
+    first, second = sorted(lines[1:])
+    assert first.split()[:5] == ["w1", "host-1", "4711", "1/5", "active"]
+    assert first.rstrip().endswith("orders")
+    assert second.split()[3:5] == ["0/5", "draining"]
+
+
+def test_the_list_for_programs() -> None:
+    busy("w1")
+    (found,) = json.loads(worker("list", "--json"))
+    assert (found["id"], found["capacity"], found["draining"]) == ("w1", 5, False)
+    assert found["consumers"][0]["processed"] == 3
+    assert 0 <= found["heartbeatAge"] < 60
+    assert found["heartbeatAt"].endswith("Z")
+
+
+def test_drain_asks_once() -> None:
+    register("w1")
+    assert worker("drain", "w1") == "worker w1 is draining\n"
+    assert workers.all_workers()[0].draining
+    assert worker("drain", "w1") == "worker w1 is draining already\n"
+
+
+def test_drain_may_wait_and_shows_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy("w1")
+    monkeypatch.setattr(command, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(command, "QUIET_SECONDS", 0.02)
+    out = io.StringIO()
+    thread = threading.Thread(target=lambda: call_command("worker", "drain", "w1", "--wait", stdout=out), daemon=True)
+    thread.start()
+    eventually(lambda: "waiting: 1 consumers, 2 messages in flight" in out.getvalue(), 10, "it says what is left")
+    workers.unregister("w1")
+    thread.join(10)
+    assert out.getvalue().endswith("worker w1 has left\n")
+
+
+def test_drain_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    register("w1")
+    monkeypatch.setattr(command, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(command, "MARGIN_SECONDS", -25.0)
+    with pytest.raises(CommandError, match="worker w1 has not left within 0 s") as caught:
+        worker("drain", "w1", "--wait")
+    assert caught.value.returncode == 1
+
+
+@pytest.mark.parametrize("args", [(), ("drain",), ("stop", "w1"), ("list", "w1")])
+def test_wrong_use(args: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        worker(*args)
+    assert caught.value.code == 2
+
+
+def test_a_worker_that_is_not_there() -> None:
+    with pytest.raises(CommandError, match="there is no worker 'w9'") as caught:
+        worker("drain", "w9")
+    assert caught.value.returncode == 2

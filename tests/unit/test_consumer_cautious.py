@@ -1,0 +1,132 @@
+"""A cautious buffer: one by one, and a message that was received before while nothing else is held."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.consumer.buffer import CAUTION_SECONDS, LONGEST_CAUTION, Buffer, Held, caution
+from queues.sqs import MAX_BATCH
+from tests.support.messages import held, received
+from tests.support.waiting import eventually
+
+
+def suspect(*, group: str | None = None) -> Held:
+    found = held(group=group)
+    return Held(received(group=group, receive_count=2), found.received_at, found.hidden_until)
+
+
+class Slots:
+    """Slots that take messages and hold them until they are told to let go."""
+
+    def __init__(self, buffer: Buffer, count: int) -> None:
+        self.buffer = buffer
+        self.taken: list[Held] = []
+        self._release: dict[int, threading.Event] = {}
+        self._lock = threading.Lock()
+        self.threads = [threading.Thread(target=self._run, daemon=True) for _ in range(count)]
+        for thread in self.threads:
+            thread.start()
+
+    def _run(self) -> None:
+        while (message := self.buffer.take()) is not None:
+            with self._lock:
+                gate = self._release.setdefault(id(message), threading.Event())
+                self.taken.append(message)
+            gate.wait(20)
+            self.buffer.finished(message)
+
+    def finish(self, message: Held) -> None:
+        with self._lock:
+            self._release.setdefault(id(message), threading.Event()).set()
+
+    def close(self) -> None:
+        for message in self.buffer.empty_out() + self.taken:
+            self.finish(message)
+        for thread in self.threads:
+            thread.join(5)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def slots() -> object:
+    made: list[Slots] = []
+
+    def make(buffer: Buffer, count: int = 3) -> Slots:
+        made.append(Slots(buffer, count))
+        eventually(lambda: buffer.counts[2] == count, 5, "the slots wait")
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+Make = Callable[..., Slots]
+
+
+def test_one_message_is_received_at_a_time_and_none_ahead(slots: Make) -> None:
+    buffer = Buffer(fifo=False, cautious=lambda: True)
+    assert buffer.room(MAX_BATCH) == 0  # no slot is free
+    running = slots(buffer)
+    assert buffer.room(MAX_BATCH) == 1
+    fresh = held()
+    buffer.put([fresh])
+    eventually(lambda: running.taken == [fresh], 5, "it was taken")
+    assert buffer.room(MAX_BATCH) == 1  # two slots are free, and what is handled was never received before
+
+
+def test_a_suspect_waits_until_it_is_alone_and_nothing_is_received_beside_it(slots: Make) -> None:
+    buffer = Buffer(fifo=False, cautious=lambda: True)
+    running = slots(buffer)
+    fresh, bad, later = held(), suspect(), held()
+    buffer.put([fresh])
+    eventually(lambda: running.taken == [fresh], 5, "the first was taken")
+    buffer.put([bad, later])
+    eventually(lambda: buffer.counts == (2, 1, 2), 5, "both wait")
+    assert buffer.room(MAX_BATCH) == 0
+    running.finish(fresh)
+    eventually(lambda: running.taken == [fresh, bad], 5, "the suspect was taken")
+    assert buffer.counts == (1, 1, 2)
+    running.finish(bad)
+    eventually(lambda: running.taken == [fresh, bad, later], 5, "the one behind it was taken")
+
+
+def test_caution_that_is_over_changes_nothing_any_more(slots: Make) -> None:
+    cautious = True
+    buffer = Buffer(fifo=False, cautious=lambda: cautious)
+    running = slots(buffer)
+    cautious = False
+    messages = [suspect(), suspect(), held()]
+    buffer.put(messages)
+    eventually(lambda: len(running.taken) == 3, 5, "all were taken at once")
+    assert buffer.room(MAX_BATCH) > 1
+
+
+def test_groups_of_a_fifo_queue_keep_their_order(slots: Make) -> None:
+    buffer = Buffer(fifo=True, cautious=lambda: True)
+    running = slots(buffer)
+    a1, a2, b1 = held(group="a"), held(group="a"), held(group="b")
+    buffer.put([a1, a2, b1])
+    eventually(lambda: running.taken == [a1, b1], 5, "one of each group was taken")
+    running.finish(a1)
+    eventually(lambda: running.taken == [a1, b1, a2], 5, "then the next")
+
+
+def test_a_slot_that_was_given_up_is_not_waited_for_and_its_group_stays() -> None:
+    buffer = Buffer(fifo=True)
+    first, second = held(group="a"), held(group="a")
+    buffer.put([first, second])
+    assert buffer.take() is first
+    buffer.given_up(first)
+    assert buffer.counts == (1, 0, 0)
+    assert buffer.empty_out() == [second]
+
+
+@given(st.floats(0, 43_200))
+def test_caution_lasts_longer_than_the_message_is_hidden_but_not_for_ever(hidden: float) -> None:
+    assert caution(hidden) == min(hidden + CAUTION_SECONDS, LONGEST_CAUTION)
