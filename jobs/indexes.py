@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jobs.models import Assignment, Failure, Job
-from jobs.repositories import assignments, failures, jobs
+from jobs.models import Assignment, Failure, Job, Throughput
+from jobs.repositories import assignments, failures, jobs, throughput
 from queues import repository as queues
 from queuesite import databases
 
@@ -16,5 +16,6 @@ def ensure_indexes() -> None:
             Assignment: assignments.INDEXES,
             Job: jobs.indexes(),
             Failure: failures.indexes(),
+            Throughput: throughput.INDEXES,
         }
     )

@@ -1,4 +1,4 @@
-"""The collections of processing: `jobs`, `failures`, `assignments`, `workers`, `leases`.
+"""The collections of processing: `jobs`, `failures`, `assignments`, `workers`, `throughput`, `leases`.
 
 Field names in MongoDB are the reference system's. Collections and indexes are made by `jobs.indexes.ensure_indexes`,
 not by migrations; hence `managed = False`.
@@ -10,6 +10,8 @@ from typing import Any
 
 from django.db import models
 from django_mongodb_backend.fields import ObjectIdAutoField, ObjectIdField
+
+from jobs import histogram
 
 
 class JobStatus(models.TextChoices):
@@ -139,6 +141,37 @@ class Worker(models.Model):
 
     def __str__(self) -> str:
         return self.worker_id
+
+
+class Throughput(models.Model):
+    """What was done with a queue's messages in one minute; without a minute: in all. See `repositories.throughput`."""
+
+    id = models.CharField(max_length=50, primary_key=True, db_column="_id")
+    queue_id = ObjectIdField(null=True, default=None, db_column="queueId")
+    queue_name = models.CharField("queue", max_length=80, default="", db_column="queueName")
+    minute = models.DateTimeField(null=True, default=None)
+    processed = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField("failed attempts", default=0)
+    rejected = models.PositiveIntegerField(default=0)
+    timed_out = models.PositiveIntegerField("timed out", default=0, db_column="timedOut")
+    requests = models.PositiveIntegerField("requests to SQS", default=0)
+    durations: models.JSONField[dict[str, int]] = models.JSONField(default=dict)
+    duration_sum = models.FloatField("seconds in handlers", default=0.0, db_column="durationSum")
+    expires_at = models.DateTimeField(null=True, default=None, db_column="expiresAt")
+
+    class Meta:
+        db_table = "throughput"
+        managed = False
+        ordering = ("-minute",)
+        verbose_name_plural = "throughput"
+
+    def __str__(self) -> str:
+        return f"{self.queue_name} {self.minute or 'in all'}"
+
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        """The handlings by duration (`jobs.histogram`)."""
+        return histogram.from_document(self.durations)
 
 
 class Lease(models.Model):

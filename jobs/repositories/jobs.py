@@ -25,13 +25,21 @@ _UNFINISHED = [JobStatus.QUEUED.value, JobStatus.RUNNING.value]
 ERROR_CHARACTERS = 2_000
 
 
+_NEWEST_FIRST = (("createdAt", DESCENDING), ("_id", DESCENDING))
+
+
 def indexes() -> tuple[IndexModel, ...]:
     """The collection's indexes. The TTL counts from the last change: MongoDB removes what is older (each minute)."""
     return (
-        IndexModel([("status", ASCENDING), ("createdAt", DESCENDING)], name="status_createdAt"),
         IndexModel([("queueUrl", ASCENDING), ("status", ASCENDING)], name="queueUrl_status"),
-        IndexModel([("queueName", ASCENDING), ("createdAt", DESCENDING)], name="queueName_createdAt"),
-        IndexModel([("createdAt", DESCENDING)], name="createdAt"),
+        # Lists are sorted by (createdAt, _id): an index for each filter, so that any page of any list is a range of it.
+        IndexModel([*_NEWEST_FIRST], name="createdAt_id"),
+        *(
+            IndexModel(
+                [*((name, ASCENDING) for name in filters), *_NEWEST_FIRST], name=f"{'_'.join(filters)}_createdAt_id"
+            )
+            for filters in (("status",), ("queueName",), ("queueName", "status"), ("processor.workerId",))
+        ),
         IndexModel(
             [("lastModified", ASCENDING)],
             name="lastModified_ttl",
@@ -173,3 +181,14 @@ def by_id(job_id: ObjectId) -> Job:
 def unfinished() -> list[Job]:
     """Every job that is queued or running."""
     return [to_model(Job, document) for document in _jobs().find({"status": {"$in": _UNFINISHED}})]
+
+
+def newest(filters: Document, limit: int) -> list[Job]:
+    """Up to `limit` jobs that match, the newest first."""
+    documents = _jobs().find(filters).sort([*_NEWEST_FIRST]).limit(limit)
+    return [to_model(Job, document) for document in documents]
+
+
+def counts_by_status() -> dict[str, int]:
+    """How many unfinished jobs there are of each status."""
+    return {status: _jobs().count_documents({"status": status}) for status in _UNFINISHED}

@@ -1,0 +1,133 @@
+"""The `throughput` collection: what was done with a queue's messages in a minute, and in all.
+
+Beside its minutes each queue has one document without a minute, with the sums since it was made: minutes are removed
+after a week, and a counter that Prometheus reads must never sink. `_id` carries queue and minute, which makes them
+unique and each write one look-up by `_id`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from bson import ObjectId
+from pymongo import ASCENDING, IndexModel, UpdateOne
+from pymongo.collection import Collection
+from pymongo.errors import BulkWriteError
+
+from jobs import histogram
+from jobs.models import Throughput
+from queuesite.databases import Document, collection, database_clock
+from queuesite.documents import to_model
+
+#: How long minutes are kept, and the sums of a queue that nothing is done with any more.
+MINUTES_KEPT = timedelta(days=7)
+TOTALS_KEPT = timedelta(days=30)
+
+INDEXES = (
+    IndexModel([("queueId", ASCENDING), ("minute", ASCENDING)], name="queueId_minute"),
+    IndexModel([("minute", ASCENDING)], name="minute"),
+    IndexModel([("expiresAt", ASCENDING)], name="expiresAt_ttl", expireAfterSeconds=0),
+)
+
+COUNTS = ("processed", "failed", "rejected", "timedOut", "requests")
+
+_DUPLICATE_KEY = 11000
+#: Two upserts of one new document may collide; the one that lost finds it at its next try.
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was done with a queue's messages in a minute, to be added to what is known of it.
+
+    `minute` is its beginning by the database's clock; `durations` are `histogram.counts` of the handlings,
+    `duration_sum` their seconds together; `requests` are those made to SQS.
+    """
+
+    queue_id: ObjectId
+    queue_name: str
+    minute: datetime
+    processed: int = 0
+    failed: int = 0
+    rejected: int = 0
+    timed_out: int = 0
+    requests: int = 0
+    durations: Sequence[int] = ()
+    duration_sum: float = 0.0
+
+    def increments(self) -> Document:
+        """What is added, by MongoDB's names; nothing is left out but zeros."""
+        counts: dict[str, Any] = dict(
+            zip(COUNTS, (self.processed, self.failed, self.rejected, self.timed_out, self.requests), strict=True)
+        )
+        counts["durationSum"] = float(self.duration_sum)
+        counts.update((f"durations.{name}", n) for name, n in histogram.as_document(self.durations).items())
+        return {name: value for name, value in counts.items() if value}
+
+
+def _throughput() -> Collection[Document]:
+    return collection(Throughput)
+
+
+def add(rows: Iterable[Row]) -> None:
+    """Add what was done, in one bulk write. A repetition after a lost answer counts twice: counts are for people."""
+    writes = [write for row in rows if (increments := row.increments()) for write in _writes(row, increments)]
+    for attempt in range(_ATTEMPTS):
+        if not writes:
+            return
+        try:
+            _throughput().bulk_write(writes, ordered=False)
+            return
+        except BulkWriteError as error:
+            errors = error.details["writeErrors"]
+            if attempt == _ATTEMPTS - 1 or any(item["code"] != _DUPLICATE_KEY for item in errors):
+                raise
+            writes = [writes[item["index"]] for item in errors]
+
+
+def _writes(row: Row, increments: Document) -> tuple[UpdateOne, UpdateOne]:
+    fixed = {"queueId": row.queue_id, "queueName": row.queue_name}
+    minute = row.minute.replace(second=0, microsecond=0)
+    return (
+        UpdateOne(
+            {"_id": f"{row.queue_id}-{minute:%Y%m%dT%H%M}"},
+            {"$inc": increments, "$setOnInsert": {**fixed, "minute": minute, "expiresAt": minute + MINUTES_KEPT}},
+            upsert=True,
+        ),
+        UpdateOne(
+            {"_id": f"{row.queue_id}-total"},
+            {
+                "$inc": increments,
+                "$setOnInsert": {**fixed, "minute": None},
+                "$set": {"expiresAt": database_clock.now() + TOTALS_KEPT},
+            },
+            upsert=True,
+        ),
+    )
+
+
+def totals() -> list[Throughput]:
+    """The sums of every queue since it was made (or since 30 days without anything done)."""
+    return [to_model(Throughput, document) for document in _throughput().find({"minute": None})]
+
+
+def minutes(queue_id: ObjectId, since: datetime, until: datetime) -> list[Throughput]:
+    """A queue's minutes from `since` to before `until`, in order; those without anything done are missing."""
+    found = _throughput().find({"queueId": queue_id, "minute": {"$gte": since, "$lt": until}})
+    return [to_model(Throughput, document) for document in found.sort("minute", ASCENDING)]
+
+
+def sums(since: datetime, until: datetime) -> Throughput:
+    """All queues' minutes from `since` to before `until`, added up by the database."""
+    names = (*COUNTS, "durationSum")
+    buckets = [f"b{place}" for place in range(histogram.BUCKETS)]
+    group: Document = {"_id": None, **{name: {"$sum": f"${name}"} for name in names}}
+    group.update((bucket, {"$sum": f"$durations.{bucket}"}) for bucket in buckets)
+    pipeline = [{"$match": {"minute": {"$gte": since, "$lt": until}}}, {"$group": group}]
+    document = next(iter(_throughput().aggregate(pipeline)), {})
+    found: Document = {name: document.get(name, 0) for name in names}
+    found["durations"] = {bucket: document.get(bucket, 0) for bucket in buckets}
+    return to_model(Throughput, {"_id": "sum", "minute": since, **found})
