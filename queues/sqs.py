@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -143,6 +144,9 @@ class SqsGateway:
         if address is None:
             raise no_sqs()
         self.address = mask("aws_sqs_endpoint", address)
+        #: Requests made so far (boto3's own repetitions not counted): what AWS bills.
+        self.requests = 0
+        self._requests_lock = threading.Lock()
         self._client = self._connect(config, address)
 
     def _connect(self, config: Config, address: str) -> SQSClient:
@@ -154,7 +158,7 @@ class SqsGateway:
             }
         elif config.embedded_sqs:
             keys = {"aws_access_key_id": "embedded", "aws_secret_access_key": "embedded"}  # it takes any
-        with self._errors(None):
+        with self._errors(None, counts=False):
             session = boto3.session.Session(region_name=config.aws_region, **keys)  # type: ignore[arg-type]
             return session.client(
                 "sqs",
@@ -169,7 +173,10 @@ class SqsGateway:
             )
 
     @contextmanager
-    def _errors(self, queue_url: str | None) -> Iterator[None]:
+    def _errors(self, queue_url: str | None, *, counts: bool = True) -> Iterator[None]:
+        if counts:
+            with self._requests_lock:
+                self.requests += 1
         try:
             yield
         except ClientError as error:

@@ -22,6 +22,7 @@ from django.db import close_old_connections, reset_queries
 from pydantic import BaseModel
 
 from jobs.consumer.buffer import Buffer, Held
+from jobs.consumer.meter import Meter
 from jobs.consumer.outcome import Done, GiveUp, Outcome, TimedOut, TryAgain, judge
 from jobs.consumer.recorder import Recorder
 from queues.handlers import Message, Retry
@@ -76,11 +77,13 @@ class Executor:
         settle: Callable[[Held, Outcome], None],
         stuck: Callable[[Held, TryAgain], None],
         recorder: Recorder,
+        meter: Meter,
     ) -> None:
         self._buffer = buffer
         self._settle = settle
         self._stuck = stuck
         self._recorder = recorder
+        self._meter = meter
         #: Slots that there are, and that there should be.
         self._slots = self._wanted = 0
         self._slots_lock = threading.Lock()
@@ -135,7 +138,9 @@ class Executor:
             outcome = self._handle(turn)
             if self._end(turn):
                 return  # it has been settled as timed out, and the run is ending
-            took = time.monotonic() - turn.started
+            ended = time.monotonic()
+            self._meter.handled(turn.started, ended)
+            took = ended - turn.started
             mean = self.mean_seconds
             self.mean_seconds = took if mean is None else mean + _NEWEST * (took - mean)
             try:
@@ -226,6 +231,7 @@ class Executor:
         error = TimedOut(turn.work.timeout)
         outcome = judge(None, error, turn.held.message.receive_count)
         assert isinstance(outcome, TryAgain)
+        self._meter.handled(turn.started, time.monotonic())
         stack = _stack(self._loop_thread if turn.work.handler.is_async else turn.thread)
         log.error(
             "handler_stuck",

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from jobs.consumer.meter import NONE, Work
 from jobs.consumer.run import Report, Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.failures import Failure
@@ -67,6 +68,7 @@ class Live:
     counts: dict[str, Any]
     memory: int
     failures: tuple[Failure, ...] = ()
+    work: Work = NONE
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Finished:
     report: Report
     memory: int
     failures: tuple[Failure, ...] = ()
+    work: Work = NONE
 
 
 def main(connection: Connection, worker_id: str, limits: RunLimits, live_seconds: float) -> None:
@@ -138,7 +141,8 @@ class Consumer:
             report = self._carry_out(start)
             with self._state:
                 run, self._run, self._job_id = self._run, None, None
-            self._send(Finished(start.job_id, report, self._memory(), run.recorder.take() if run is not None else ()))
+            failures, work = (run.recorder.take(), run.meter.news()) if run is not None else ((), NONE)
+            self._send(Finished(start.job_id, report, self._memory(), failures, work))
 
     def _carry_out(self, start: Start) -> Report:
         bind(queue=start.settings.name, job_id=start.job_id)
@@ -186,7 +190,7 @@ class Consumer:
             run, job_id = self._run, self._job_id
         if run is not None and job_id is not None:
             memory = self._memory()
-            self._send(Live(job_id, run.live(), memory, run.recorder.take()))
+            self._send(Live(job_id, run.live(), memory, run.recorder.take(), run.meter.news()))
             if memory > self._limits.memory_mb * 1_048_576 > 0:
                 run.end(EndReason.RECYCLED)
 

@@ -12,6 +12,7 @@ from jobs.consumer.backoff import retry_delay
 from jobs.consumer.buffer import Buffer, Held, caution, prefetch
 from jobs.consumer.dead_letters import send_to_dead_letters
 from jobs.consumer.executor import Executor, Work
+from jobs.consumer.meter import Meter
 from jobs.consumer.outcome import Done, GiveUp, Outcome, TryAgain
 from jobs.consumer.receiver import Receiver, ReceiverHooks
 from jobs.consumer.recorder import Recorder
@@ -58,24 +59,21 @@ class Run:
         self._settings = settings
         self._limits = limits
         self._lock = threading.Lock()
-        self._processed = 0
-        self._failed = 0
-        self._timed_out = 0
         #: Messages whose handlers do not end, and the delay after which they are to be retried.
         self._stuck: list[tuple[Held, int]] = []
         self._cautious_until = time.monotonic() + settings.cautious
         self._troubled_until: float | None = None
-        self._last_error: str | None = None
         self._end_reason: EndReason | None = None
         self._ending = threading.Event()
         self._empty_at: float | None = None
         self._buffer = Buffer(fifo=settings.fifo, cautious=lambda: time.monotonic() < self._cautious_until)
         self.recorder = Recorder()
+        self.meter = Meter(lambda: gateway.requests)
         self._keeper = VisibilityKeeper(
             gateway, settings.queue_url, lambda: self._settings.visibility_timeout, self._lost
         )
         self._acknowledger = Acknowledger(gateway, settings.queue_url, self._keeper, limits.linger)
-        self._executor = Executor(self._buffer, _work(settings), self._settle, self._overdue, self.recorder)
+        self._executor = Executor(self._buffer, _work(settings), self._settle, self._overdue, self.recorder, self.meter)
         self._receiver = Receiver(
             gateway,
             settings.queue_url,
@@ -102,13 +100,14 @@ class Run:
         self._wind_down()
         reason = self._end_reason
         assert reason is not None
+        work = self.meter.total
         return Report(
             reason,
-            self._processed,
-            self._failed,
-            self._last_error,
+            work.processed,
+            work.failed,
+            self.meter.last_error,
             self._empty_at,
-            self._timed_out,
+            work.timed_out,
             self._troubled_until,
             tainted=bool(self._stuck),
         )
@@ -125,7 +124,7 @@ class Run:
         try:
             work = _work(settings)
         except InvalidInput as error:
-            self._last_error = str(error)
+            self.meter.last_error = str(error)
             self.end(EndReason.ERROR)
             return
         old, self._settings = self._settings, replace(settings, queue_url=self._settings.queue_url)
@@ -138,10 +137,11 @@ class Run:
     def live(self) -> dict[str, Any]:
         """The counts so far, under the names of a worker's document."""
         waiting, in_flight, _ = self._buffer.counts
+        work = self.meter.total
         return {
-            "processed": self._processed,
-            "failed": self._failed,
-            "timedOut": self._timed_out,
+            "processed": work.processed,
+            "failed": work.failed,
+            "timedOut": work.timed_out,
             "inFlight": in_flight,
             "buffered": waiting,
         }
@@ -208,10 +208,8 @@ class Run:
 
     def _overdue(self, held: Held, outcome: TryAgain) -> None:
         """A handler is past its time limit and does not end: neither can this process, which has to be replaced."""
+        self.meter.failed(outcome.error, timed_out=True)
         with self._lock:
-            self._failed += 1
-            self._timed_out += 1
-            self._last_error = outcome.error
             self._stuck.append((held, outcome.delay))
         self.end(EndReason.TIMED_OUT)
         self._buffer.given_up(held)
@@ -221,18 +219,13 @@ class Run:
             outcome = self._reject(held, outcome)
         fifo = self._settings.fifo
         if isinstance(outcome, Done | GiveUp):
-            with self._lock:
-                if isinstance(outcome, Done):
-                    self._processed += 1
-                else:
-                    self._failed += 1
-                    self._last_error = f"rejected: {outcome.reason}"
+            if isinstance(outcome, Done):
+                self.meter.done()
+            else:
+                self.meter.failed(f"rejected: {outcome.reason}", rejected=True)
             self._delete(held, wait=fifo)
         else:
-            with self._lock:
-                self._failed += 1
-                self._timed_out += outcome.timed_out
-                self._last_error = outcome.error
+            self.meter.failed(outcome.error, timed_out=outcome.timed_out)
             if fifo:
                 # Those behind it must not be received with it again and again.
                 until = time.monotonic() + caution(outcome.delay)

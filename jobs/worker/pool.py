@@ -14,6 +14,7 @@ from typing import Any
 
 from bson import ObjectId
 
+from jobs.consumer.meter import NONE, Work
 from jobs.consumer.process import Apply, End, Exit, Live, Start
 from jobs.consumer.process import main as consumer_main
 from jobs.consumer.run import Report
@@ -93,6 +94,15 @@ class ConsumerProcess:
             self.connection.send(order)
 
 
+@dataclass(frozen=True)
+class News:
+    """What a consumer told of its work on a job since it last did."""
+
+    job_id: ObjectId
+    failures: tuple[Failure, ...]
+    work: Work
+
+
 class Pool:
     """Consumer processes of one worker: those at work, and idle ones that wait to be used again."""
 
@@ -104,8 +114,8 @@ class Pool:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["jobs.worker.preload"])
         self.consumers: list[ConsumerProcess] = []
-        #: What the consumers told of failures, by job, since they were last taken.
-        self._failures: list[tuple[ObjectId, tuple[Failure, ...]]] = []
+        #: What the consumers told of their work since it was last taken.
+        self._news: list[News] = []
         self._looked_at = time.monotonic()
 
     def warm_up(self) -> None:
@@ -147,8 +157,8 @@ class Pool:
                     continue  # of an earlier run
                 consumer.memory = message.memory
                 consumer.heard_at = time.monotonic()
-                if message.failures:
-                    self._failures.append((consumer.job_id, message.failures))
+                if message.failures or message.work:
+                    self._news.append(News(consumer.job_id, message.failures, message.work))
                 if isinstance(message, Live):
                     consumer.counts = message.counts
                 else:
@@ -175,12 +185,12 @@ class Pool:
         )
         now = time.monotonic()
         crash = Failure("ConsumerCrashed", "the consumer process", cause, "", first_at=now, last_at=now)
-        self._failures.append((consumer.job_id, (crash,)))
+        self._news.append(News(consumer.job_id, (crash,), NONE))
         return [(consumer.job_id, report)]
 
-    def failures(self) -> list[tuple[ObjectId, tuple[Failure, ...]]]:
-        """What the consumers told of failures since the last call, with the job's id."""
-        taken, self._failures = self._failures, []
+    def news(self) -> list[News]:
+        """What the consumers told of their work since the last call."""
+        taken, self._news = self._news, []
         return taken
 
     def kill_silent(self, patience: float) -> None:

@@ -25,8 +25,8 @@ from jobs.models import Assignment, EndReason, Lease
 from jobs.repositories import assignments, jobs, leases, workers
 from jobs.repositories.jobs import Processor
 from jobs.worker import ending, judgement
-from jobs.worker.failure_log import FailureLog
 from jobs.worker.pool import ConsumerProcess, Pool
+from jobs.worker.tally import Tally
 from queues import repository as queues
 from queues.models import Queue
 from queuesite.changes import Bell, ChangeWatcher
@@ -43,6 +43,8 @@ POLL_LIVE_SECONDS = 5.0
 POLL_BLIND_SECONDS = 1.0
 #: Seconds between looks at the definitions of the queues that are being processed.
 SETTINGS_SECONDS = 1.0
+#: Seconds between writes of the throughput and of failures.
+FLUSH_SECONDS = 3.0
 #: Seconds beyond the grace that a stop may take to record the ends of its runs; the master repairs what is not.
 RECORD_SECONDS = 5.0
 
@@ -83,7 +85,8 @@ class Supervisor:
         self._outage = Outage("MongoDB")
         self._blocked_until = 0.0
         self._pool = Pool(config)
-        self._failures = FailureLog()
+        self._tally = Tally()
+        self._next_flush = 0.0
         self._drain_asked = False
         self._watcher: ChangeWatcher | None = None
 
@@ -130,7 +133,9 @@ class Supervisor:
             self._register()
         if now >= self._next_heartbeat:
             self._heartbeat(now)
-            self._failures.flush()
+        if now >= self._next_flush:
+            self._next_flush = now + FLUSH_SECONDS * random.uniform(0.9, 1.1)
+            self._tally.flush()
         for active in [a for a in self._active.values() if a.report is not None]:
             self._settle(active)
         if self._expelled:
@@ -142,7 +147,7 @@ class Supervisor:
         if self._active and (self._settings_dirty or now >= self._next_settings):
             self._follow_settings(now)
         if self._draining_until is not None and not self._active:
-            self._failures.flush()
+            self._tally.flush()
             workers.unregister(self._worker_id)
             self._registered = False
 
@@ -169,9 +174,12 @@ class Supervisor:
         """Note the runs that have ended, whether their consumers said so or died, and what failed in them."""
         ended = self._pool.ended()
         by_job = {active.assignment.job_id: active for active in self._active.values()}
-        for job_id, failures in self._pool.failures():
-            if job_id in by_job:
-                self._failures.add(by_job[job_id].queue, failures)
+        now = time.monotonic()
+        for news in self._pool.news():
+            if news.job_id in by_job:
+                queue = by_job[news.job_id].queue
+                self._tally.failed(queue, news.failures)
+                self._tally.worked(queue, news.work, now)
         for job_id, report in ended:
             for active in self._active.values():
                 if active.assignment.job_id == job_id and active.report is None:

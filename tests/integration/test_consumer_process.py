@@ -552,8 +552,9 @@ class TestPool:
         assert (report.reason, report.timed_out) == (EndReason.TIMED_OUT, 1)
         assert consumer not in pool.consumers
         eventually(lambda: gone(consumer.pid), 10, "its process was ended")
-        ((job_id, (failure,)),) = pool.failures()
-        assert job_id == worker.begun[consumer.pid]
+        news = pool.news()
+        assert {one.job_id for one in news} == {worker.begun[consumer.pid]}
+        (failure,) = [failure for one in news for failure in one.failures]
         assert "_wait_for" in failure.traceback
 
     def test_one_that_gives_no_sign_of_life_is_killed(self, pool: Pool, ledger: Ledger) -> None:

@@ -18,13 +18,15 @@ import pytest
 import structlog
 from bson import ObjectId
 
-from jobs import services
+from jobs import histogram, services
+from jobs.consumer.meter import NONE, Work
 from jobs.consumer.run import Report
 from jobs.consumer.settings import QueueSettings
 from jobs.failures import Failure
 from jobs.models import Assignment, EndReason, JobStatus
-from jobs.repositories import assignments, failures, jobs, leases, workers
+from jobs.repositories import assignments, failures, jobs, leases, throughput, workers
 from jobs.worker import supervisor
+from jobs.worker.pool import News
 from jobs.worker.supervisor import Supervisor
 from queues import repository
 from queues.models import Queue
@@ -70,8 +72,8 @@ class StandInPool:
     """The pool of these."""
 
     consumers: list[StandIn] = field(default_factory=list)
-    news: list[tuple[ObjectId, Report]] = field(default_factory=list)
-    seen: list[tuple[ObjectId, tuple[Failure, ...]]] = field(default_factory=list)
+    reports: list[tuple[ObjectId, Report]] = field(default_factory=list)
+    told: list[News] = field(default_factory=list)
     worker_id: str = ""
     closed_with: float | None = None
 
@@ -86,12 +88,12 @@ class StandInPool:
         return []
 
     def ended(self) -> list[tuple[ObjectId, Report]]:
-        news, self.news = self.news, []
-        return news
+        reports, self.reports = self.reports, []
+        return reports
 
-    def failures(self) -> list[tuple[ObjectId, tuple[Failure, ...]]]:
-        failures, self.seen = self.seen, []
-        return failures
+    def news(self) -> list[News]:
+        told, self.told = self.told, []
+        return told
 
     def kill_silent(self, patience: float) -> None:
         pass
@@ -138,7 +140,7 @@ class Worker:
 
     def report(self, assignment: Assignment, report: Report) -> None:
         """Have the assignment's consumer say that its run has ended."""
-        self.pool.news.append((assignment.job_id, report))
+        self.pool.reports.append((assignment.job_id, report))
 
     def stop(self) -> None:
         """What SIGTERM does."""
@@ -169,6 +171,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("queuesite.outage.FIRST_PAUSE", 0.01)
     monkeypatch.setattr("queuesite.outage.LONGEST_PAUSE", 0.05)
     monkeypatch.setattr("queuesite.changes.MAX_AWAIT_MS", 200)
+    monkeypatch.setattr("jobs.worker.supervisor.FLUSH_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -360,9 +363,9 @@ class TestFailures:
         queue = define()
         assignment, _ = worker.take(queue)
         now = time.monotonic()
-        worker.pool.seen = [(assignment.job_id, (self.seen(now - 2), self.seen(now - 1, "m2")))]
+        worker.pool.told = [News(assignment.job_id, (self.seen(now - 2), self.seen(now - 1, "m2")), NONE)]
         worker.until(lambda: failures.of_queue(queue.queue_url), "they were written")
-        worker.pool.seen = [(assignment.job_id, (self.seen(now, "m3"),))]
+        worker.pool.told = [News(assignment.job_id, (self.seen(now, "m3"),), NONE)]
         worker.until(lambda: failures.of_queue(queue.queue_url)[0].count == 3, "one more was counted")
         (found,) = failures.of_queue(queue.queue_url)
         assert (found.exception_type, found.place, found.message_id) == ("ValueError", "shop.buy", "m3")
@@ -374,9 +377,9 @@ class TestFailures:
         assignment, _ = worker.take(queue)
         with monkeypatch.context() as patch:
             patch.setattr(failures, "add", away)
-            worker.pool.seen = [(assignment.job_id, (self.seen(),))]
+            worker.pool.told = [News(assignment.job_id, (self.seen(),), NONE)]
             worker.until(lambda: worker.supervisor._outage.active, "MongoDB is away")
-            worker.pool.seen = [(assignment.job_id, (self.seen(2.0),))]
+            worker.pool.told = [News(assignment.job_id, (self.seen(2.0),), NONE)]
             worker.turn()
         worker.until(lambda: failures.of_queue(queue.queue_url), "they were written")
         assert failures.of_queue(queue.queue_url)[0].count == 2
@@ -384,12 +387,45 @@ class TestFailures:
     def test_the_last_are_written_before_it_leaves(self, worker: Worker) -> None:
         queue = define()
         assignment, _ = worker.take(queue)
-        worker.supervisor._next_heartbeat = float("inf")
-        worker.pool.seen = [(assignment.job_id, (self.seen(),))]
+        worker.supervisor._next_flush = float("inf")
+        worker.pool.told = [News(assignment.job_id, (self.seen(),), NONE)]
         worker.stop()
         worker.report(assignment, Report(EndReason.SHUTDOWN))
         worker.until(worker.supervisor._finished, "it has finished")
         assert failures.of_queue(queue.queue_url)[0].count == 1
+
+
+class TestThroughput:
+    def test_work_is_added_up_by_queue_and_minute(self, worker: Worker) -> None:
+        queue, other = define(), define("other")
+        first, _ = worker.take(queue)
+        second, _ = worker.take(other)
+        durations = histogram.counts([0.001, 0.2])
+        work = Work(processed=2, failed=1, rejected=1, timed_out=0, requests=5, durations=durations, seconds=0.201)
+        worker.pool.told = [
+            News(first.job_id, (), work),
+            News(second.job_id, (), Work(requests=1)),
+            News(first.job_id, (), work),
+        ]
+        worker.until(throughput.totals, "it was written")
+        found = {row.queue_name: row for row in throughput.totals()}
+        row = found["orders"]
+        assert (row.processed, row.failed, row.rejected, row.requests) == (4, 2, 2, 10)
+        assert row.buckets == histogram.added(durations, durations)
+        assert row.duration_sum == pytest.approx(0.402)
+        assert (found["other"].processed, found["other"].requests) == (0, 1)
+
+    def test_it_waits_for_mongodb_and_is_written_once(self, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+        assignment, _ = worker.take(define())
+        with monkeypatch.context() as patch:
+            patch.setattr(throughput, "add", away)
+            worker.pool.told = [News(assignment.job_id, (), Work(processed=3))]
+            worker.until(lambda: worker.supervisor._outage.active, "MongoDB is away")
+        worker.until(throughput.totals, "it was written")
+        for _ in range(3):
+            worker.supervisor._next_flush = 0.0
+            worker.turn()
+        assert [row.processed for row in throughput.totals()] == [3]
 
 
 class TestDrain:

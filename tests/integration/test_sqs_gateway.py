@@ -327,7 +327,7 @@ class TestErrors:
             ("", 503, SqsUnavailable, "503"),
             ("AccessDenied", 403, SqsDenied, "check the AWS keys"),
             ("AccessDeniedException", 403, SqsDenied, "check the AWS keys"),
-            ("ExpiredToken", 403, SqsDenied, "check the AWS keys"),
+            ("ExpiredToken", 403, SqsDenied, "have expired"),
             ("InvalidClientTokenId", 403, SqsDenied, "check the AWS keys"),
             ("SignatureDoesNotMatch", 403, SqsDenied, "check the AWS keys"),
             ("UnrecognizedClientException", 403, SqsDenied, "check the AWS keys"),

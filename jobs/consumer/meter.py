@@ -1,0 +1,104 @@
+"""What a run does, counted: for its report, and for the throughput that its worker keeps."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jobs import histogram
+
+
+@dataclass(frozen=True)
+class Work:
+    """What was done, in all or since the last report. `durations` are counts by `jobs.histogram`, `seconds` their sum.
+
+    `failed` counts attempts, those that were rejected or timed out among them; `requests` are those made to SQS.
+    """
+
+    processed: int = 0
+    failed: int = 0
+    rejected: int = 0
+    timed_out: int = 0
+    requests: int = 0
+    durations: tuple[int, ...] = (0,) * histogram.BUCKETS
+    seconds: float = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self.processed or self.failed or self.requests)
+
+    def since(self, before: Work) -> Work:
+        """What came on top of `before`."""
+        return Work(
+            self.processed - before.processed,
+            self.failed - before.failed,
+            self.rejected - before.rejected,
+            self.timed_out - before.timed_out,
+            self.requests - before.requests,
+            tuple(now - then for now, then in zip(self.durations, before.durations, strict=True)),
+            self.seconds - before.seconds,
+        )
+
+
+#: No work at all.
+NONE = Work()
+
+
+class Meter:
+    """Counts the work of one run; safe for all its threads. `requests` tells how many the process has made in all."""
+
+    def __init__(self, requests: Callable[[], int]) -> None:
+        self._requests = requests
+        self._requests_before = requests()
+        self._lock = threading.Lock()
+        self._processed = self._failed = self._rejected = self._timed_out = 0
+        self._durations = [0] * histogram.BUCKETS
+        self._seconds = 0.0
+        self._told = Work()
+        #: When the first handling began and the last one ended (monotonic clock); None before there was one.
+        self.first_start: float | None = None
+        self.last_end: float | None = None
+        self.last_error: str | None = None
+
+    def handled(self, started: float, ended: float) -> None:
+        """A handler came back, in whatever way."""
+        took = ended - started
+        with self._lock:
+            self._durations[histogram.bucket_of(took)] += 1
+            self._seconds += took
+            self.last_end = ended
+            if self.first_start is None or started < self.first_start:
+                self.first_start = started
+
+    def done(self) -> None:
+        """A message was handled."""
+        with self._lock:
+            self._processed += 1
+
+    def failed(self, error: str, *, rejected: bool = False, timed_out: bool = False) -> None:
+        """An attempt was not."""
+        with self._lock:
+            self._failed += 1
+            self._rejected += rejected
+            self._timed_out += timed_out
+            self.last_error = error
+
+    @property
+    def total(self) -> Work:
+        """What the run has done so far."""
+        with self._lock:
+            return Work(
+                self._processed,
+                self._failed,
+                self._rejected,
+                self._timed_out,
+                self._requests() - self._requests_before,
+                tuple(self._durations),
+                self._seconds,
+            )
+
+    def news(self) -> Work:
+        """What it has done since the last call. For one caller."""
+        total = self.total
+        news, self._told = total.since(self._told), total
+        return news
