@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 from jobs.consumer.buffer import Held
 from jobs.consumer.visibility import VisibilityKeeper
@@ -42,24 +44,37 @@ class Settlement:
     settled: Callable[[], None] | None = None
 
 
+#: Threads that settle: while one waits for an answer the other sends the next full batch.
+THREADS = 2
+
+
 class Acknowledger:
-    """Takes settlements from any thread and carries them out in its own."""
+    """Takes settlements from any thread and carries them out in its own.
+
+    Its threads are woken for a batch that is full or due, not for each message.
+    """
 
     def __init__(self, gateway: SqsGateway, queue_url: str, keeper: VisibilityKeeper, linger: float) -> None:
         self._gateway = gateway
         self._queue_url = queue_url
         self._keeper = keeper
         self._linger = linger
-        self._pending: list[Settlement] = []
+        #: Those to be deleted, and those to be shown again.
+        self._pending: tuple[deque[Settlement], deque[Settlement]] = (deque(), deque())
         self._hurry = False
         self._closing_deadline: float | None = None
+        self._paused_until = 0.0
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=carrying(self._run), name="acknowledger", daemon=True)
+        self._threads = [
+            threading.Thread(target=carrying(self._run), name=f"acknowledger-{n}", daemon=True) for n in range(THREADS)
+        ]
         self._outage = Outage("SQS (delete)")
+        self._outage_lock = threading.Lock()
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
 
     def delete(self, held: Held, *, at_once: bool = False, settled: Callable[[], None] | None = None) -> None:
         """Delete a handled message; `settled` is called once SQS has confirmed it, or never will."""
@@ -73,66 +88,65 @@ class Acknowledger:
     def hurry(self) -> None:
         """Settle what there is without waiting for more: nothing else is under way."""
         with self._changed:
-            if self._pending:
+            if any(self._pending):
                 self._hurry = True
                 self._changed.notify_all()
 
     def close(self, deadline: float) -> None:
-        """Settle everything, until `deadline` (monotonic clock) at the latest, and end the thread."""
+        """Settle everything, until `deadline` (monotonic clock) at the latest, and end the threads."""
         with self._changed:
             self._closing_deadline = deadline
+            self._paused_until = 0.0
             self._changed.notify_all()
-        self._thread.join(max(0.0, deadline - time.monotonic()) + 1.0)
-        if self._pending:
-            log.warning("messages_not_settled", queue_url=self._queue_url, count=len(self._pending))
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()) + 1.0)
+        if left := sum(map(len, self._pending)):
+            log.warning("messages_not_settled", queue_url=self._queue_url, count=left)
 
     def _due(self, at_once: bool) -> float:
-        return time.monotonic() + (0.0 if at_once else self._linger)
+        return 0.0 if at_once else time.monotonic() + self._linger
 
     def _add(self, settlement: Settlement) -> None:
+        kind = self._pending[settlement.delay is not None]
         with self._changed:
-            self._pending.append(settlement)
-            self._changed.notify_all()
+            kind.append(settlement)
+            # The first sets a timer, and the tenth makes a batch full.
+            if not settlement.due or len(kind) == 1 or len(kind) % MAX_BATCH == 0:
+                self._changed.notify()
 
     def _run(self) -> None:
-        while True:
-            batch = self._next_batch()
-            if batch is None:
-                return
+        while (batch := self._next_batch()) is not None:
             pause = self._settle(batch)
             if pause:
-                deadline = self._closing_deadline
-                if deadline is not None and time.monotonic() + pause >= deadline:
-                    return
-                self._rest(pause, deadline)
-
-    def _rest(self, pause: float, deadline: float | None) -> None:
-        """Wait before the next try, unless `close` comes. New settlements do not cut it short: SQS is away."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closing_deadline != deadline, pause)
+                with self._changed:
+                    # For both threads: SQS is away. New settlements do not cut it short.
+                    self._paused_until = time.monotonic() + pause
 
     def _next_batch(self) -> list[Settlement] | None:
         """The next settlements of one kind, when it is time for them; None at the end."""
         with self._changed:
             while True:
+                now = time.monotonic()
                 closing = self._closing_deadline is not None
-                if not self._pending:
+                if now < self._paused_until:
+                    if self._closing_deadline is not None and self._paused_until >= self._closing_deadline:
+                        return None
+                    self._changed.wait(self._paused_until - now)
+                    continue
+                if not any(self._pending):
                     self._hurry = False
                     if closing:
                         return None
                     self._changed.wait()
                     continue
-                now = time.monotonic()
-                deletes = [s for s in self._pending if s.delay is None][:MAX_BATCH]
-                others = [s for s in self._pending if s.delay is not None][:MAX_BATCH]
-                for batch in (deletes, others):
-                    if batch and (
-                        closing or self._hurry or len(batch) == MAX_BATCH or min(s.due for s in batch) <= now
-                    ):
-                        taken = set(map(id, batch))
-                        self._pending = [s for s in self._pending if id(s) not in taken]
-                        return batch
-                self._changed.wait(max(0.001, min(s.due for s in self._pending) - now))
+                first = float("inf")
+                for kind in self._pending:
+                    # Those that are due at once may stand behind others.
+                    due = min((s.due for s in islice(kind, MAX_BATCH)), default=float("inf"))
+                    first = min(first, due)
+                    if kind and (closing or self._hurry or len(kind) >= MAX_BATCH or due <= now):
+                        return [kind.popleft() for _ in range(min(MAX_BATCH, len(kind)))]
+                self._changed.wait(max(0.001, first - now))
 
     def _settle(self, batch: list[Settlement]) -> float:
         """Carry out a batch; what failed is pending again. Answers how long to wait before the next try."""
@@ -142,8 +156,10 @@ class Acknowledger:
             failures = ()  # the queue is gone, and its messages with it
         except ServerError as error:
             self._again(batch)
-            return self._outage.failed(error)
-        self._outage.over()
+            with self._outage_lock:
+                return self._outage.failed(error)
+        with self._outage_lock:
+            self._outage.over()
         again = []
         failed = {failure.index: failure for failure in failures}
         for index, settlement in enumerate(batch):
@@ -165,7 +181,8 @@ class Acknowledger:
         if again:
             self._again(again)
             codes = ", ".join(sorted({failure.code for failure in failures}))
-            return self._outage.failed(SqsUnavailable(f"{len(again)} entries of a batch failed: {codes}"))
+            with self._outage_lock:
+                return self._outage.failed(SqsUnavailable(f"{len(again)} entries of a batch failed: {codes}"))
         return 0.0
 
     def _request(self, batch: list[Settlement]) -> tuple[BatchFailure, ...]:
@@ -177,4 +194,4 @@ class Acknowledger:
 
     def _again(self, batch: list[Settlement]) -> None:
         with self._changed:
-            self._pending[:0] = batch
+            self._pending[batch[0].delay is not None].extendleft(reversed(batch))

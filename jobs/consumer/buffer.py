@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from queues.sqs import MAX_BATCH, ReceivedMessage
@@ -41,7 +41,7 @@ class Held:
 def prefetch(concurrency: int, mean_seconds: float | None, max_receive_count: int) -> int:
     """How many messages to hold beyond those in the slots.
 
-    Enough to keep the slots busy while the next ten are being received, but no more than a second of work: what waits
+    Enough to keep the slots busy while two batches are being received, but no more than a second of work: what waits
     here cannot be handled by anybody else. Before the first message is through (`mean_seconds` None), what fills one
     receive.
     """
@@ -49,7 +49,7 @@ def prefetch(concurrency: int, mean_seconds: float | None, max_receive_count: in
         return 0
     if mean_seconds is None:
         return max(0, MAX_BATCH - concurrency)
-    most = MAX_BATCH + concurrency
+    most = 2 * MAX_BATCH + concurrency
     work = concurrency * PREFETCH_SECONDS
     return most if mean_seconds * most <= work else int(work / mean_seconds)
 
@@ -75,7 +75,12 @@ def room(free_slots: int, buffered: int, target: int) -> int:
 
 
 class Buffer:
-    """Messages that wait for a slot. Within a FIFO group one message at a time is given out, in order."""
+    """Messages that wait for a slot. Within a FIFO group one message at a time is given out, in order.
+
+    Slots are threads that wait in `take`, or tasks of an event loop, which is told by `on_change` and takes without
+    waiting. Whoever waits is woken only where there is something for it: at thousands of messages a second, each
+    needless switch between threads costs more than the message.
+    """
 
     def __init__(self, *, fifo: bool, cautious: Callable[[], bool] = lambda: False) -> None:
         self._fifo = fifo
@@ -86,54 +91,125 @@ class Buffer:
         self._busy_groups: set[str | None] = set()
         self._closed = False
         self._in_flight = 0
-        self._idle_slots = 0
-        self._changed = threading.Condition()
+        self._idle_threads = 0
+        self._limit: int | None = None
+        #: Messages that were asked of SQS and have not been answered for, and how many to hold as was last said.
+        self._requested = 0
+        self._target = 0
+        self._on_change: Callable[[], None] | None = None
+        lock = threading.RLock()
+        #: A message may be taken; there is room for more; something has come to rest.
+        self._available = threading.Condition(lock)
+        self._roomy = threading.Condition(lock)
+        self._resting = threading.Condition(lock)
+        self._lock = lock
 
     @property
     def counts(self) -> tuple[int, int, int]:
         """Messages that wait, messages in slots, and slots that wait for a message."""
-        with self._changed:
+        with self._lock:
             return len(self._waiting), self._in_flight, self._idle_slots
+
+    @property
+    def _idle_slots(self) -> int:
+        if self._on_change is not None and self._limit is not None:
+            return max(0, self._limit - self._in_flight)
+        return self._idle_threads
 
     @property
     def closed(self) -> bool:
         """Whether nothing more is given out than what waits already."""
         return self._closed
 
-    def room(self, target: int) -> int:
-        """How many messages to receive now; `target` is how many to hold beyond those in the slots."""
-        with self._changed:
-            if not self._cautious():
-                return room(self._idle_slots, len(self._waiting), target)
-            return 1 if self._idle_slots and not self._waiting and self._alone is None else 0
+    @property
+    def quiet(self) -> bool:
+        """Whether no message waits, is in a slot, or may be on its way from SQS."""
+        with self._lock:
+            return not self._waiting and not self._in_flight and not self._requested
 
-    def put(self, messages: Iterable[Held]) -> None:
+    def serve(self, limit: int, on_change: Callable[[], None] | None = None) -> None:
+        """Have at most `limit` messages in slots: in threads, or in a loop that `on_change` tells of each change."""
+        with self._lock:
+            self._limit, self._on_change = limit, on_change
+            self._changed(everybody=True)
+
+    # --- the receiver's side ---
+
+    def reserve(self, target: int, timeout: float, *, full: bool = False) -> int:
+        """How many messages to receive now, waiting for that to be worth a request; 0 after `timeout` seconds.
+
+        `target` is how many to hold beyond those in the slots; `full` asks for nothing less than a full batch. They
+        count as held until `release`.
+        """
+        with self._lock:
+            self._target = target
+            if not self._wanted(full):
+                self._roomy.wait(timeout)
+            wanted = self._wanted(full)
+            self._requested += wanted
+            return wanted
+
+    def release(self, reserved: int) -> None:
+        """SQS has answered for those that were reserved, whatever it gave; what it gave has been put."""
+        with self._lock:
+            self._requested -= reserved
+            self._tell_receiver()
+
+    def _wanted(self, full: bool = False) -> int:
+        if self._cautious():
+            free = self._idle_slots and not self._waiting and not self._requested and self._alone is None
+            return 1 if free and not full else 0
+        wanted = room(self._idle_slots, len(self._waiting) + self._requested, self._target)
+        return wanted if wanted == MAX_BATCH or not full else 0
+
+    def _tell_receiver(self) -> None:
+        if self._wanted():
+            self._roomy.notify_all()
+
+    # --- the slots' side ---
+
+    def put(self, messages: Collection[Held]) -> None:
         """Add received messages."""
-        with self._changed:
+        with self._lock:
             self._waiting.extend(messages)
-            self._changed.notify_all()
+            if self._on_change is not None:
+                self._on_change()
+            else:
+                self._available.notify(len(messages))
 
     def take(self, surplus: Callable[[], bool] = lambda: False) -> Held | None:
         """The next message whose turn it is, waiting for one; None when the slot should end.
 
         `surplus` tells whether there is one slot too many; it must not wait.
         """
-        with self._changed:
-            self._idle_slots += 1
-            self._changed.notify_all()
+        with self._lock:
+            if not surplus() and (held := self.take_at_once()) is not None:
+                return held
+            self._idle_threads += 1
+            self._tell_receiver()
             try:
                 while True:
                     if surplus():
                         return None
-                    held = self._next()
+                    held = self.take_at_once()
                     if held is not None:
-                        self._in_flight += 1
                         return held
                     if self._closed and not self._waiting:
                         return None
-                    self._changed.wait()
+                    self._available.wait()
             finally:
-                self._idle_slots -= 1
+                self._idle_threads -= 1
+
+    def take_at_once(self) -> Held | None:
+        """The next message whose turn it is, if there is one."""
+        with self._lock:
+            if self._limit is not None and self._in_flight >= self._limit:
+                return None
+            held = self._next()
+            if held is not None:
+                self._in_flight += 1
+                self._tell_receiver()
+            return held
 
     def _next(self) -> Held | None:
         # What may be with another consumer by now, since its visibility was lost or has run out (this process may have
@@ -167,58 +243,70 @@ class Buffer:
 
     def finished(self, held: Held) -> None:
         """The message has left its slot, and its group may go on."""
-        with self._changed:
+        with self._lock:
             self._in_flight -= 1
             if self._alone is held:
                 self._alone = None
             if self._fifo:
                 self._busy_groups.discard(held.message.group)
-            self._changed.notify_all()
+            self._changed()
 
     def given_up(self, held: Held) -> None:
         """The message's slot does not come back: it is waited for no longer, and its group stays where it is."""
-        with self._changed:
+        with self._lock:
             self._in_flight -= 1
-            self._changed.notify_all()
+            self._changed()
+
+    def _changed(self, *, everybody: bool = False) -> None:
+        if self._on_change is not None:
+            self._on_change()
+        if everybody:
+            # Slots that are one too many look again, and a receiver that is to stop.
+            self._available.notify_all()
+            self._roomy.notify_all()
+        elif self._waiting:
+            self._available.notify()
+        elif self._closed:
+            self._available.notify_all()
+        self._tell_receiver()
+        if not self._in_flight and not self._waiting:
+            self._resting.notify_all()
+
+    # --- the run's side ---
 
     def withdraw(self, group: str | None) -> list[Held]:
         """Take out the waiting messages of a FIFO group: one before them has failed, so it is not their turn."""
-        with self._changed:
+        with self._lock:
             withdrawn = [held for held in self._waiting if held.message.group == group]
             self._waiting = deque(held for held in self._waiting if held.message.group != group)
             return withdrawn
 
     def wake(self) -> None:
         """Have every waiter look again (a slot should retire, the receiver should stop)."""
-        with self._changed:
-            self._changed.notify_all()
-
-    def wait_for_change(self, timeout: float) -> None:
-        """Wait until something was put, taken or finished, at most `timeout` seconds."""
-        with self._changed:
-            self._changed.wait(timeout)
+        with self._lock:
+            self._changed(everybody=True)
 
     def close(self) -> None:
         """Let the slots end once what waits has been handled."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            self._changed(everybody=True)
 
     def empty_out(self) -> list[Held]:
         """Close, and take out all that waits, to be given back unhandled."""
-        with self._changed:
+        with self._lock:
             withdrawn = list(self._waiting)
             self._waiting.clear()
             self._closed = True
-            self._changed.notify_all()
+            self._changed(everybody=True)
             return withdrawn
 
     def wait_idle(self, deadline: float) -> bool:
         """Wait until nothing waits and nothing is in a slot; False at `deadline` (monotonic clock)."""
-        with self._changed:
+        with self._lock:
             while self._waiting or self._in_flight:
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     return False
-                self._changed.wait(min(remaining, 1.0))
+                self._resting.wait(min(remaining, 1.0))
             return True

@@ -1,6 +1,7 @@
 """The slots: threads that run the handler, as many as the queue's concurrency says at the moment.
 
-An `async def` handler runs on one event loop beside them; its slot waits for it, so the concurrency is the same.
+For an `async def` handler they are tasks of one event loop instead: a thread that waits for a task costs more than most
+handlers take.
 
 A handler that is past its time limit cannot be ended where it runs in a thread. Its slot is given up then: the run is
 told (`stuck`), ends, and the whole process is replaced. An async one is cancelled, and only one that does not heed
@@ -10,11 +11,10 @@ that counts as stuck.
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from jobs.consumer.buffer import Buffer, Held
 from jobs.consumer.meter import Meter
 from jobs.consumer.outcome import Done, GiveUp, Outcome, TimedOut, TryAgain, judge
 from jobs.consumer.recorder import Recorder
+from jobs.consumer.time_limits import Timed, TimeLimits, stack_of
 from queues.handlers import Message, Retry
 from queues.handlers.registry import Handler
 from queuesite.logs import carrying, get_logger
@@ -33,8 +34,8 @@ log = get_logger(__name__)
 
 #: Weight of the newest duration in the running mean.
 _NEWEST = 0.2
-#: How long an async handler that was cancelled may take to end, in seconds.
-CANCEL_SECONDS = 1.0
+#: Seconds between looks, in each thread, whether Django's connections are still usable.
+_CLEAN_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -48,23 +49,12 @@ class Work:
     timeout: float | None = None
 
 
-@dataclass(eq=False)
-class _Turn:
-    """A message in a slot. `deadline` is when the slot is given up (monotonic clock)."""
+@dataclass(eq=False, kw_only=True)
+class Turn(Timed):
+    """A message in a slot."""
 
     held: Held
     work: Work
-    started: float
-    thread: int
-    given_up: bool = False
-
-    @property
-    def deadline(self) -> float:
-        limit = self.work.timeout
-        if limit is None:
-            return float("inf")
-        # An async handler is cancelled first: it is stuck where that does not help, or where it blocks its loop.
-        return self.started + limit + (2 * CANCEL_SECONDS if self.work.handler.is_async else 0.0)
 
 
 class Executor:
@@ -78,59 +68,78 @@ class Executor:
         stuck: Callable[[Held, TryAgain], None],
         recorder: Recorder,
         meter: Meter,
+        *,
+        settling_blocks: bool = False,
     ) -> None:
         self._buffer = buffer
         self._settle = settle
         self._stuck = stuck
         self._recorder = recorder
         self._meter = meter
-        #: Slots that there are, and that there should be.
-        self._slots = self._wanted = 0
-        self._slots_lock = threading.Lock()
+        self._settling_blocks = settling_blocks
+        #: Threads that there are, and that there should be.
+        self._threads = self._wanted = 0
+        self._threads_lock = threading.Lock()
+        self._concurrency = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._loop_thread = 0
         self._loop_lock = threading.Lock()
-        self._turns: set[_Turn] = set()
-        self._turns_changed = threading.Condition()
-        self._watching = self._closed = False
-        self._next_look = float("inf")
-        self.work = work
+        self._pump_due = False
+        #: Tasks of the loop, which itself holds them weakly alone.
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._limits = TimeLimits[Turn](self._give_up)
+        self._work = work
+        self._local = threading.local()
         #: Running mean of how long a message takes, in seconds; None before the first.
         self.mean_seconds: float | None = None
 
-    def resize(self, concurrency: int) -> None:
-        """Have `concurrency` slots. While there are more, the first that has no message ends.
+    @property
+    def work(self) -> Work:
+        """What is done with the messages from now on."""
+        return self._work
 
-        None is started before those that are still to end have done so: never are more messages handled at once than
-        were allowed when the last of them was begun.
+    @work.setter
+    def work(self, work: Work) -> None:
+        before, self._work = self._work, work
+        if before.handler.is_async != work.handler.is_async and self._concurrency:
+            self.resize(self._concurrency)
+
+    def resize(self, concurrency: int) -> None:
+        """Have `concurrency` slots. Never are more messages handled at once than were allowed when the last was begun.
+
+        While there are more threads, the first that has no message ends.
         """
-        with self._slots_lock:
-            self._wanted = concurrency
-            missing = max(0, concurrency - self._slots)
-            self._slots += missing
+        self._concurrency = concurrency
+        in_loop = self._work.handler.is_async
+        if in_loop:
+            self._running_loop()
+        self._buffer.serve(concurrency, self._wake_pump if in_loop else None)
+        with self._threads_lock:
+            self._wanted = 0 if in_loop else concurrency
+            missing = max(0, self._wanted - self._threads)
+            self._threads += missing
         for _ in range(missing):
             threading.Thread(target=carrying(self._run), name="slot", daemon=True).start()
         self._buffer.wake()
 
     def _surplus(self) -> bool:
-        """Whether the slot that asks is one too many; it must end then."""
-        with self._slots_lock:
-            if self._slots <= self._wanted:
+        """Whether the thread that asks is one too many; it must end then."""
+        if self._threads <= self._wanted:  # looked at without the lock, for it is asked for each message
+            return False
+        with self._threads_lock:
+            if self._threads <= self._wanted:
                 return False
-            self._slots -= 1
+            self._threads -= 1
             return True
 
     def close(self) -> None:
-        """Stop the event loop of async handlers and the watch; the slots end with their buffer."""
+        """Stop the event loop of async handlers and the watch; the threads end with their buffer."""
         with self._loop_lock:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._loop.stop)
                 self._loop = None
-        with self._turns_changed:
-            self._closed = True
-            self._turns_changed.notify_all()
+        self._limits.close()
 
-    # --- a slot ---
+    # --- a slot that is a thread ---
 
     def _run(self) -> None:
         while (held := self._buffer.take(self._surplus)) is not None:
@@ -138,38 +147,60 @@ class Executor:
             outcome = self._handle(turn)
             if self._end(turn):
                 return  # it has been settled as timed out, and the run is ending
-            ended = time.monotonic()
-            self._meter.handled(turn.started, ended)
-            took = ended - turn.started
-            mean = self.mean_seconds
-            self.mean_seconds = took if mean is None else mean + _NEWEST * (took - mean)
-            try:
-                self._settle(held, outcome)
-            except Exception:
-                # It is kept no longer, so its visibility runs out, and it is handled again; the slot must live.
-                log.exception("settling_failed", message_id=held.message.message_id)
-            finally:
-                self._buffer.finished(held)
+            self._finish(held, outcome)
 
-    def _begin(self, held: Held) -> _Turn:
-        turn = _Turn(held, self.work, time.monotonic(), threading.get_ident())
-        if turn.work.timeout is not None:
-            with self._turns_changed:
-                self._turns.add(turn)
-                if not self._watching:
-                    self._watching = True
-                    threading.Thread(target=carrying(self._watch), name="time-limits", daemon=True).start()
-                elif turn.deadline < self._next_look:
-                    self._turns_changed.notify_all()
+    def _finish(self, held: Held, outcome: Outcome) -> None:
+        try:
+            self._settle(held, outcome)
+        except Exception:
+            # It is kept no longer, so its visibility runs out, and it is handled again; the slot must live.
+            log.exception("settling_failed", message_id=held.message.message_id)
+        finally:
+            self._buffer.finished(held)
+
+    def _begin(self, held: Held) -> Turn:
+        work = self._work
+        turn = Turn(
+            held=held,
+            work=work,
+            started=time.monotonic(),
+            thread=threading.get_ident(),
+            timeout=work.timeout,
+            patient=work.handler.is_async,
+        )
+        self._limits.begin(turn)
         return turn
 
-    def _end(self, turn: _Turn) -> bool:
-        """The handler has come back; whether its slot had been given up."""
-        with self._turns_changed:
-            self._turns.discard(turn)
-            return turn.given_up
+    def _give_up(self, turn: Turn) -> None:
+        """A handler is past its deadline: its slot is given up."""
+        work, received = turn.work, turn.held.message
+        assert work.timeout is not None
+        error = TimedOut(work.timeout)
+        outcome = judge(None, error, received.receive_count)
+        assert isinstance(outcome, TryAgain)
+        self._meter.handled(turn.started, time.monotonic())
+        log.error(
+            "handler_stuck",
+            queue=work.queue,
+            message_id=received.message_id,
+            seconds=work.timeout,
+            meaning="the run ends, and its consumer is replaced",
+        )
+        self._recorder.stuck(error, received, work.handler.path, stack_of(turn.thread))
+        self._stuck(turn.held, outcome)
 
-    def _handle(self, turn: _Turn) -> Outcome:
+    def _end(self, turn: Turn) -> bool:
+        """The handler has come back; whether its slot had been given up."""
+        if self._limits.end(turn):
+            return True
+        ended = time.monotonic()
+        self._meter.handled(turn.started, ended)
+        took = ended - turn.started
+        mean = self.mean_seconds
+        self.mean_seconds = took if mean is None else mean + _NEWEST * (took - mean)
+        return False
+
+    def _handle(self, turn: Turn) -> Outcome:
         work, received = turn.work, turn.held.message
         result: object = None
         error: BaseException | None = None
@@ -177,20 +208,26 @@ class Executor:
             message = Message.received(received, work.queue, work.options)
             result = work.handler.function(message)
             if isinstance(result, Coroutine):
+                # Of a function that does not look like one that is async: a wrapper, a callable object.
                 loop = self._running_loop()
                 result, error = asyncio.run_coroutine_threadsafe(_within(result, work.timeout), loop).result()
         except BaseException as raised:  # SystemExit and its like must not end a slot either
             error = raised
-        finally:
-            # As after a request: a handler may use Django's databases, and its thread lives on.
+        if error is not None or turn.started >= getattr(self._local, "clean_at", 0.0):
+            # As after a request: a handler may use Django's databases, and its thread lives on. For no-op handlers
+            # doing so each time would be a tenth of the work; connections do not age faster than this.
+            self._local.clean_at = time.monotonic() + _CLEAN_SECONDS
             reset_queries()
             close_old_connections()
-        outcome = judge(result, error, received.receive_count)
+        return self._judged(turn, result, error)
+
+    def _judged(self, turn: Turn, result: object, error: BaseException | None) -> Outcome:
+        outcome = judge(result, error, turn.held.message.receive_count)
         if not isinstance(outcome, Done):
             self._note(turn, outcome, error)
         return outcome
 
-    def _note(self, turn: _Turn, outcome: Outcome, error: BaseException | None) -> None:
+    def _note(self, turn: Turn, outcome: Outcome, error: BaseException | None) -> None:
         received = turn.held.message
         log.info(
             "message_failed",
@@ -205,45 +242,41 @@ class Executor:
         elif isinstance(outcome, GiveUp):
             self._recorder.rejected(outcome.reason, received, turn.work.handler.path)
 
-    # --- time limits ---
+    # --- slots that are tasks of a loop ---
 
-    def _watch(self) -> None:
-        """Give up the slots whose handlers are past their deadline."""
-        while True:
-            with self._turns_changed:
-                if self._closed:
-                    return
-                now = time.monotonic()
-                late = [turn for turn in self._turns if turn.deadline <= now]
-                for turn in late:
-                    turn.given_up = True
-                    self._turns.discard(turn)
-                if not late:
-                    self._next_look = min((turn.deadline for turn in self._turns), default=float("inf"))
-                    # Without a turn, or between two looks, a notification ends the wait: at the latest in a minute.
-                    self._turns_changed.wait(min(self._next_look - now, 60.0))
-                    continue
-            for turn in late:
-                self._give_up(turn)
+    def _wake_pump(self) -> None:
+        """The buffer has changed. One call into the loop serves all changes until it is carried out."""
+        loop = self._loop
+        if loop is not None and not self._pump_due:
+            self._pump_due = True
+            with suppress(RuntimeError):  # it has been closed
+                loop.call_soon_threadsafe(self._pump)
 
-    def _give_up(self, turn: _Turn) -> None:
-        assert turn.work.timeout is not None
-        error = TimedOut(turn.work.timeout)
-        outcome = judge(None, error, turn.held.message.receive_count)
-        assert isinstance(outcome, TryAgain)
-        self._meter.handled(turn.started, time.monotonic())
-        stack = _stack(self._loop_thread if turn.work.handler.is_async else turn.thread)
-        log.error(
-            "handler_stuck",
-            queue=turn.work.queue,
-            message_id=turn.held.message.message_id,
-            seconds=turn.work.timeout,
-            meaning="the run ends, and its consumer is replaced",
-        )
-        self._recorder.stuck(error, turn.held.message, turn.work.handler.path, stack)
-        self._stuck(turn.held, outcome)
+    def _pump(self) -> None:
+        self._pump_due = False
+        while (held := self._buffer.take_at_once()) is not None:
+            task = asyncio.ensure_future(self._turn(held))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    # --- async handlers ---
+    async def _turn(self, held: Held) -> None:
+        turn = self._begin(held)
+        work = turn.work
+        result: object = None
+        error: BaseException | None = None
+        try:
+            coroutine = work.handler.function(Message.received(held.message, work.queue, work.options))
+            result, error = await _within(coroutine, work.timeout)
+        except BaseException as raised:
+            error = raised
+        outcome = self._judged(turn, result, error)
+        if self._end(turn):
+            return
+        if isinstance(outcome, Done) and not self._settling_blocks:
+            self._finish(held, outcome)
+        else:
+            # It may wait for SQS, and the loop must not.
+            await asyncio.to_thread(self._finish, held, outcome)
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._loop_lock:
@@ -253,14 +286,7 @@ class Executor:
                     target=carrying(_serve), args=(self._loop,), name="async-handlers", daemon=True
                 )
                 thread.start()
-                self._loop_thread = thread.ident or 0
             return self._loop
-
-
-def _stack(thread: int) -> str:
-    """Where a thread is, as a traceback's text without our own frames at its top."""
-    frame = sys._current_frames().get(thread)
-    return "".join(traceback.format_stack(frame)) if frame is not None else ""
 
 
 async def _within(work: Coroutine[Any, Any, object], limit: float | None) -> tuple[object, BaseException | None]:

@@ -46,6 +46,9 @@ class Report:
     timed_out: int = 0
     #: Until when the queue is to be treated with caution (monotonic clock); None: no message gave a reason.
     troubled_until: float | None = None
+    #: When its first handler began and its last one ended (monotonic clock).
+    first_start: float | None = None
+    last_end: float | None = None
     #: A handler of it still runs: the process must serve no other run.
     tainted: bool = False
 
@@ -73,7 +76,15 @@ class Run:
             gateway, settings.queue_url, lambda: self._settings.visibility_timeout, self._lost
         )
         self._acknowledger = Acknowledger(gateway, settings.queue_url, self._keeper, limits.linger)
-        self._executor = Executor(self._buffer, _work(settings), self._settle, self._overdue, self.recorder, self.meter)
+        self._executor = Executor(
+            self._buffer,
+            _work(settings),
+            self._settle,
+            self._overdue,
+            self.recorder,
+            self.meter,
+            settling_blocks=settings.fifo,
+        )
         self._receiver = Receiver(
             gateway,
             settings.queue_url,
@@ -87,6 +98,7 @@ class Run:
                 drained=self._drained,
                 missing=lambda: self.end(EndReason.QUEUE_MISSING),
             ),
+            fifo=settings.fifo,
         )
 
     def execute(self) -> Report:
@@ -109,6 +121,8 @@ class Run:
             self._empty_at,
             work.timed_out,
             self._troubled_until,
+            self.meter.first_start,
+            self.meter.last_end,
             tainted=bool(self._stuck),
         )
 

@@ -218,21 +218,68 @@ class TestWaitIdle:
         buffer.finished(message)
         eventually(lambda: waited == [True], 5, "the waiter was told")
 
-    def test_a_change_ends_the_wait_of_the_receiver(self) -> None:
+
+class TestReserving:
+    """What the receiver is told to ask for."""
+
+    def test_what_is_on_its_way_counts_as_held(self) -> None:
         buffer = Buffer(fifo=False)
-        done = threading.Event()
+        assert buffer.reserve(25, 0) == MAX_BATCH
+        assert [buffer.quiet] == [False]
+        assert buffer.reserve(25, 0) == MAX_BATCH
+        assert buffer.reserve(25, 0) == 0  # what is left is not worth a request
+        buffer.release(MAX_BATCH)
+        buffer.release(MAX_BATCH)
+        assert buffer.quiet
+        assert buffer.reserve(25, 0) == MAX_BATCH
 
-        def wait() -> None:
-            buffer.wait_for_change(60)
-            done.set()
+    def test_nothing_less_than_a_full_batch_where_that_is_asked_for(self) -> None:
+        buffer = Buffer(fifo=False)
+        assert buffer.reserve(MAX_BATCH - 1, 0, full=True) == 0
+        assert buffer.reserve(MAX_BATCH, 0, full=True) == MAX_BATCH
 
-        threading.Thread(target=wait, daemon=True).start()
+    @pytest.mark.parametrize("change", ["take", "release", "wake"])
+    def test_a_wait_ends_when_there_is_room(self, change: str) -> None:
+        buffer = Buffer(fifo=False)
+        reserved = [buffer.reserve(4, 0)] if change == "release" else []
+        if change != "release":
+            buffer.put([held() for _ in range(3)])
+        found: list[int] = []
+        thread = threading.Thread(target=lambda: found.append(buffer.reserve(4, 60)), daemon=True)
+        thread.start()
 
         def changed() -> bool:
-            buffer.wake()  # again and again, since it may not have begun to wait yet
-            return done.is_set()
+            # Again and again where that does no harm, since it may not have begun to wait yet.
+            if change == "take" and buffer.counts[0]:
+                buffer.take()
+            elif change == "release" and reserved:
+                buffer.release(reserved.pop())
+            elif change == "wake":
+                buffer.wake()
+            return not thread.is_alive()
 
         eventually(changed, 5, "the wait ended")
+        assert len(found) == 1
+
+
+class TestLoop:
+    """A buffer whose slots are tasks of an event loop."""
+
+    def test_the_loop_is_told_and_takes_up_to_the_limit(self) -> None:
+        told: list[int] = []
+        buffer = Buffer(fifo=False)
+        buffer.serve(2, lambda: told.append(1))
+        assert buffer.counts == (0, 0, 2)
+        messages = [held() for _ in range(3)]
+        before = len(told)
+        buffer.put(messages)
+        assert len(told) == before + 1
+        assert [buffer.take_at_once() for _ in range(3)] == [*messages[:2], None]
+        assert buffer.counts == (1, 2, 0)
+        before = len(told)
+        buffer.finished(messages[0])
+        assert len(told) == before + 1
+        assert buffer.take_at_once() is messages[2]
 
 
 class TestPrefetch:
@@ -247,7 +294,7 @@ class TestPrefetch:
     @given(st.integers(1, 50), st.floats(0, 3_600), st.integers(3, 1_000))
     def test_no_more_than_a_second_of_work(self, concurrency: int, mean: float, receives: int) -> None:
         target = prefetch(concurrency, mean, receives)
-        assert 0 <= target <= MAX_BATCH + concurrency
+        assert 0 <= target <= 2 * MAX_BATCH + concurrency
         assert target * mean <= concurrency * 1.000001
 
     @given(st.integers(1, 50), st.floats(0, 3_600), st.floats(0, 3_600))

@@ -71,13 +71,16 @@ Make = Callable[..., Slots]
 
 def test_one_message_is_received_at_a_time_and_none_ahead(slots: Make) -> None:
     buffer = Buffer(fifo=False, cautious=lambda: True)
-    assert buffer.room(MAX_BATCH) == 0  # no slot is free
+    assert buffer.reserve(MAX_BATCH, 0) == 0  # no slot is free
     running = slots(buffer)
-    assert buffer.room(MAX_BATCH) == 1
+    assert buffer.reserve(MAX_BATCH, 0, full=True) == 0
+    assert buffer.reserve(MAX_BATCH, 0) == 1
+    assert buffer.reserve(MAX_BATCH, 0) == 0  # one is on its way
     fresh = held()
     buffer.put([fresh])
+    buffer.release(1)
     eventually(lambda: running.taken == [fresh], 5, "it was taken")
-    assert buffer.room(MAX_BATCH) == 1  # two slots are free, and what is handled was never received before
+    assert buffer.reserve(MAX_BATCH, 0) == 1  # two slots are free, and what is handled was never received before
 
 
 def test_a_suspect_waits_until_it_is_alone_and_nothing_is_received_beside_it(slots: Make) -> None:
@@ -88,7 +91,7 @@ def test_a_suspect_waits_until_it_is_alone_and_nothing_is_received_beside_it(slo
     eventually(lambda: running.taken == [fresh], 5, "the first was taken")
     buffer.put([bad, later])
     eventually(lambda: buffer.counts == (2, 1, 2), 5, "both wait")
-    assert buffer.room(MAX_BATCH) == 0
+    assert buffer.reserve(MAX_BATCH, 0) == 0
     running.finish(fresh)
     eventually(lambda: running.taken == [fresh, bad], 5, "the suspect was taken")
     assert buffer.counts == (1, 1, 2)
@@ -104,7 +107,7 @@ def test_caution_that_is_over_changes_nothing_any_more(slots: Make) -> None:
     messages = [suspect(), suspect(), held()]
     buffer.put(messages)
     eventually(lambda: len(running.taken) == 3, 5, "all were taken at once")
-    assert buffer.room(MAX_BATCH) > 1
+    assert buffer.reserve(MAX_BATCH, 0) > 1
 
 
 def test_groups_of_a_fifo_queue_keep_their_order(slots: Make) -> None:

@@ -234,7 +234,7 @@ class TestSqsAway:
         gateway.away.clear()
         patient.close(time.monotonic() + 5)
         assert gateway.deleted[-1] == handles(messages)
-        assert not patient._pending
+        assert not any(patient._pending)
 
     def test_what_comes_meanwhile_does_not_cut_the_pauses_short(
         self, gateway: FakeGateway, keeper: VisibilityKeeper, monkeypatch: pytest.MonkeyPatch
@@ -258,8 +258,8 @@ class TestSqsAway:
         acknowledger.delete(held())
         eventually(lambda: gateway.deleted, 5, "it was tried")
         acknowledger.close(time.monotonic() + 0.2)
-        assert not acknowledger._thread.is_alive()
-        assert len(acknowledger._pending) == 1
+        assert not any(thread.is_alive() for thread in acknowledger._threads)
+        assert sum(map(len, acknowledger._pending)) == 1
 
     def test_closing_settles_what_there_is_as_soon_as_it_can(
         self, gateway: FakeGateway, keeper: VisibilityKeeper
@@ -270,10 +270,10 @@ class TestSqsAway:
         acknowledger.delete(done)
         acknowledger.show_again(other, 3)
         acknowledger.close(time.monotonic() + 30)
-        assert not acknowledger._thread.is_alive()
+        assert not any(thread.is_alive() for thread in acknowledger._threads)
         assert gateway.deleted[-1] == handles([done])
         assert gateway.changed[-1] == [(other.message.receipt_handle, 3)]
-        assert not acknowledger._pending
+        assert not any(acknowledger._pending)
 
 
 class TestVisibility:
