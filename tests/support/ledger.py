@@ -1,4 +1,4 @@
-"""The ledger: what handlers did, written by them to a file outside the system, for the tests to compare with.
+"""The ledger: what was sent and what handlers did, written to files outside the system, for the tests to compare.
 
 A line is one `write` to a file opened with O_APPEND, so that any number of processes may write. Times are the monotonic
 clock's, which all processes of a machine share.
@@ -11,9 +11,9 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,33 @@ class Event:
     thread: int
 
 
+@dataclass(frozen=True)
+class Sent:
+    """A message that was sent: its body has this key (`key_of`). Where SQS gave no answer, it may be there or not."""
+
+    key: str
+    queue: str
+    group: str | None
+    at: float
+    certain: bool = True
+
+
+def key_of(body: str) -> str | None:
+    """The key `n` of a body that is a JSON object: it names a message whatever id a copy of it has."""
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return None
+    return value.get("n") if isinstance(value, dict) else None
+
+
 class Ledger:
-    """The file, to write and to read."""
+    """The files, to write and to read."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.path = directory / "ledger.jsonl"
+        self.sent_path = directory / "sent.jsonl"
 
     @classmethod
     def of_environment(cls) -> Ledger:
@@ -58,11 +79,17 @@ class Ledger:
             "receiveCount": message.receive_count,
             "thread": threading.get_native_id(),
         }
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(descriptor, json.dumps(line).encode() + b"\n")
-        finally:
-            os.close(descriptor)
+        _append(self.path, line)
+
+    def note_sent(self, sent: Iterable[Sent]) -> None:
+        """Add what was sent."""
+        for message in sent:
+            _append(self.sent_path, asdict(message))
+
+    def sent(self, queue: str | None = None) -> list[Sent]:
+        """What was sent so far, in order."""
+        found = [Sent(**line) for line in _lines(self.sent_path)]
+        return [message for message in found if queue is None or message.queue == queue]
 
     @contextmanager
     def handling(self, message: Message) -> Iterator[None]:
@@ -87,13 +114,9 @@ class Ledger:
 
     def events(self, event: str | None = None, queue: str | None = None) -> list[Event]:
         """The lines so far, in order."""
-        if not self.path.exists():
-            return []
-        with self.path.open(encoding="utf-8") as file:
-            lines = [json.loads(line) for line in file if line.endswith("\n")]
         return [
             _event(line)
-            for line in lines
+            for line in _lines(self.path)
             if (event is None or line["event"] == event) and (queue is None or line["queue"] == queue)
         ]
 
@@ -109,6 +132,21 @@ class Ledger:
             now += change
             most = max(most, now)
         return most
+
+
+def _append(path: Path, line: dict[str, Any]) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, json.dumps(line).encode() + b"\n")
+    finally:
+        os.close(descriptor)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.endswith("\n")]
 
 
 def _event(line: dict[str, Any]) -> Event:

@@ -35,6 +35,17 @@ def start(name: embedded.Name, directory: Path) -> embedded.EmbeddedServer:
     raise AssertionError("unreachable")
 
 
+def start_again(server: embedded.EmbeddedServer, directory: Path) -> embedded.EmbeddedServer:
+    """A server in place of one that has ended, on its port and with its data; `directory` is what `start` was given.
+
+    It does not answer yet: `wait_ready`.
+    """
+    data = next(
+        path.parent for path in directory.glob(f"{server.name}-*/port") if path.read_text() == str(server.port)
+    )
+    return embedded.start(server.name, Config(), directory=data, port=server.port)
+
+
 def discard(server: embedded.EmbeddedServer) -> None:
     """End a server whose data nobody wants."""
     server.process.kill()

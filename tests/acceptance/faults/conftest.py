@@ -1,0 +1,32 @@
+"""A cluster for each file of this directory; its processes are used again by the next test where they still run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    # Not at run time: pytest may import this file before Django's settings are there.
+    from tests.support.cluster import Cluster
+
+
+@pytest.fixture(scope="module")
+def shared(mongo_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    from tests.support.cluster import Cluster
+
+    made = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        with made.connected():
+            yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def cluster(shared: Cluster) -> Iterator[Cluster]:
+    """The cluster, without faults, queues and records."""
+    shared.begin_anew()
+    yield shared
+    shared.heal()
