@@ -237,7 +237,9 @@ class Cluster(System):
         def compared() -> bool:
             accounted = set(self.handled()) | self.dead_letters()
             missing = sorted(sent - accounted)
-            assert not missing, f"{len(missing)} of {len(sent)} messages neither handled nor dead letters: {missing[:5]}"
+            assert not missing, (
+                f"{len(missing)} of {len(sent)} messages neither handled nor dead letters: {missing[:5]}"
+            )
             assert accounted <= possible
             return True
 

@@ -113,6 +113,12 @@ def _handler(proxy: SqsProxy) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
+            try:
+                self._pass_on()
+            except (OSError, urllib3.exceptions.HTTPError):  # one of the two ends has gone: so does the other
+                self.close_connection = True
+
+        def _pass_on(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             headers = {k: v for k, v in self.headers.items() if k.lower() not in {"content-length", "connection"}}
             action = self.headers["X-Amz-Target"].rpartition(".")[2]

@@ -40,9 +40,7 @@ def start_again(server: embedded.EmbeddedServer, directory: Path) -> embedded.Em
 
     It does not answer yet: `wait_ready`.
     """
-    data = next(
-        path.parent for path in directory.glob(f"{server.name}-*/port") if path.read_text() == str(server.port)
-    )
+    data = next(path.parent for path in directory.glob(f"{server.name}-*/port") if path.read_text() == str(server.port))
     return embedded.start(server.name, Config(), directory=data, port=server.port)
 
 

@@ -1,0 +1,43 @@
+"""`python -m tests.chaos --minutes 3 --seed 7`: exit code 0 where every promise was kept, 1 where one was broken."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.support.environment import isolate
+
+
+def main() -> int:
+    """Run, and print the verdict."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=3.0, help="how long faults come (default: 3)")
+    parser.add_argument("--seed", type=int, default=None, help="the same faults in the same order (default: any)")
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else random.randrange(1_000_000)
+    directory = Path(tempfile.mkdtemp(prefix="queuesite-chaos-"))
+    isolate(os.environ)
+    os.environ["DJANGO_SETTINGS_MODULE"] = "queuesite.settings"
+    os.environ["DATA_DIR"] = str(directory / "data")
+    os.environ["MONGODB_URI"] = "mongodb://127.0.0.1:1/?w=1"  # of nobody, until the run has its own
+    import django
+
+    django.setup()
+    from tests.chaos.run import Chaos, table
+
+    print(f"chaos for {options.minutes:g} minutes, seed {seed}; logs and ledger in {directory}", flush=True)
+    chaos = Chaos(directory, options.minutes * 60, seed, lambda line: print(line, flush=True))
+    verdict = chaos.execute()
+    print(f"\n{table(verdict, chaos.faults)}\n")
+    for problem in verdict.problems:
+        print(f"BROKEN: {problem}")
+    print("every promise was kept" if not verdict.problems else f"{len(verdict.problems)} problems", flush=True)
+    return 1 if verdict.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

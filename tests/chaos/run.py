@@ -1,0 +1,269 @@
+"""The chaos run: two masters, three workers, fifteen queues, steady sends, and a fault every few seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+from pymongo.errors import PyMongoError
+
+from jobs.repositories import assignments
+from queues import services
+from queues.models import Queue
+from queues.sqs import get_gateway
+from queuesite.errors import QueuesiteError
+from tests.chaos import faults
+from tests.chaos.faults import Injected
+from tests.chaos.traffic import Traffic, Watch
+from tests.chaos.verdict import Ending, Fault, Record, Verdict, judge
+from tests.support.background import Background
+from tests.support.cluster import Cluster, unfinished
+from tests.support.records import all_jobs
+from tests.support.system import LONG, create, worker_of
+from tests.support.waiting import eventually
+
+MASTERS, WORKERS = 2, 3
+STANDARD, POISONED, FIFO = 10, 2, 3
+#: Seconds between two faults, and how many there are at once at the most.
+PAUSES = (1.0, 3.0)
+AT_ONCE = 3
+#: Seconds that the system gets, when all is quiet, to be done with everything.
+SETTLING = 180.0
+#: Seconds between two lines of progress, and between two turns.
+PROGRESS, TURN = 10.0, 0.1
+
+Say = Callable[[str], None]
+
+
+class Chaos:
+    """A run. `execute` blocks until its verdict."""
+
+    def __init__(self, directory: Path, seconds: float, seed: int, say: Say) -> None:
+        self.cluster = Cluster(directory)
+        self.cluster.set(
+            worker_stalled_after=3, lease_seconds=2, max_load=4, shutdown_grace_seconds=8, time_slice_seconds=3
+        )
+        self.rng = random.Random(seed)
+        self.seed, self.seconds, self.say = seed, seconds, say
+        self.queues: list[Queue] = []
+        self.told: dict[str, int] = {}
+        self.doomed: dict[int, str] = {}
+        self.faults: list[Fault] = []
+        self._under_way: list[Injected] = []
+        self._endings: dict[str, Ending] = {}
+        self._began = time.monotonic()
+
+    def execute(self) -> Verdict:
+        """Run it, and judge."""
+        with self.cluster.connected():
+            try:
+                return self._execute()
+            finally:
+                for injected in self._under_way:
+                    injected.undo()
+                with contextlib.redirect_stdout(io.StringIO()):  # each process's last lines: their files have all
+                    self.cluster.close()
+
+    def _execute(self) -> Verdict:
+        self._make_queues()
+        self.cluster.ensure(masters=MASTERS, workers=WORKERS)
+        self._began = time.monotonic()
+        traffic, watch = Traffic(self.cluster, self.queues, self.seed), Watch(self.cluster)
+        traffic.start()
+        watch.start()
+        try:
+            self._disturb(traffic)
+            traffic.stop()
+            self.say(f"{self._age():5.0f} s  quiet")
+            leftovers = self._settle()
+        finally:
+            traffic.stop()
+            watch.stop()
+        leftovers += self._end()
+        verdict = judge(
+            Record(
+                sent=self.cluster.ledger.sent(),
+                events=self.cluster.ledger.events(),
+                dead=self.cluster.dead_letters(self.queues),
+                faults=self.faults,
+                workers=_workers(),
+                endings=list(self._endings.values()),
+                leftovers=leftovers,
+                stale=watch.stale,
+            )
+        )
+        verdict.counts |= {"faults": len(self.faults), "terms": watch.terms, "jobs": len(all_jobs())}
+        return verdict
+
+    def _make_queues(self) -> None:
+        options = {"visibility_timeout": 4, "max_receive_count": 10}
+        for number in range(STANDARD):
+            handler = "async_recorder" if number % 3 == 2 else "recorder"
+            self.queues.append(
+                create(f"q{number}", concurrency=1 + number % 5, handler=handler, priority=number % 2, **options)
+            )
+        for number in range(POISONED):
+            self.queues.append(create(f"poison{number}", concurrency=2, visibility_timeout=2, max_receive_count=3))
+        for number in range(FIFO):
+            self.queues.append(create(f"f{number}.fifo", concurrency=3, **options))
+
+    # --- the disturbance ---
+
+    def _disturb(self, traffic: Traffic) -> None:
+        end = self._began + self.seconds
+        next_fault = self._began + PAUSES[1]
+        next_progress = self._began + PROGRESS
+        while (now := time.monotonic()) < end:
+            traffic.harmless = now > end - self.seconds / 3
+            self._undo(now)
+            self._revive()
+            if now >= next_fault:
+                next_fault = now + self.rng.uniform(*PAUSES)
+                self._begin()
+            if now >= next_progress:
+                next_progress += PROGRESS
+                self.say(self._progress())
+            time.sleep(TURN)
+        self._undo(float("inf"))
+
+    def awake(self, command: str) -> list[Background]:
+        """Processes that run, are not frozen and have not been told to end."""
+        busy = {injected.target for injected in self._under_way}
+        return [p for p in self.cluster.living(command) if p.name not in busy and p.name not in self.told]
+
+    def _begin(self) -> None:
+        if len(self._under_way) >= AT_ONCE:
+            return
+        busy = {injected.target for injected in self._under_way}
+        injected = faults.choose(self, busy)
+        if injected is None:
+            return
+        if injected.seconds:
+            self._under_way.append(injected)
+        else:
+            self.faults.append(injected.ended())
+        self.say(f"{self._age():5.0f} s  {injected.kind} {injected.what} {injected.seconds:.1f} s")
+
+    def _undo(self, now: float) -> None:
+        over = [injected for injected in self._under_way if now >= injected.began + injected.seconds]
+        for injected in over:
+            injected.undo()
+            self._under_way.remove(injected)
+            self.faults.append(injected.ended())
+
+    def _revive(self) -> None:
+        """Start what has died anew, as a supervisor would."""
+        for process in self.cluster.processes:
+            code = process.process.poll()
+            if code is not None and process.name not in self._endings:
+                self._endings[process.name] = Ending(process.name, code, self.told.get(process.name))
+                if process.name not in self.told:
+                    self.say(f"{self._age():5.0f} s  {process.name} ended with {code}, which nobody asked for")
+        for command, wanted in (("runmaster", MASTERS), ("runworker", WORKERS)):
+            staying = [p for p in self.cluster.living(command) if p.name not in self.told]
+            for _ in range(wanted - len(staying)):
+                self.cluster.start(command)
+
+    # --- quiet ---
+
+    def _settle(self) -> list[str]:
+        """No more faults: wait until all is done; what is not, in words."""
+        self.cluster.heal()
+        self._revive()
+        for queue in self.queues:
+            eventually(lambda queue=queue: _resumed(queue), LONG, f"{queue.name} goes on")  # type: ignore[misc]
+        deadline = time.monotonic() + SETTLING
+        next_progress = 0.0
+        while (found := self._unsettled()) and time.monotonic() < deadline:
+            self._revive()
+            if time.monotonic() >= next_progress:
+                next_progress = time.monotonic() + PROGRESS
+                self.say(f"{self._progress()}  waiting for {'; '.join(found)[:150]}")
+            time.sleep(0.5)
+        return found
+
+    def _unsettled(self) -> list[str]:
+        gateway = get_gateway()
+        found = [
+            f"{queue.name} holds {depth}" for queue in self.queues if (depth := gateway.depth(queue.queue_url)).total
+        ]
+        found += [f"assignment of {a.queue_url.rpartition('/')[2]} on {a.worker}" for a in _assigned()]
+        found += [f"job {job['_id']} {job['status']}" for job in unfinished()]
+        for command, wanted in (("runmaster", MASTERS), ("runworker", WORKERS)):
+            running = self.awake(command)
+            if len(running) != wanted:
+                found.append(f"{len(running)} of {wanted} {command} run")
+        found += [f"{w.name} is not registered" for w in self.awake("runworker") if worker_of(w) is None]
+        found += [f"consumer {pid} lives ({why})" for pid, why in self.doomed.items() if _lives(pid)]
+        return found
+
+    def _end(self) -> list[str]:
+        """End all processes in order; what outlives them, in words."""
+        consumers = [c for worker in self.cluster.living("runworker") for c in worker.descendants()]
+        for process in self.cluster.living("run"):
+            self.told.setdefault(process.name, signal.SIGTERM)
+            process.send(signal.SIGTERM)
+        for process in self.cluster.processes:
+            try:
+                code = process.process.wait(LONG)
+            except Exception:
+                return [f"{process.name} does not end"]
+            self._endings.setdefault(process.name, Ending(process.name, code, self.told.get(process.name)))
+        _, alive = psutil.wait_procs(consumers, 5)
+        return [f"process {process.pid} outlives its worker" for process in alive]
+
+    # --- words ---
+
+    def _age(self) -> float:
+        return time.monotonic() - self._began
+
+    def _progress(self) -> str:
+        now = [injected.kind for injected in self._under_way]
+        counts = f"sent {len(self.cluster.ledger.sent())}, handled {len(self.cluster.handled())}"
+        return f"{self._age():5.0f} s  {counts}  {', '.join(now)}"
+
+
+def table(verdict: Verdict, faulty: list[Fault]) -> str:
+    """The numbers of a run, in markdown."""
+    lines = ["| | |", "|---|---:|"]
+    lines += [f"| {name} | {number} |" for name, number in verdict.counts.items()]
+    lines += [f"| handled twice because of: {kind} | {number} |" for kind, number in sorted(verdict.repeated.items())]
+    kinds = Counter(fault.kind for fault in faulty)
+    lines.append(f"\nfaults: {', '.join(f'{kind} ({number})' for kind, number in sorted(kinds.items()))}")
+    return "\n".join(lines)
+
+
+def _resumed(queue: Queue) -> bool:
+    try:
+        services.set_paused(queue.name, False)
+    except (QueuesiteError, PyMongoError):
+        return False
+    return True
+
+
+def _assigned() -> list[assignments.Assignment]:
+    return assignments.all_assignments()
+
+
+def _workers() -> dict[int, int]:
+    """The worker of each consumer, by pids, as the jobs tell it."""
+    return {
+        int(job.processor["consumerPid"]): int(job.processor["workerPid"])
+        for job in all_jobs()
+        if job.processor.get("consumerPid")
+    }
+
+
+def _lives(pid: int) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and "python" in process.name().lower()
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,124 @@
+"""The steady sends of the chaos run, and the watch on who assigns: two threads that no fault touches."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+from bson import ObjectId
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from queues.models import Queue
+from queuesite.errors import QueuesiteError
+from tests.support.cluster import Cluster
+
+#: Messages a second, of all queues together.
+RATE = 30.0
+#: Seconds that an assignment may be under way while the next leader is being elected.
+MARGIN = 0.3
+
+GROUPS = ("a", "b", "c")
+
+
+def instruction(rng: random.Random, *, fifo: bool, poison: bool) -> dict[str, Any]:
+    """What a message asks of its handler: mostly to take a moment."""
+    chance = rng.random()
+    if poison and chance < 0.04:
+        return rng.choice([{"exit": 3}, {"die": 11}, {"die": 6}])
+    if chance < 0.05:
+        return rng.choice([{"exit": 3, "times": 1}, {"die": 9, "times": 1}, {"die": 11, "times": 1}])
+    if chance < 0.07 and not fifo:
+        return {"reject": "chaos"}
+    if chance < 0.10:
+        return {"retry": rng.choice([0, 1]), "times": 1}
+    if chance < 0.14:
+        return {"fail": 1}
+    if chance < 0.20:
+        return {"sleep": rng.uniform(0.3, 1.5)}
+    return {"sleep": rng.uniform(0, 0.05)}
+
+
+class Traffic:
+    """Sends until it is stopped. Where MongoDB is away it announces nothing: the sweep must find the messages."""
+
+    def __init__(self, cluster: Cluster, queues: list[Queue], seed: int) -> None:
+        self._cluster = cluster
+        self._queues = queues
+        self._rng = random.Random(seed)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
+        #: No more messages that crash every consumer: what is left of the run should see them off.
+        self.harmless = False
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._rng.uniform(0.5, 1.5) * 5 / RATE):
+            queue = self._rng.choice(self._queues)
+            poison = queue.name.startswith("poison") and not self.harmless
+            wanted = [instruction(self._rng, fifo=queue.fifo, poison=poison) for _ in range(self._rng.randint(1, 9))]
+            group = self._rng.choice(GROUPS) if queue.fifo else None
+            # A message that SQS may or may not have taken is in the ledger as such; a wake-up is a courtesy.
+            with suppress(QueuesiteError, PyMongoError):
+                self._cluster.send(queue, wanted, group=group, announce=self._rng.random() < 0.8)
+
+
+class Watch:
+    """Looks who assigns: an assignment that appears after a later leader was elected is a stale leader's."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._elected: dict[int, datetime] = {}
+        self._seen: dict[ObjectId, int] = {}
+        self._last_look: datetime | None = None
+        self.stale: list[str] = []
+
+    @property
+    def terms(self) -> int:
+        """How many terms there were."""
+        return max(self._elected, default=0)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        address = self._cluster.servers["mongodb"].address
+        with MongoClient[dict[str, Any]](address, serverSelectionTimeoutMS=1_000, tz_aware=True) as client:
+            database = client[self._cluster.environment["MONGODB_NAME"]]
+            while not self._stopping.wait(0.1):
+                try:
+                    now: datetime = client.admin.command("hello")["localTime"]
+                    lease = database["leases"].find_one({"_id": "master"})
+                    found = list(database["assignments"].find({}, {"term": 1, "queueUrl": 1}))
+                except PyMongoError:
+                    time.sleep(0.2)
+                    continue
+                if lease is not None:
+                    self._elected.setdefault(lease["term"], lease["electedAt"])
+                self._compare(found)
+                self._last_look = now
+
+    def _compare(self, found: list[dict[str, Any]]) -> None:
+        for assignment in found:
+            if assignment["_id"] in self._seen:
+                continue
+            term = self._seen[assignment["_id"]] = assignment["term"]
+            later = [date for number, date in self._elected.items() if number > term]
+            if later and self._last_look is not None and self._last_look > min(later) + timedelta(seconds=MARGIN):
+                self.stale.append(f"{assignment['queueUrl'].rpartition('/')[2]} in term {term}, at {self._last_look}")
