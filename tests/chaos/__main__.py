@@ -12,6 +12,11 @@ from pathlib import Path
 from tests.support.environment import isolate
 
 
+def say(line: str) -> None:
+    """Print a line at once, into a pipe too."""
+    print(line, flush=True)  # noqa: T201
+
+
 def main() -> int:
     """Run, and print the verdict."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
@@ -29,13 +34,13 @@ def main() -> int:
     django.setup()
     from tests.chaos.run import Chaos, table
 
-    print(f"chaos for {options.minutes:g} minutes, seed {seed}; logs and ledger in {directory}", flush=True)
-    chaos = Chaos(directory, options.minutes * 60, seed, lambda line: print(line, flush=True))
+    say(f"chaos for {options.minutes:g} minutes, seed {seed}; logs and ledger in {directory}")
+    chaos = Chaos(directory, options.minutes * 60, seed, say)
     verdict = chaos.execute()
-    print(f"\n{table(verdict, chaos.faults)}\n")
+    say(f"\n{table(verdict, chaos.faults)}\n")
     for problem in verdict.problems:
-        print(f"BROKEN: {problem}")
-    print("every promise was kept" if not verdict.problems else f"{len(verdict.problems)} problems", flush=True)
+        say(f"BROKEN: {problem}")
+    say("every promise was kept" if not verdict.problems else f"{len(verdict.problems)} problems")
     return 1 if verdict.problems else 0
 
 

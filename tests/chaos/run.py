@@ -121,7 +121,7 @@ class Chaos:
         next_fault = self._began + PAUSES[1]
         next_progress = self._began + PROGRESS
         while (now := time.monotonic()) < end:
-            traffic.harmless = now > end - self.seconds / 3
+            traffic.harmless = now > end - self.seconds / 2
             self._undo(now)
             self._revive()
             if now >= next_fault:
@@ -194,7 +194,9 @@ class Chaos:
         found = [
             f"{queue.name} holds {depth}" for queue in self.queues if (depth := gateway.depth(queue.queue_url)).total
         ]
-        found += [f"assignment of {a.queue_url.rpartition('/')[2]} on {a.worker}" for a in _assigned()]
+        found += [
+            f"assignment of {a.queue_url.rpartition('/')[2]} on {a.worker}" for a in assignments.all_assignments()
+        ]
         found += [f"job {job['_id']} {job['status']}" for job in unfinished()]
         for command, wanted in (("runmaster", MASTERS), ("runworker", WORKERS)):
             running = self.awake(command)
@@ -246,10 +248,6 @@ def _resumed(queue: Queue) -> bool:
     except (QueuesiteError, PyMongoError):
         return False
     return True
-
-
-def _assigned() -> list[assignments.Assignment]:
-    return assignments.all_assignments()
 
 
 def _workers() -> dict[int, int]:

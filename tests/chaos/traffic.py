@@ -28,9 +28,9 @@ GROUPS = ("a", "b", "c")
 def instruction(rng: random.Random, *, fifo: bool, poison: bool) -> dict[str, Any]:
     """What a message asks of its handler: mostly to take a moment."""
     chance = rng.random()
-    if poison and chance < 0.04:
+    if poison and chance < 0.015:
         return rng.choice([{"exit": 3}, {"die": 11}, {"die": 6}])
-    if chance < 0.05:
+    if chance < 0.02:
         return rng.choice([{"exit": 3, "times": 1}, {"die": 9, "times": 1}, {"die": 11, "times": 1}])
     if chance < 0.07 and not fifo:
         return {"reject": "chaos"}
