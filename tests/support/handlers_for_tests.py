@@ -5,6 +5,7 @@ message's handling should come to, the message says itself where its body is a J
 
     {"do": {"sleep": 0.5}}                 takes that long, in place of the queue's option `sleep`
     {"do": {"fail": 2}}                    fails at its first two receives
+    {"do": {"raise": "text"}}              fails at each receive, and says this
     {"do": {"retry": 1.5, "times": 2}}     asks for a retry after 1.5 s at its first two receives
     {"do": {"reject": "reason"}}           is rejected
     {"do": {"die": 9, "times": 1}}         ends its process by this signal at its first receive
@@ -94,6 +95,8 @@ def _act(message: Message, what: dict[str, Any]) -> None:
         raise Retry("the body asks for it", delay=what["retry"])
     if "reject" in what:
         raise Reject(what["reject"])
+    if "raise" in what:
+        raise RuntimeError(what["raise"])
     if "fail" in what:
         raise RuntimeError("the body asks for it")
 

@@ -48,10 +48,11 @@ class System:
         """Change settings of the processes that are started from now on."""
         self.environment.update({name.upper(): str(value) for name, value in settings.items()})
 
-    def start(self, command: str) -> Background:
-        """Start a process."""
+    def start(self, command: str, **settings: object) -> Background:
+        """Start a process; `settings` are its own."""
         name = f"{command}-{len(self.processes) + 1}"
-        process = Background(self.directory, name, command, env=self.environment)
+        own = {setting.upper(): str(value) for setting, value in settings.items()}
+        process = Background(self.directory, name, command, env={**self.environment, **own})
         self.processes.append(process)
         self._stack.enter_context(running(process))
         return process
