@@ -1,0 +1,151 @@
+"""Promise 3: one leader acts. Two masters never both schedule, and what a stale leader still writes changes nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from jobs.models import JobStatus
+from jobs.repositories import assignments, leases
+from tests.chaos.traffic import Watch
+from tests.support.cluster import Cluster, term
+from tests.support.records import all_jobs
+from tests.support.system import LONG, create, leader_is
+from tests.support.tcp_proxy import TcpProxy
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(240)
+
+#: Of Debian's package `faketime`; the variant for programs with threads.
+LIBFAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+#: Mends what it breaks.
+SITE = Path(__file__).parents[2] / "support" / "faketime"
+
+
+def inserts_assignments(data: bytes) -> bool:
+    """Whether these bytes are MongoDB's command to insert into `assignments`."""
+    return b"insert\x00" in data and b"assignments\x00" in data
+
+
+def test_a_leader_that_was_frozen_past_its_lease_does_nothing_wrong(cluster: Cluster) -> None:
+    queues = [create(f"frozen-leader-{number}") for number in range(4)]
+    cluster.ensure(masters=2, workers=1)
+    watch = Watch(cluster)
+    watch.start()
+    frozen, standby = cluster.leader(), cluster.standby()
+    assert frozen is not None
+    before = term()
+    frozen.send(signal.SIGSTOP)
+    eventually(lambda: leader_is(standby), LONG, "the standby leads")
+    for queue in queues:
+        cluster.send(queue, [{"sleep": 0.01}] * 5)
+    eventually(lambda: cluster.ledger.events("start"), LONG, "messages are being handled")
+    frozen.send(signal.SIGCONT)
+    cluster.nothing_is_lost()
+    for queue in queues:
+        cluster.send(queue, [{}])
+    cluster.nothing_is_lost()
+    watch.stop()
+    assert watch.stale == []
+    assert term() == before + 1
+    assert leader_is(standby)
+    assert set(cluster.handled().values()) == {1}
+
+
+def test_an_assignment_that_arrives_after_the_next_election_changes_nothing(cluster: Cluster) -> None:
+    """The network holds a leader's insert back until another leads: no freeze of the process could be worse timed."""
+    cluster.ensure(masters=0, workers=2)
+    slow = cluster.another_way()
+    late = cluster.start("runmaster", mongodb_uri=cluster.through(slow))
+    eventually(lambda: leader_is(late), LONG, "the master with the slow network leads")
+    cluster.start("runmaster").says("master_started", LONG)
+    queue = create("late-insert", concurrency=2)
+    slow.hold_when(inserts_assignments)
+    cluster.send(queue, [{"sleep": 0.01}] * 10)
+    assert slow.holding.wait(LONG)
+    stale_term = term()
+    eventually(lambda: term() > stale_term, LONG, "the other one was elected")
+    cluster.nothing_is_lost()
+    slow.heal()
+    eventually(lambda: "leadership_lost" in late.output(), LONG, "the late one knows that it leads no more")
+    # The slot is free, so that the unique index lets the late assignment in: who sees it must know its term.
+    eventually(
+        lambda: not [a for a in assignments.all_assignments() if a.term <= stale_term], LONG, "no stale one is left"
+    )
+    cluster.send(queue, [{}])
+    cluster.nothing_is_lost()
+    assert set(cluster.handled().values()) == {1}
+    stale = {str(job) for job in re.findall(r"queue_assigned\s+job_id=(\w+).* queue=late-insert ", late.output())}
+    assert not [job for job in all_jobs(queue) if str(job.id) in stale and job.started_at is not None]
+    assert {job.status for job in all_jobs(queue)} <= {JobStatus.COMPLETED, JobStatus.ABANDONED}
+    late.stop()
+
+
+def test_a_leader_whose_network_to_mongodb_breaks_gives_way(cluster: Cluster) -> None:
+    cluster.ensure(masters=0, workers=1)
+    broken = cluster.another_way()
+    lonely = cluster.start("runmaster", mongodb_uri=cluster.through(broken))
+    eventually(lambda: leader_is(lonely), LONG, "the master whose network will break leads")
+    other = cluster.start("runmaster")
+    other.says("master_started", LONG)
+    queue = create("lonely-leader")
+    cut_off(broken)
+    cluster.send(queue, [{}] * 5)
+    eventually(lambda: leader_is(other), LONG, "the other one leads")
+    cluster.nothing_is_lost()
+    broken.heal()
+    eventually(lambda: "outage_over" in lonely.output(), LONG, "the first one is back")
+    cluster.send(queue, [{}] * 5)
+    cluster.nothing_is_lost()
+    assert leader_is(other)
+    assert set(cluster.handled().values()) == {1}
+    lonely.stop()
+
+
+def cut_off(proxy: TcpProxy) -> None:
+    """Refuse is what a firewall or a dead switch looks like to a process that connects anew."""
+    proxy.refuse()
+
+
+def test_clocks_of_machines_that_are_minutes_apart_change_nothing(cluster: Cluster) -> None:
+    if not LIBFAKETIME:
+        assert "CI" not in os.environ, "CI installs faketime: see .ci/run"
+        pytest.skip("libfaketime is not installed (Debian: apt-get install faketime)")
+
+    def clock(offset: str) -> dict[str, str]:
+        # The monotonic clock stays: two machines differ in that anyhow, and the ledger's times are by it.
+        return {
+            "ld_preload": str(LIBFAKETIME[0]),
+            "faketime": offset,
+            "dont_fake_monotonic": "1",
+            "faketime_dont_fake_monotonic": "1",
+            "pythonpath": str(SITE),
+        }
+
+    cluster.ensure(masters=0, workers=0)
+    fast = cluster.start("runmaster", **clock("+7m"))
+    eventually(lambda: leader_is(fast), LONG, "the fast master leads")
+    slow = cluster.start("runmaster", **clock("-6m"))
+    workers = [cluster.start("runworker", **clock(offset)) for offset in ("-9m", "+11m")]
+    for worker in workers:
+        worker.says("worker_registered", LONG)
+    slow.says("master_started", LONG)
+    lease = leases.leader()
+    assert lease is not None
+    queues = [create(f"clocks-{number}") for number in range(4)]
+    for queue in queues:
+        cluster.send(queue, [{"sleep": 0.02}] * 10)
+    cluster.nothing_is_lost()
+    assert term() == lease.term
+    fast.kill()
+    eventually(lambda: leader_is(slow), LONG, "the slow master leads")
+    for queue in queues:
+        cluster.send(queue, [{"sleep": 0.02}] * 10)
+    cluster.nothing_is_lost()
+    assert set(cluster.handled().values()) == {1}
+    assert {job.status for job in all_jobs()} == {JobStatus.COMPLETED}
+    assert not [worker for worker in workers if "worker_pruned" in worker.output()]

@@ -1,0 +1,87 @@
+"""Promise 6: a FIFO group's messages are handled one at a time and in order, whatever happens in between."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from queues.models import Queue
+from tests.chaos.verdict import Fault, Record, judge
+from tests.support.cluster import Cluster
+from tests.support.system import LONG, create
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(240)
+
+GROUPS = ("a", "b", "c")
+
+
+def out_of_order(cluster: Cluster) -> list[str]:
+    """What the ledger says of the order; that messages are handled twice is not the matter here."""
+    return judge(
+        Record(
+            sent=cluster.ledger.sent(),
+            events=cluster.ledger.events(),
+            dead=cluster.dead_letters(),
+            faults=[Fault("any", 0.0, float("inf"), repeats=True)],
+        )
+    ).problems
+
+
+def send_to_groups(cluster: Cluster, queues: Sequence[Queue], *what: dict[str, Any]) -> None:
+    for queue in queues:
+        for group in GROUPS:
+            cluster.send(queue, what, group=group)
+
+
+def more_handled(cluster: Cluster, share: float) -> None:
+    """Wait until so much of what was sent has been handled."""
+    eventually(lambda: len(cluster.handled()) >= share * len(cluster.ledger.sent()), 2 * LONG, f"{share:.0%} handled")
+
+
+def test_across_failures_retries_and_dead_letters(cluster: Cluster) -> None:
+    queue = create("failing.fifo", concurrency=3, max_receive_count=2)
+    cluster.ensure(masters=1, workers=1)
+    send_to_groups(cluster, [queue], {"sleep": 0.02}, {"retry": 0, "times": 1}, {}, {"retry": 0}, {}, {"reject": "no"})
+    send_to_groups(cluster, [queue], {}, {"fail": 1}, {"sleep": 0.02})
+    cluster.nothing_is_lost()
+    assert out_of_order(cluster) == []
+    assert len(cluster.dead_letters() - set(cluster.handled())) >= 2 * len(GROUPS)
+
+
+def test_across_deaths_freezes_and_hand_overs(cluster: Cluster) -> None:
+    cluster.ensure(masters=0, workers=0)
+    cluster.set(max_load=1, time_slice_seconds=1)
+    queues = [create(f"order-{number}.fifo", concurrency=3, max_receive_count=100) for number in range(3)]
+    cluster.ensure(masters=1, workers=2)
+    for _ in range(3):
+        send_to_groups(cluster, queues, *[{"sleep": 0.05}] * 4, {"die": 9, "times": 1}, *[{"sleep": 0.05}] * 3)
+    more_handled(cluster, 0.1)
+    first, second = cluster.living("runworker")
+    for consumer in cluster.consumers_of(first):
+        consumer.kill()
+    more_handled(cluster, 0.25)
+    first.send(signal.SIGTERM)
+    cluster.start("runworker").says("worker_registered", LONG)
+    more_handled(cluster, 0.4)
+    frozen = cluster.consumers_of(second)
+    for consumer in frozen:
+        consumer.suspend()
+    more_handled(cluster, 0.5)
+    for consumer in frozen:
+        if consumer.is_running():
+            consumer.resume()
+    cluster.answer_by_proxy().cut("DeleteMessageBatch")
+    eventually(lambda: cluster.http.count("DeleteMessageBatch"), LONG, "a delete was cut off")
+    second.kill()
+    cluster.heal()
+    cluster.ensure(masters=1, workers=2)
+    try:
+        cluster.nothing_is_lost()
+        assert out_of_order(cluster) == []
+    finally:
+        cluster.ensure(masters=0, workers=0)
+        cluster.set(max_load=5, time_slice_seconds=30)

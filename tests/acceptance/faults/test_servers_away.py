@@ -1,0 +1,154 @@
+"""MongoDB and SQS killed, cut off, slow, throttling: loops go on by themselves, and no message pays for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.repositories import workers
+from tests.chaos.faults import half_fails
+from tests.support.cluster import Cluster
+from tests.support.records import all_jobs
+from tests.support.system import LONG, create, worker_of
+from tests.support.values import given
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(240)
+
+#: Far longer than any of these outages: a message is handled twice only where its visibility was not kept.
+VISIBLE_AFTER = 30
+
+
+def test_handlers_go_on_while_mongodb_is_killed_and_what_they_did_is_counted_afterwards(cluster: Cluster) -> None:
+    queue = create("mongodb-killed", concurrency=2, visibility_timeout=VISIBLE_AFTER)
+    cluster.ensure(masters=1, workers=1)
+    (worker,) = cluster.living("runworker")
+    known = given(worker_of(worker)).worker_id
+    said = worker.output().count("outage_began")
+    cluster.send(queue, [{"sleep": 0.1}] * 60)
+    eventually(lambda: len(cluster.handled()) >= 3, LONG, "messages are being handled")
+    cluster.kill_mongodb()
+    before = len(cluster.handled())
+    eventually(lambda: len(cluster.handled()) >= before + 20, LONG, "handlers go on")
+    eventually(lambda: worker.output().count("outage_began") > said, LONG, "the worker tells of it")
+    cluster.start_again("mongodb")
+    cluster.nothing_is_lost()
+    assert set(cluster.handled().values()) == {1}
+    eventually(lambda: worker.output().count("outage_over") > said, LONG, "the worker tells that it is over")
+    assert sum(job.message_count for job in all_jobs(queue)) == 60
+    # Nobody could hear its heartbeats, which is no reason to take it for dead.
+    assert given(worker_of(worker)).worker_id == known
+
+
+@pytest.mark.parametrize("how", ["cut", "blackhole", "delay"])
+def test_the_network_to_mongodb_is_broken(cluster: Cluster, how: str) -> None:
+    queue = create(f"mongodb-{how}", concurrency=2, visibility_timeout=VISIBLE_AFTER)
+    cluster.ensure(masters=1, workers=1)
+    (worker,) = cluster.living("runworker")
+    known = given(worker_of(worker)).worker_id
+    cluster.send(queue, [{"sleep": 0.1}] * 65)
+    eventually(lambda: len(cluster.handled()) >= 3, LONG, "messages are being handled")
+    if how == "delay":
+        cluster.mongodb.delay(0.2)
+    else:
+        getattr(cluster.mongodb, how)()
+    before = len(cluster.handled())
+    # Two at a time, 0.1 s each: longer than WORKER_STALLED_AFTER.
+    eventually(lambda: len(cluster.handled()) >= before + 50, LONG, "handlers go on")
+    cluster.mongodb.heal()
+    cluster.nothing_is_lost()
+    assert set(cluster.handled().values()) == {1}
+    assert given(worker_of(worker)).worker_id == known
+
+
+def test_sqs_is_restarted(cluster: Cluster) -> None:
+    queue = create("sqs-restarted", concurrency=2, visibility_timeout=VISIBLE_AFTER)
+    cluster.ensure(masters=1, workers=1)
+    cluster.send(queue, [{"sleep": 0.05}] * 30)
+    eventually(lambda: len(cluster.handled()) >= 3, LONG, "messages are being handled")
+    (worker,) = cluster.living("runworker")
+    said = worker.output().count("outage_over")
+    cluster.stop_sqs()
+    eventually(lambda: worker.output().count("outage_began") > said, LONG, "its consumer tells of it")
+    cluster.start_again("sqs")
+    eventually(lambda: worker.output().count("outage_over") > said, LONG, "and that it is over")
+    cluster.nothing_is_lost()
+
+
+def test_sqs_swallows_requests_and_answers_late(cluster: Cluster) -> None:
+    queue = create("sqs-swallows", concurrency=2, visibility_timeout=VISIBLE_AFTER)
+    cluster.ensure(masters=1, workers=1)
+    cluster.send(queue, [{"sleep": 0.02}] * 30)
+    eventually(lambda: len(cluster.handled()) >= 3, LONG, "messages are being handled")
+    cluster.sqs.blackhole()
+    assert cluster.sqs.holding.wait(LONG)
+    cluster.sqs.heal()
+    cluster.sqs.delay(0.1)
+    cluster.nothing_is_lost()
+    cluster.sqs.heal()
+    assert set(cluster.handled().values()) == {1}
+
+
+@pytest.mark.parametrize(("code", "status"), [("RequestThrottled", 400), ("ServiceUnavailable", 503)])
+def test_sqs_throttles(cluster: Cluster, code: str, status: int) -> None:
+    queue = create(f"throttled-{status}", concurrency=2, visibility_timeout=VISIBLE_AFTER)
+    cluster.ensure(masters=1, workers=1)
+    http = cluster.answer_by_proxy()
+    for action in ("ReceiveMessage", "DeleteMessageBatch", "GetQueueAttributes"):
+        http.refuse(action, code, status=status, times=8)
+    cluster.send(queue, [{"sleep": 0.02}] * 25)
+    cluster.nothing_is_lost()
+    assert set(cluster.handled().values()) == {1}
+    assert http.count("DeleteMessageBatch") > 8
+    (worker,) = cluster.living("runworker")
+    assert code in worker.output()
+
+
+def test_sqs_fails_single_entries_of_batches(cluster: Cluster) -> None:
+    queue = create("entries", concurrency=3, visibility_timeout=VISIBLE_AFTER)
+    cluster.ensure(masters=1, workers=1)
+    http = cluster.answer_by_proxy()
+    http.answer("DeleteMessageBatch", half_fails(), times=12)
+    http.answer("ChangeMessageVisibilityBatch", half_fails(), times=6)
+    cluster.send(queue, [{"sleep": 0.01}, {"retry": 0, "times": 1}, {"sleep": 0.02}] * 10)
+    cluster.nothing_is_lost()
+    assert set(cluster.handled().values()) == {1}
+
+
+def test_everything_is_started_before_its_servers_can_be_reached(cluster: Cluster) -> None:
+    queue = create("early")
+    cluster.ensure(masters=0, workers=0)
+    cluster.mongodb.refuse()
+    cluster.sqs.refuse()
+    master, worker = cluster.start("runmaster"), cluster.start("runworker")
+    for process in (master, worker):
+        process.says("server_awaited", LONG)
+    cluster.mongodb.heal()
+    master.says("server_awaited               ", LONG)
+    cluster.send(queue, [{}] * 3)
+    cluster.sqs.heal()
+    eventually(lambda: worker_of(worker), LONG, "the worker has registered")
+    cluster.nothing_is_lost()
+    assert (master.process.poll(), worker.process.poll()) == (None, None)
+
+
+def test_a_worker_that_mongodb_cannot_hear_is_not_lost_to_it(cluster: Cluster) -> None:
+    """After an outage that is longer than a heartbeat may be old, a worker that lives is there, old or new."""
+    queue = create("unheard", concurrency=1, visibility_timeout=VISIBLE_AFTER)
+    cluster.ensure(masters=1, workers=1)
+    way = cluster.another_way()
+    unheard = cluster.start("runworker", mongodb_uri=cluster.through(way))
+    eventually(lambda: worker_of(unheard), LONG, "it has registered")
+    for other in cluster.living("runworker"):
+        if other is not unheard:
+            other.stop()
+    cluster.send(queue, [{"wait": "go"}] * 2)
+    eventually(lambda: cluster.ledger.events("start"), LONG, "a message has been begun")
+    way.refuse()
+    eventually(lambda: worker_of(unheard) is None, LONG, "it counts as dead")
+    way.heal()
+    cluster.ledger.release("go")
+    eventually(lambda: worker_of(unheard), LONG, "it has registered anew")
+    cluster.nothing_is_lost()
+    assert len(workers.all_workers()) == 1
+    assert set(cluster.handled().values()) == {1}
+    unheard.stop()
