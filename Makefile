@@ -6,6 +6,10 @@ SERVERS := .venv-servers
 # xdist: one process per core of the smallest machine that we support.
 PYTEST_FLAGS ?= -n 2
 MIN_COVERAGE := 90
+# Of `make chaos` and `make failover`.
+MINUTES ?= 3
+SEED ?= 1
+KILLS ?= 10
 
 # A stamp is as new as the packages that were installed: a changed requirements file makes it old.
 RUN_STAMP := $(VENV)/.installed-run
@@ -16,7 +20,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install servers up test check lint format clean
+.PHONY: help install servers up test check lint format chaos failover clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -47,6 +51,12 @@ lint: $(DEV_STAMP) ## style, types and import contracts, without tests
 format: $(DEV_STAMP) ## put the code into its format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+chaos: $(DEV_STAMP) $(SERVERS_STAMP) ## faults at random, then a verdict (MINUTES=3 SEED=1)
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seed $(SEED)
+
+failover: $(DEV_STAMP) $(SERVERS_STAMP) ## how long hand-overs take, as a table (KILLS=10 of each kind)
+	$(BIN)/python -m tests.chaos.failover --kills $(KILLS)
 
 clean: ## remove virtualenvs, caches and reports; .data (queues, messages, users) stays
 	rm -rf $(VENV) $(SERVERS) staticfiles htmlcov .coverage .coverage.*

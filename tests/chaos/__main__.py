@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import sys
-import tempfile
-from pathlib import Path
 
-from tests.support.environment import isolate
-
-
-def say(line: str) -> None:
-    """Print a line at once, into a pipe too."""
-    print(line, flush=True)  # noqa: T201
+from tests.chaos.alone import say, set_up
 
 
 def main() -> int:
@@ -24,14 +16,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="the same faults in the same order (default: any)")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.randrange(1_000_000)
-    directory = Path(tempfile.mkdtemp(prefix="queuesite-chaos-"))
-    isolate(os.environ)
-    os.environ["DJANGO_SETTINGS_MODULE"] = "queuesite.settings"
-    os.environ["DATA_DIR"] = str(directory / "data")
-    os.environ["MONGODB_URI"] = "mongodb://127.0.0.1:1/?w=1"  # of nobody, until the run has its own
-    import django
-
-    django.setup()
+    directory = set_up("queuesite-chaos-")
     from tests.chaos.run import Chaos, table
 
     say(f"chaos for {options.minutes:g} minutes, seed {seed}; logs and ledger in {directory}")

@@ -292,7 +292,6 @@ TARGETS: dict[Begin, str] = {
 
 
 def choose(stage: Stage, busy: set[str]) -> Injected | None:
-    """Begin a fault, none whose target is busy. None where this one had no victim."""
-    possible = [(begin, weight) for begin, weight in FAULTS if TARGETS.get(begin) not in busy]
-    (begin,) = stage.rng.choices([begin for begin, _ in possible], [weight for _, weight in possible])
-    return begin(stage)
+    """Begin a fault. None where its target is busy, or where there is no victim."""
+    (begin,) = stage.rng.choices([begin for begin, _ in FAULTS], [weight for _, weight in FAULTS])
+    return None if TARGETS.get(begin) in busy else begin(stage)

@@ -59,6 +59,7 @@ class Chaos:
         self._under_way: list[Injected] = []
         self._endings: dict[str, Ending] = {}
         self._began = time.monotonic()
+        self._number = 0
 
     def execute(self) -> Verdict:
         """Run it, and judge."""
@@ -125,8 +126,8 @@ class Chaos:
             self._undo(now)
             self._revive()
             if now >= next_fault:
-                next_fault = now + self.rng.uniform(*PAUSES)
                 self._begin()
+                next_fault = now + self.rng.uniform(*PAUSES)
             if now >= next_progress:
                 next_progress += PROGRESS
                 self.say(self._progress())
@@ -139,10 +140,12 @@ class Chaos:
         return [p for p in self.cluster.living(command) if p.name not in busy and p.name not in self.told]
 
     def _begin(self) -> None:
+        self._number += 1
+        # Of its own for each fault: the next ones are the same however many processes this one had to choose from.
+        self.rng = random.Random(f"{self.seed}/{self._number}")
         if len(self._under_way) >= AT_ONCE:
             return
-        busy = {injected.target for injected in self._under_way}
-        injected = faults.choose(self, busy)
+        injected = faults.choose(self, {injected.target for injected in self._under_way})
         if injected is None:
             return
         if injected.seconds:

@@ -37,9 +37,6 @@ from tests.support.system import LONG, System, leader_is, worker_of
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.waiting import eventually
 
-#: A message is read from a dead-letter queue once; it stays hidden from then on, in seconds.
-READ_ONCE = 3_600
-
 
 class Cluster(System):
     """Servers, proxies, processes and the ledger. Make it in the main thread: its servers end with that."""
@@ -212,13 +209,15 @@ class Cluster(System):
         self.ledger.note_sent([Sent(keys[index], queue.name, group, now) for index in sorted(result.message_ids)])
 
     def dead_letters(self, queues: Iterable[Queue] | None = None) -> set[str]:
-        """The keys of all dead letters so far."""
+        """The keys of all dead letters so far. They are taken out: one that is hidden hides those of its FIFO group."""
+        gateway = get_gateway()
         for queue in repository.all_queues() if queues is None else queues:
             while queue.dlq_url is not None:
-                received = get_gateway().receive(queue.dlq_url, limit=MAX_BATCH, wait=0, visibility=READ_ONCE)
+                received = gateway.receive(queue.dlq_url, limit=MAX_BATCH, wait=0)
                 if not received:
                     break
                 self._dead |= {key for message in received if (key := key_of(message.body))}
+                gateway.delete(queue.dlq_url, [message.receipt_handle for message in received])
         return set(self._dead)
 
     def handled(self) -> dict[str, int]:

@@ -119,7 +119,10 @@ def _handler(proxy: SqsProxy) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
 
         def _pass_on(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            length = int(self.headers["Content-Length"])
+            body = self.rfile.read(length)
+            if len(body) < length:
+                raise ConnectionResetError("the request was cut off")
             headers = {k: v for k, v in self.headers.items() if k.lower() not in {"content-length", "connection"}}
             action = self.headers["X-Amz-Target"].rpartition(".")[2]
             parameters = json.loads(body)

@@ -57,12 +57,11 @@ def test_attributes_of_all_types_arrive_unchanged_also_as_a_dead_letter(cluster:
     assert {name: value for name, value in letter.attributes.items() if name in attributes} == attributes
 
 
-@pytest.mark.parametrize("text", ["\ud800", "\x00\x1b[31m", "\U0001f980" * 10_000, ""])
-def test_an_exception_whose_text_cannot_be_stored_does_no_harm(cluster: Cluster, text: str) -> None:
-    queue = create(f"odd-{len(text)}-{ord(text[:1] or ' '):x}", max_receive_count=1, visibility_timeout=1)
+def test_exceptions_whose_text_cannot_be_stored_do_no_harm(cluster: Cluster) -> None:
+    queue = create("odd-exceptions", max_receive_count=1, visibility_timeout=1)
     cluster.ensure(masters=1, workers=1)
-    (odd,) = cluster.send(queue, [{"raise": text}])
+    odd = cluster.send(queue, [{"raise": text} for text in ("\ud800", "\x00\x1b[31m", "\U0001f980" * 10_000, "")])
     fine = cluster.send(queue, [{}] * 3)
     cluster.nothing_is_lost()
-    assert odd in cluster.dead_letters()
+    assert cluster.dead_letters() == set(odd)
     assert set(cluster.handled()) == set(fine)
