@@ -118,6 +118,8 @@ class Cluster(System):
                 self.start(command)
         for process in self.living("runworker"):
             eventually(lambda process=process: worker_of(process), LONG, "the worker has registered")  # type: ignore[misc]
+        for process in self.living("runmaster"):
+            process.says("master_started", LONG)
         if masters:
             eventually(self.leader, LONG, "a master leads")
 
