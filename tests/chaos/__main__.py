@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import sys
 
 from tests.chaos.alone import say, set_up
@@ -26,6 +27,8 @@ def main() -> int:
     for problem in verdict.problems:
         say(f"BROKEN: {problem}")
     say("every promise was kept" if not verdict.problems else f"{len(verdict.problems)} problems")
+    if not verdict.problems:
+        shutil.rmtree(directory, ignore_errors=True)
     return 1 if verdict.problems else 0
 
 

@@ -31,6 +31,8 @@ from tests.support.waiting import eventually
 
 MASTERS, WORKERS = 2, 3
 STANDARD, POISONED, FIFO = 10, 2, 3
+#: Of a handler, in seconds, where a queue has one.
+TIME_LIMIT = 2
 #: Seconds between two faults, and how many there are at once at the most.
 PAUSES = (1.0, 3.0)
 AT_ONCE = 3
@@ -106,10 +108,13 @@ class Chaos:
     def _make_queues(self) -> None:
         options = {"visibility_timeout": 4, "max_receive_count": 10}
         for number in range(STANDARD):
-            handler = "async_recorder" if number % 3 == 2 else "recorder"
-            self.queues.append(
-                create(f"q{number}", concurrency=1 + number % 5, handler=handler, priority=number % 2, **options)
-            )
+            settings = {
+                "handler": "async_recorder" if number % 3 == 2 else "recorder",
+                "concurrency": 1 + number % 5,
+                "priority": number % 2,
+                "timeout": TIME_LIMIT if number in {1, 2} else None,
+            }
+            self.queues.append(create(f"q{number}", **settings, **options))
         for number in range(POISONED):
             self.queues.append(create(f"poison{number}", concurrency=2, visibility_timeout=2, max_receive_count=3))
         for number in range(FIFO):

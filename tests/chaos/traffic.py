@@ -25,9 +25,12 @@ MARGIN = 0.3
 GROUPS = ("a", "b", "c")
 
 
-def instruction(rng: random.Random, *, fifo: bool, poison: bool) -> dict[str, Any]:
+def instruction(rng: random.Random, queue: Queue, *, harmless: bool) -> dict[str, Any]:
     """What a message asks of its handler: mostly to take a moment."""
     chance = rng.random()
+    fifo, poison = queue.fifo, queue.name.startswith("poison") and not harmless
+    if queue.timeout is not None and chance < 0.02:
+        return {"slow": queue.timeout + rng.uniform(0.5, 3), "times": 1}
     if poison and chance < 0.015:
         return rng.choice([{"exit": 3}, {"die": 11}, {"die": 6}])
     if chance < 0.02:
@@ -65,8 +68,8 @@ class Traffic:
     def _run(self) -> None:
         while not self._stopping.wait(self._rng.uniform(0.5, 1.5) * 5 / RATE):
             queue = self._rng.choice(self._queues)
-            poison = queue.name.startswith("poison") and not self.harmless
-            wanted = [instruction(self._rng, fifo=queue.fifo, poison=poison) for _ in range(self._rng.randint(1, 9))]
+            number = self._rng.randint(1, 9)
+            wanted = [instruction(self._rng, queue, harmless=self.harmless) for _ in range(number)]
             group = self._rng.choice(GROUPS) if queue.fifo else None
             # A message that SQS may or may not have taken is in the ledger as such; a wake-up is a courtesy.
             with suppress(QueuesiteError, PyMongoError):

@@ -111,7 +111,7 @@ def _lost(record: Record, verdict: Verdict) -> None:
 def _repeats(record: Record, verdict: Verdict) -> None:
     """Each message that was handled to its end more than once has a fault to explain it."""
     # What happened to one consumer explains more than what happened to all of them.
-    faults = sorted([*record.faults, *crashes(record.events)], key=lambda fault: fault.pids is None)
+    faults = sorted([*record.faults, *self_made(record.events)], key=lambda fault: fault.pids is None)
     begun: dict[tuple[str, int, int], float] = {}
     done: defaultdict[str, list[tuple[float, float, int]]] = defaultdict(list)
     for event in record.events:
@@ -138,13 +138,23 @@ def _repeats(record: Record, verdict: Verdict) -> None:
     _tell(verdict, "handled twice without a fault", unexplained)
 
 
-def crashes(events: Iterable[Event]) -> list[Fault]:
-    """The deaths that messages asked for: what else their consumer had handled and not deleted comes again."""
-    return [
-        Fault("crash of the consumer", event.at, event.at, repeats=True, pids=frozenset({event.pid}))
-        for event in events
-        if event.event == "start" and _deadly(event)
-    ]
+def self_made(events: Iterable[Event]) -> list[Fault]:
+    """The faults that messages asked for: what their consumer had handled and not deleted comes again."""
+    found = []
+    for event in events:
+        if event.event != "start":
+            continue
+        what = _instruction(event.body)
+        slow = what.get("slow", 0.0)
+        pids = frozenset({event.pid})
+        if not _now(event, what):
+            continue
+        if {"exit", "die"} & set(what):
+            found.append(Fault("crash of the consumer", event.at, event.at, repeats=True, pids=pids))
+        elif isinstance(slow, float) and slow:
+            # It may still come to its end in a process that nobody waits for.
+            found.append(Fault("time limit of the handler", event.at, event.at + slow, repeats=True, pids=pids))
+    return found
 
 
 def _explains(fault: Fault, owners: AbstractSet[int], began: float, ended: float) -> bool:
@@ -202,10 +212,10 @@ def _hopeless(what: Mapping[str, object]) -> bool:
     return "reject" in what or (bool({"exit", "die"} & set(what)) and "times" not in what)
 
 
-def _deadly(event: Event) -> bool:
-    what = _instruction(event.body)
+def _now(event: Event, what: Mapping[str, object]) -> bool:
+    """Whether the message asks for it at this receive."""
     times = what.get("times", 1_000)
-    return bool({"exit", "die"} & set(what)) and isinstance(times, int) and event.receive_count <= times
+    return isinstance(times, int) and event.receive_count <= times
 
 
 def _tell(verdict: Verdict, problem: str, found: Iterable[str]) -> None:

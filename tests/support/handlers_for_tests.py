@@ -4,6 +4,7 @@ Each writes what it does to the ledger (`tests.support.ledger`), a file that no 
 message's handling should come to, the message says itself where its body is a JSON object with the key `do`:
 
     {"do": {"sleep": 0.5}}                 takes that long, in place of the queue's option `sleep`
+    {"do": {"slow": 4, "times": 1}}        takes that long at its first receive
     {"do": {"fail": 2}}                    fails at its first two receives
     {"do": {"raise": "text"}}              fails at each receive, and says this
     {"do": {"retry": 1.5, "times": 2}}     asks for a retry after 1.5 s at its first two receives
@@ -80,6 +81,8 @@ def instructions(message: Message) -> dict[str, Any]:
 def _seconds(message: Message, what: dict[str, Any]) -> float:
     options = message.options
     assert isinstance(options, RecorderOptions)
+    if "slow" in what and message.receive_count <= what.get("times", 1_000):
+        return float(what["slow"])
     return float(what.get("sleep", options.sleep))
 
 

@@ -106,6 +106,13 @@ class TestRepetitions:
         assert verdict.problems == []
         assert verdict.repeated == {"crash of the consumer": 1}
 
+    def test_a_handler_past_its_time_limit_may_come_to_its_end_twice(self) -> None:
+        first = [event("start", "1", 1, slow=2.5, times=1), event("end", "1", 3.5, slow=2.5, times=1)]
+        again = [replace(item, pid=101, receive_count=2, at=item.at + 5) for item in first]
+        verdict = judge(record(events=[*first, *again, *handling("2", 2)]))
+        assert verdict.problems == []
+        assert verdict.repeated == {"time limit of the handler": 1}
+
 
 class TestOrder:
     sent = (sent("1", "g"), sent("2", "g"))
