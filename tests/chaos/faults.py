@@ -159,6 +159,10 @@ def restart_mongodb(stage: Stage) -> Injected:
     )
 
 
+def freeze_mongodb(stage: Stage) -> Injected:
+    return _freeze("MongoDB frozen", "mongodb", stage.cluster.servers["mongodb"].pid, stage.rng.uniform(1, 5))
+
+
 def restart_sqs(stage: Stage) -> Injected:
     injected = Injected(
         "SQS restarted", "sqs", stage.rng.uniform(0.1, 2), lambda: stage.cluster.start_again("sqs"), repeats=True
@@ -261,6 +265,10 @@ def _leads(master: Background) -> str:
         return ""
 
 
+#: Those of the network, with what they target.
+NETWORK: dict[Begin, str] = {
+    network(server, how): server for server in ("mongodb", "sqs") for how in ("delay", "cut", "refuse", "blackhole")
+}
 #: Faults with their weights: deaths come more often than anything else.
 FAULTS: tuple[tuple[Begin, int], ...] = (
     (kill_worker, 3),
@@ -273,8 +281,8 @@ FAULTS: tuple[tuple[Begin, int], ...] = (
     (freeze_consumer, 2),
     (restart_mongodb, 2),
     (restart_sqs, 2),
-    *((network("mongodb", how), 1) for how in ("delay", "cut", "refuse", "blackhole")),
-    *((network("sqs", how), 1) for how in ("delay", "cut", "refuse", "blackhole")),
+    (freeze_mongodb, 1),
+    *((begin, 1) for begin in NETWORK),
     (throttle, 1),
     (fail_entries, 1),
     (pause_queue, 2),
@@ -283,11 +291,11 @@ FAULTS: tuple[tuple[Begin, int], ...] = (
 #: What each targets, where that is known beforehand.
 TARGETS: dict[Begin, str] = {
     restart_mongodb: "mongodb",
+    freeze_mongodb: "mongodb",
     restart_sqs: "sqs",
     throttle: "sqs",
     fail_entries: "sqs",
-    **{begin: "mongodb" for begin, _ in FAULTS[10:14]},
-    **{begin: "sqs" for begin, _ in FAULTS[14:18]},
+    **NETWORK,
 }
 
 

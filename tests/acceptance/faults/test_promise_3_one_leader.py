@@ -26,9 +26,11 @@ LIBFAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 SITE = Path(__file__).parents[2] / "support" / "faketime"
 
 
-def inserts_assignments(data: bytes) -> bool:
-    """Whether these bytes are MongoDB's command to insert into `assignments`."""
-    return b"insert\x00" in data and b"assignments\x00" in data
+def makes_assignments(data: bytes) -> bool:
+    """Whether these bytes are MongoDB's command to insert into `assignments`, or to upsert."""
+    name = b"assignments\x00"
+    value = len(name).to_bytes(4, "little") + name
+    return any(b"\x02" + command + b"\x00" + value in data for command in (b"insert", b"update"))
 
 
 def test_a_leader_that_was_frozen_past_its_lease_does_nothing_wrong(cluster: Cluster) -> None:
@@ -64,7 +66,7 @@ def test_an_assignment_that_arrives_after_the_next_election_changes_nothing(clus
     eventually(lambda: leader_is(late), LONG, "the master with the slow network leads")
     cluster.start("runmaster").says("master_started", LONG)
     queue = create("late-insert", concurrency=2)
-    slow.hold_when(inserts_assignments)
+    slow.hold_when(makes_assignments)
     cluster.send(queue, [{"sleep": 0.01}] * 10)
     assert slow.holding.wait(LONG)
     stale_term = term()

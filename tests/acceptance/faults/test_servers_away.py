@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from jobs.repositories import workers
@@ -41,8 +43,8 @@ def test_handlers_go_on_while_mongodb_is_killed_and_what_they_did_is_counted_aft
     assert given(worker_of(worker)).worker_id == known
 
 
-@pytest.mark.parametrize("how", ["cut", "blackhole", "delay"])
-def test_the_network_to_mongodb_is_broken(cluster: Cluster, how: str) -> None:
+@pytest.mark.parametrize("how", ["cut", "blackhole", "delay", "freeze"])
+def test_mongodb_cannot_be_reached_for_longer_than_a_heartbeat_may_be_old(cluster: Cluster, how: str) -> None:
     queue = create(f"mongodb-{how}", concurrency=2, visibility_timeout=VISIBLE_AFTER)
     cluster.ensure(masters=1, workers=1)
     (worker,) = cluster.living("runworker")
@@ -51,12 +53,15 @@ def test_the_network_to_mongodb_is_broken(cluster: Cluster, how: str) -> None:
     eventually(lambda: len(cluster.handled()) >= 3, LONG, "messages are being handled")
     if how == "delay":
         cluster.mongodb.delay(0.2)
+    elif how == "freeze":
+        cluster.servers["mongodb"].process.send_signal(signal.SIGSTOP)
     else:
         getattr(cluster.mongodb, how)()
     before = len(cluster.handled())
     # Two at a time, 0.1 s each: longer than WORKER_STALLED_AFTER.
     eventually(lambda: len(cluster.handled()) >= before + 50, LONG, "handlers go on")
     cluster.mongodb.heal()
+    cluster.servers["mongodb"].process.send_signal(signal.SIGCONT)
     cluster.nothing_is_lost()
     assert set(cluster.handled().values()) == {1}
     assert given(worker_of(worker)).worker_id == known
@@ -131,6 +136,20 @@ def test_everything_is_started_before_its_servers_can_be_reached(cluster: Cluste
     eventually(lambda: worker_of(worker), LONG, "the worker has registered")
     cluster.nothing_is_lost()
     assert (master.process.poll(), worker.process.poll()) == (None, None)
+
+
+@pytest.mark.parametrize("command", ["runmaster", "runworker"])
+def test_mongodb_breaks_off_in_the_middle_of_a_start(cluster: Cluster, command: str) -> None:
+    way = cluster.another_way()
+    way.hold_when(lambda data: b"createIndexes" in data)
+    process = cluster.start(command, mongodb_uri=cluster.through(way))
+    assert way.holding.wait(LONG)
+    way.refuse()
+    way.heal()
+    started = "master_started" if command == "runmaster" else "worker_registered"
+    eventually(lambda: started in process.output() or process.process.poll() is not None, LONG, "it starts, or dies")
+    assert started in process.output(), process.output()
+    assert process.stop() == 0
 
 
 def test_a_worker_that_mongodb_cannot_hear_is_not_lost_to_it(cluster: Cluster) -> None:
