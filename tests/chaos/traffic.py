@@ -46,17 +46,13 @@ def instruction(rng: random.Random, queue: Queue, *, harmless: bool) -> dict[str
     return {"sleep": rng.uniform(0, 0.05)}
 
 
-class Traffic:
-    """Sends until it is stopped. Where MongoDB is away it announces nothing: the sweep must find the messages."""
+class Beside:
+    """A thread beside the run. An error in it is raised by `stop`: a run that was not watched has no verdict."""
 
-    def __init__(self, cluster: Cluster, queues: list[Queue], seed: int) -> None:
-        self._cluster = cluster
-        self._queues = queues
-        self._rng = random.Random(seed)
+    def __init__(self, name: str) -> None:
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
-        #: No more messages that crash every consumer: what is left of the run should see them off.
-        self.harmless = False
+        self._thread = threading.Thread(target=self._guarded, name=name, daemon=True)
+        self._error: Exception | None = None
 
     def start(self) -> None:
         self._thread.start()
@@ -64,6 +60,29 @@ class Traffic:
     def stop(self) -> None:
         self._stopping.set()
         self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _guarded(self) -> None:
+        try:
+            self._run()
+        except Exception as error:
+            self._error = error
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+
+class Traffic(Beside):
+    """Sends until it is stopped. Where MongoDB is away it announces nothing: the sweep must find the messages."""
+
+    def __init__(self, cluster: Cluster, queues: list[Queue], seed: int) -> None:
+        super().__init__("traffic")
+        self._cluster = cluster
+        self._queues = queues
+        self._rng = random.Random(seed)
+        #: No more messages that crash every consumer: what is left of the run should see them off.
+        self.harmless = False
 
     def _run(self) -> None:
         while not self._stopping.wait(self._rng.uniform(0.5, 1.5) * 5 / RATE):
@@ -76,13 +95,12 @@ class Traffic:
                 self._cluster.send(queue, wanted, group=group, announce=self._rng.random() < 0.8)
 
 
-class Watch:
+class Watch(Beside):
     """Looks who assigns: an assignment that appears after a later leader was elected is a stale leader's."""
 
     def __init__(self, cluster: Cluster) -> None:
+        super().__init__("watch")
         self._cluster = cluster
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._elected: dict[int, datetime] = {}
         self._seen: dict[ObjectId, int] = {}
         self._last_look: datetime | None = None
@@ -93,20 +111,13 @@ class Watch:
         """How many terms there were."""
         return max(self._elected, default=0)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join()
-
     def _run(self) -> None:
         address = self._cluster.servers["mongodb"].address
         with MongoClient[dict[str, Any]](address, serverSelectionTimeoutMS=1_000, tz_aware=True) as client:
             database = client[self._cluster.environment["MONGODB_NAME"]]
             while not self._stopping.wait(0.1):
                 try:
-                    now: datetime = client.admin.command("hello")["localTime"]
+                    now: datetime = client.admin.command("hello", codec_options=client.codec_options)["localTime"]
                     lease = database["leases"].find_one({"_id": "master"})
                     found = list(database["assignments"].find({}, {"term": 1, "queueUrl": 1}))
                 except PyMongoError:
