@@ -50,3 +50,11 @@ def test_while_everything_changes_hands(cluster: Cluster) -> None:
     cluster.nothing_is_lost()
     assert set(begun(cluster).values()) == {1}
     assert cluster.dead_letters() == set()
+
+
+def test_handlers_that_take_longer_than_the_visibility_timeout(cluster: Cluster) -> None:
+    queue = create("long", concurrency=2, visibility_timeout=1)
+    cluster.ensure(masters=1, workers=1)
+    cluster.send(queue, [{"sleep": 2.5}] * 2 + [{}] * 3)
+    cluster.nothing_is_lost()
+    assert set(begun(cluster).values()) == {1}

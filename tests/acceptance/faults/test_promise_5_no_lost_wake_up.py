@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
+import time
+from collections import Counter
+
 import pytest
 
-from jobs.repositories import assignments
 from queues import repository
 from queues.models import Queue
 from tests.support.cluster import Cluster
@@ -14,9 +17,6 @@ from tests.support.values import given
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
-
-#: Longer than a test may take: only a wake-up leads to a queue then.
-NO_SWEEP = 300
 
 
 def test_messages_that_come_while_nobody_leads(cluster: Cluster) -> None:
@@ -29,33 +29,34 @@ def test_messages_that_come_while_nobody_leads(cluster: Cluster) -> None:
 
 
 def test_messages_that_come_at_the_very_end_of_a_run(cluster: Cluster) -> None:
-    """The next message is announced in the moment in which the assignment ends; no sweep would find it in time."""
-    cluster.ensure(masters=0, workers=0)
-    cluster.set(sweep_max_seconds=NO_SWEEP)
+    """The next message is announced about when the run ends, and the sweep is blind: the wake-up alone tells of it."""
     cluster.ensure(masters=1, workers=2)
-    waiting = {queue.id: (queue, 4) for queue in (create(f"end-{number}") for number in range(8))}
-    for queue, _ in waiting.values():
+    rng = random.Random(1)
+    rounds = {queue.name: (queue, 4) for queue in (create(f"end-{number}") for number in range(8))}
+    cluster.answer_by_proxy().refuse("GetQueueAttributes", "RequestThrottled")
+    for queue, _ in rounds.values():
         cluster.send(queue, [{}])
-
-    def another_round() -> bool:
-        held = {assignment.queue_id for assignment in assignments.all_assignments()}
-        handled = {event.queue for event in cluster.ledger.events("end")}
-        for queue_id, (queue, rounds) in list(waiting.items()):
-            if queue_id in held or queue.name not in handled:
+    due: dict[str, float] = {}
+    deadline = time.monotonic() + 2 * LONG
+    while rounds:
+        assert time.monotonic() < deadline, f"nobody came for {sorted(rounds)}"
+        handled = Counter(event.queue for event in cluster.ledger.events("end"))
+        for name, (queue, left) in list(rounds.items()):
+            if handled[name] < 5 - left:
                 continue
-            if rounds:
-                waiting[queue_id] = (queue, rounds - 1)
+            # A run ends IDLE_SECONDS (1 s) after its last message.
+            moment = due.setdefault(name, time.monotonic() + rng.uniform(0.7, 1.4))
+            if time.monotonic() < moment:
+                continue
+            del due[name]
+            if left:
+                rounds[name] = (queue, left - 1)
                 cluster.send(queue, [{}])
             else:
-                del waiting[queue_id]
-        return not waiting
-
-    try:
-        eventually(another_round, 2 * LONG, "all rounds were sent")
-        cluster.nothing_is_lost()
-    finally:
-        cluster.ensure(masters=0, workers=0)
-        cluster.set(sweep_max_seconds=2)
+                del rounds[name]
+        time.sleep(0.01)
+    cluster.nothing_is_lost()
+    assert set(cluster.handled().values()) == {1}
 
 
 @pytest.mark.parametrize("server", ["mongodb", "sqs"])

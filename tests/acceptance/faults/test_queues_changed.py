@@ -95,6 +95,7 @@ def test_its_visibility_timeout_is_changed_while_it_is_processed(cluster: Cluste
     begun(cluster, 1, queue.name)
     services.update(queue.name, {"visibility_timeout": 2})
     cluster.ledger.release("go")
+    eventually(lambda: len(cluster.handled()) == 5, LONG, "what was held has been handled")
     cluster.send(queue, [{"sleep": 3}, {}, {}])
     cluster.nothing_is_lost()
     assert set(cluster.handled().values()) == {1}
