@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -299,7 +299,10 @@ TARGETS: dict[Begin, str] = {
 }
 
 
-def choose(stage: Stage, busy: set[str]) -> Injected | None:
-    """Begin a fault. None where its target is busy, or where there is no victim."""
-    (begin,) = stage.rng.choices([begin for begin, _ in FAULTS], [weight for _, weight in FAULTS])
-    return None if TARGETS.get(begin) in busy else begin(stage)
+def deck(seed: int) -> Iterator[Begin]:
+    """The faults of a run, in the order in which they are tried: each kind once, then by their weights."""
+    rng = random.Random(seed)
+    kinds, weights = [begin for begin, _ in FAULTS], [weight for _, weight in FAULTS]
+    yield from rng.sample(kinds, len(kinds))
+    while True:
+        yield from rng.choices(kinds, weights)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -20,7 +21,7 @@ from queues.models import Queue
 from queues.sqs import get_gateway
 from queuesite.errors import QueuesiteError
 from tests.chaos import faults
-from tests.chaos.faults import Injected
+from tests.chaos.faults import Begin, Injected
 from tests.chaos.traffic import Traffic, Watch
 from tests.chaos.verdict import Ending, Fault, Record, Verdict, judge
 from tests.support.background import Background
@@ -34,7 +35,7 @@ STANDARD, POISONED, FIFO = 10, 2, 3
 #: Of a handler, in seconds, where a queue has one.
 TIME_LIMIT = 2
 #: Seconds between two faults, and how many there are at once at the most.
-PAUSES = (1.0, 3.0)
+PAUSES = (1.0, 2.5)
 AT_ONCE = 3
 #: Seconds that the system gets, when all is quiet, to be done with everything.
 SETTLING = 180.0
@@ -62,6 +63,7 @@ class Chaos:
         self._endings: dict[str, Ending] = {}
         self._began = time.monotonic()
         self._number = 0
+        self._deck: Iterator[Begin] = faults.deck(seed)
 
     def execute(self) -> Verdict:
         """Run it, and judge."""
@@ -148,9 +150,14 @@ class Chaos:
         self._number += 1
         # Of its own for each fault: the next ones are the same however many processes this one had to choose from.
         self.rng = random.Random(f"{self.seed}/{self._number}")
-        if len(self._under_way) >= AT_ONCE:
+        busy = {injected.target for injected in self._under_way}
+        if len(busy) >= AT_ONCE:
             return
-        injected = faults.choose(self, {injected.target for injected in self._under_way})
+        begin = next(self._deck)
+        if faults.TARGETS.get(begin) in busy:  # its turn comes when its target is well again
+            self._deck = itertools.chain([next(self._deck), begin], self._deck)
+            return
+        injected = begin(self)
         if injected is None:
             return
         if injected.seconds:
@@ -171,13 +178,17 @@ class Chaos:
         for process in self.cluster.processes:
             code = process.process.poll()
             if code is not None and process.name not in self._endings:
-                self._endings[process.name] = Ending(process.name, code, self.told.get(process.name))
+                self._endings[process.name] = self._ending(process, code)
                 if process.name not in self.told:
                     self.say(f"{self._age():5.0f} s  {process.name} ended with {code}, which nobody asked for")
         for command, wanted in (("runmaster", MASTERS), ("runworker", WORKERS)):
             staying = [p for p in self.cluster.living(command) if p.name not in self.told]
             for _ in range(wanted - len(staying)):
                 self.cluster.start(command)
+
+    def _ending(self, process: Background, code: int) -> Ending:
+        started = any(event in process.output() for event in ("master_started", "worker_registered"))
+        return Ending(process.name, code, self.told.get(process.name), started)
 
     # --- quiet ---
 
@@ -225,7 +236,7 @@ class Chaos:
                 code = process.process.wait(LONG)
             except Exception:
                 return [f"{process.name} does not end"]
-            self._endings.setdefault(process.name, Ending(process.name, code, self.told.get(process.name)))
+            self._endings.setdefault(process.name, self._ending(process, code))
         _, alive = psutil.wait_procs(consumers, 5)
         return [f"process {process.pid} outlives its worker" for process in alive]
 

@@ -40,11 +40,12 @@ class Fault:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a process ended; `told` is the signal that it was sent (None: none)."""
+    """How a process ended; `told` is the signal that it was sent (None: none), perhaps before it had started."""
 
     name: str
     code: int
     told: int | None = None
+    started: bool = True
 
 
 @dataclass
@@ -199,6 +200,8 @@ def _order(record: Record, verdict: Verdict) -> None:
 def _as_told(ending: Ending) -> bool:
     if ending.told is None:
         return False
+    if ending.told == 15 and not ending.started:
+        return ending.code in {0, -15}  # nothing was begun that would have to be ended in order
     return ending.code == (-9 if ending.told == 9 else 0)
 
 

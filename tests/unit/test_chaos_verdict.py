@@ -149,6 +149,11 @@ class TestProcesses:
     def test_one_did(self, told: int, code: int) -> None:
         assert not judge(record(endings=[Ending("worker", code, told)])).problems
 
+    def test_one_that_was_ended_before_it_had_started(self) -> None:
+        assert not judge(record(endings=[Ending("worker", -15, 15, started=False)])).problems
+        assert judge(record(endings=[Ending("worker", -15, 15)])).problems
+        assert judge(record(endings=[Ending("worker", 1, None, started=False)])).problems
+
 
 def test_what_is_left_over_and_what_a_stale_leader_did_are_problems() -> None:
     verdict = judge(record(leftovers=["assignment of q"], stale=["q in term 3"]))
