@@ -6,7 +6,7 @@ import random
 import signal
 import threading
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -84,11 +84,14 @@ class Scheduler:
         self._reload = True
         self._next_reload = 0.0
         self._next_orphan_search = 0.0
-        self._blind_since = database_clock.now()
+        #: Up to when polling has seen all changes; before the first reading of everything that is of no matter.
+        self._blind_since = datetime.now(UTC)
         self._observed: dict[ObjectId, Depth] = {}
         self._next_observed = 0.0
         self._seen: dict[ObjectId, float] = {}
         self._prune_from = float("-inf")
+        #: When all workers were last read.
+        self._led_at = time.monotonic()
 
     def run(self) -> None:
         """Lead or stand by until told to stop; then resign, so that a standby takes over at once."""
@@ -176,7 +179,7 @@ class Scheduler:
         """A new leader knows nothing and reads everything."""
         self._backlog = self._new_backlog()
         self._reload = True
-        self._next_orphan_search = time.monotonic()
+        self._next_orphan_search = self._led_at = time.monotonic()
         self._seen.clear()
         self._observed.clear()
 
@@ -189,8 +192,13 @@ class Scheduler:
         # Read after the assignments: whoever left in between has released its own, and nobody is taken for dead.
         present = workers.all_workers()
         date = database_clock.now()
+        read_at = time.monotonic()
+        if read_at - self._led_at > self._config.worker_stalled_after / 2:
+            # MongoDB answered nobody for a while, without an error: heartbeats wait in its queue behind this reading.
+            self._prune_from = read_at + self._config.worker_stalled_after
+        self._led_at = read_at
         departed: list[Worker] = []
-        if time.monotonic() >= self._prune_from:
+        if read_at >= self._prune_from:
             departed = rescue.prune_stalled(present, date, self._config.worker_stalled_after)
         alive = {worker.worker_id: worker for worker in present if worker not in departed}
         orphans = [assignment for assignment in held if assignment.worker not in alive]

@@ -666,6 +666,17 @@ class TestRescuing:
         master.scheduler._prune_from = time.monotonic()
         master.until(lambda: not workers.all_workers(), "then it is taken for dead")
 
+    def test_after_mongodb_answered_nobody_for_a_while_too(self, master: Master) -> None:
+        create()
+        register("w1")
+        master.turn()
+        master.scheduler._led_at -= 60
+        set_heartbeat("w1", database_clock.now() - timedelta(minutes=1))
+        master.turn(3)
+        assert [worker.worker_id for worker in workers.all_workers()] == ["w1"]
+        master.scheduler._prune_from = time.monotonic()
+        master.until(lambda: not workers.all_workers(), "then it is taken for dead")
+
     def test_what_a_pruned_worker_left_is_found_by_the_next_leader_too(self, master: Master) -> None:
         """The leader before died between pruning the worker and rescuing its assignment."""
         queue = create()

@@ -25,5 +25,6 @@ class Command(QueuesiteCommand):
         registry.discover()
         wait_for(check_mongodb, "MongoDB", config.startup_wait_seconds)
         wait_for(lambda: get_gateway().check(), "SQS", config.startup_wait_seconds)
-        ensure_indexes()
+        # MongoDB may break off at any of it: the whole is waited for.
+        wait_for(ensure_indexes, "MongoDB", config.startup_wait_seconds)
         Supervisor(config).run()
