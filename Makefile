@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 SERVERS := .venv-servers
-# xdist: one process per core of the smallest machine that we support.
-PYTEST_FLAGS ?= -n 2
+# xdist: two processes for each core of the smallest machine that we support, since most tests wait for processes; a
+# file's tests stay together, for the servers that they share.
+PYTEST_FLAGS ?= -n 4 --dist loadfile
 MIN_COVERAGE := 90
 # Of `make chaos` and `make failover`.
 MINUTES ?= 3
