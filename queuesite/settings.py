@@ -28,12 +28,14 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_q",
+    "ninja",  # for the docs page's own scripts: without it they come from a CDN
     "queuesite.apps.QueuesiteConfig",
     "queues.apps.QueuesConfig",
     "jobs.apps.JobsConfig",
 ]
 
 MIDDLEWARE = [
+    "queuesite.api.middleware.api_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -90,6 +92,11 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
+
+# What the API counts for throttling: each web process for itself, so no request waits for another machine's memory.
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 20_000}},
+}
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"

@@ -1,0 +1,106 @@
+"""What is asked of the records of processing: shared by the admin, the API and the metrics.
+
+Functions raise `NotFound`, `InvalidInput` and `MongoUnavailable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bson import ObjectId
+
+from jobs.models import Assignment, Job, JobStatus, Lease, Worker
+from jobs.repositories import assignments, jobs, leases, workers
+from queues.models import Queue
+from queuesite.databases import mongodb_errors
+from queuesite.errors import InvalidInput, NotFound
+from queuesite.pages import Cursor, cut
+
+
+def find_jobs(
+    *,
+    queue: str | None = None,
+    status: str | None = None,
+    worker: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> tuple[list[Job], str | None]:
+    """A page of the jobs that match, the newest first, and the cursor of the next.
+
+    `since` and `until` (before which) bound the time of creation. An index answers every page of each single filter,
+    and of queue and status together, however many jobs there are.
+    """
+    if status is not None and status not in JobStatus.values:
+        raise InvalidInput(f"status {status!r}: expected one of {', '.join(JobStatus.values)}", field="status")
+    filters: list[dict[str, Any]] = [
+        {name: value}
+        for name, value in (("queueName", queue), ("status", status), ("processor.workerId", worker))
+        if value is not None
+    ]
+    if since is not None:
+        filters.append({"createdAt": {"$gte": since}})
+    if until is not None:
+        filters.append({"createdAt": {"$lt": until}})
+    if cursor is not None:
+        filters.append(Cursor.decode(cursor, datetime).behind("createdAt", descending=True))
+    with mongodb_errors():
+        found = jobs.newest({"$and": filters} if filters else {}, limit + 1)
+    return cut(found, limit, lambda job: Cursor(job.created_at, job.id))
+
+
+def job(job_id: ObjectId) -> Job:
+    """The job of this id."""
+    with mongodb_errors():
+        return jobs.by_id(job_id)
+
+
+def find_assignments(*, queue_url: str | None = None, worker: str | None = None) -> list[Assignment]:
+    """The assignments that match, the oldest first. There are never more than all workers' slots together."""
+    with mongodb_errors():
+        found = assignments.all_assignments()
+    return [a for a in found if queue_url in (None, a.queue_url) and worker in (None, a.worker)]
+
+
+def all_workers() -> list[Worker]:
+    """Every registered worker, the oldest first."""
+    with mongodb_errors():
+        return sorted(workers.all_workers(), key=lambda worker: (worker.started_at, worker.worker_id))
+
+
+def worker(worker_id: str) -> Worker:
+    """The worker of this id."""
+    found = next((one for one in all_workers() if one.worker_id == worker_id), None)
+    if found is None:
+        raise NotFound(f"there is no worker {worker_id[:200]!r}; it has ended, or was never there")
+    return found
+
+
+def leader() -> Lease | None:
+    """The lease of the master that leads, or None."""
+    with mongodb_errors():
+        return leases.leader()
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What is being done with a queue, and what was last done."""
+
+    assignments: Sequence[Assignment]
+    last_job: Job | None
+
+
+def activity(queues: Iterable[Queue], *, with_jobs: bool = True) -> dict[ObjectId, Activity]:
+    """The activity of each of these queues; without their last jobs where nobody asks for them."""
+    wanted = list(queues)
+    with mongodb_errors():
+        running: dict[ObjectId, list[Assignment]] = {queue.id: [] for queue in wanted}
+        for assignment in assignments.all_assignments() if wanted else ():
+            if assignment.queue_id in running:
+                running[assignment.queue_id].append(assignment)
+        last = {q.id: jobs.newest({"queueName": q.name}, 1) if with_jobs else [] for q in wanted}
+    return {q.id: Activity(running[q.id], last[q.id][0] if last[q.id] else None) for q in wanted}

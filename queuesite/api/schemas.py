@@ -1,0 +1,83 @@
+"""What the schemas of all resources have in common: names in camelCase, dates as RFC 3339, pages."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic.alias_generators import to_camel
+
+from queuesite.clock import rfc3339
+from queuesite.errors import NotFound
+
+#: A moment, in UTC, with milliseconds.
+Timestamp = Annotated[
+    datetime,
+    PlainSerializer(rfc3339, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-24T08:15:00.123Z"]}),
+]
+
+
+def _aware(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+#: A moment that a caller gives; without an offset it is UTC.
+Moment = Annotated[
+    datetime,
+    AfterValidator(_aware),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-24T08:15:00Z"]}),
+]
+
+#: An ObjectId, as text.
+Id = Annotated[str, BeforeValidator(str), Field(examples=["6ae3f1c2d4b5a69788990011"])]
+
+
+class Out(BaseModel):
+    """An answer, or a part of one."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, arbitrary_types_allowed=True)
+
+
+class In(BaseModel):
+    """A request's body, or a part of one. Unknown members are refused, and a number is no text."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", strict=True)
+
+
+class Query(BaseModel):
+    """A request's parameters. Unknown ones are refused: a filter that is misspelt must not answer everything."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
+
+
+T = TypeVar("T")
+
+DEFAULT_PAGE = 50
+MAX_PAGE = 200
+
+
+class Paged(Query):
+    """The parameters of every list."""
+
+    limit: int = Field(DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="how many at most")
+    cursor: str | None = Field(
+        None, min_length=1, max_length=500, description="`next` of the page before; the other parameters stay the same"
+    )
+
+
+class Page(Out, Generic[T]):
+    """A page of a list."""
+
+    items: list[T]
+    next: str | None = Field(None, description="the `cursor` of the next page; null: there is none")
+
+
+def path_id(text: str, what: str) -> Any:
+    """An ObjectId from a path. One that is none names nothing: `NotFound`."""
+    from bson import ObjectId
+
+    if not ObjectId.is_valid(text):
+        raise NotFound(f"there is no {what} {text[:50]!r}")
+    return ObjectId(text)
