@@ -27,7 +27,8 @@ LARGE = 1 << 20
 LARGE_WAIT = 30.0
 
 _large_bodies = threading.Semaphore(1)
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# One character class and no alternation: re keeps a mark for each round of a group, which is 100 bytes a character.
+_STRING = re.compile(rb'"[^"]*"')
 
 
 class _Busy(ServerError):
@@ -77,7 +78,7 @@ def _too_large(size: str, limit: int) -> TooLarge:
 def _refuse_too_many_values(body: bytes) -> None:
     # Most bodies are too small to hold so many, whatever is in them.
     if len(body) > MAX_VALUES:
-        skeleton = _STRING.sub(b"", body)
+        skeleton = _STRING.sub(b"", body.replace(b"\\\\", b"").replace(b'\\"', b""))
         values = skeleton.count(b",") + skeleton.count(b"[") + skeleton.count(b"{")
         if values > MAX_VALUES:
             raise TooLarge(

@@ -160,6 +160,8 @@ def _field_of(location: Sequence[str | int]) -> str:
         path = path[1:]  # the parameter of our function, of which no caller knows
     elif source == "body":
         return "body"
+    elif path:
+        path = path[-1:]  # parameters are flat
     return ".".join(str(part) for part in path)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +13,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import reverse
 from ninja import NinjaAPI, Swagger
 from ninja.openapi.schema import OpenAPISchema
+from ninja.parser import Parser
 
 from queuesite.api import openapi, problems
 from queuesite.api.auth import CallerThrottle, check_throttle, needs
@@ -35,6 +38,23 @@ names the value, what was expected and how to mend it, `errors` has what is wron
 """
 
 View = Callable[..., HttpResponseBase]
+
+
+class StrictParser(Parser):
+    """JSON as RFC 8259 has it: no NaN, no infinity, which Python's own would take and write again."""
+
+    def parse_body(self, request: HttpRequest) -> Any:
+        """The body's value. Raises `ValueError`, which ninja makes a 400 of."""
+        return json.loads(request.body, parse_constant=_refuse, parse_float=_finite)
+
+
+def _refuse(text: str) -> float:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text[:50])
 
 
 class Api(NinjaAPI):
@@ -77,6 +97,7 @@ api = Api(
     description=DESCRIPTION,
     urls_namespace="api",
     auth=needs(),
+    parser=StrictParser(),
     throttle=[CallerThrottle()],
     docs=Swagger(settings={"persistAuthorization": True, "displayOperationId": True, "validatorUrl": None}),
     docs_decorator=_for_the_known,

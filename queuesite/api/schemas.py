@@ -5,7 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from queuesite.clock import rfc3339
@@ -50,6 +60,16 @@ class Query(BaseModel):
     """A request's parameters. Unknown ones are refused: a filter that is misspelt must not answer everything."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_of_them(cls, data: Any, info: ValidationInfo) -> Any:
+        """Ninja hands over the known ones alone; here come the others, to be refused."""
+        request = (info.context or {}).get("request")
+        if request is None or not isinstance(data, dict):
+            return data
+        known = {field.alias for field in cls.model_fields.values()}
+        return {**data, **{name: value for name, value in request.GET.items() if name not in known}}
 
 
 T = TypeVar("T")
