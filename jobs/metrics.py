@@ -11,7 +11,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from jobs import histogram, reads, statistics
+from jobs import services as processing
 from jobs.models import Throughput
+from jobs.repositories import failures
 from jobs.repositories.throughput import totals
 from queues import services
 from queues.models import Queue
@@ -89,7 +91,7 @@ def _cumulative(row: Throughput) -> list[tuple[str, float]]:
 
 
 def _processing(queues: list[Queue], now: datetime) -> Iterator[Metric]:
-    workers = [worker for worker in reads.all_workers() if statistics.is_alive(worker, now)]
+    workers = [worker for worker in processing.list_workers() if statistics.is_alive(worker, now)]
     assigned = reads.find_assignments()
     taken = {assignment.queue_id for assignment in assigned}
     states = _gauge("queues", "Queues, by what they are about.", "state")
@@ -102,6 +104,9 @@ def _processing(queues: list[Queue], now: datetime) -> Iterator[Metric]:
     slots = sum(worker.capacity for worker in workers if not worker.draining)
     yield _gauge("slots", "Queues that the workers can process at once.", value=slots)
     yield _gauge("slots_used", "Queues that are being processed, each slot counted.", value=len(assigned))
+    with mongodb_errors():
+        kinds = failures.count()
+    yield _gauge("failure_kinds", "Kinds of failure that are remembered.", value=kinds)
     lease = reads.leader()
     leads = _gauge("leader", "1 for the master that leads; none where nobody does.", "holder")
     if lease is not None:

@@ -12,8 +12,9 @@ from typing import Any
 
 from bson import ObjectId
 
-from jobs.models import Assignment, Job, JobStatus, Lease, Worker
-from jobs.repositories import assignments, jobs, leases, workers
+from jobs import services
+from jobs.models import Assignment, Failure, Job, JobStatus, Lease, Worker
+from jobs.repositories import assignments, failures, jobs, leases
 from queues.models import Queue
 from queuesite.databases import mongodb_errors
 from queuesite.errors import InvalidInput, NotFound
@@ -59,6 +60,24 @@ def job(job_id: ObjectId) -> Job:
         return jobs.by_id(job_id)
 
 
+def find_failures(
+    *, queue: str | None = None, cursor: str | None = None, limit: int = 50
+) -> tuple[list[Failure], str | None]:
+    """A page of the kinds of failure (of one queue), those seen last first, and the cursor of the next."""
+    filters: list[dict[str, Any]] = [] if queue is None else [{"queueName": queue}]
+    if cursor is not None:
+        filters.append(Cursor.decode(cursor, datetime).behind("lastSeenAt", descending=True))
+    with mongodb_errors():
+        found = failures.newest({"$and": filters} if filters else {}, limit + 1)
+    return cut(found, limit, lambda failure: Cursor(failure.last_seen_at, failure.id))
+
+
+def failure(failure_id: ObjectId) -> Failure:
+    """The kind of failure of this id."""
+    with mongodb_errors():
+        return failures.by_id(failure_id)
+
+
 def find_assignments(*, queue_url: str | None = None, worker: str | None = None) -> list[Assignment]:
     """The assignments that match, the oldest first. There are never more than all workers' slots together."""
     with mongodb_errors():
@@ -66,15 +85,9 @@ def find_assignments(*, queue_url: str | None = None, worker: str | None = None)
     return [a for a in found if queue_url in (None, a.queue_url) and worker in (None, a.worker)]
 
 
-def all_workers() -> list[Worker]:
-    """Every registered worker, the oldest first."""
-    with mongodb_errors():
-        return sorted(workers.all_workers(), key=lambda worker: (worker.started_at, worker.worker_id))
-
-
 def worker(worker_id: str) -> Worker:
     """The worker of this id."""
-    found = next((one for one in all_workers() if one.worker_id == worker_id), None)
+    found = next((one for one in services.list_workers() if one.worker_id == worker_id), None)
     if found is None:
         raise NotFound(f"there is no worker {worker_id[:200]!r}; it has ended, or was never there")
     return found

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jobs import histogram, reads
+from jobs import services as processing
 from jobs.models import Throughput, Worker
-from jobs.repositories import throughput
+from jobs.repositories import failures, throughput
 from queues import services
 from queues.models import Queue
 from queuesite.config import get_config
@@ -69,6 +70,8 @@ class Statistics:
     dead_letters: int
     last_minute: Window
     last_hour: Window
+    failures: int
+    failures_last_hour: int
     workers: int
     workers_draining: int
     slots: int
@@ -106,7 +109,8 @@ def current() -> Statistics:
         this_minute = now.replace(second=0, microsecond=0)
         minute = throughput.sums(this_minute - MINUTE, this_minute)
         hour = throughput.sums(this_minute - 60 * MINUTE, this_minute)
-    workers = [worker for worker in reads.all_workers() if is_alive(worker, now)]
+        kinds, kinds_last_hour = failures.count(), failures.count(now - 60 * MINUTE)
+    workers = [worker for worker in processing.list_workers() if is_alive(worker, now)]
     taken = {assignment.queue_id for assignment in assigned}
     states = dict.fromkeys(STATES, 0)
     for queue in queues:
@@ -120,6 +124,8 @@ def current() -> Statistics:
         dead_letters=sum(queue.dead_letters for queue in queues),
         last_minute=window([minute], MINUTE),
         last_hour=window([hour], 60 * MINUTE),
+        failures=kinds,
+        failures_last_hour=kinds_last_hour,
         workers=len(workers),
         workers_draining=sum(worker.draining for worker in workers),
         slots=sum(worker.capacity for worker in workers if not worker.draining),

@@ -10,8 +10,17 @@ from ninja import Query as Parameters
 from ninja import Router
 from pydantic import Field
 
-from jobs import reads
-from jobs.api.schemas import AssignmentOut, JobOut, LeaderOut, LeaseOut, WorkerOut
+from jobs import reads, services
+from jobs.api.schemas import (
+    AssignmentOut,
+    DrainedOut,
+    FailureOut,
+    FailureSummary,
+    JobOut,
+    LeaderOut,
+    LeaseOut,
+    WorkerOut,
+)
 from queuesite.api.auth import needs
 from queuesite.api.schemas import Moment, Out, Page, Paged, Query, path_id
 from queuesite.databases import database_clock, mongodb_errors
@@ -53,6 +62,31 @@ def read_job(request: HttpRequest, job_id: str) -> JobOut:
     return JobOut.of(reads.job(path_id(job_id, "job")))
 
 
+class FailureQuery(Paged):
+    """Which failures."""
+
+    queue: QueueName | None = Field(None, description="name of the queue")
+
+
+@router.get("/failures", response=Page[FailureSummary], auth=needs("jobs.view_failure"), tags=["failures"])
+def list_failures(request: HttpRequest, query: Parameters[FailureQuery]) -> Page[FailureSummary]:
+    """List the failures of handlers, grouped by kind: those seen last come first."""
+    found, following = reads.find_failures(queue=query.queue, cursor=query.cursor, limit=query.limit)
+    return Page(items=[FailureSummary.of(failure) for failure in found], next=following)
+
+
+@router.get("/failures/{failure_id}", response=FailureOut, auth=needs("jobs.view_failure"), tags=["failures"])
+def read_failure(request: HttpRequest, failure_id: str) -> FailureOut:
+    """Read a kind of failure, with the traceback and the message of its newest one."""
+    return FailureOut.of(reads.failure(path_id(failure_id, "failure")))
+
+
+@router.delete("/failures/{failure_id}", response={204: None}, auth=needs("jobs.delete_failure"), tags=["failures"])
+def delete_failure(request: HttpRequest, failure_id: str) -> None:
+    """Forget a kind of failure. One that comes up again is counted anew."""
+    services.delete_failure(path_id(failure_id, "failure"))
+
+
 class AssignmentQuery(Query):
     """Which assignments."""
 
@@ -83,7 +117,7 @@ class WorkersOut(Out):
 def list_workers(request: HttpRequest) -> WorkersOut:
     """List the workers, with their load and the live counts of their consumers."""
     load = Counter(assignment.worker for assignment in reads.find_assignments())
-    workers = reads.all_workers()
+    workers = services.list_workers()
     with mongodb_errors():
         now = database_clock.now()
     return WorkersOut(items=[WorkerOut.of(worker, load[worker.worker_id], now) for worker in workers])
@@ -100,6 +134,12 @@ def _worker(worker_id: str) -> WorkerOut:
     with mongodb_errors():
         now = database_clock.now()
     return WorkerOut.of(worker, len(reads.find_assignments(worker=worker_id)), now)
+
+
+@router.post("/workers/{worker_id}/drain", response=DrainedOut, auth=needs("jobs.change_worker"), tags=["workers"])
+def drain_worker(request: HttpRequest, worker_id: str) -> DrainedOut:
+    """Have a worker end in order: it takes no more queues, finishes what is in flight, and exits."""
+    return DrainedOut(id=worker_id, draining=True, changed=services.drain_worker(worker_id))
 
 
 @router.get("/leader", response=LeaderOut, auth=needs("jobs.view_lease"), tags=["workers"])

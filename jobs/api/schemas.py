@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field
 
 from jobs import statistics
-from jobs.models import Assignment, Job, Lease, Worker
+from jobs.models import Assignment, Failure, Job, Lease, Worker
 from jobs.reads import Activity
 from jobs.statistics import Statistics
 from queues.api.schemas import QueueFields
@@ -56,6 +56,7 @@ class JobOut(Out):
     status: str = Field(description="queued, running, completed, failed or abandoned", examples=["completed"])
     message_count: int = Field(description="messages handled; written at the end", examples=[500])
     failed_count: int = Field(description="attempts that failed; written at the end", examples=[0])
+    timed_out_count: int = Field(description="those of them that ran past their time limit", examples=[0])
     processor: ProcessorOut
     end_reason: str | None = Field(description="why it ended", examples=["drained"])
     last_error: str | None = Field(examples=[None])
@@ -69,6 +70,35 @@ class JobOut(Out):
         """From the record."""
         values = {name: getattr(job, name) for name in cls.model_fields if name != "processor"}
         return cls(**values, processor=ProcessorOut.model_validate(job.processor))
+
+
+class FailureSummary(Out):
+    """One kind of failure of one queue: what was raised, where, how often."""
+
+    id: Id
+    queue_name: str = Field(examples=["orders"])
+    queue_id: Id
+    fingerprint: str = Field(description="the same for failures of the same kind", examples=["9f2c1e0b7a6d5c4f"])
+    exception_type: str = Field(examples=["KeyError"])
+    place: str = Field(description="where it was raised", examples=["shop_handlers.py:12 in process_order"])
+    message: str = Field(description="of the newest one", examples=["'customer'"])
+    count: int = Field(examples=[17])
+    first_seen_at: Timestamp
+    last_seen_at: Timestamp
+
+    @classmethod
+    def of(cls, failure: Failure) -> Self:
+        """From the record."""
+        return cls(**{name: getattr(failure, name) for name in cls.model_fields})
+
+
+class FailureOut(FailureSummary):
+    """A kind of failure, with its newest sample."""
+
+    traceback: str
+    message_id: str | None = Field(description="of the message it was raised for")
+    receive_count: int | None = Field(description="which attempt it was", examples=[2])
+    sample_body: str | None = Field(description="body of that message", examples=['{"number": 4711}'])
 
 
 class QueueOut(QueueFields):
@@ -135,6 +165,14 @@ class WorkerOut(Out):
             heartbeat_at=worker.heartbeat_at,
             consumers=[{name: _plain(value) for name, value in c.items()} for c in worker.consumers],
         )
+
+
+class DrainedOut(Out):
+    """A worker that was told to end."""
+
+    id: str = Field(examples=[_WORKER])
+    draining: bool = Field(examples=[True])
+    changed: bool = Field(description="false: it had been told already", examples=[True])
 
 
 def _plain(value: Any) -> Any:
@@ -212,6 +250,8 @@ class StatsOut(Out):
     dead_letters: int = Field(examples=[2])
     last_minute: WindowOut
     last_hour: WindowOut
+    failures: int = Field(description="kinds of failure that are remembered", examples=[3])
+    failures_last_hour: int = Field(description="those of them seen in the last hour", examples=[1])
     workers: int = Field(description="that are alive", examples=[2])
     workers_draining: int = Field(examples=[0])
     slots: int = Field(description="queues that they can process at once", examples=[10])

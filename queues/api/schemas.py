@@ -78,6 +78,13 @@ class Settings(In):
         examples=[5],
     )
 
+    timeout: int | None = Field(
+        None,
+        **_within("timeout"),
+        description="seconds that the handler may take for one message; null: the handler's own limit, if it has one",
+        examples=[None],
+    )
+
     def given(self) -> dict[str, Any]:
         """The settings that the request named, by their Python names."""
         return {name: value for name, value in self if name in self.model_fields_set and name in services.SETTINGS}
@@ -141,9 +148,13 @@ class QueueFields(Out):
     max_consumers: int = Field(examples=[1])
     visibility_timeout: int = Field(description="seconds", examples=[30])
     max_receive_count: int = Field(examples=[5])
+    timeout: int | None = Field(description="seconds; null: the handler's own limit", examples=[None])
     depth: DepthOut
     crash_count: int = Field(description="runs in a row that failed", examples=[0])
     not_before: Timestamp | None = Field(description="end of the backoff after a failed run")
+    troubled_until: Timestamp | None = Field(
+        description="messages that were received before are handled alone until then"
+    )
     wake_requested_at: Timestamp | None = Field(description="when somebody last asked to have it looked at")
     created_at: Timestamp | None
     updated_at: Timestamp | None

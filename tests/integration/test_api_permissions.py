@@ -48,9 +48,13 @@ OPERATIONS: dict[tuple[str, str], set[str] | None] = {
     ("GET", "/handlers"): {"queues.view_queue"},
     ("GET", "/jobs"): {"jobs.view_job"},
     ("GET", "/jobs/{job_id}"): {"jobs.view_job"},
+    ("GET", "/failures"): {"jobs.view_failure"},
+    ("GET", "/failures/{failure_id}"): {"jobs.view_failure"},
+    ("DELETE", "/failures/{failure_id}"): {"jobs.delete_failure"},
     ("GET", "/assignments"): {"jobs.view_assignment"},
     ("GET", "/workers"): {"jobs.view_worker"},
     ("GET", "/workers/{worker_id}"): {"jobs.view_worker"},
+    ("POST", "/workers/{worker_id}/drain"): {"jobs.change_worker"},
     ("GET", "/leader"): {"jobs.view_lease"},
     ("GET", "/tasks"): set(),
     ("GET", "/tasks/{task_id}"): set(),
@@ -65,7 +69,7 @@ each = pytest.mark.parametrize(("method", "path"), GUARDED)
 
 def filled(path: str, name: str = "no-such") -> str:
     """The path, with names that name nothing, so that nobody changes anything."""
-    return path.format(name=name, job_id="0" * 24, worker_id=name, task_id="0" * 32)
+    return path.format(name=name, job_id="0" * 24, failure_id="0" * 24, worker_id=name, task_id="0" * 32)
 
 
 def ask(api: Api, method: str, path: str, **headers: Any) -> Answer:
@@ -228,9 +232,9 @@ def test_docs_and_schema_are_for_the_known() -> None:
         assert Api(token_of()).get(page).status == 200
         User.objects.all().delete()
 
-    page = Api().get("/docs", Accept="text/html,*/*")
-    assert page.status == 302
-    assert page.headers["Location"] == "/admin/login/?next=/api/v1/docs"
+    asked = Api().get("/docs", Accept="text/html,*/*")
+    assert asked.status == 302
+    assert asked.headers["Location"] == "/admin/login/?next=/api/v1/docs"
     assert session().get("/docs").status == 200
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jobs.models import EndReason
 from jobs.repositories import jobs
-from jobs.repositories.jobs import Counts, EndReason
+from jobs.repositories.jobs import Counts
 from queues import services
 from queues.sqs import get_gateway
 from queuesite.models import BackgroundTask, TaskState
