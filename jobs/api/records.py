@@ -22,6 +22,7 @@ from jobs.api.schemas import (
     WorkerOut,
 )
 from queuesite.api.auth import needs
+from queuesite.api.openapi import also, link
 from queuesite.api.schemas import Moment, Out, Page, Paged, Query, path_id
 from queuesite.databases import database_clock, mongodb_errors
 
@@ -68,7 +69,19 @@ class FailureQuery(Paged):
     queue: QueueName | None = Field(None, description="name of the queue")
 
 
-@router.get("/failures", response=Page[FailureSummary], auth=needs("jobs.view_failure"), tags=["failures"])
+_FIRST = {
+    "read": link("read_failure", "items/0/id", "failure_id"),
+    "delete": link("delete_failure", "items/0/id", "failure_id"),
+}
+
+
+@router.get(
+    "/failures",
+    response=Page[FailureSummary],
+    auth=needs("jobs.view_failure"),
+    tags=["failures"],
+    openapi_extra=also(links={200: _FIRST}),
+)
 def list_failures(request: HttpRequest, query: Parameters[FailureQuery]) -> Page[FailureSummary]:
     """List the failures of handlers, grouped by kind: those seen last come first."""
     found, following = reads.find_failures(queue=query.queue, cursor=query.cursor, limit=query.limit)

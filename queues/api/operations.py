@@ -32,7 +32,12 @@ def purge_queue(request: HttpRequest, name: str) -> PurgedOut:
     return PurgedOut(name=name, purged=True)
 
 
-@router.post("/purge", response={202: TaskOut}, auth=needs("queues.purge_queue"), openapi_extra=also(links=_TASK))
+@router.post(
+    "/purge",
+    response={202: TaskOut},
+    auth=needs("queues.purge_queue"),
+    openapi_extra=also(problems.NOT_FOUND, links=_TASK),
+)
 def purge_queues(request: HttpRequest, payload: NamesIn, response: HttpResponse) -> TaskOut:
     """Delete all messages of several queues, in the background. All of them must exist."""
     names = list(dict.fromkeys(payload.queues))

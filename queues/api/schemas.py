@@ -99,7 +99,7 @@ class QueueIn(Settings):
 
     name: str = Field(
         min_length=1,
-        max_length=MAX_LENGTH,
+        max_length=MAX_LENGTH - len(get_config().queue_name_prefix),
         pattern=f"^{PATTERN}$",
         description="letters, digits, hyphens and underscores; `.fifo` at the end makes it a FIFO queue. In SQS "
         "QUEUE_NAME_PREFIX is put before it, and together with the dead-letter queue's `-dlq` it has at most 80",
