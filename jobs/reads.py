@@ -38,19 +38,16 @@ def find_jobs(
     """
     if status is not None and status not in JobStatus.values:
         raise InvalidInput(f"status {status!r}: expected one of {', '.join(JobStatus.values)}", field="status")
-    filters: list[dict[str, Any]] = [
-        {name: value}
-        for name, value in (("queueName", queue), ("status", status), ("processor.workerId", worker))
-        if value is not None
-    ]
-    if since is not None:
-        filters.append({"createdAt": {"$gte": since}})
-    if until is not None:
-        filters.append({"createdAt": {"$lt": until}})
-    if cursor is not None:
-        filters.append(Cursor.decode(cursor, datetime).behind("createdAt", descending=True))
+    named = {"queueName": queue, "status": status, "processor.workerId": worker}
+    after = None if cursor is None else Cursor.decode(cursor, datetime)
     with mongodb_errors():
-        found = jobs.newest({"$and": filters} if filters else {}, limit + 1)
+        found = jobs.newest(
+            {name: value for name, value in named.items() if value is not None},
+            limit + 1,
+            since=since,
+            until=until,
+            behind=None if after is None else (after.value, after.id),
+        )
     return cut(found, limit, lambda job: Cursor(job.created_at, job.id))
 
 

@@ -147,7 +147,7 @@ def find(
     if prefix:
         filters.append({"name": {"$regex": f"^{re.escape(prefix)}"}})
     if cursor is not None:
-        kind = {"name": str, "createdAt": datetime}.get(key, int)
+        kind: Any = {"name": str, "createdAt": datetime}.get(key, int)
         filters.append(Cursor.decode(cursor, kind).behind(field, descending=descending))
     with mongodb_errors():
         found = repository.find({"$and": filters} if filters else {}, field, descending=descending, limit=limit + 1)

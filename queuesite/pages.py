@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from bson import ObjectId
 
@@ -19,34 +19,39 @@ from queuesite.errors import InvalidInput
 
 M = TypeVar("M")
 
-Key = str | int | datetime
+K = TypeVar("K", str, int, datetime)
+
+#: What a 64-bit integer holds, as MongoDB has them.
+_MOST = 2**63
 
 
 @dataclass(frozen=True)
-class Cursor:
+class Cursor(Generic[K]):
     """The sort key of the last document of a page: the value sorted by, and the `_id` that decides between equals."""
 
-    value: Key
-    id: ObjectId | str
+    value: K
+    id: ObjectId
 
     def encode(self) -> str:
         """As text that goes into an address."""
         value: Any = self.value
         if isinstance(value, datetime):
             value = {"t": round(value.timestamp() * 1000)}
-        key = {"o": str(self.id)} if isinstance(self.id, ObjectId) else self.id
-        return base64.urlsafe_b64encode(json.dumps([value, key]).encode()).decode().rstrip("=")
+        return base64.urlsafe_b64encode(json.dumps([value, str(self.id)]).encode()).decode().rstrip("=")
 
     @classmethod
-    def decode(cls, text: str, kind: type[Key]) -> Cursor:
+    def decode(cls, text: str, kind: type[K]) -> Cursor[K]:
         """The cursor from its text; its value must be a `kind`. Raises `InvalidInput`."""
         try:
             value, key = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
             if isinstance(value, dict):
                 value = datetime.fromtimestamp(value["t"] / 1000, UTC)
-            found = ObjectId(key["o"]) if isinstance(key, dict) else str(key)
-            if isinstance(value, kind) and not isinstance(value, bool):
-                return cls(value, found)
+            elif isinstance(value, str):
+                value.encode()  # which half a surrogate pair does not survive
+            elif isinstance(value, int) and abs(value) >= _MOST:
+                value = None
+            if isinstance(value, kind) and isinstance(key, str):
+                return cls(value, ObjectId(key))
         except Exception:  # noqa: S110 - whatever is wrong with it, it is not one of ours
             pass
         raise InvalidInput("cursor is not one of this list: take `next` of its page before, unchanged", field="cursor")
@@ -59,7 +64,7 @@ class Cursor:
         }
 
 
-def cut(found: Sequence[M], limit: int, key: Callable[[M], Cursor]) -> tuple[list[M], str | None]:
+def cut(found: Sequence[M], limit: int, key: Callable[[M], Cursor[Any]]) -> tuple[list[M], str | None]:
     """A page of `limit` from `limit + 1` that were asked for, and the cursor of the next, if there is one."""
     page = list(found[:limit])
     return page, key(page[-1]).encode() if len(found) > limit else None

@@ -35,7 +35,9 @@ class QueueQuery(Paged):
 
     paused: bool | None = Field(None, description="paused ones, or those that are not")
     handler: Annotated[str, Field(max_length=100)] | None = Field(None, description="those with this handler")
-    prefix: Annotated[str, Field(max_length=80)] | None = Field(None, description="those whose names begin with it")
+    prefix: Annotated[str, Field(max_length=80, pattern="^[A-Za-z0-9_.-]*$")] | None = Field(
+        None, description="those whose names begin with it"
+    )
     sort: Sort = Field("name", description="what to sort by, with `-` before it downwards")
 
 

@@ -98,6 +98,29 @@ class TestJobs:
         assert len(seen) == len(set(seen))
         assert set(seen) == {str(job_id) for job_id in wanted}
 
+    def test_jobs_of_all_ages(self, api: Api, orders: Queue) -> None:
+        now = database_clock.now()
+        ages = [0, 1, 59, 61, 600, 901, 3_600, 14_401, 90_000, 259_201, 10**7, 10**9]
+        wanted = [str(insert(orders, now - timedelta(seconds=age))) for age in ages]
+
+        assert [job["id"] for job in api.get("/jobs").ok()["items"]] == wanted
+        for limit in (1, 5):
+            page = api.get(f"/jobs?queue=orders&limit={limit}").ok()
+            seen = [job["id"] for job in page["items"]]
+            while page["next"]:
+                page = api.get(f"/jobs?queue=orders&limit={limit}&cursor={page['next']}").ok()
+                seen += [job["id"] for job in page["items"]]
+            assert seen == wanted
+        since = (now - timedelta(seconds=14_401)).isoformat().replace("+00:00", "Z")
+        assert [job["id"] for job in api.get(f"/jobs?since={since}").ok()["items"]] == wanted[:8]
+        assert [job["id"] for job in api.get(f"/jobs?until={since}").ok()["items"]] == wanted[8:]
+
+    @pytest.mark.parametrize("query", ["until=0001-01-01T00:00:00Z", "since=9999-12-31T23:59:59Z"])
+    def test_ends_of_time(self, api: Api, orders: Queue, query: str) -> None:
+        insert(orders, database_clock.now())
+
+        assert api.get(f"/jobs?{query}").ok() == {"items": [], "next": None}
+
     def test_pages_are_ranges_of_an_index(self) -> None:
         """However many jobs there are: sort and filter are the keys of one index, in its order."""
         keys = [list(index.document["key"].items()) for index in jobs.indexes()]
