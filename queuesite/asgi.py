@@ -6,4 +6,9 @@ from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "queuesite.settings")
 
-application = get_asgi_application()
+django_application = get_asgi_application()
+
+# Imported now: it needs the settings.
+from queuesite.bodies import BoundedBodies  # noqa: E402
+
+application = BoundedBodies(django_application)
