@@ -8,7 +8,6 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from jobs import histogram, reads, statistics
 from jobs import services as processing
@@ -23,43 +22,56 @@ from queuesite.databases import database_clock, mongodb_errors
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+#: Queues whose histograms are samples in memory at once: those of ten thousand would take 100 MB.
+_AT_ONCE = 500
+
+
 def text() -> bytes:
     """All metrics in Prometheus's text format. Raises `MongoUnavailable`."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collected())
-    return generate_latest(registry)
+    parts = []
+    previous = ""
+    for family in _collected():
+        part = generate_latest(_Family(family))
+        if family.name == previous:  # the rest of a large one, which has its head already
+            part = b"".join(line for line in part.splitlines(keepends=True) if not line.startswith(b"#"))
+        parts.append(part)
+        previous = family.name
+    return b"".join(parts)
 
 
-class _Collected(Collector):
-    def describe(self) -> list[Metric]:
-        """Nothing in advance: names are fixed, and the registry need not ask the database when it is made."""
-        return []
+class _Family(CollectorRegistry):
+    """A registry of one family that is there already."""
+
+    def __init__(self, family: Metric) -> None:
+        super().__init__(auto_describe=False)
+        self._family = family
 
     def collect(self) -> Iterator[Metric]:
-        queues = services.list_queues()
-        with mongodb_errors():
-            now = database_clock.now()
-            sums = {row.queue_id: row for row in totals()}
-        yield from _depths(queues)
-        yield from _done([(queue, sums[queue.id]) for queue in queues if queue.id in sums])
-        yield from _processing(queues, now)
+        yield self._family
+
+
+def _collected() -> Iterator[Metric]:
+    queues = services.list_queues()
+    with mongodb_errors():
+        now = database_clock.now()
+        sums = {row.queue_id: row for row in totals()}
+    yield from _depths(queues)
+    yield from _done([(queue, sums[queue.id]) for queue in queues if queue.id in sums])
+    yield from _processing(queues, now)
 
 
 def _depths(queues: list[Queue]) -> Iterator[Metric]:
-    gauges = {
-        "visible": _gauge("queue_visible_messages", "Messages that can be received.", "queue"),
-        "in_flight": _gauge("queue_in_flight_messages", "Messages handed out and not deleted.", "queue"),
-        "delayed": _gauge("queue_delayed_messages", "Messages that wait for their delay.", "queue"),
-    }
-    dead = _gauge("queue_dead_letters", "Messages in the dead-letter queue.", "queue")
-    paused = _gauge("queue_paused", "1 where the queue is paused.", "queue")
-    for queue in queues:
-        for name, gauge in gauges.items():
-            gauge.add_metric([queue.name], getattr(queue.depth, name))
-        dead.add_metric([queue.name], queue.dead_letters)
-        paused.add_metric([queue.name], int(queue.paused))
-    yield from gauges.values()
-    yield from (dead, paused)
+    for attribute, name, what in (
+        ("depth_visible", "queue_visible_messages", "Messages that can be received."),
+        ("depth_in_flight", "queue_in_flight_messages", "Messages handed out and not deleted."),
+        ("depth_delayed", "queue_delayed_messages", "Messages that wait for their delay."),
+        ("dead_letters", "queue_dead_letters", "Messages in the dead-letter queue."),
+        ("paused", "queue_paused", "1 where the queue is paused."),
+    ):
+        gauge = _gauge(name, what, "queue")
+        for queue in queues:
+            gauge.add_metric([queue.name], int(getattr(queue, attribute)))
+        yield gauge
 
 
 def _done(rows: list[tuple[Queue, Throughput]]) -> Iterator[Metric]:
@@ -74,10 +86,11 @@ def _done(rows: list[tuple[Queue, Throughput]]) -> Iterator[Metric]:
         for queue, row in rows:
             counter.add_metric([queue.name], getattr(row, attribute))
         yield counter
-    seconds = HistogramMetricFamily("queuesite_handler_seconds", "How long handlings took.", labels=["queue"])
-    for queue, row in rows:
-        seconds.add_metric([queue.name], _cumulative(row), row.duration_sum)
-    yield seconds
+    for first in range(0, max(1, len(rows)), _AT_ONCE):
+        seconds = HistogramMetricFamily("queuesite_handler_seconds", "How long handlings took.", labels=["queue"])
+        for queue, row in rows[first : first + _AT_ONCE]:
+            seconds.add_metric([queue.name], _cumulative(row), row.duration_sum)
+        yield seconds
 
 
 def _cumulative(row: Throughput) -> list[tuple[str, float]]:

@@ -244,6 +244,13 @@ class TestMetrics:
         assert found["queuesite_leader"] == {("m1",): 1}
         assert 70 <= found["queuesite_sweep_lag_seconds"][()] < 100
 
+    def test_many_queues_make_one_histogram(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(metrics, "_AT_ONCE", 2)
+        throughput.add([row(records.define(f"q{n}"), this_minute(), 0.1) for n in range(5)])
+
+        assert len(self.parsed()["queuesite_handler_seconds_count"]) == 5
+        assert metrics.text().count(b"# TYPE queuesite_handler_seconds histogram") == 1
+
     def test_counters_outlive_the_minutes(self) -> None:
         throughput.add([row(records.define(), this_minute(), 0.1)])
         collection(Throughput).delete_many({"minute": {"$ne": None}})  # as the TTL does after a week
