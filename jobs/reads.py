@@ -112,5 +112,5 @@ def activity(queues: Iterable[Queue], *, with_jobs: bool = True) -> dict[ObjectI
         for assignment in assignments.all_assignments() if wanted else ():
             if assignment.queue_id in running:
                 running[assignment.queue_id].append(assignment)
-        last = {q.id: jobs.newest({"queueName": q.name}, 1) if with_jobs else [] for q in wanted}
-    return {q.id: Activity(running[q.id], last[q.id][0] if last[q.id] else None) for q in wanted}
+        last = jobs.newest_of([queue.name for queue in wanted]) if with_jobs else {}
+    return {queue.id: Activity(running[queue.id], last.get(queue.name)) for queue in wanted}

@@ -6,12 +6,9 @@ database where the two can differ: what a failure leaves behind then is what a r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
@@ -32,7 +29,6 @@ from queuesite.config import get_config
 from queuesite.databases import mongodb_errors
 from queuesite.errors import AlreadyExists, Conflict, InvalidInput, QueueMissing, QueuesiteError
 from queuesite.logs import get_logger
-from queuesite.pages import Cursor, cut
 
 log = get_logger(__name__)
 
@@ -106,52 +102,6 @@ def list_queues() -> list[Queue]:
     """Every queue, by name."""
     with mongodb_errors():
         return repository.all_queues()
-
-
-#: What a list of queues may be sorted by: a name for it, and MongoDB's field. Each has a value in every document.
-SORTS = {
-    "name": "name",
-    "priority": "priority",
-    "concurrency": "concurrency",
-    "visible": "depthVisible",
-    "deadLetters": "deadLetters",
-    "createdAt": "createdAt",
-}
-
-
-def find(
-    *,
-    paused: bool | None = None,
-    handler: str | None = None,
-    prefix: str | None = None,
-    sort: str = "name",
-    cursor: str | None = None,
-    limit: int = 50,
-) -> tuple[list[Queue], str | None]:
-    """A page of the queues that match, and the cursor of the next. `sort` is one of SORTS, downwards with `-` before.
-
-    Raises `InvalidInput` for another sort or a cursor that is not one of this list.
-    """
-    key = sort.removeprefix("-")
-    if key not in SORTS:
-        raise InvalidInput(
-            f"sort {sort!r}: expected one of {', '.join(SORTS)}, with - before it downwards", field="sort"
-        )
-    field, descending = SORTS[key], sort.startswith("-")
-    attribute = next(f.attname for f in Queue._meta.concrete_fields if f.column == field)
-    filters: list[dict[str, Any]] = []
-    if paused is not None:
-        filters.append({"paused": paused})
-    if handler is not None:
-        filters.append({"handler": handler})
-    if prefix:
-        filters.append({"name": {"$regex": f"^{re.escape(prefix)}"}})
-    if cursor is not None:
-        kind: Any = {"name": str, "createdAt": datetime}.get(key, int)
-        filters.append(Cursor.decode(cursor, kind).behind(field, descending=descending))
-    with mongodb_errors():
-        found = repository.find({"$and": filters} if filters else {}, field, descending=descending, limit=limit + 1)
-    return cut(found, limit, lambda queue: Cursor(getattr(queue, attribute), queue.id))
 
 
 def create(name: str, *, with_dlq: bool = True, settings: Mapping[str, Any] | None = None) -> Queue:
@@ -315,31 +265,6 @@ def size(name: str) -> Size:
         repository.observed({queue.id: size.depth})
         repository.dead_letters_observed({queue.id: dead})
     return size
-
-
-#: Queues whose dead letters are counted in one go, and how many at once. A count is a request that AWS charges for:
-#: 200 a minute are nine million a month.
-OBSERVED_AT_ONCE = 200
-_PARALLEL = 16
-
-
-def observe_dead_letters() -> int:
-    """Count the dead letters of those queues that were not counted for the longest time; how many were."""
-
-    def count(queue: Queue) -> tuple[ObjectId, int | None]:
-        if queue.dlq_url is None:
-            return queue.id, None
-        try:
-            return queue.id, get_gateway().depth(queue.dlq_url).total
-        except QueueMissing:
-            return queue.id, 0
-
-    with mongodb_errors():
-        queues = repository.least_observed(OBSERVED_AT_ONCE)
-        with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="dead-letters") as pool:
-            counts = dict(pool.map(count, queues))
-        repository.dead_letters_observed({queue_id: found for queue_id, found in counts.items() if found is not None})
-    return len(counts)
 
 
 def purge(name: str) -> None:

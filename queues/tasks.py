@@ -6,7 +6,7 @@ from typing import Any
 
 from django_q.models import Schedule
 
-from queues import codec, messages, services
+from queues import codec, messages, observation, services
 from queues.sync import sync
 from queuesite.errors import QueuesiteError
 from queuesite.tasks import Progress, background
@@ -31,7 +31,7 @@ def sync_queues() -> str:
 
 def observe_dead_letters() -> int:
     """Each minute: count the dead letters of some queues, for lists and metrics; how many queues."""
-    return services.observe_dead_letters()
+    return observation.observe_dead_letters()
 
 
 @background("redrive")

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from jobs import reads
 from jobs.api.schemas import AssignmentOut, NotifiedOut, QueueOut
-from queues import services
+from queues import search, services
 from queues.api.schemas import QueueIn, QueuePatch
 from queues.models import Queue
 from queuesite.api import problems
@@ -68,7 +68,7 @@ _LINKS = {
 @router.get("/queues", response=Page[QueueOut], auth=needs("queues.view_queue"))
 def list_queues(request: HttpRequest, query: Parameters[QueueQuery]) -> Page[QueueOut]:
     """List the queues, with what was last seen of each, who processes it and its newest job."""
-    found, following = services.find(
+    found, following = search.find_queues(
         paused=query.paused,
         handler=query.handler,
         prefix=query.prefix,

@@ -212,9 +212,9 @@ def _types(text: str) -> list[tuple[str, str]]:
 
 
 def test_every_operation_holds_what_the_schema_promises(system: Live, client: httpx.Client, tmp_path: Path) -> None:
-    schemathesis_run.prepare(system, client)
+    prepared = schemathesis_run.prepare(system, client)
 
-    reached = schemathesis_run.run(system, client.headers["Authorization"].split()[1], tmp_path)
+    reached = schemathesis_run.run(system, client.headers["Authorization"].split()[1], tmp_path, prepared)
 
     assert {status for statuses in reached.values() for status in statuses if status >= 500} == set()
     never_done = {operation for operation, statuses in reached.items() if not any(s < 300 for s in statuses)}

@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError
 from django.test import Client
 
-from queues import services
+from queues import search, services
 from queuesite import errors, tokens
 from queuesite.api import middleware, problems
 from queuesite.models import Token
@@ -90,7 +90,7 @@ def test_body_of_another_type(api: Api, kind: str) -> None:
 
 
 def test_fault_of_ours_tells_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "find", lambda **_: 1 / 0)
+    monkeypatch.setattr(search, "find_queues", lambda **_: 1 / 0)
 
     answer = api.get("/queues")
 

@@ -10,7 +10,7 @@ import pytest
 from jobs.models import EndReason
 from jobs.repositories import jobs
 from jobs.repositories.jobs import Counts
-from queues import services
+from queues import search, services
 from queues.sqs import get_gateway
 from queuesite.models import BackgroundTask, TaskState
 from tests.conftest import Configure
@@ -188,7 +188,7 @@ class TestList:
     def test_filters_and_order(self, api: Api, query: str, names: list[str]) -> None:
         assert [queue["name"] for queue in api.get(f"/queues{query}").ok()["items"]] == names
 
-    @pytest.mark.parametrize("sort", [*services.SORTS, *(f"-{name}" for name in services.SORTS)])
+    @pytest.mark.parametrize("sort", [*search.SORTS, *(f"-{name}" for name in search.SORTS)])
     def test_pages_cover_everything_once(self, api: Api, sort: str) -> None:
         for number in range(8):
             records.define(f"more-{number}", priority=number % 3)

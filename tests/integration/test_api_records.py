@@ -115,6 +115,21 @@ class TestJobs:
         assert [job["id"] for job in api.get(f"/jobs?since={since}").ok()["items"]] == wanted[:8]
         assert [job["id"] for job in api.get(f"/jobs?until={since}").ok()["items"]] == wanted[8:]
 
+    def test_newest_job_of_many_queues(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(jobs, "_RECENT", 10)
+        now = database_clock.now()
+        busy, quiet, fresh = (records.define(name) for name in ("busy", "quiet", "fresh"))
+        last = insert(busy, now)
+        for age in range(1, 20):
+            insert(busy, now - timedelta(seconds=age))
+        insert(quiet, now - timedelta(days=4))
+        old = insert(quiet, now - timedelta(days=3))
+
+        found = jobs.newest_of([busy.name, quiet.name, fresh.name])
+
+        assert {name: job.id for name, job in found.items()} == {"busy": last, "quiet": old}
+        assert jobs.newest_of([]) == {}
+
     @pytest.mark.parametrize("query", ["until=0001-01-01T00:00:00Z", "since=9999-12-31T23:59:59Z"])
     def test_ends_of_time(self, api: Api, orders: Queue, query: str) -> None:
         insert(orders, database_clock.now())

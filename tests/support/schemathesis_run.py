@@ -29,18 +29,18 @@ SEED = os.environ.get("SCHEMATHESIS_SEED", "20261124")
 Reached = dict[tuple[str, str], Counter[int]]
 
 
-def prepare(system: Live, client: httpx.Client) -> None:
-    """What no operation of the API makes: failures of handlers. And the queues that the examples name."""
+def prepare(system: Live, client: httpx.Client) -> dict[str, str]:
+    """Make what no operation of the API makes: two failures, whose ids it answers; and the queues of the examples."""
     for name in ("orders", "invoices"):
         client.post("/queues", json={"name": name}).raise_for_status()
     now = datetime.now(UTC)
-    failures = database().client[system.database]["failures"]
-    failures.insert_many(
+    documents = [
         {
-            "queueUrl": f"http://sqs/{number}",
+            "_id": ObjectId(),
+            "queueUrl": "http://sqs/orders",
             "queueId": ObjectId(),
             "queueName": "orders",
-            "fingerprint": f"{number:032}",
+            "fingerprint": fingerprint,
             "exceptionType": "KeyError",
             "place": "shop_handlers.py:12 in process_order",
             "message": "'customer'",
@@ -49,11 +49,14 @@ def prepare(system: Live, client: httpx.Client) -> None:
             "firstSeenAt": now,
             "lastSeenAt": now,
         }
-        for number in range(200)
-    )
+        for fingerprint in ("to-be-read", "to-be-deleted")
+    ]
+    database().client[system.database]["failures"].insert_many(documents)
+    read, deleted = (str(document["_id"]) for document in documents)
+    return {"FAILURE_TO_READ": read, "FAILURE_TO_DELETE": deleted}
 
 
-def run(system: Live, token: str, directory: Path) -> Reached:
+def run(system: Live, token: str, directory: Path, prepared: dict[str, str]) -> Reached:
     """Run it; the statuses that each operation answered. `AssertionError` with its output: it found something."""
     report = directory / "report.har"
     options = {
@@ -76,6 +79,7 @@ def run(system: Live, token: str, directory: Path) -> Reached:
             *(part for option in options.items() for part in option),
         ],
         cwd=directory,
+        env={**os.environ, **prepared},
         capture_output=True,
         text=True,
         timeout=BUDGET + MARGIN,
