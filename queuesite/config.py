@@ -106,6 +106,7 @@ class Config(BaseSettings):
         600, ge=0, description="requests of one token (or user) that a web process takes; 0: any number"
     )
     api_max_body_mb: int = Field(4, ge=2, le=64, description="largest request that the API reads, in MiB")
+    api_max_bulk: int = Field(1_000_000, ge=1, le=100_000_000, description="messages of one bulk send")
     api_open: CommaSeparated = Field((), description="what needs no token: ready, metrics or both")
     ready_timeout_seconds: Seconds = Field(3, description="a server that takes longer counts as not ready")
 

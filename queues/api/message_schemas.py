@@ -15,11 +15,11 @@ from queues.message_rules import MAX_ATTRIBUTES, MAX_NAME, NAME_PATTERN, TOKEN_P
 from queues.messages import REJECTION_PREFIX
 from queues.sqs import MAX_DELAY_SECONDS, MAX_MESSAGE_BYTES, OutgoingMessage, ReceivedMessage
 from queuesite.api.schemas import In, Out, Timestamp
+from queuesite.config import get_config
 from queuesite.errors import InvalidInput
 
-#: Messages of one request, and of one bulk send.
+#: Messages of one request.
 MAX_MESSAGES = 1_000
-MAX_BULK = 1_000_000
 
 
 class AttributeIn(In):
@@ -111,9 +111,15 @@ class MessagesIn(In):
 class BulkIn(MessagesIn):
     """Messages to send in the background, each of them as often as `repeat` says."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"messages": [{"body": "test"}], "repeat": 10000}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"messages": [{"body": "test"}], "repeat": 100}]})
 
-    repeat: int = Field(1, ge=1, le=MAX_BULK, description="how often each message is sent", examples=[1])
+    repeat: int = Field(
+        1,
+        ge=1,
+        le=get_config().api_max_bulk,
+        description="how often each message is sent; with all of them it comes to API_MAX_BULK at most",
+        examples=[1],
+    )
 
 
 def with_deduplication(messages: list[OutgoingMessage], seed: str) -> list[OutgoingMessage]:
@@ -130,9 +136,10 @@ def with_deduplication(messages: list[OutgoingMessage], seed: str) -> list[Outgo
 def bulk_total(payload: BulkIn) -> int:
     """How many messages a bulk send comes to. Raises `InvalidInput` where they are too many."""
     total = len(payload.messages) * payload.repeat
-    if total > MAX_BULK:
+    if total > (most := get_config().api_max_bulk):
         raise InvalidInput(
-            f"{len(payload.messages)} messages {payload.repeat:,} times are {total:,}: a bulk send takes {MAX_BULK:,}",
+            f"{len(payload.messages)} messages {payload.repeat:,} times are {total:,}: a bulk send takes {most:,} "
+            "(API_MAX_BULK)",
             field="repeat",
         )
     return total

@@ -80,7 +80,7 @@ def send_messages(request: HttpRequest, name: str, payload: MessagesIn, key: Key
     openapi_extra=also(problems.CONFLICT, links={202: {"task": link("read_task", "id", "task_id")}}),
 )
 def send_bulk(request: HttpRequest, name: str, payload: BulkIn, key: Key = None) -> HttpResponse:
-    """Send many messages in the background, up to a million: the task says how far it is.
+    """Send many messages in the background, up to API_MAX_BULK: the task says how far it is.
 
     What SQS does not take is in the task's result. A task whose process died goes on where it was, and may send up to a
     thousand messages twice.

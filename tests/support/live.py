@@ -38,6 +38,7 @@ class Live:
             "HANDLER_MODULES": "tests.support.handlers_for_tests",
             "LEDGER_DIR": str(directory),
             "API_REQUESTS_PER_MINUTE": "0",
+            "API_MAX_BULK": "1000",
             "HEARTBEAT_SECONDS": "0.5",
             "WORKER_STALLED_AFTER": "4",
             "IDLE_SECONDS": "1",

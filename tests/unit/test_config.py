@@ -130,6 +130,7 @@ LIMITS: list[tuple[str, list[Any], list[Any]]] = [
     ("WEB_PORT", [1, 65_535], [0, 65_536]),
     ("API_REQUESTS_PER_MINUTE", [0, 1_000_000], [-1]),
     ("API_MAX_BODY_MB", [2, 64], [1, 65]),
+    ("API_MAX_BULK", [1, 100_000_000], [0, 100_000_001]),
     ("API_OPEN", ["ready", "metrics", "ready, metrics"], ["live", "ready,docs"]),
     ("READY_TIMEOUT_SECONDS", [0.001, 86_400], [0, 86_401]),
     ("MONGODB_NAME", ["a", "x" * 63, "a_b-C9"], ["x" * 64, "a.b", "a b", "a$", "ä"]),
