@@ -36,7 +36,9 @@ class JobQuery(Paged):
     """Which jobs."""
 
     queue: QueueName | None = Field(None, description="name of the queue")
-    status: Literal["queued", "running", "completed", "failed", "abandoned"] | None = Field(None)
+    status: Literal["queued", "running", "completed", "failed", "abandoned"] | None = Field(
+        None, description="where they stand"
+    )
     worker: WorkerId | None = Field(None, description="id of the worker")
     since: Moment | None = Field(None, description="created at this moment or later")
     until: Moment | None = Field(None, description="created before this moment")

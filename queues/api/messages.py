@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 from django.http import HttpRequest, HttpResponse
@@ -28,7 +29,7 @@ from queuesite.api.auth import caller, needs
 from queuesite.api.idempotency import HEADER, LIFETIME, MAX_KEY, Answer, once
 from queuesite.api.openapi import also, link
 from queuesite.api.schemas import Query
-from queuesite.api.tasks import TaskOut, accepted
+from queuesite.api.tasks import TaskOut, accepted, task_address
 from queuesite.tasks import start
 
 router = Router(tags=["messages"], by_alias=True)
@@ -97,7 +98,9 @@ def send_bulk(request: HttpRequest, name: str, payload: BulkIn, key: Key = None)
         )
         return 202, TaskOut.of(task).model_dump(mode="json", by_alias=True)
 
-    return once(request, key, begin)
+    response = once(request, key, begin)
+    response["Location"] = task_address(json.loads(response.content)["id"])
+    return response
 
 
 class PeekQuery(Query):

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ninja import NinjaAPI
+from ninja.openapi.schema import OpenAPISchema
+from ninja.operation import Operation
+
 from queuesite.api import problems
 from queuesite.api.problems import Kind
 
@@ -63,15 +67,51 @@ def link(operation: str, body: str, parameter: str = "name") -> dict[str, Any]:
     return {"operationId": operation, "parameters": {parameter: f"$response.body#/{body}"}}
 
 
-def complete(schema: dict[str, Any]) -> None:
-    """Add the problems that follow from what an operation is: guarded, with parameters, with a body."""
-    schema["components"]["schemas"]["Problem"] = _PROBLEM_SCHEMA
-    for path in schema["paths"].values():
-        for operation in path.values():
-            responses = operation["responses"]
-            for kind in _kinds(operation):
-                responses.setdefault(kind.status, response_of(kind))
-            operation["responses"] = {str(status): responses[status] for status in sorted(responses, key=int)}
+#: The parts of the manual, in its order.
+TAGS = [
+    {"name": "queues", "description": "What exists: definitions of queues, and what is done to them."},
+    {"name": "messages", "description": "Send, look, redrive."},
+    {"name": "handlers", "description": "What a queue's messages may be handled by."},
+    {"name": "jobs", "description": "Runs of queues."},
+    {"name": "failures", "description": "What handlers raised, by kind."},
+    {"name": "workers", "description": "Who processes: workers, assignments, the leader."},
+    {"name": "numbers", "description": "A dashboard's numbers, series, metrics."},
+    {"name": "tasks", "description": "Long operations in the background."},
+    {"name": "health", "description": "Whether it lives, and whether it can work."},
+]
+
+
+_PATH_PARAMETERS = {
+    "name": "name of the queue, without QUEUE_NAME_PREFIX",
+    "job_id": "id of the job",
+    "failure_id": "id of the kind of failure",
+    "worker_id": "id of the worker",
+    "task_id": "id of the task",
+}
+
+
+class Schema(OpenAPISchema):
+    """ninja's schema, whose operations say what they need and how they may fail."""
+
+    def __init__(self, api: NinjaAPI, path_prefix: str) -> None:
+        super().__init__(api, path_prefix)
+        self["components"]["schemas"]["Problem"] = _PROBLEM_SCHEMA
+
+    def operation_details(self, operation: Operation) -> dict[str, Any]:
+        """The operation, with its permissions and with the problems that follow from what it is."""
+        details: dict[str, Any] = super().operation_details(operation)
+        details["summary"] = details["summary"].capitalize()
+        permissions = sorted({p for guard in operation.auth_callbacks for p in getattr(guard, "permissions", ())})
+        if permissions:
+            details["description"] += f"\n\nPermissions: {', '.join(f'`{name}`' for name in permissions)}."
+        for parameter in details["parameters"]:
+            if parameter["in"] == "path":
+                parameter["description"] = _PATH_PARAMETERS[parameter["name"]]
+        responses = details["responses"]
+        for kind in _kinds(details):
+            responses.setdefault(kind.status, response_of(kind))
+        details["responses"] = {str(status): responses[status] for status in sorted(responses, key=int)}
+        return details
 
 
 def _kinds(operation: dict[str, Any]) -> Iterable[Kind]:

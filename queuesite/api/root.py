@@ -60,11 +60,11 @@ def _finite(text: str) -> float:
 class Api(NinjaAPI):
     """ninja's API, whose OpenAPI has the problems too."""
 
-    def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
-        """The schema, completed."""
-        schema = super().get_openapi_schema(**options)
-        openapi.complete(schema)
-        return schema
+    def get_openapi_schema(
+        self, *, path_prefix: str | None = None, path_params: dict[str, Any] | None = None
+    ) -> OpenAPISchema:
+        """The schema, with permissions and problems."""
+        return openapi.Schema(self, self.get_root_path(path_params or {}) if path_prefix is None else path_prefix)
 
     def get_openapi_operation_id(self, operation: Any) -> str:
         """Operations are named by their functions alone."""
@@ -101,6 +101,7 @@ api = Api(
     throttle=[CallerThrottle()],
     docs=Swagger(settings={"persistAuthorization": True, "displayOperationId": True, "validatorUrl": None}),
     docs_decorator=_for_the_known,
+    openapi_extra={"tags": openapi.TAGS},
 )
 for error_class in problems.KINDS:
     api.add_exception_handler(error_class, problems.answer)  # type: ignore[arg-type]  # ninja's says "or its class"

@@ -55,8 +55,13 @@ class TaskQuery(Query):
 
 def accepted(request: HttpRequest, task: BackgroundTask, response: HttpResponse) -> TaskOut:
     """The body of a 202, with the task's address in `Location`."""
-    response["Location"] = reverse("api:read_task", args=[task.id])
+    response["Location"] = task_address(task.id)
     return TaskOut.of(task)
+
+
+def task_address(task_id: str) -> str:
+    """Where a task is read."""
+    return reverse("api:read_task", args=[task_id])
 
 
 def _visible(request: HttpRequest) -> str | None:

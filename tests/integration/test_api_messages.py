@@ -251,6 +251,7 @@ class TestIdempotency:
         again = api.post(f"{MESSAGES}/bulk", body, Idempotency_Key="key-1")
 
         assert first.status == again.status == 202
+        assert again.headers["Location"] == f"/api/v1/tasks/{first.json['id']}"
         assert again.json["id"] == first.json["id"]
         assert run_tasks() == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -97,6 +98,14 @@ def test_table_has_every_operation() -> None:
     there = {(method.upper(), path) for path, item in documented()["paths"].items() for method in item}
 
     assert there == set(OPERATIONS)
+
+
+@each
+def test_manual_names_the_permissions(method: str, path: str) -> None:
+    description = documented()["paths"][path][method.lower()]["description"]
+
+    named = set(re.findall(r"`(\w+\.\w+)`", description.partition("\n\nPermissions: ")[2]))
+    assert named == OPERATIONS[method, path]
 
 
 @each
