@@ -9,7 +9,7 @@ import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from queues.message_rules import MAX_ATTRIBUTES, MAX_NAME, NAME_PATTERN, TOKEN_PATTERN
 from queues.messages import REJECTION_PREFIX
@@ -51,7 +51,25 @@ class AttributeIn(In):
         return value
 
 
-Attribute = Annotated[str, Field(min_length=1)] | int | float | AttributeIn
+def _kind(value: object) -> str | None:
+    if isinstance(value, str):
+        return "<text>"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return "<number>"
+    return "<object>" if isinstance(value, dict) else None
+
+
+# Judged as what it is, so that an error is told once; names in <> are left out of the path to the field.
+Attribute = Annotated[
+    Annotated[str, Field(min_length=1), Tag("<text>")]
+    | Annotated[int | float, Tag("<number>")]
+    | Annotated[AttributeIn, Tag("<object>")],
+    Discriminator(
+        _kind,
+        custom_error_type="attribute",
+        custom_error_message="expected a text, a number, or an object with dataType and its value",
+    ),
+]
 AttributeName = Annotated[str, Field(pattern=NAME_PATTERN, max_length=MAX_NAME)]
 
 

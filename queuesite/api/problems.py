@@ -162,7 +162,7 @@ def _field_of(location: Sequence[str | int]) -> str:
         return "body"
     elif path:
         path = path[-1:]  # parameters are flat
-    return ".".join(str(part) for part in path)
+    return ".".join(part for part in map(str, path) if not part.startswith("<"))
 
 
 def _message_of(item: Mapping[str, Any]) -> str:

@@ -119,14 +119,27 @@ class TestSend:
                 "messages.1.attributes",
                 "number",
             ),
+            (
+                {"body": "x", "attributes": {"n": {"dataType": "Binary", "binaryValue": "%"}}},
+                "messages.1.attributes.n.binaryValue",
+                "base64",
+            ),
+            (
+                {"body": "x", "attributes": {"n": {"dataType": "Binary", "stringValue": "x"}}},
+                "messages.1.attributes.n",
+                "not both",
+            ),
+            ({"body": "x", "attributes": {"n": True}}, "messages.1.attributes.n", "a text, a number, or an object"),
+            ({"body": "x", "attributes": {"n": ""}}, "messages.1.attributes.n", "at least 1"),
             ({"body": "x", "attributes": {"n": "\u0001"}}, "messages.1.attributes", "U+0001"),
         ],
     )
     def test_nothing_is_sent_where_one_is_wrong(self, api: Api, message: Any, field: str, words: str) -> None:
         problem = api.post(MESSAGES, {"messages": [{"body": "fine"}, message]}).problem(422)
 
-        assert problem["errors"][0]["field"] == field
-        assert words in problem["errors"][0]["message"]
+        (error,) = problem["errors"]
+        assert error["field"] == field
+        assert words in error["message"]
         assert count() == 0
 
     def test_every_wrong_message_is_named(self, api: Api) -> None:

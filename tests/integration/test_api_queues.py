@@ -257,6 +257,18 @@ class TestPurge:
         assert task["result"] == {"purged": ["orders", "invoices"], "failed": {}}
         assert [api.get(f"/queues/{n}/size").ok()["visible"] for n in ("orders", "invoices")] == [0, 0]
 
+    def test_one_that_cannot_be_purged_does_not_stop_the_others(self, api: Api, faulty: SqsProxy) -> None:
+        for name in ("orders", "invoices"):
+            api.post("/queues", {"name": name}).ok()
+        faulty.refuse("PurgeQueue", "AWS.SimpleQueueService.PurgeQueueInProgress", times=1)
+
+        task = api.post("/purge", {"queues": ["orders", "invoices"]}).ok()
+        run_tasks()
+
+        result = api.get(f"/tasks/{task['id']}").ok()["result"]
+        assert result["purged"] == ["invoices"]
+        assert "60 s" in result["failed"]["orders"]
+
     def test_none_of_them_where_one_is_missing(self, api: Api) -> None:
         api.post("/queues", {"name": "orders"}).ok()
 
