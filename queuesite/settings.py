@@ -121,6 +121,8 @@ STORAGES = {
 if CONFIG.behind_tls_proxy:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
+    # Asked from within, by what starts processes and what watches them, and not through the proxy.
+    SECURE_REDIRECT_EXEMPT = [r"^api/v1/health/", r"^(api/v1/)?metrics$"]
     SECURE_HSTS_SECONDS = 31_536_000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True
