@@ -8,7 +8,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "queuesite.settings")
 
 django_application = get_asgi_application()
 
-# Imported now: it needs the settings.
+# Imported now: they need the settings.
 from queuesite.bodies import BoundedBodies  # noqa: E402
+from queuesite.memory import share_one_heap  # noqa: E402
 
+share_one_heap()
 application = BoundedBodies(django_application)

@@ -22,8 +22,9 @@ PREFIXES = ("/api/", "/metrics")
 
 #: Values in one body. A thousand messages with ten attributes each have some 60,000; a dictionary takes 200 bytes.
 MAX_VALUES = 200_000
-#: A larger body waits until no other large one is being handled, in bytes; and for how long, in seconds.
-LARGE = 1 << 20
+#: A larger body waits until no other large one is being handled, in bytes; and for how long, in seconds. While it
+#: waits, no more than this is in memory.
+LARGE = 256 << 10
 LARGE_WAIT = 30.0
 
 _large_bodies = threading.Semaphore(1)
@@ -44,8 +45,7 @@ def api_middleware(
         if not request.path.startswith(PREFIXES):
             return get_response(request)
         try:
-            body = _read(request)
-            with _turn(len(body)):
+            with _body(request) as body:
                 if body and request.content_type != "application/json":
                     return problems.problem(
                         problems.MEDIA, f"the body is {request.content_type or 'of no type'}; expected application/json"
@@ -58,17 +58,21 @@ def api_middleware(
     return handle
 
 
-def _read(request: HttpRequest) -> bytes:
-    """Read the body, no further than its limit. Without `Content-Length` its end is not known before."""
+@contextmanager
+def _body(request: HttpRequest) -> Iterator[bytes]:
+    """Read the body, no further than its limit; without `Content-Length` its end is not known before."""
     limit = get_config().api_max_body_mb << 20
     stated = request.META.get("CONTENT_LENGTH") or "0"
     if stated.isdigit() and int(stated) > limit:
         raise _too_large(f"{int(stated):,} bytes", limit)
-    body = request.read(limit + 1)
-    if len(body) > limit:
-        raise _too_large(f"more than {limit:,} bytes", limit)
-    request._body = body  # what HttpRequest.body does; it has no limit for requests without a Content-Length
-    return body
+    body = request.read(LARGE + 1)
+    with _turn(len(body)):
+        if len(body) > LARGE:
+            body += request.read(limit - LARGE)
+        if len(body) > limit:
+            raise _too_large(f"more than {limit:,} bytes", limit)
+        request._body = body  # what HttpRequest.body does; it has no limit for requests without a Content-Length
+        yield body
 
 
 def _too_large(size: str, limit: int) -> TooLarge:

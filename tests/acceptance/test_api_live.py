@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,27 @@ def test_body_without_a_length_is_bounded(client: httpx.Client) -> None:
 
     assert answer.status_code == 413
     assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_clients_cannot_make_the_process_large(client: httpx.Client, system: Live) -> None:
+    web = next(p for p in system.process.descendants() if "runweb" in p.cmdline())
+    ok(client.post("/queues", json={"name": "large"}))
+    values = b'{"messages": [{"body": [' + b",".join([b'{"a":1}'] * 99_000) + b"]}]}"
+    messages = json.dumps({"messages": [{"body": "é" * 500_000} for _ in range(3)]}).encode()
+    bodies = [values, messages, b'{"messages": [' + b"{}," * 1_300_000 + b"{}]}", b"[" * (4 << 20)]
+    headers = {"Content-Type": "application/json"}
+
+    def post(number: int) -> int:
+        return client.post("/queues/large/messages", content=bodies[number % 4], headers=headers).status_code
+
+    post(1)  # what the first large request imports and allocates is there to stay
+    before = web.memory_info().rss
+    with ThreadPoolExecutor(12) as pool:
+        statuses = list(pool.map(post, range(24)))
+
+    assert set(statuses) <= {200, 400, 413, 503}
+    assert web.memory_info().rss - before < 100 << 20
+    assert client.delete("/queues/large").status_code == 204
 
 
 def test_docs_page_and_its_assets(client: httpx.Client, system: Live) -> None:

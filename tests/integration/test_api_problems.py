@@ -177,7 +177,7 @@ class TestBounds:
 
     def test_one_large_request_at_a_time(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(middleware, "LARGE_WAIT", 0.05)
-        body = json.dumps({"messages": [{"body": "x" * (1 << 20)}]}).encode()
+        body = json.dumps({"messages": [{"body": "x" * middleware.LARGE}]}).encode()
         with middleware._large_bodies:
             api.request("POST", "/queues/none/messages", data=body).problem(503)
             assert api.get("/queues").status == 200

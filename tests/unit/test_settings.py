@@ -82,6 +82,14 @@ def test_root_leads_to_the_admin(client: Client) -> None:
     assert answer.headers["Location"] == "/admin/"
 
 
+def test_one_heap_is_shared_where_the_c_library_can() -> None:
+    import platform
+
+    from queuesite.memory import share_one_heap
+
+    assert share_one_heap() == (platform.libc_ver()[0] == "glibc")
+
+
 def test_asgi_and_wsgi_applications_are_there() -> None:
     from queuesite import asgi, wsgi
 
