@@ -20,8 +20,8 @@ from queuesite.errors import QueuesiteError, ServerError, TooLarge
 
 PREFIXES = ("/api/", "/metrics")
 
-#: Values in one body. A thousand messages with ten attributes each have some 60,000; a dictionary takes 200 bytes.
-MAX_VALUES = 200_000
+#: Values in one body. A thousand messages with ten attributes each have some 45,000; a dictionary takes 200 bytes.
+MAX_VALUES = 100_000
 #: A larger body waits until no other large one is being handled, in bytes; and for how long, in seconds. While it
 #: waits, no more than this is in memory.
 LARGE = 256 << 10
