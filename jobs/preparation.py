@@ -11,15 +11,13 @@ from pathlib import Path
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.db import DatabaseError
 
 from jobs import status
 from jobs.indexes import ensure_indexes
 from queues import services
 from queues.sqs import get_gateway
-from queuesite.config import Config, kept_secret, mask
-from queuesite.databases import MONGO, check_mongodb, wait_for
-from queuesite.errors import ServerError
+from queuesite.config import Config, kept_secret
+from queuesite.databases import MONGO, check_mongodb, database_errors, wait_for
 
 Say = Callable[[str], None]
 
@@ -45,12 +43,9 @@ def prepare(config: Config, say: Say) -> None:
     wait_for(check_mongodb, "MongoDB", config.startup_wait_seconds)
     wait_for(lambda: get_gateway().check(), "SQS", config.startup_wait_seconds)
     say("preparing the databases")
-    try:
+    with database_errors():
         call_command("migrate", database="default", interactive=False, verbosity=0)
         _make_admin(config, say)
-    except DatabaseError as error:
-        address = mask("database_url", config.database_url) or config.data_dir / "queuesite.sqlite3"
-        raise ServerError(f"Django's database {address} failed: {str(error).strip().splitlines()[0]}") from error
     call_command("migrate", database=MONGO, interactive=False, verbosity=0)
     ensure_indexes()
     _make_demo_queue(config, say)

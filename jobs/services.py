@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bson import ObjectId
+
 from jobs.models import Worker
-from jobs.repositories import workers
+from jobs.repositories import failures, workers
 from queuesite.databases import mongodb_errors
 from queuesite.errors import NotFound, StaleTransition
 from queuesite.logs import get_logger
@@ -15,6 +17,13 @@ def list_workers() -> list[Worker]:
     """Every registered worker, the oldest first."""
     with mongodb_errors():
         return sorted(workers.all_workers(), key=lambda worker: (worker.started_at, worker.worker_id))
+
+
+def delete_failure(failure_id: ObjectId) -> None:
+    """Forget a kind of failure. One that comes up again is counted anew. Raises `NotFound`."""
+    with mongodb_errors():
+        failures.delete(failure_id)
+    log.info("failure_deleted", failure=str(failure_id))
 
 
 def drain_worker(worker_id: str) -> bool:

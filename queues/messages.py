@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from queues import repository, services
+from queues.message_rules import printable as printable
+from queues.message_rules import problem_of
 from queues.models import Queue
 from queues.sqs import (
     MAX_BATCH,
-    MAX_DELAY_SECONDS,
     MAX_MESSAGE_BYTES,
     OutgoingMessage,
     ReceivedMessage,
@@ -21,7 +22,7 @@ from queues.sqs import (
     get_gateway,
 )
 from queuesite.databases import mongodb_errors
-from queuesite.errors import InvalidInput, SqsRejected, SqsUnavailable
+from queuesite.errors import InvalidInput, ServerError, SqsRejected, SqsUnavailable
 from queuesite.logs import get_logger
 
 log = get_logger(__name__)
@@ -30,16 +31,6 @@ log = get_logger(__name__)
 PARALLEL_SENDS = 8
 #: Tries of an entry that SQS refused for a reason of its own (throttling, internal error).
 SEND_ATTEMPTS = 5
-
-# What SQS takes in a body (and XML 1.0 in a document): tab, newline, carriage return, and all that is no control
-# character, surrogate or one of U+FFFE and U+FFFF.
-_REFUSED = re.compile("[^\\x09\\x0a\\x0d\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
-
-
-def printable(text: str) -> str:
-    """`text` with every character that SQS would refuse replaced."""
-    return _REFUSED.sub("\ufffd", text)
-
 
 Progress = Callable[[int], None]
 
@@ -53,35 +44,36 @@ class SendReport:
     message_ids: dict[int, str] = field(default_factory=dict)
 
 
+#: Problems that one error names, of however many messages: nobody reads more.
+_NAMED_PROBLEMS = 20
+
+
 def validate_messages(queue: Queue, messages: Sequence[OutgoingMessage]) -> None:
-    """Raise `InvalidInput` for the first message that SQS would refuse, naming its place."""
+    """Raise `InvalidInput` for the first message that SQS would refuse, naming its place; `fields` has the next."""
+    problems = []
     for place, message in enumerate(messages, 1):
-        what = f"message {place} of {len(messages)}"
-        if not message.body:
-            raise InvalidInput(f"{what} has an empty body: SQS takes 1 byte to 1 MiB", field="body")
-        if found := _REFUSED.search(message.body):
-            raise InvalidInput(f"{what} has the character U+{ord(found[0]):04X}, which SQS does not take", field="body")
-        if message.size > MAX_MESSAGE_BYTES:
-            raise InvalidInput(
-                f"{what} has {message.size:,} bytes with its attributes: SQS takes {MAX_MESSAGE_BYTES:,} (1 MiB)",
-                field="body",
-            )
-        if message.delay is not None and not 0 <= message.delay <= MAX_DELAY_SECONDS:
-            raise InvalidInput(
-                f"{what}: delay {message.delay} is out of range: expected 0 to {MAX_DELAY_SECONDS} seconds",
-                field="delay",
-            )
-        if queue.fifo and message.delay:
-            raise InvalidInput(f"{what}: a FIFO queue takes no delay for single messages", field="delay")
-        if queue.fifo and not message.group:
-            raise InvalidInput(f"{what}: {queue.name!r} is a FIFO queue and needs a message group", field="group")
+        if (found := problem_of(queue, message)) is not None:
+            problems.append((place, *found))
+            if len(problems) == _NAMED_PROBLEMS:
+                break
+    if problems:
+        fields = [(f"messages.{place - 1}.{name}", text.lstrip(": ")) for place, name, text in problems]
+        place, name, text = problems[0]
+        raise InvalidInput(f"message {place} of {len(messages)}{text}", field=name, fields=fields)
 
 
-def send(name: str, messages: Sequence[OutgoingMessage], progress: Progress = lambda sent: None) -> SendReport:
+def send(
+    name: str,
+    messages: Sequence[OutgoingMessage],
+    progress: Progress = lambda sent: None,
+    *,
+    report_outage: bool = False,
+) -> SendReport:
     """Send messages in batches, in parallel, and wake the queue. `progress` is told how many more SQS took.
 
     Raises `InvalidInput` before anything is sent, and `ServerError` where SQS fails; entries that SQS refuses one by
-    one are in the report. FIFO queues are sent to one batch after another, so that the order is kept.
+    one are in the report. With `report_outage` those of a batch that SQS fails at are in it too, and `ServerError`
+    means that nothing was sent. FIFO queues are sent to one batch after another, so that the order is kept.
     """
     queue = services.get(name)
     validate_messages(queue, messages)
@@ -89,13 +81,15 @@ def send(name: str, messages: Sequence[OutgoingMessage], progress: Progress = la
         messages = [m if m.deduplication_id else replace(m, deduplication_id=uuid.uuid4().hex) for m in messages]
     gateway = get_gateway()
     report = SendReport()
+    outages: list[ServerError] = []
+    send_batch = partial(_send_batch, outages=outages if report_outage else None)
     batches = _batches(messages)
     woken = False
     with ThreadPoolExecutor(1 if queue.fifo else PARALLEL_SENDS, thread_name_prefix="send") as pool:
         pending: set[Future[SendReport]] = set()
         try:
             for first, batch in batches:
-                pending.add(pool.submit(_send_batch, gateway, queue.queue_url, first, batch))
+                pending.add(pool.submit(send_batch, gateway, queue.queue_url, first, batch))
                 if len(pending) >= 2 * PARALLEL_SENDS:
                     pending = _collect(pending, report, progress)
                 if report.sent and not woken:
@@ -108,6 +102,8 @@ def send(name: str, messages: Sequence[OutgoingMessage], progress: Progress = la
                 future.cancel()
             # Also where something failed half-way: what SQS has taken is to be handled.
             _wake(queue)
+    if outages and not report.sent:
+        raise outages[0]
     return report
 
 
@@ -141,11 +137,24 @@ def _batches(messages: Sequence[OutgoingMessage]) -> Iterator[tuple[int, list[Ou
         yield len(messages) - len(batch), batch
 
 
-def _send_batch(gateway: SqsGateway, queue_url: str, first: int, batch: list[OutgoingMessage]) -> SendReport:
+def _send_batch(
+    gateway: SqsGateway,
+    queue_url: str,
+    first: int,
+    batch: list[OutgoingMessage],
+    outages: list[ServerError] | None = None,
+) -> SendReport:
     report = SendReport()
     waiting = list(enumerate(batch, first))
     for attempt in range(SEND_ATTEMPTS):
-        result = gateway.send(queue_url, [message for _, message in waiting])
+        try:
+            result = gateway.send(queue_url, [message for _, message in waiting])
+        except ServerError as error:
+            if outages is None:
+                raise
+            outages.append(error)
+            report.failures.update((place, str(error)) for place, _ in waiting)
+            break
         for index, message_id in result.message_ids.items():
             report.sent += 1
             report.message_ids[waiting[index][0]] = message_id
@@ -173,23 +182,29 @@ class RedriveReport:
     by_sqs: bool
 
 
+def redrivable(name: str) -> tuple[Queue, str]:
+    """The queue and the URL of its dead-letter queue. Raises `NotFound`, and `InvalidInput` where it has none."""
+    queue = services.get(name)
+    if queue.dlq_url is None:
+        raise InvalidInput(f"queue {name!r} has no dead-letter queue, so there is nothing to redrive")
+    return queue, queue.dlq_url
+
+
 def redrive(name: str, progress: Progress = lambda moved: None) -> RedriveReport:
     """Move the messages of a queue's dead-letter queue back to it. `progress` is told how many more have moved.
 
     SQS's own move task is used where the server has one. Else each batch is sent to the queue and only then deleted
     from the dead-letter queue: an interruption may leave a message in both, never in neither.
     """
-    queue = services.get(name)
-    if queue.dlq_url is None:
-        raise InvalidInput(f"queue {name!r} has no dead-letter queue, so there is nothing to redrive")
+    queue, dlq_url = redrivable(name)
     gateway = get_gateway()
-    arn = gateway.attributes(queue.dlq_url, ("QueueArn",))["QueueArn"]
+    arn = gateway.attributes(dlq_url, ("QueueArn",))["QueueArn"]
     handle = gateway.start_redrive(arn)
     try:
         if handle is not None:
             moved = _follow_task(gateway, arn, handle, progress)
         else:
-            moved = _move_by_hand(gateway, queue, queue.dlq_url, progress)
+            moved = _move_by_hand(gateway, queue, dlq_url, progress)
     finally:
         _wake(queue)
     log.info("queue_redriven", queue=name, moved=moved)

@@ -94,6 +94,10 @@ class Queue(models.Model):
     depth_visible = models.PositiveIntegerField("visible", default=0, editable=False, db_column="depthVisible")
     depth_in_flight = models.PositiveIntegerField("in flight", default=0, editable=False, db_column="depthInFlight")
     depth_delayed = models.PositiveIntegerField("delayed", default=0, editable=False, db_column="depthDelayed")
+    dead_letters = models.PositiveIntegerField("dead letters", default=0, editable=False, db_column="deadLetters")
+    dead_letters_observed_at = models.DateTimeField(
+        null=True, default=None, editable=False, db_column="deadLettersObservedAt"
+    )
     depth_observed_at = models.DateTimeField(null=True, default=None, editable=False, db_column="depthObservedAt")
     created_at = models.DateTimeField(null=True, default=None, editable=False, db_column="createdAt")
     updated_at = models.DateTimeField(null=True, default=None, editable=False, db_column="updatedAt")
@@ -103,6 +107,11 @@ class Queue(models.Model):
         db_table = "queues"
         managed = False
         ordering = ("name",)
+        permissions = (
+            ("send_message", "Can send messages"),
+            ("purge_queue", "Can purge queues"),
+            ("redrive_queue", "Can redrive dead letters"),
+        )
 
     def __str__(self) -> str:
         return self.name

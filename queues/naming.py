@@ -12,7 +12,8 @@ from queuesite.errors import InvalidInput
 
 MAX_LENGTH = 80
 FIFO_SUFFIX = ".fifo"
-_ALLOWED = re.compile(r"[A-Za-z0-9_-]+(\.fifo)?")
+PATTERN = r"[A-Za-z0-9_-]+(\.fifo)?"
+_ALLOWED = re.compile(PATTERN)
 
 
 def is_fifo(name: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from bson import ObjectId
 from django.db import models
-from pymongo import ASCENDING, IndexModel, UpdateOne
+from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
@@ -20,7 +20,7 @@ from queues.models import Queue
 from queues.sqs import Depth
 from queuesite.databases import Document, collection, database_clock
 from queuesite.documents import columns, to_document, to_model
-from queuesite.errors import Conflict, NotFound
+from queuesite.errors import AlreadyExists, NotFound
 
 INDEXES: dict[type[models.Model], Sequence[IndexModel]] = {
     Queue: (
@@ -53,6 +53,34 @@ def by_name(name: str) -> Queue:
     return to_model(Queue, document)
 
 
+def find(filters: Document, sort: str, *, descending: bool, limit: int) -> list[Queue]:
+    """Up to `limit` queues that match, sorted by a field (MongoDB's name of it) and `_id`."""
+    direction = DESCENDING if descending else ASCENDING
+    documents = _queues().find(filters).sort([(sort, direction), ("_id", direction)]).limit(limit)
+    return [to_model(Queue, document) for document in documents]
+
+
+def least_observed(limit: int) -> list[Queue]:
+    """The queues whose dead letters were not counted for the longest time, those never counted first."""
+    documents = _queues().find({"dlqUrl": {"$ne": None}}).sort("deadLettersObservedAt", ASCENDING).limit(limit)
+    return [to_model(Queue, document) for document in documents]
+
+
+def dead_letters_observed(counts: Mapping[ObjectId, int]) -> None:
+    """Record how many dead letters queues were seen to have."""
+    if counts:
+        _queues().bulk_write(
+            [
+                UpdateOne(
+                    {"_id": queue_id},
+                    {"$set": {"deadLetters": count}, "$currentDate": {"deadLettersObservedAt": True}},
+                )
+                for queue_id, count in counts.items()
+            ],
+            ordered=False,
+        )
+
+
 def exists(name: str) -> bool:
     """Whether a queue of this name is defined."""
     return _queues().find_one({"name": name}, {"_id": 1}) is not None
@@ -64,13 +92,15 @@ def has_dlq(name: str) -> bool:
 
 
 def insert(queue: Queue) -> Queue:
-    """Insert a new definition. Raises `Conflict` where its name or URL is taken."""
+    """Insert a new definition. Raises `AlreadyExists` where its name or URL is taken."""
     queue.id = queue.id or ObjectId()
     queue.created_at = queue.updated_at = queue.synced_at = database_clock.now()
     try:
         _queues().insert_one(to_document(queue))
     except DuplicateKeyError:
-        raise Conflict(f"queue {queue.name!r} exists already; choose another name, or change that one") from None
+        raise AlreadyExists(
+            f"queue {queue.name!r} exists already; choose another name, or change that one", name=queue.name
+        ) from None
     return queue
 
 

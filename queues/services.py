@@ -6,7 +6,7 @@ database where the two can differ: what a failure leaves behind then is what a r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +27,7 @@ from queues.models import (
 from queues.sqs import Depth, SqsGateway, get_gateway, redrive_policy
 from queuesite.config import get_config
 from queuesite.databases import mongodb_errors
-from queuesite.errors import Conflict, InvalidInput, QueueMissing, QueuesiteError
+from queuesite.errors import AlreadyExists, Conflict, InvalidInput, QueueMissing, QueuesiteError
 from queuesite.logs import get_logger
 
 log = get_logger(__name__)
@@ -92,6 +92,12 @@ def get(name: str) -> Queue:
         return repository.by_name(name)
 
 
+def require(names: Sequence[str]) -> None:
+    """Raise `NotFound` for the first of these queues that does not exist."""
+    for name in names:
+        get(name)
+
+
 def list_queues() -> list[Queue]:
     """Every queue, by name."""
     with mongodb_errors():
@@ -110,7 +116,7 @@ def create(name: str, *, with_dlq: bool = True, settings: Mapping[str, Any] | No
     validate_settings({"handler": DEFAULT_HANDLER, "handler_options": {}, **chosen})
     with mongodb_errors():
         if repository.exists(name):
-            raise Conflict(f"queue {name!r} exists already; choose another name, or change that one")
+            raise AlreadyExists(f"queue {name!r} exists already; choose another name, or change that one", name=name)
         _refuse_shared(name, with_dlq)
         queue = Queue(name=name, **chosen)
         made: list[str] = []
@@ -247,14 +253,18 @@ class Size:
 
 
 def size(name: str) -> Size:
-    """Ask SQS what the queue and its dead-letter queue hold."""
+    """Ask SQS what the queue and its dead-letter queue hold, and keep the answer as what was last seen."""
     queue = get(name)
     gateway = get_gateway()
     dead = 0
     if queue.dlq_url is not None:
         with suppress(QueueMissing):
             dead = gateway.depth(queue.dlq_url).total
-    return Size(queue.name, gateway.depth(queue.queue_url), dead)
+    size = Size(queue.name, gateway.depth(queue.queue_url), dead)
+    with mongodb_errors():
+        repository.observed({queue.id: size.depth})
+        repository.dead_letters_observed({queue.id: dead})
+    return size
 
 
 def purge(name: str) -> None:

@@ -1,9 +1,9 @@
-"""The site as a Django app, so that its commands (`up`, `showconfig`) are found."""
+"""The site as a Django app: its commands, and what it keeps in Django's own database."""
 
 from django.apps import AppConfig
 
 
 class QueuesiteConfig(AppConfig):
-    """Commands and templates of the site itself; no models."""
+    """Commands, templates, the API's root, tokens and background tasks."""
 
     name = "queuesite"

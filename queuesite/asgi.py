@@ -6,4 +6,11 @@ from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "queuesite.settings")
 
-application = get_asgi_application()
+django_application = get_asgi_application()
+
+# Imported now: they need the settings.
+from queuesite.bodies import BoundedBodies  # noqa: E402
+from queuesite.memory import share_one_heap  # noqa: E402
+
+share_one_heap()
+application = BoundedBodies(django_application)

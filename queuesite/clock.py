@@ -49,3 +49,8 @@ class DatabaseClock:
         self._server_time = read if read.tzinfo else read.replace(tzinfo=UTC)
         self._taken_at = (before + after) / 2
         self.error_seconds = (after - before) / 2
+
+
+def rfc3339(moment: datetime) -> str:
+    """An aware datetime as RFC 3339 in UTC with milliseconds: `2026-01-31T08:15:00.123Z`."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
+from queuesite.clock import rfc3339
 from queuesite.config import get_config
 from queuesite.errors import QueuesiteError
 from queuesite.logs import configure
@@ -137,11 +138,6 @@ def integer(low: int, high: int | None = None) -> Any:
         return value
 
     return parse
-
-
-def rfc3339(moment: datetime) -> str:
-    """An aware datetime as RFC 3339 in UTC with milliseconds: `2026-01-31T08:15:00.123Z`."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
 def _jsonable(value: object) -> str:

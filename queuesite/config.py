@@ -101,6 +101,15 @@ class Config(BaseSettings):
     web_host: str = Field("127.0.0.1", description="address that the web server of `up` binds")
     web_port: int = Field(8000, ge=1, le=65_535, description="port of the web server of `up`")
 
+    # API
+    api_requests_per_minute: int = Field(
+        600, ge=0, description="requests of one token (or user) that a web process takes; 0: any number"
+    )
+    api_max_body_mb: int = Field(4, ge=2, le=64, description="largest request that the API reads, in MiB")
+    api_max_bulk: int = Field(1_000_000, ge=1, le=100_000_000, description="messages of one bulk send")
+    api_open: CommaSeparated = Field((), description="what needs no token: ready, metrics or both")
+    ready_timeout_seconds: Seconds = Field(3, description="a server that takes longer counts as not ready")
+
     @field_validator("log_level", "log_format", mode="before")
     @classmethod
     def _any_case(cls, value: object, info: Any) -> object:
@@ -125,6 +134,13 @@ class Config(BaseSettings):
                 parse_uri(value)
             except (PyMongoError, ValueError) as error:
                 raise ValueError(f"not a MongoDB address ({error})") from None
+        return value
+
+    @field_validator("api_open")
+    @classmethod
+    def _open_operations(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not set(value) <= {"ready", "metrics"}:
+            raise ValueError("expected ready, metrics, both with a comma between them, or nothing")
         return value
 
     @field_validator("aws_sqs_endpoint")

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bson.codec_options import CodecOptions
-from django.db import connections, models
+from django.db import DatabaseError, connections, models
 from pymongo import IndexModel
 from pymongo.collection import Collection
 from pymongo.database import Database
@@ -30,7 +30,7 @@ from pymongo.uri_parser import parse_uri
 from queuesite.addresses import mongodb_address, no_mongodb, recorded
 from queuesite.clock import DatabaseClock
 from queuesite.config import Config, get_config, mask
-from queuesite.errors import MongoDenied, MongoUnavailable, ServerError, SqsDenied
+from queuesite.errors import DatabaseUnavailable, MongoDenied, MongoUnavailable, ServerError, SqsDenied
 from queuesite.logs import get_logger
 
 log = get_logger(__name__)
@@ -146,6 +146,25 @@ def mongodb_errors() -> Iterator[None]:
         yield
     except PyMongoError as error:
         raise _explained(error) from error
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Turn the errors of Django's own database into `DatabaseUnavailable`, with the address and the remedy."""
+    try:
+        yield
+    except DatabaseError as error:
+        config = get_config()
+        address = mask("database_url", config.database_url) or config.data_dir / "queuesite.sqlite3"
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        hint = "; run `manage.py migrate`" if "no such table" in reason or "does not exist" in reason else ""
+        raise DatabaseUnavailable(f"Django's database {address} failed: {reason}{hint}") from error
+
+
+def check_database() -> None:
+    """Touch Django's own database. Raises `DatabaseUnavailable`."""
+    with database_errors(), connections["default"].cursor() as cursor:
+        cursor.execute("SELECT 1")
 
 
 def _explained(error: PyMongoError) -> MongoUnavailable:

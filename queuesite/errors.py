@@ -7,6 +7,8 @@ with: 2 where the caller can mend the input, 1 where a server is at fault.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class QueuesiteError(Exception):
     """Base of all errors that are shown to a person as a message, never as a traceback."""
@@ -23,10 +25,17 @@ class ConfigError(QueuesiteError):
 
 
 class InvalidInput(QueuesiteError):
-    """A value that no state of the system would accept. `field` is the model's name of it, if it has one."""
+    """A value that no state of the system would accept.
 
-    def __init__(self, message: str, *, field: str | None = None) -> None:
+    `field` is the model's name of it, if it has one; `fields` are further ones, where several are wrong: name and what
+    is wrong with each.
+    """
+
+    def __init__(
+        self, message: str, *, field: str | None = None, fields: Sequence[tuple[str, str]] | None = None
+    ) -> None:
         self.field = field
+        self.fields = tuple(fields or ())
         super().__init__(message)
 
 
@@ -38,6 +47,34 @@ class Conflict(QueuesiteError):
     """The state of the system does not allow the operation now (a name that is taken, a purge too soon)."""
 
 
+class AlreadyExists(Conflict):
+    """What was to be made is there; `name` is that of what is there."""
+
+    def __init__(self, message: str, *, name: str) -> None:
+        self.name = name
+        super().__init__(message)
+
+
+class Unauthenticated(QueuesiteError):
+    """Nobody is known to ask: no token, or one that is not, or no longer, valid."""
+
+
+class Forbidden(QueuesiteError):
+    """Whoever asks may not do this."""
+
+
+class TooLarge(QueuesiteError):
+    """A request with more in it than one may carry."""
+
+
+class Throttled(QueuesiteError):
+    """More requests than one caller may make. `wait` is the time until the next is allowed, in whole seconds."""
+
+    def __init__(self, message: str, *, wait: int) -> None:
+        self.wait = wait
+        super().__init__(message)
+
+
 class StaleTransition(QueuesiteError):
     """A conditional write matched no document: somebody else has moved it on. The caller drops what it was doing."""
 
@@ -46,6 +83,10 @@ class ServerError(QueuesiteError):
     """A server that we depend on is at fault or out of reach."""
 
     exit_code = 1
+
+
+class DatabaseUnavailable(ServerError):
+    """Django's own database cannot be reached, or refused us."""
 
 
 class MongoUnavailable(ServerError):

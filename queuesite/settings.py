@@ -28,12 +28,14 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_q",
+    "ninja",  # for the docs page's own scripts: without it they come from a CDN
     "queuesite.apps.QueuesiteConfig",
     "queues.apps.QueuesConfig",
     "jobs.apps.JobsConfig",
 ]
 
 MIDDLEWARE = [
+    "queuesite.api.middleware.api_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -91,6 +93,11 @@ AUTH_PASSWORD_VALIDATORS = [
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
 
+# What the API counts for throttling: each web process for itself, so no request waits for another machine's memory.
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 20_000}},
+}
+
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_I18N = True
@@ -114,6 +121,8 @@ STORAGES = {
 if CONFIG.behind_tls_proxy:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
+    # Asked from within, by what starts processes and what watches them, and not through the proxy.
+    SECURE_REDIRECT_EXEMPT = [r"^api/v1/health/", r"^(api/v1/)?metrics$"]
     SECURE_HSTS_SECONDS = 31_536_000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True

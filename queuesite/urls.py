@@ -1,10 +1,26 @@
 """The site's addresses."""
 
 from django.contrib import admin
-from django.urls import path
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import path, resolve, reverse
 from django.views.generic import RedirectView
+
+from queuesite.api.root import api
+
+
+def metrics(request: HttpRequest) -> HttpResponseBase:
+    """The API's metrics, under the address where Prometheus looks by itself."""
+    match = resolve(reverse("api:metrics"))
+    answer: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
+    return answer
+
+
+metrics.csrf_exempt = True  # type: ignore[attr-defined]  # as all of the API: a session's requests are checked there
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     path("admin/", admin.site.urls),
+    path("api/v1/", api.urls),
+    path("metrics", metrics, name="metrics"),
 ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
+from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
 
@@ -14,6 +16,7 @@ from queues.models import Queue
 from queuesite.config import get_config
 from queuesite.databases import Document, collection, database_clock
 from queuesite.documents import to_model
+from queuesite.errors import NotFound
 
 
 def indexes() -> tuple[IndexModel, ...]:
@@ -82,3 +85,30 @@ def of_queue(queue_url: str) -> list[Failure]:
     """The kinds of failure of a queue, the latest first."""
     found = _failures().find({"queueUrl": queue_url}).sort("lastSeenAt", DESCENDING)
     return [to_model(Failure, document) for document in found]
+
+
+def newest(filters: Document, limit: int) -> list[Failure]:
+    """Up to `limit` kinds of failure that match, those seen last first."""
+    found = _failures().find(filters).sort([("lastSeenAt", DESCENDING), ("_id", DESCENDING)]).limit(limit)
+    return [to_model(Failure, document) for document in found]
+
+
+def by_id(failure_id: ObjectId) -> Failure:
+    """The kind of failure of this id. Raises `NotFound`."""
+    document = _failures().find_one({"_id": failure_id})
+    if document is None:
+        raise NotFound(
+            f"there is no failure {failure_id}; they are kept {get_config().job_retention_days} days after the last one"
+        )
+    return to_model(Failure, document)
+
+
+def delete(failure_id: ObjectId) -> None:
+    """Remove a kind of failure. Raises `NotFound`."""
+    if not _failures().delete_one({"_id": failure_id}).deleted_count:
+        raise NotFound(f"there is no failure {failure_id}")
+
+
+def count(since: datetime | None = None) -> int:
+    """How many kinds of failure there are; with `since`, how many were seen then or later."""
+    return _failures().count_documents({} if since is None else {"lastSeenAt": {"$gte": since}})

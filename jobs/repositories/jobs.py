@@ -5,8 +5,9 @@ create -> queued -> start -> running -> complete | fail | abandon
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bson import ObjectId
@@ -183,12 +184,62 @@ def unfinished() -> list[Job]:
     return [to_model(Job, document) for document in _jobs().find({"status": {"$in": _UNFINISHED}})]
 
 
-def newest(filters: Document, limit: int) -> list[Job]:
-    """Up to `limit` jobs that match, the newest first."""
-    documents = _jobs().find(filters).sort([*_NEWEST_FIRST]).limit(limit)
-    return [to_model(Job, document) for document in documents]
+#: A list is read in slices of time, the newest first, until the page is full: each is a short range of an index. On
+#: MongoDB the index's order alone would do; a server that sorts what it has found (the embedded one) is as fast so.
+_SLICES = (timedelta(minutes=1), timedelta(minutes=15), timedelta(hours=4), timedelta(days=3))
+_FIRST = datetime.min.replace(tzinfo=UTC)
 
 
-def counts_by_status() -> dict[str, int]:
-    """How many unfinished jobs there are of each status."""
-    return {status: _jobs().count_documents({"status": status}) for status in _UNFINISHED}
+def newest(
+    filters: Document,
+    limit: int,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    behind: tuple[datetime, ObjectId] | None = None,
+) -> list[Job]:
+    """Up to `limit` jobs whose fields have these values, the newest first.
+
+    `since` and `until` (before which) bound their creation; `behind` is the `(createdAt, _id)` of the last job that is
+    not wanted any more, because it and those before it have been read.
+    """
+    found: list[Job] = []
+
+    def read(created_at: Document | datetime, **more: Document) -> None:
+        query: Document = {**filters, **more, **({"createdAt": created_at} if created_at else {})}
+        documents = _jobs().find(query).sort([*_NEWEST_FIRST]).limit(limit - len(found))
+        found.extend(to_model(Job, document) for document in documents)
+
+    if behind is not None:
+        read(behind[0], _id={"$lt": behind[1]})  # made at the same moment as that last one
+        until = behind[0] if until is None else min(until, behind[0])
+    top = until or database_clock.now()
+    upper: Document = {} if until is None else {"$lt": until}
+    for width in (*_SLICES, None):
+        if len(found) >= limit:
+            break
+        lower = since
+        if width is not None and top - _FIRST > width:
+            lower = max(filter(None, (since, top - width)))
+        read(upper if lower is None else {**upper, "$gte": lower})
+        if lower == since:
+            break
+        upper = {"$lt": lower}
+    return found
+
+
+#: Jobs that are looked through at once for the newest of each of many queues.
+_RECENT = 200
+
+
+def newest_of(queue_names: Sequence[str]) -> dict[str, Job]:
+    """The newest job of each of these queues that has any: most of them are found in one go."""
+    recent = newest({"queueName": {"$in": list(queue_names)}}, _RECENT) if queue_names else []
+    found: dict[str, Job] = {}
+    for job in recent:
+        found.setdefault(job.queue_name, job)
+    if len(recent) == _RECENT:
+        for name in set(queue_names) - set(found):
+            for document in _jobs().find({"queueName": name}).sort([*_NEWEST_FIRST]).limit(1):
+                found[name] = to_model(Job, document)
+    return found

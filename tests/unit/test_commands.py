@@ -16,7 +16,8 @@ from django.core.management.base import OutputWrapper
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuesite.commands import Parser, QueuesiteCommand, integer, rfc3339
+from queuesite.clock import rfc3339
+from queuesite.commands import Parser, QueuesiteCommand, integer
 from queuesite.errors import Conflict, QueuesiteError, SqsUnavailable
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,14 @@ def test_production_behind_a_proxy(settings_of: Any) -> None:
     assert settings["CSRF_TRUSTED_ORIGINS"] == ["https://queues.example.com"]
     assert settings["SECURE_PROXY_SSL_HEADER"] == ("HTTP_X_FORWARDED_PROTO", "https")
     assert settings["SECURE_SSL_REDIRECT"] is True
+    redirected = [re.compile(pattern) for pattern in settings["SECURE_REDIRECT_EXEMPT"]]
+    for path, exempt in {
+        "api/v1/health/live": True,
+        "metrics": True,
+        "api/v1/metrics": True,
+        "api/v1/stats": False,
+    }.items():
+        assert any(pattern.search(path) for pattern in redirected) == exempt
     assert settings["SESSION_COOKIE_SECURE"] is settings["CSRF_COOKIE_SECURE"] is True
     default = settings["DATABASES"]["default"]
     assert (default["HOST"], default["NAME"], default["CONN_HEALTH_CHECKS"]) == ("db.example.com", "queuesite", True)
@@ -71,6 +80,14 @@ def test_root_leads_to_the_admin(client: Client) -> None:
 
     assert answer.status_code == 302
     assert answer.headers["Location"] == "/admin/"
+
+
+def test_one_heap_is_shared_where_the_c_library_can() -> None:
+    import platform
+
+    from queuesite.memory import share_one_heap
+
+    assert share_one_heap() == (platform.libc_ver()[0] == "glibc")
 
 
 def test_asgi_and_wsgi_applications_are_there() -> None:

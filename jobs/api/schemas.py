@@ -1,0 +1,274 @@
+"""The records of processing as the API gives them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import Field
+
+from jobs import statistics
+from jobs.models import Assignment, Failure, Job, Lease, Worker
+from jobs.reads import Activity
+from jobs.statistics import Statistics
+from queues.api.schemas import QueueFields
+from queues.models import Queue
+from queuesite.api.schemas import Id, Out, Timestamp
+
+_WORKER = "host-1-4711-6f1d2c3b"
+
+
+class AssignmentOut(Out):
+    """A queue given to a worker, for as long as it is processed."""
+
+    id: Id
+    queue_url: str
+    queue_id: Id
+    slot: int = Field(description="0, or more where several consumers share the queue", examples=[0])
+    worker: str = Field(examples=[_WORKER])
+    job_id: Id
+    term: int = Field(description="election of the master that made it", examples=[3])
+    yield_requested_at: Timestamp | None
+    created_at: Timestamp
+
+    @classmethod
+    def of(cls, assignment: Assignment) -> AssignmentOut:
+        """From the record."""
+        return cls(**{name: getattr(assignment, name) for name in cls.model_fields})
+
+
+class ProcessorOut(Out):
+    """Who processes a job."""
+
+    worker_id: str | None = Field(None, examples=[_WORKER])
+    host: str | None = Field(None, examples=["host-1"])
+    worker_pid: str | None = Field(None, examples=["4711"])
+    consumer_pid: str | None = Field(None, examples=["4713"])
+
+
+class JobOut(Out):
+    """One run of one queue by one consumer."""
+
+    id: Id
+    queue_name: str = Field(examples=["orders"])
+    queue_url: str
+    queue_id: Id
+    status: str = Field(description="queued, running, completed, failed or abandoned", examples=["completed"])
+    message_count: int = Field(description="messages handled; written at the end", examples=[500])
+    failed_count: int = Field(description="attempts that failed; written at the end", examples=[0])
+    timed_out_count: int = Field(description="those of them that ran past their time limit", examples=[0])
+    processor: ProcessorOut
+    end_reason: str | None = Field(description="why it ended", examples=["drained"])
+    last_error: str | None = Field(examples=[None])
+    created_at: Timestamp
+    started_at: Timestamp | None
+    ended_at: Timestamp | None
+    last_modified: Timestamp
+
+    @classmethod
+    def of(cls, job: Job) -> JobOut:
+        """From the record."""
+        values = {name: getattr(job, name) for name in cls.model_fields if name != "processor"}
+        return cls(**values, processor=ProcessorOut.model_validate(job.processor))
+
+
+class FailureSummary(Out):
+    """One kind of failure of one queue: what was raised, where, how often."""
+
+    id: Id
+    queue_name: str = Field(examples=["orders"])
+    queue_id: Id
+    fingerprint: str = Field(description="the same for failures of the same kind", examples=["9f2c1e0b7a6d5c4f"])
+    exception_type: str = Field(examples=["KeyError"])
+    place: str = Field(description="where it was raised", examples=["shop_handlers.py:12 in process_order"])
+    message: str = Field(description="of the newest one", examples=["'customer'"])
+    count: int = Field(examples=[17])
+    first_seen_at: Timestamp
+    last_seen_at: Timestamp
+
+    @classmethod
+    def of(cls, failure: Failure) -> Self:
+        """From the record."""
+        return cls(**{name: getattr(failure, name) for name in cls.model_fields})
+
+
+class FailureOut(FailureSummary):
+    """A kind of failure, with its newest sample."""
+
+    traceback: str
+    message_id: str | None = Field(description="of the message it was raised for")
+    receive_count: int | None = Field(description="which attempt it was", examples=[2])
+    sample_body: str | None = Field(description="body of that message", examples=['{"number": 4711}'])
+
+
+class QueueOut(QueueFields):
+    """A queue, with what is being done with it."""
+
+    state: str = Field(description="active, waiting, delayed, paused or idle", examples=["idle"])
+    assignments: list[AssignmentOut] | None = Field(
+        description="who processes it now; null without the permission jobs.view_assignment"
+    )
+    last_job: JobOut | None = Field(description="its newest job; null without the permission jobs.view_job")
+
+    @classmethod
+    def of(cls, queue: Queue, activity: Activity, now: datetime, *, with_assignments: bool) -> QueueOut:
+        """From the definition and the activity."""
+        return cls(
+            **cls.values(queue),
+            state=statistics.state_of(queue, bool(activity.assignments), now),
+            assignments=[AssignmentOut.of(a) for a in activity.assignments] if with_assignments else None,
+            last_job=None if activity.last_job is None else JobOut.of(activity.last_job),
+        )
+
+
+class NotifiedOut(Out):
+    """What is known of a queue that was asked to be looked at."""
+
+    name: str = Field(examples=["orders"])
+    assigned: bool = Field(description="whether it is being processed already", examples=[True])
+    assignments: list[AssignmentOut] | None = Field(
+        description="by whom, and as which job; null without the permission jobs.view_assignment"
+    )
+
+
+class WorkerOut(Out):
+    """A worker."""
+
+    id: str = Field(examples=[_WORKER])
+    host: str = Field(examples=["host-1"])
+    pid: int = Field(examples=[4711])
+    capacity: int = Field(description="queues that it processes at once (MAX_LOAD)", examples=[5])
+    load: int = Field(description="assignments that it has", examples=[2])
+    draining: bool = Field(description="whether it takes no more", examples=[False])
+    alive: bool = Field(description="whether its heartbeat is fresh", examples=[True])
+    heartbeat_age: float = Field(description="seconds since its last heartbeat", examples=[0.8])
+    started_at: Timestamp
+    heartbeat_at: Timestamp
+    consumers: list[dict[str, Any]] = Field(
+        description="what it runs, with the live counts of its last heartbeat",
+        examples=[[{"jobId": "6ae3f1c2d4b5a69788990011", "queueName": "orders", "processed": 12, "failed": 0}]],
+    )
+
+    @classmethod
+    def of(cls, worker: Worker, load: int, now: datetime) -> WorkerOut:
+        """From the record."""
+        return cls(
+            id=worker.worker_id,
+            host=worker.host,
+            pid=worker.pid,
+            capacity=worker.capacity,
+            load=load,
+            draining=worker.draining,
+            alive=statistics.is_alive(worker, now),
+            heartbeat_age=round(max(0.0, (now - worker.heartbeat_at).total_seconds()), 3),
+            started_at=worker.started_at,
+            heartbeat_at=worker.heartbeat_at,
+            consumers=[{name: _plain(value) for name, value in c.items()} for c in worker.consumers],
+        )
+
+
+class DrainedOut(Out):
+    """A worker that was told to end."""
+
+    id: str = Field(examples=[_WORKER])
+    draining: bool = Field(examples=[True])
+    changed: bool = Field(description="false: it had been told already", examples=[True])
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for (an ObjectId), as text."""
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+class LeaseOut(Out):
+    """The lease of the master that leads."""
+
+    holder: str = Field(examples=["host-1-4700-0a1b2c3d"])
+    term: int = Field(description="rises with each election", examples=[3])
+    elected_at: Timestamp
+    expires_at: Timestamp = Field(description="renewed at a third of its life")
+
+    @classmethod
+    def of(cls, lease: Lease) -> LeaseOut:
+        """From the record."""
+        return cls(**{name: getattr(lease, name) for name in cls.model_fields})
+
+
+class LeaderOut(Out):
+    """Who leads."""
+
+    leader: LeaseOut | None = Field(description="null: nobody")
+
+
+class WindowOut(Out):
+    """What was done in a span of time. Durations are those of handlers, in seconds; null where nothing was handled."""
+
+    seconds: float = Field(description="length of the span", examples=[60])
+    processed: int = Field(examples=[480])
+    failed: int = Field(description="attempts that failed", examples=[3])
+    rejected: int = Field(description="sent to the dead-letter queue by a handler", examples=[0])
+    timed_out: int = Field(description="attempts that ran past their time limit", examples=[0])
+    requests: int = Field(description="requests to SQS", examples=[130])
+    mean: float | None = Field(examples=[0.031])
+    p50: float | None = Field(examples=[0.024])
+    p95: float | None = Field(examples=[0.09])
+    p99: float | None = Field(examples=[0.21])
+
+
+class PointOut(WindowOut):
+    """A step of a series."""
+
+    at: Timestamp = Field(description="its beginning")
+
+
+class SeriesOut(Out):
+    """What was done with a queue over time; the newest step is not over yet."""
+
+    name: str = Field(examples=["orders"])
+    step: float = Field(description="seconds", examples=[60])
+    points: list[PointOut]
+
+
+class WaitingOut(Out):
+    """A queue that waits for a worker."""
+
+    queue: str = Field(examples=["orders"])
+    visible: int = Field(examples=[120])
+    since: Timestamp | None
+
+
+class StatsOut(Out):
+    """The numbers of a dashboard."""
+
+    at: Timestamp
+    queues: dict[str, int] = Field(
+        description="by state", examples=[{"active": 2, "waiting": 0, "delayed": 0, "paused": 1, "idle": 40}]
+    )
+    visible: int = Field(description="messages that wait, in all queues", examples=[120])
+    in_flight: int = Field(examples=[10])
+    delayed: int = Field(examples=[0])
+    dead_letters: int = Field(examples=[2])
+    last_minute: WindowOut
+    last_hour: WindowOut
+    failures: int = Field(description="kinds of failure that are remembered", examples=[3])
+    failures_last_hour: int = Field(description="those of them seen in the last hour", examples=[1])
+    workers: int = Field(description="that are alive", examples=[2])
+    workers_draining: int = Field(examples=[0])
+    slots: int = Field(description="queues that they can process at once", examples=[10])
+    slots_used: int = Field(examples=[2])
+    leader: str | None = Field(examples=["host-1-4700-0a1b2c3d"])
+    oldest_waiting: WaitingOut | None = Field(description="the queue that waits longest for a worker")
+
+    @classmethod
+    def of(cls, numbers: Statistics) -> StatsOut:
+        """From the numbers."""
+        values = {name: getattr(numbers, name) for name in cls.model_fields}
+        waiting = numbers.oldest_waiting
+        return cls(
+            **values
+            | {
+                "last_minute": WindowOut(**vars(numbers.last_minute)),
+                "last_hour": WindowOut(**vars(numbers.last_hour)),
+                "oldest_waiting": None if waiting is None else WaitingOut(**vars(waiting)),
+            }
+        )

@@ -1,0 +1,144 @@
+"""The system's numbers for Prometheus, from the database: any web process answers for the whole system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from jobs import histogram, reads, statistics
+from jobs import services as processing
+from jobs.models import Throughput
+from jobs.repositories import failures
+from jobs.repositories.throughput import totals
+from queues import services
+from queues.models import Queue
+from queuesite.config import get_config
+from queuesite.databases import database_clock, mongodb_errors
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+#: Queues whose histograms are samples in memory at once: those of ten thousand would take 100 MB.
+_AT_ONCE = 500
+
+
+def text() -> bytes:
+    """All metrics in Prometheus's text format. Raises `MongoUnavailable`."""
+    parts = []
+    previous = ""
+    for family in _collected():
+        part = generate_latest(_Family(family))
+        if family.name == previous:  # the rest of a large one, which has its head already
+            part = b"".join(line for line in part.splitlines(keepends=True) if not line.startswith(b"#"))
+        parts.append(part)
+        previous = family.name
+    return b"".join(parts)
+
+
+class _Family(CollectorRegistry):
+    """A registry of one family that is there already."""
+
+    def __init__(self, family: Metric) -> None:
+        super().__init__(auto_describe=False)
+        self._family = family
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._family
+
+
+def _collected() -> Iterator[Metric]:
+    queues = services.list_queues()
+    with mongodb_errors():
+        now = database_clock.now()
+        sums = {row.queue_id: row for row in totals()}
+    yield from _depths(queues)
+    yield from _done([(queue, sums[queue.id]) for queue in queues if queue.id in sums])
+    yield from _processing(queues, now)
+
+
+def _depths(queues: list[Queue]) -> Iterator[Metric]:
+    for attribute, name, what in (
+        ("depth_visible", "queue_visible_messages", "Messages that can be received."),
+        ("depth_in_flight", "queue_in_flight_messages", "Messages handed out and not deleted."),
+        ("depth_delayed", "queue_delayed_messages", "Messages that wait for their delay."),
+        ("dead_letters", "queue_dead_letters", "Messages in the dead-letter queue."),
+        ("paused", "queue_paused", "1 where the queue is paused."),
+    ):
+        gauge = _gauge(name, what, "queue")
+        for queue in queues:
+            gauge.add_metric([queue.name], int(getattr(queue, attribute)))
+        yield gauge
+
+
+def _done(rows: list[tuple[Queue, Throughput]]) -> Iterator[Metric]:
+    for attribute, name, what in (
+        ("processed", "messages_processed", "Messages handled to the end."),
+        ("failed", "messages_failed", "Attempts that failed."),
+        ("rejected", "messages_rejected", "Messages that a handler sent to the dead-letter queue."),
+        ("timed_out", "messages_timed_out", "Attempts that ran past their time limit."),
+        ("requests", "sqs_requests", "Requests of consumers to SQS."),
+    ):
+        counter = CounterMetricFamily(f"queuesite_{name}", what, labels=["queue"])
+        for queue, row in rows:
+            counter.add_metric([queue.name], getattr(row, attribute))
+        yield counter
+    for first in range(0, max(1, len(rows)), _AT_ONCE):
+        seconds = HistogramMetricFamily("queuesite_handler_seconds", "How long handlings took.", labels=["queue"])
+        for queue, row in rows[first : first + _AT_ONCE]:
+            seconds.add_metric([queue.name], _cumulative(row), row.duration_sum)
+        yield seconds
+
+
+def _cumulative(row: Throughput) -> list[tuple[str, float]]:
+    bounds = [*(repr(bound) for bound in histogram.BOUNDS), "+Inf"]
+    below = 0
+    buckets: list[tuple[str, float]] = []
+    for bound, count in zip(bounds, row.buckets, strict=True):
+        below += count
+        buckets.append((bound, below))
+    return buckets
+
+
+def _processing(queues: list[Queue], now: datetime) -> Iterator[Metric]:
+    workers = [worker for worker in processing.list_workers() if statistics.is_alive(worker, now)]
+    assigned = reads.find_assignments()
+    taken = {assignment.queue_id for assignment in assigned}
+    states = _gauge("queues", "Queues, by what they are about.", "state")
+    found = [statistics.state_of(queue, queue.id in taken, now) for queue in queues]
+    for state in statistics.STATES:
+        states.add_metric([state], found.count(state))
+    yield states
+    yield _gauge("workers", "Workers that are alive.", value=len(workers))
+    yield _gauge("workers_draining", "Those of them that take no more queues.", value=sum(w.draining for w in workers))
+    slots = sum(worker.capacity for worker in workers if not worker.draining)
+    yield _gauge("slots", "Queues that the workers can process at once.", value=slots)
+    yield _gauge("slots_used", "Queues that are being processed, each slot counted.", value=len(assigned))
+    with mongodb_errors():
+        kinds = failures.count()
+    yield _gauge("failure_kinds", "Kinds of failure that are remembered.", value=kinds)
+    lease = reads.leader()
+    leads = _gauge("leader", "1 for the master that leads; none where nobody does.", "holder")
+    if lease is not None:
+        leads.add_metric([str(lease.holder)], 1)
+    yield leads
+    yield _gauge("leader_term", "Elections so far.", value=0 if lease is None else lease.term)
+    yield _gauge(
+        "sweep_lag_seconds",
+        "How much longer than SWEEP_MAX_SECONDS ago the queue was looked at that waits longest for it.",
+        value=_sweep_lag([q for q in queues if not q.paused and q.id not in taken], now),
+    )
+
+
+def _sweep_lag(queues: list[Queue], now: datetime) -> float:
+    seen = [moment for queue in queues if (moment := queue.depth_observed_at or queue.created_at) is not None]
+    if not seen:
+        return 0.0
+    return max(0.0, (now - min(seen)).total_seconds() - get_config().sweep_max_seconds)
+
+
+def _gauge(name: str, what: str, label: str | None = None, value: float | None = None) -> Any:
+    return GaugeMetricFamily(f"queuesite_{name}", what, labels=None if label is None else [label], value=value)

@@ -1,0 +1,116 @@
+"""What is asked of the records of processing: shared by the admin, the API and the metrics.
+
+Functions raise `NotFound`, `InvalidInput` and `MongoUnavailable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bson import ObjectId
+
+from jobs import services
+from jobs.models import Assignment, Failure, Job, JobStatus, Lease, Worker
+from jobs.repositories import assignments, failures, jobs, leases
+from queues.models import Queue
+from queuesite.databases import mongodb_errors
+from queuesite.errors import InvalidInput, NotFound
+from queuesite.pages import Cursor, cut
+
+
+def find_jobs(
+    *,
+    queue: str | None = None,
+    status: str | None = None,
+    worker: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> tuple[list[Job], str | None]:
+    """A page of the jobs that match, the newest first, and the cursor of the next.
+
+    `since` and `until` (before which) bound the time of creation. An index answers every page of each single filter,
+    and of queue and status together, however many jobs there are.
+    """
+    if status is not None and status not in JobStatus.values:
+        raise InvalidInput(f"status {status!r}: expected one of {', '.join(JobStatus.values)}", field="status")
+    named = {"queueName": queue, "status": status, "processor.workerId": worker}
+    after = None if cursor is None else Cursor.decode(cursor, datetime)
+    with mongodb_errors():
+        found = jobs.newest(
+            {name: value for name, value in named.items() if value is not None},
+            limit + 1,
+            since=since,
+            until=until,
+            behind=None if after is None else (after.value, after.id),
+        )
+    return cut(found, limit, lambda job: Cursor(job.created_at, job.id))
+
+
+def job(job_id: ObjectId) -> Job:
+    """The job of this id."""
+    with mongodb_errors():
+        return jobs.by_id(job_id)
+
+
+def find_failures(
+    *, queue: str | None = None, cursor: str | None = None, limit: int = 50
+) -> tuple[list[Failure], str | None]:
+    """A page of the kinds of failure (of one queue), those seen last first, and the cursor of the next."""
+    filters: list[dict[str, Any]] = [] if queue is None else [{"queueName": queue}]
+    if cursor is not None:
+        filters.append(Cursor.decode(cursor, datetime).behind("lastSeenAt", descending=True))
+    with mongodb_errors():
+        found = failures.newest({"$and": filters} if filters else {}, limit + 1)
+    return cut(found, limit, lambda failure: Cursor(failure.last_seen_at, failure.id))
+
+
+def failure(failure_id: ObjectId) -> Failure:
+    """The kind of failure of this id."""
+    with mongodb_errors():
+        return failures.by_id(failure_id)
+
+
+def find_assignments(*, queue_url: str | None = None, worker: str | None = None) -> list[Assignment]:
+    """The assignments that match, the oldest first. There are never more than all workers' slots together."""
+    with mongodb_errors():
+        found = assignments.all_assignments()
+    return [a for a in found if queue_url in (None, a.queue_url) and worker in (None, a.worker)]
+
+
+def worker(worker_id: str) -> Worker:
+    """The worker of this id."""
+    found = next((one for one in services.list_workers() if one.worker_id == worker_id), None)
+    if found is None:
+        raise NotFound(f"there is no worker {worker_id[:200]!r}; it has ended, or was never there")
+    return found
+
+
+def leader() -> Lease | None:
+    """The lease of the master that leads, or None."""
+    with mongodb_errors():
+        return leases.leader()
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What is being done with a queue, and what was last done."""
+
+    assignments: Sequence[Assignment]
+    last_job: Job | None
+
+
+def activity(queues: Iterable[Queue], *, with_jobs: bool = True) -> dict[ObjectId, Activity]:
+    """The activity of each of these queues; without their last jobs where nobody asks for them."""
+    wanted = list(queues)
+    with mongodb_errors():
+        running: dict[ObjectId, list[Assignment]] = {queue.id: [] for queue in wanted}
+        for assignment in assignments.all_assignments() if wanted else ():
+            if assignment.queue_id in running:
+                running[assignment.queue_id].append(assignment)
+        last = jobs.newest_of([queue.name for queue in wanted]) if with_jobs else {}
+    return {queue.id: Activity(running[queue.id], last.get(queue.name)) for queue in wanted}

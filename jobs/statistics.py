@@ -1,0 +1,218 @@
+"""Numbers of the whole system: what a dashboard shows in one look, and series of one queue."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from jobs import histogram, reads
+from jobs import services as processing
+from jobs.models import Throughput, Worker
+from jobs.repositories import failures, throughput
+from queues import services
+from queues.models import Queue
+from queuesite.config import get_config
+from queuesite.databases import database_clock, mongodb_errors
+from queuesite.errors import InvalidInput
+
+MINUTE = timedelta(minutes=1)
+
+#: Most points of a series: a screen has no more to show.
+MAX_POINTS = 1_500
+_UNITS = {"m": MINUTE, "h": timedelta(hours=1), "d": timedelta(days=1)}
+DURATION_PATTERN = r"^[1-9][0-9]{0,4}[mhd]$"
+
+
+@dataclass(frozen=True)
+class Window:
+    """What was done in a span of time. Durations are seconds; None where nothing was handled."""
+
+    seconds: float
+    processed: int
+    failed: int
+    rejected: int
+    timed_out: int
+    requests: int
+    mean: float | None
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True)
+class Point(Window):
+    """What was done in a step of a series."""
+
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A queue that has messages and nobody who handles them."""
+
+    queue: str
+    visible: int
+    since: datetime | None
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The numbers of a dashboard, as of `at` by the database's clock."""
+
+    at: datetime
+    queues: dict[str, int]
+    visible: int
+    in_flight: int
+    delayed: int
+    dead_letters: int
+    last_minute: Window
+    last_hour: Window
+    failures: int
+    failures_last_hour: int
+    workers: int
+    workers_draining: int
+    slots: int
+    slots_used: int
+    leader: str | None
+    oldest_waiting: Waiting | None
+
+
+def state_of(queue: Queue, assigned: bool, now: datetime) -> str:
+    """A queue in one word: `paused`, `active` (assigned), `delayed` (after failed runs), `waiting` or `idle`."""
+    if queue.paused:
+        return "paused"
+    if assigned:
+        return "active"
+    if queue.not_before is not None and queue.not_before > now:
+        return "delayed"
+    return "waiting" if queue.depth_visible > 0 or queue.wake_pending else "idle"
+
+
+STATES = ("active", "waiting", "delayed", "paused", "idle")
+
+
+def is_alive(worker: Worker, now: datetime) -> bool:
+    """Whether a worker's heartbeat is not older than WORKER_STALLED_AFTER."""
+    return (now - worker.heartbeat_at).total_seconds() <= get_config().worker_stalled_after
+
+
+def current() -> Statistics:
+    """The numbers of the moment. Throughput is that of the last whole minute and of the last sixty."""
+    queues = services.list_queues()
+    assigned = reads.find_assignments()
+    lease = reads.leader()
+    with mongodb_errors():
+        now = database_clock.now()
+        this_minute = now.replace(second=0, microsecond=0)
+        minute = throughput.sums(this_minute - MINUTE, this_minute)
+        hour = throughput.sums(this_minute - 60 * MINUTE, this_minute)
+        kinds, kinds_last_hour = failures.count(), failures.count(now - 60 * MINUTE)
+    workers = [worker for worker in processing.list_workers() if is_alive(worker, now)]
+    taken = {assignment.queue_id for assignment in assigned}
+    states = dict.fromkeys(STATES, 0)
+    for queue in queues:
+        states[state_of(queue, queue.id in taken, now)] += 1
+    return Statistics(
+        at=now,
+        queues=states,
+        visible=sum(queue.depth_visible for queue in queues),
+        in_flight=sum(queue.depth_in_flight for queue in queues),
+        delayed=sum(queue.depth_delayed for queue in queues),
+        dead_letters=sum(queue.dead_letters for queue in queues),
+        last_minute=window([minute], MINUTE),
+        last_hour=window([hour], 60 * MINUTE),
+        failures=kinds,
+        failures_last_hour=kinds_last_hour,
+        workers=len(workers),
+        workers_draining=sum(worker.draining for worker in workers),
+        slots=sum(worker.capacity for worker in workers if not worker.draining),
+        slots_used=len(assigned),
+        leader=None if lease is None else lease.holder,
+        oldest_waiting=_oldest_waiting([q for q in queues if state_of(q, q.id in taken, now) == "waiting"]),
+    )
+
+
+def _oldest_waiting(queues: Sequence[Queue]) -> Waiting | None:
+    def since(queue: Queue) -> datetime | None:
+        return queue.wake_requested_at if queue.wake_pending else queue.depth_observed_at
+
+    dated = [queue for queue in queues if since(queue) is not None]
+    queue = min(dated, key=lambda q: (since(q), q.name), default=None) or next(iter(queues), None)
+    return None if queue is None else Waiting(queue.name, queue.depth_visible, since(queue))
+
+
+def window(rows: Sequence[Throughput], span: timedelta) -> Window:
+    """Rows added up. Pure."""
+    return Window(**_sums(rows, span))
+
+
+def _sums(rows: Sequence[Throughput], span: timedelta) -> dict[str, Any]:
+    buckets = histogram.added(*(row.buckets for row in rows))
+    handled = sum(buckets)
+    sums = {
+        name: sum(getattr(row, name) for row in rows)
+        for name in ("processed", "failed", "rejected", "timed_out", "requests")
+    }
+    return {
+        **sums,
+        "seconds": span.total_seconds(),
+        "mean": sum(row.duration_sum for row in rows) / handled if handled else None,
+        **{f"p{share}": histogram.quantile(buckets, share / 100) for share in (50, 95, 99)},
+    }
+
+
+def parse_duration(text: str, field: str) -> timedelta:
+    """A span like `15m`, `6h` or `7d`. Raises `InvalidInput`."""
+    if not re.fullmatch(DURATION_PATTERN, text):
+        raise InvalidInput(
+            f"{field} {text[:20]!r}: expected a number with m, h or d, such as 15m, 6h or 7d", field=field
+        )
+    return int(text[:-1]) * _UNITS[text[-1]]
+
+
+def series(queue_name: str, span: timedelta, step: timedelta) -> list[Point]:
+    """What was done with a queue, a point for each `step`, the newest (which is not over yet) last.
+
+    Raises `NotFound`; `InvalidInput` where the window is longer than minutes are kept, shorter than a step, or would
+    have more than 1,500 points.
+    """
+    if span > throughput.MINUTES_KEPT:
+        kept = f"{throughput.MINUTES_KEPT.days}d"
+        raise InvalidInput(f"window is longer than throughput is kept: expected {kept} at most", field="window")
+    if step > span:
+        raise InvalidInput("step is longer than the window: choose a shorter one", field="step")
+    if span / step > MAX_POINTS:
+        raise InvalidInput(
+            f"window and step make {span / step:,.0f} points: expected {MAX_POINTS:,} at most, by a longer step",
+            field="step",
+        )
+    queue = services.get(queue_name)
+    with mongodb_errors():
+        now = database_clock.now()
+        end = stepped(now, step) + step
+        begin = stepped(now - span, step) + step
+        rows = throughput.minutes(queue.id, begin, end)
+    return points(rows, begin, end, step)
+
+
+def stepped(moment: datetime, step: timedelta) -> datetime:
+    """The beginning of the step that a moment lies in; steps are counted from midnight of the epoch. Pure."""
+    seconds = step.total_seconds()
+    return datetime.fromtimestamp(moment.timestamp() // seconds * seconds, moment.tzinfo)
+
+
+def points(rows: Sequence[Throughput], begin: datetime, end: datetime, step: timedelta) -> list[Point]:
+    """Rows of minutes as points, with those where nothing was done. Pure."""
+    by_step: dict[datetime, list[Throughput]] = {}
+    for row in rows:
+        if row.minute is not None:
+            by_step.setdefault(stepped(row.minute, step), []).append(row)
+    found = []
+    at = begin
+    while at < end:
+        found.append(Point(at=at, **_sums(by_step.get(at, ()), step)))
+        at += step
+    return found

@@ -1,0 +1,146 @@
+"""A queue's messages: send, look, redrive."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from django.http import HttpRequest, HttpResponse
+from ninja import Header, Router
+from ninja import Query as Parameters
+from pydantic import Field
+
+from queues import codec, messages, peek, services, tasks
+from queues.api.message_schemas import (
+    BulkIn,
+    DeadLetterOut,
+    DeadLettersOut,
+    MessageOut,
+    MessagesIn,
+    PeekOut,
+    ResultOut,
+    SentOut,
+    bulk_total,
+    with_deduplication,
+)
+from queues.sqs import MAX_BATCH
+from queuesite.api import problems
+from queuesite.api.auth import caller, needs
+from queuesite.api.idempotency import HEADER, LIFETIME, MAX_KEY, Answer, once
+from queuesite.api.openapi import also, link
+from queuesite.api.schemas import Query
+from queuesite.api.tasks import TaskOut, accepted, task_address
+from queuesite.tasks import start
+
+router = Router(tags=["messages"], by_alias=True)
+
+Key = Annotated[
+    str | None,
+    Header(
+        alias=HEADER,
+        pattern=rf"^[!-~]{{1,{MAX_KEY}}}$",
+        description=f"with the same key, the same request is done once within {LIFETIME.total_seconds() / 3600:.0f} h",
+    ),
+]
+
+
+@router.post(
+    "/queues/{name}/messages",
+    response={200: SentOut, 207: SentOut},
+    auth=needs("queues.send_message"),
+    openapi_extra=also(problems.CONFLICT, problems.SERVER),
+)
+def send_messages(request: HttpRequest, name: str, payload: MessagesIn, key: Key = None) -> HttpResponse:
+    """Send one message or many, and have the queue looked at.
+
+    Everything is checked before anything is sent. 200: SQS took all of them; 207: it did not take some, `results` says
+    which and why. With an `Idempotency-Key` a repeated request gets the answer of the first.
+    """
+    queue = services.get(name)
+    outgoing = [message.outgoing() for message in payload.messages]
+    if queue.fifo and key is not None:
+        outgoing = with_deduplication(outgoing, f"{caller(request).name} {key}")
+    messages.validate_messages(queue, outgoing)
+
+    def send() -> Answer:
+        report = messages.send(name, outgoing, report_outage=True)
+        results = [
+            ResultOut(index=place, message_id=report.message_ids.get(place), error=report.failures.get(place))
+            for place in range(len(outgoing))
+        ]
+        answer = SentOut(sent=report.sent, failed=len(report.failures), results=results)
+        return 207 if report.failures else 200, answer.model_dump(mode="json", by_alias=True)
+
+    return once(request, key, send)
+
+
+@router.post(
+    "/queues/{name}/messages/bulk",
+    response={202: TaskOut},
+    auth=needs("queues.send_message"),
+    openapi_extra=also(problems.CONFLICT, links={202: {"task": link("read_task", "id", "task_id")}}),
+)
+def send_bulk(request: HttpRequest, name: str, payload: BulkIn, key: Key = None) -> HttpResponse:
+    """Send many messages in the background, up to API_MAX_BULK: the task says how far it is.
+
+    What SQS does not take is in the task's result. A task whose process died goes on where it was, and may send up to a
+    thousand messages twice.
+    """
+    queue = services.get(name)
+    total = bulk_total(payload)
+    outgoing = [message.outgoing() for message in payload.messages]
+    messages.validate_messages(queue, outgoing)
+
+    def begin() -> Answer:
+        items = [codec.as_json(message) for message in outgoing]
+        task = start(
+            tasks.send_bulk, caller(request).name, total=total, queue=name, outgoing=items, repeat=payload.repeat
+        )
+        return 202, TaskOut.of(task).model_dump(mode="json", by_alias=True)
+
+    response = once(request, key, begin)
+    response["Location"] = task_address(json.loads(response.content)["id"])
+    return response
+
+
+class PeekQuery(Query):
+    """How many messages to look at."""
+
+    limit: int = Field(MAX_BATCH, ge=1, le=MAX_BATCH, description="how many at most")
+
+
+@router.get(
+    "/queues/{name}/messages",
+    response=PeekOut,
+    auth=needs("queues.view_queue"),
+    openapi_extra=also(problems.QUEUE_MISSING, problems.SERVER),
+)
+def peek_messages(request: HttpRequest, name: str, query: Parameters[PeekQuery]) -> PeekOut:
+    """Look at up to ten messages without consuming them: they are visible again at once.
+
+    SQS counts a look as a receive, which brings a message nearer to its queue's `maxReceiveCount`.
+    """
+    return PeekOut(items=[MessageOut.of(message) for message in peek.peek(name, query.limit)])
+
+
+@router.get(
+    "/queues/{name}/dead-letters",
+    response=DeadLettersOut,
+    auth=needs("queues.view_queue"),
+    openapi_extra=also(problems.QUEUE_MISSING, problems.SERVER),
+)
+def peek_dead_letters(request: HttpRequest, name: str, query: Parameters[PeekQuery]) -> DeadLettersOut:
+    """Look at up to ten dead letters, with the reasons; they stay where they are."""
+    return DeadLettersOut(items=[DeadLetterOut.of(message) for message in peek.peek_dead_letters(name, query.limit)])
+
+
+@router.post(
+    "/queues/{name}/dead-letters/redrive",
+    response={202: TaskOut},
+    auth=needs("queues.redrive_queue"),
+    openapi_extra=also(links={202: {"task": link("read_task", "id", "task_id")}}),
+)
+def redrive(request: HttpRequest, name: str, response: HttpResponse) -> TaskOut:
+    """Move the dead letters back to their queue, in the background."""
+    messages.redrivable(name)
+    return accepted(request, start(tasks.redrive, caller(request).name, queue=name), response)

@@ -1,0 +1,176 @@
+"""Who asks, and what they may: bearer tokens and the admin's session, judged by Django's model permissions.
+
+Everything here runs before a request's parameters are read, so that a refusal tells nothing of what exists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.cache import cache
+from django.http import HttpRequest
+from ninja.security import HttpBearer
+from ninja.security.base import AuthBase
+from ninja.throttling import BaseThrottle
+from ninja.utils import check_csrf
+
+from queuesite import tokens
+from queuesite.config import get_config
+from queuesite.databases import database_errors
+from queuesite.errors import Forbidden, Throttled, Unauthenticated
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+    from queuesite.models import Token
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: a user, by a token or by the admin's session (`token` is None)."""
+
+    user: User
+    token: Token | None = None
+
+    @property
+    def name(self) -> str:
+        """The user's name."""
+        return self.user.get_username()
+
+    @property
+    def ident(self) -> str:
+        """What requests are counted by."""
+        return f"user-{self.user.pk}" if self.token is None else f"token-{self.token.pk}"
+
+    def may(self, *permissions: str) -> bool:
+        """Whether the user has all of these permissions (`app.codename`)."""
+        return self.user.has_perms(permissions)
+
+
+def caller(request: HttpRequest) -> Caller:
+    """Who asks. The operation must need somebody."""
+    found: Caller = request.auth  # type: ignore[attr-defined]
+    return found
+
+
+def _permit(found: Caller, request: HttpRequest, permissions: Sequence[str]) -> Caller:
+    if found.token is not None and found.token.read_only and request.method not in SAFE:
+        raise Forbidden("this token is read-only; use one that is not")
+    if not found.may(*permissions):
+        raise Forbidden(f"this needs the permissions {', '.join(permissions)}, which {found.name} lacks")
+    return found
+
+
+class TokenAuth(HttpBearer):
+    """`Authorization: Bearer qs_…`. A header that is there and wrong is refused, whatever the session says."""
+
+    openapi_description = "A token, made by `manage.py token create USER` or in the admin."
+
+    def __init__(self, permissions: Sequence[str] = ()) -> None:
+        self.permissions = permissions
+        super().__init__()
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """The caller, or None where there is no such header. Raises `Unauthenticated`, `Forbidden`."""
+        header = request.headers.get(self.header)
+        if header is None:
+            return None
+        scheme, _, text = header.partition(" ")
+        if scheme.lower() != self.openapi_scheme:
+            raise Unauthenticated(f"Authorization has the scheme {scheme[:20]!r}; expected 'Bearer TOKEN'")
+        return self.authenticate(request, text.strip())
+
+    def authenticate(self, request: HttpRequest, token: str) -> Any:
+        """The caller. Which of unknown, expired and revoked a token is, is not told."""
+        with database_errors():
+            found = tokens.find(token)
+            if found is None:
+                raise Unauthenticated("the token is not valid; make one by `manage.py token create USER`")
+            return _permit(Caller(found.user, found), request, self.permissions)
+
+
+class SessionAuth(AuthBase):
+    """The admin's session, for pages of the admin and the docs page; what changes something needs a CSRF token."""
+
+    openapi_type = "apiKey"
+    openapi_in = "cookie"
+    openapi_name = settings.SESSION_COOKIE_NAME
+    openapi_description = "The admin's session; send `X-CSRFToken` too, unless the request is a GET."
+    #: Tells the docs page to send the CSRF token.
+    csrf = True
+
+    def __init__(self, permissions: Sequence[str] = ()) -> None:
+        self.permissions = permissions
+        super().__init__()
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """The caller, or None where nobody is logged in to the admin. Raises `Forbidden`."""
+        with database_errors():
+            user = request.user
+            if not (user.is_authenticated and user.is_active and user.is_staff):
+                return None
+            if request.method not in SAFE and check_csrf(request) is not None:
+                raise Forbidden("the CSRF token is missing or wrong; send X-CSRFToken, or use a bearer token")
+            return _permit(Caller(user), request, self.permissions)
+
+
+def needs(*permissions: str) -> list[Callable[[HttpRequest], Any]]:
+    """The `auth` of an operation: somebody with all of these permissions (none: anybody who is known)."""
+    return [TokenAuth(permissions), SessionAuth(permissions)]
+
+
+class _Open(AuthBase):
+    """Lets everybody in where API_OPEN names the operation."""
+
+    # For the schema: ninja leaves a guard without a type out of it.
+    openapi_type = "none"
+
+    def __init__(self, operation: str) -> None:
+        self.operation = operation
+        super().__init__()
+        del self.openapi_security_schema
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """True, or None where it is not open."""
+        return True if self.operation in get_config().api_open else None
+
+
+def open_or_known(operation: str, guards: list[Callable[[HttpRequest], Any]]) -> list[Callable[[HttpRequest], Any]]:
+    """The `auth` of an operation that API_OPEN may open."""
+    return [_Open(operation), *guards]
+
+
+class CallerThrottle(BaseThrottle):
+    """At most API_REQUESTS_PER_MINUTE of each caller, in each minute of the clock, counted in this web process.
+
+    Counting is atomic, and keeps no state in the object: ninja's own rate throttle does, and threads share it.
+    """
+
+    def allow_request(self, request: HttpRequest) -> bool:
+        """Count the request. Raises `Throttled`."""
+        limit = get_config().api_requests_per_minute
+        found = getattr(request, "auth", None)
+        if limit == 0 or not isinstance(found, Caller):
+            return True
+        now = time.time()
+        key = "throttle-" + hashlib.sha256(f"{found.ident}-{now // 60}".encode()).hexdigest()
+        cache.add(key, 0, 120)
+        return cache.incr(key) <= limit
+
+    def wait(self) -> int:
+        """Seconds to the next minute."""
+        return 60 - int(time.time()) % 60
+
+
+def check_throttle(request: HttpRequest) -> None:
+    """The throttle, for what is no operation of ninja's. Raises `Throttled`."""
+    throttle = CallerThrottle()
+    if not throttle.allow_request(request):
+        raise Throttled("too many requests", wait=throttle.wait())

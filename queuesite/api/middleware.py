@@ -1,0 +1,116 @@
+"""Around every request of the API: its body is bounded before anything reads it, and every error is a problem.
+
+What a client sends is in memory several times over while it is handled (bytes, text, objects), so the limits here are
+what keeps a web process small: API_MAX_BODY_MB, the number of values in a body, and one large body at a time.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from queuesite.api import problems
+from queuesite.config import get_config
+from queuesite.errors import QueuesiteError, ServerError, TooLarge
+
+PREFIXES = ("/api/", "/metrics")
+
+#: Values in one body. A thousand messages with ten attributes each have some 45,000; a dictionary takes 200 bytes.
+MAX_VALUES = 100_000
+#: A larger body waits until no other large one is being handled, in bytes; and for how long, in seconds. While it
+#: waits, no more than this is in memory.
+LARGE = 256 << 10
+LARGE_WAIT = 30.0
+
+_large_bodies = threading.Semaphore(1)
+# One character class and no alternation: re keeps a mark for each round of a group, which is 100 bytes a character.
+_STRING = re.compile(rb'"[^"]*"')
+
+
+class _Busy(ServerError):
+    """Another large request is being handled."""
+
+
+def api_middleware(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Django's middleware; it leaves alone what is not the API's."""
+
+    def handle(request: HttpRequest) -> HttpResponseBase:
+        if not request.path.startswith(PREFIXES):
+            return get_response(request)
+        try:
+            with _body(request) as body:
+                if body and request.content_type != "application/json":
+                    return problems.problem(
+                        problems.MEDIA, f"the body is {request.content_type or 'of no type'}; expected application/json"
+                    )
+                _refuse_too_many_values(body)
+                return _as_problem(get_response(request))
+        except QueuesiteError as error:
+            return problems.answer(request, error)
+
+    return handle
+
+
+@contextmanager
+def _body(request: HttpRequest) -> Iterator[bytes]:
+    """Read the body, no further than its limit; without `Content-Length` its end is not known before."""
+    limit = get_config().api_max_body_mb << 20
+    stated = request.META.get("CONTENT_LENGTH") or "0"
+    if stated.isdigit() and int(stated) > limit:
+        raise _too_large(f"{int(stated):,} bytes", limit)
+    body = request.read(LARGE + 1)
+    with _turn(len(body)):
+        if len(body) > LARGE:
+            body += request.read(limit - LARGE)
+        if len(body) > limit:
+            raise _too_large(f"more than {limit:,} bytes", limit)
+        request._body = body  # what HttpRequest.body does; it has no limit for requests without a Content-Length
+        yield body
+
+
+def _too_large(size: str, limit: int) -> TooLarge:
+    return TooLarge(f"the request has {size}; the API reads {limit:,} at most (API_MAX_BODY_MB): send several requests")
+
+
+def _refuse_too_many_values(body: bytes) -> None:
+    # Most bodies are too small to hold so many, whatever is in them.
+    if len(body) > MAX_VALUES:
+        skeleton = _STRING.sub(b"", body.replace(b"\\\\", b"").replace(b'\\"', b""))
+        values = skeleton.count(b",") + skeleton.count(b"[") + skeleton.count(b"{")
+        if values > MAX_VALUES:
+            raise TooLarge(
+                f"the request has {values:,} JSON values; the API takes {MAX_VALUES:,} at most: "
+                "send several requests, or message bodies as text"
+            )
+
+
+@contextmanager
+def _turn(size: int) -> Iterator[None]:
+    if size <= LARGE:
+        yield
+        return
+    if not _large_bodies.acquire(timeout=LARGE_WAIT):
+        raise _Busy("other large requests are being handled; try again")
+    try:
+        yield
+    finally:
+        _large_bodies.release()
+
+
+def _as_problem(response: HttpResponseBase) -> HttpResponseBase:
+    """What Django answers by itself (no such address, wrong method, wrong host) has no HTML either."""
+    if response.status_code < 400 or response.headers.get("Content-Type") == problems.MEDIA_TYPE:
+        return response
+    kind = problems.BY_STATUS.get(response.status_code)
+    if kind is None:
+        kind = problems.INTERNAL if response.status_code >= 500 else problems.MALFORMED
+    headers = {name: response.headers[name] for name in ("Allow", "Retry-After") if name in response.headers}
+    answer: HttpResponse = problems.problem(kind, kind.meaning, headers=headers)
+    return answer

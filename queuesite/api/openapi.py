@@ -1,0 +1,128 @@
+"""What ninja does not say of an operation by itself: its problems, and links to what one can do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ninja import NinjaAPI
+from ninja.openapi.schema import OpenAPISchema
+from ninja.operation import Operation
+
+from queuesite.api import problems
+from queuesite.api.problems import Kind
+
+_PROBLEM_SCHEMA: dict[str, Any] = {
+    "title": "Problem",
+    "description": "What went wrong (RFC 9457).",
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "description": "the kind of problem, a URN that does not change"},
+        "title": {"type": "string", "description": "the kind in words"},
+        "status": {"type": "integer", "description": "the answer's status"},
+        "detail": {"type": "string", "description": "what is wrong here, what was expected, and how to mend it"},
+        "errors": {
+            "type": "array",
+            "description": "what is wrong with each field",
+            "items": {
+                "type": "object",
+                "required": ["field", "message"],
+                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+        "existing": {"type": "string", "description": "address of what is there already"},
+        "checks": {"type": "object", "description": "what each server answered (readiness)"},
+    },
+    "examples": [
+        {
+            "type": problems.INVALID.type,
+            "title": problems.INVALID.title,
+            "status": 422,
+            "detail": "priority 12 is out of range: expected a whole number from 0 to 9",
+            "errors": [{"field": "priority", "message": "priority 12 is out of range: …"}],
+        }
+    ],
+}
+
+
+def also(*kinds: Kind, links: dict[int, dict[str, Any]] | None = None) -> dict[str, Any]:
+    """The `openapi_extra` of an operation that may answer with these problems too, and what its answers lead to."""
+    responses: dict[int, Any] = {status: {"links": found} for status, found in (links or {}).items()}
+    for kind in kinds:
+        responses[kind.status] = response_of(kind)
+    return {"responses": responses}
+
+
+def response_of(kind: Kind) -> dict[str, Any]:
+    """A problem, as one of an operation's responses."""
+    return {
+        "description": f"{kind.title}. {kind.meaning}",
+        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+
+
+def link(operation: str, body: str, parameter: str = "name") -> dict[str, Any]:
+    """A link to an operation whose path parameter is a member of the answer."""
+    return {"operationId": operation, "parameters": {parameter: f"$response.body#/{body}"}}
+
+
+#: The parts of the manual, in its order.
+TAGS = [
+    {"name": "queues", "description": "What exists: definitions of queues, and what is done to them."},
+    {"name": "messages", "description": "Send, look, redrive."},
+    {"name": "handlers", "description": "What a queue's messages may be handled by."},
+    {"name": "jobs", "description": "Runs of queues."},
+    {"name": "failures", "description": "What handlers raised, by kind."},
+    {"name": "workers", "description": "Who processes: workers, assignments, the leader."},
+    {"name": "numbers", "description": "A dashboard's numbers, series, metrics."},
+    {"name": "tasks", "description": "Long operations in the background."},
+    {"name": "health", "description": "Whether it lives, and whether it can work."},
+]
+
+
+_PATH_PARAMETERS = {
+    "name": "name of the queue, without QUEUE_NAME_PREFIX",
+    "job_id": "id of the job",
+    "failure_id": "id of the kind of failure",
+    "worker_id": "id of the worker",
+    "task_id": "id of the task",
+}
+
+
+class Schema(OpenAPISchema):
+    """ninja's schema, whose operations say what they need and how they may fail."""
+
+    def __init__(self, api: NinjaAPI, path_prefix: str) -> None:
+        super().__init__(api, path_prefix)
+        self["components"]["schemas"]["Problem"] = _PROBLEM_SCHEMA
+
+    def operation_details(self, operation: Operation) -> dict[str, Any]:
+        """The operation, with its permissions and with the problems that follow from what it is."""
+        details: dict[str, Any] = super().operation_details(operation)
+        details["summary"] = details["summary"].capitalize()
+        permissions = sorted({p for guard in operation.auth_callbacks for p in getattr(guard, "permissions", ())})
+        if permissions:
+            details["description"] += f"\n\nPermissions: {', '.join(f'`{name}`' for name in permissions)}."
+        for parameter in details["parameters"]:
+            if parameter["in"] == "path":
+                parameter["description"] = _PATH_PARAMETERS[parameter["name"]]
+        responses = details["responses"]
+        for kind in _kinds(details):
+            responses.setdefault(kind.status, response_of(kind))
+        details["responses"] = {str(status): responses[status] for status in sorted(responses, key=int)}
+        return details
+
+
+def _kinds(operation: dict[str, Any]) -> Iterable[Kind]:
+    if operation.get("security"):
+        yield from (problems.UNAUTHENTICATED, problems.FORBIDDEN, problems.THROTTLED, problems.UNAVAILABLE)
+    places = {parameter["in"] for parameter in operation["parameters"]}
+    if "path" in places:
+        yield problems.NOT_FOUND
+    if places or "requestBody" in operation:
+        yield problems.INVALID
+    # A body is bounded and must be JSON also where the operation takes none.
+    yield from (problems.TOO_LARGE, problems.MEDIA)
+    if "requestBody" in operation:
+        yield problems.MALFORMED

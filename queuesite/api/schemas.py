@@ -1,0 +1,117 @@
+"""What the schemas of all resources have in common: names in camelCase, dates as RFC 3339, pages."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from queuesite.clock import rfc3339
+from queuesite.errors import NotFound
+
+#: A moment, in UTC, with milliseconds.
+Timestamp = Annotated[
+    datetime,
+    PlainSerializer(rfc3339, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-24T08:15:00.123Z"]}),
+]
+
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+
+
+def _rfc3339(value: Any) -> Any:
+    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+        raise ValueError("expected a moment of RFC 3339 with its offset, such as 2026-11-24T08:15:00Z")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("expected a moment between the years 1 and 9999") from None
+
+
+#: A moment that a caller gives.
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_rfc3339),
+    AfterValidator(_in_utc),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-24T08:15:00Z"]}),
+]
+
+#: An ObjectId, as text.
+Id = Annotated[str, BeforeValidator(str), Field(examples=["6ae3f1c2d4b5a69788990011"])]
+
+
+class Out(BaseModel):
+    """An answer, or a part of one."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, arbitrary_types_allowed=True)
+
+
+class In(BaseModel):
+    """A request's body, or a part of one. Unknown members are refused, and a number is no text."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", strict=True)
+
+
+class Query(BaseModel):
+    """A request's parameters. Unknown ones are refused: a filter that is misspelt must not answer everything."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_of_them(cls, data: Any, info: ValidationInfo) -> Any:
+        """Ninja hands over the known ones alone; here come the others, to be refused."""
+        request = (info.context or {}).get("request")
+        if request is None or not isinstance(data, dict):
+            return data
+        known = {field.alias for field in cls.model_fields.values()}
+        return {**data, **{name: value for name, value in request.GET.items() if name not in known}}
+
+
+T = TypeVar("T")
+
+DEFAULT_PAGE = 50
+MAX_PAGE = 200
+
+
+class Paged(Query):
+    """The parameters of every list."""
+
+    limit: int = Field(DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="how many at most")
+    cursor: str | None = Field(
+        None, min_length=1, max_length=500, description="`next` of the page before; the other parameters stay the same"
+    )
+
+
+class Page(Out, Generic[T]):
+    """A page of a list."""
+
+    items: list[T]
+    next: str | None = Field(None, description="the `cursor` of the next page; null: there is none")
+
+
+def path_id(text: str, what: str) -> Any:
+    """An ObjectId from a path. One that is none names nothing: `NotFound`."""
+    from bson import ObjectId
+
+    if not ObjectId.is_valid(text):
+        raise NotFound(f"there is no {what} {text[:50]!r}")
+    return ObjectId(text)

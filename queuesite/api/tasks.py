@@ -1,0 +1,81 @@
+"""Background tasks: what a long operation's 202 leads to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from ninja import Query as Parameters
+from ninja import Router
+from pydantic import Field
+
+from queuesite import tasks
+from queuesite.api.auth import caller, needs
+from queuesite.api.schemas import DEFAULT_PAGE, MAX_PAGE, Out, Query, Timestamp
+from queuesite.models import BackgroundTask
+
+router = Router(tags=["tasks"], by_alias=True)
+
+SEE_ALL = "queuesite.view_backgroundtask"
+
+
+class TaskOut(Out):
+    """A long operation that runs in the background."""
+
+    id: str = Field(examples=["5f3a9e0c1b7d4f6a8c2e9b0d4a7f6c31"])
+    kind: str = Field(examples=["redrive"])
+    owner: str = Field(description="name of the user who asked for it", examples=["ada"])
+    state: str = Field(description="queued, running, completed or failed", examples=["running"])
+    done: int = Field(description="how much of `total` is done", examples=[120])
+    total: int | None = Field(description="how much there is to do, where that is known", examples=[500])
+    result: dict[str, Any] | None = Field(description="what a completed task came to", examples=[{"moved": 500}])
+    error: str | None = Field(description="why a failed task failed", examples=[None])
+    created_at: Timestamp
+    started_at: Timestamp | None
+    ended_at: Timestamp | None
+
+    @classmethod
+    def of(cls, task: BackgroundTask) -> TaskOut:
+        """From the record."""
+        return cls(**{name: getattr(task, name) for name in cls.model_fields})
+
+
+class TaskList(Out):
+    """The newest tasks."""
+
+    items: list[TaskOut]
+
+
+class TaskQuery(Query):
+    """How many."""
+
+    limit: int = Field(DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="how many at most")
+
+
+def accepted(request: HttpRequest, task: BackgroundTask, response: HttpResponse) -> TaskOut:
+    """The body of a 202, with the task's address in `Location`."""
+    response["Location"] = task_address(task.id)
+    return TaskOut.of(task)
+
+
+def task_address(task_id: str) -> str:
+    """Where a task is read."""
+    return reverse("api:read_task", args=[task_id])
+
+
+def _visible(request: HttpRequest) -> str | None:
+    found = caller(request)
+    return None if found.may(SEE_ALL) else found.name
+
+
+@router.get("/tasks", response=TaskList, auth=needs(), url_name="list_tasks")
+def list_tasks(request: HttpRequest, query: Parameters[TaskQuery]) -> TaskList:
+    """The newest tasks, one's own; those of everybody with `queuesite.view_backgroundtask`."""
+    return TaskList(items=[TaskOut.of(task) for task in tasks.newest(_visible(request), query.limit)])
+
+
+@router.get("/tasks/{task_id}", response=TaskOut, auth=needs(), url_name="read_task")
+def read_task(request: HttpRequest, task_id: str) -> TaskOut:
+    """One task: its state, its progress, and what it came to. Tasks are kept for seven days after their end."""
+    return TaskOut.of(tasks.get(task_id, _visible(request)))

@@ -1,0 +1,95 @@
+"""`manage.py token`: the API's tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from queuesite import tokens
+from queuesite.clock import rfc3339
+from queuesite.commands import Parser, QueuesiteCommand, integer
+from queuesite.databases import database_errors
+from queuesite.models import Token
+
+
+class Command(QueuesiteCommand):
+    """Subcommands that create, list and revoke tokens."""
+
+    help = "Manage the API's tokens."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """One subparser per verb."""
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
+        create = verbs.add_parser("create", help="create a token and print it; it cannot be shown again")
+        create.add_argument("user", metavar="USER", help="whose permissions it has")
+        create.add_argument("--read-only", action="store_true", help="for GET requests alone")
+        create.add_argument(
+            "--expires",
+            metavar="DAYS",
+            type=integer(*tokens.EXPIRY_DAYS),
+            help="days until it expires (default: never)",
+        )
+        create.add_argument("--name", metavar="TEXT", default="", help="what it is for")
+        listing = verbs.add_parser("list", help="list the tokens")
+        listing.add_argument("--json", action="store_true", help="print JSON")
+        revoke = verbs.add_parser("revoke", help="end a token at once")
+        revoke.add_argument("prefix", metavar="PREFIX", help="the token's prefix, as `token list` shows it")
+
+    def run(self, **options: Any) -> None:
+        """Run the verb."""
+        with database_errors():
+            getattr(self, "do_" + options["verb"])(options)
+
+    def do_create(self, options: dict[str, Any]) -> None:
+        """The token goes to standard output, alone, so that a script can take it; the rest to standard error."""
+        token, text = tokens.create(
+            options["user"], read_only=options["read_only"], expires_days=options["expires"], name=options["name"]
+        )
+        self.stdout.write(text)
+        kind = "read-only token" if token.read_only else "token"
+        until = "never expires" if token.expires_at is None else f"expires {rfc3339(token.expires_at)}"
+        self.stderr.write(f"{kind} {token.prefix} of {token.user}, {until}; it cannot be shown again")
+
+    def do_list(self, options: dict[str, Any]) -> None:
+        """List every token."""
+        found = tokens.all_tokens()
+        if options["json"]:
+            self.print_json([as_json(token) for token in found])
+        elif not found:
+            self.say("no tokens; create one with `manage.py token create USER`")
+        else:
+            self.print_table(
+                ("prefix", "user", "name", "access", "state", "created", "expires", "last used"),
+                (
+                    (
+                        token.prefix,
+                        token.user,
+                        token.name,
+                        "read" if token.read_only else "read and write",
+                        token.state,
+                        *(m and rfc3339(m) for m in (token.created_at, token.expires_at, token.last_used_at)),
+                    )
+                    for token in found
+                ),
+            )
+
+    def do_revoke(self, options: dict[str, Any]) -> None:
+        """End a token."""
+        token = tokens.revoke(options["prefix"])
+        self.say(f"token {token.prefix} of {token.user} revoked")
+
+
+def as_json(token: Token) -> dict[str, Any]:
+    """A token as `token list --json` prints it."""
+    return {
+        "prefix": token.prefix,
+        "user": token.user.get_username(),
+        "name": token.name,
+        "readOnly": token.read_only,
+        "state": token.state,
+        "createdAt": token.created_at,
+        "expiresAt": token.expires_at,
+        "lastUsedAt": token.last_used_at,
+        "revokedAt": token.revoked_at,
+    }

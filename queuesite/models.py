@@ -1,0 +1,98 @@
+"""What the site keeps in Django's own database: tokens, background tasks, and answers to be repeated.
+
+The times are those of the web process that writes them: nothing here is compared by two machines to the second.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+
+class Token(models.Model):
+    """A bearer token of the API. The token itself is shown once, at its creation, and never kept: `digest` is its hash.
+
+    A token is 256 random bits, so a plain SHA-256 protects it: there is nothing to guess that a slow hash would guard.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
+    name = models.CharField(max_length=100, blank=True, help_text="what it is for")
+    prefix = models.CharField(max_length=8, unique=True, editable=False, help_text="the part that is no secret")
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    read_only = models.BooleanField(default=False, help_text="for GET requests alone")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="empty: it never expires")
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="to the minute")
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ("-created_at",)
+
+    def __str__(self) -> str:
+        return f"{self.prefix} of {self.user}"
+
+    @property
+    def state(self) -> str:
+        """`valid`, `revoked` or `expired`."""
+        if self.revoked_at is not None:
+            return "revoked"
+        if self.expires_at is not None and self.expires_at <= timezone.now():
+            return "expired"
+        return "valid"
+
+
+def _task_id() -> str:
+    return uuid.uuid4().hex
+
+
+class TaskState(models.TextChoices):
+    """Where a background task stands. `completed` and `failed` are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class BackgroundTask(models.Model):
+    """A long operation that somebody asked for, run by django-q2, which knows neither progress nor owners."""
+
+    id = models.CharField(max_length=32, primary_key=True, default=_task_id, editable=False)
+    kind = models.CharField(max_length=50)
+    owner = models.CharField(max_length=150, help_text="name of the user who asked for it")
+    arguments = models.JSONField(default=dict)
+    state = models.CharField(max_length=20, choices=TaskState.choices, default=TaskState.QUEUED)
+    done = models.PositiveIntegerField(default=0)
+    total = models.PositiveIntegerField(null=True)
+    result = models.JSONField(null=True)
+    error = models.TextField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-created_at",)
+        indexes = (models.Index(fields=("owner", "created_at"), name="task_owner_created"),)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id}"
+
+
+class IdempotentRequest(models.Model):
+    """A request that came with an `Idempotency-Key`, and its answer. Unique by owner and key: that decides races."""
+
+    owner = models.CharField(max_length=150)
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64, help_text="hash of the request")
+    status = models.PositiveIntegerField(null=True, help_text="of the answer; empty: not answered yet")
+    answer = models.JSONField(null=True)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("owner", "key"), name="idempotent_owner_key"),)
+
+    def __str__(self) -> str:
+        return f"{self.key} of {self.owner}"

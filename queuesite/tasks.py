@@ -1,0 +1,140 @@
+"""Background tasks: long operations that somebody asked for, with an owner, progress and a result.
+
+django-q2 (`manage.py qcluster`) runs them. It gives a task out again where its process died, so a task's function must
+be one that may run twice, or go on from `progress.done`.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Protocol
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+from django_q.tasks import async_task
+
+from queuesite.databases import database_errors
+from queuesite.errors import NotFound, QueuesiteError
+from queuesite.logs import get_logger
+from queuesite.models import BackgroundTask, TaskState
+
+log = get_logger(__name__)
+
+#: How often progress is written, in seconds, at the most.
+PROGRESS_SECONDS = 0.5
+#: How long a task that has ended can be read.
+KEPT = timedelta(days=7)
+
+_FINAL = (TaskState.COMPLETED, TaskState.FAILED)
+
+
+class Progress:
+    """How far a task is; its function says so, and what it says is written now and then."""
+
+    def __init__(self, task: BackgroundTask) -> None:
+        self._task = task
+        self._written = time.monotonic()
+        self.done = task.done
+
+    def set_total(self, total: int) -> None:
+        """How much there is to do."""
+        self._task.total = total
+        self._save()
+
+    def advance(self, count: int) -> None:
+        """So much more is done."""
+        self.done += count
+        if time.monotonic() - self._written >= PROGRESS_SECONDS:
+            self._save()
+
+    def save(self) -> None:
+        """Write it now: what is done must not be done again."""
+        self._save()
+
+    def _save(self) -> None:
+        self._task.done = self.done
+        self._task.save(update_fields=["done", "total"])
+        self._written = time.monotonic()
+
+
+class Runner(Protocol):
+    """What django-q2 calls, by its path, with the task's id."""
+
+    kind: str
+    __module__: str
+    __qualname__: str
+
+    def __call__(self, task_id: str) -> None:
+        """Run the task."""
+
+
+def background(kind: str, *, resumes: bool = False) -> Callable[[Callable[..., dict[str, Any]]], Runner]:
+    """Make a task of a function, which gets its progress and its arguments and answers its result (JSON).
+
+    `resumes`: one that is given out again goes on from `progress.done`; else it starts anew.
+    """
+
+    def decorate(function: Callable[..., dict[str, Any]]) -> Runner:
+        @functools.wraps(function)
+        def run(task_id: str) -> None:
+            _run(function, task_id, resumes)
+
+        run.kind = kind  # type: ignore[attr-defined]
+        return run  # type: ignore[return-value]
+
+    return decorate
+
+
+def _run(function: Callable[..., dict[str, Any]], task_id: str, resumes: bool) -> None:
+    task = BackgroundTask.objects.filter(pk=task_id).exclude(state__in=_FINAL).first()
+    if task is None:
+        return
+    task.state, task.started_at = TaskState.RUNNING, timezone.now()
+    if not resumes:
+        task.done = 0
+    task.save(update_fields=["state", "started_at", "done"])
+    progress = Progress(task)
+    try:
+        task.result = function(progress, **task.arguments)
+        task.state = TaskState.COMPLETED
+    except QueuesiteError as error:
+        task.state, task.error = TaskState.FAILED, str(error)
+    except Exception as error:
+        log.exception("task_failed", task=task_id, kind=task.kind)
+        task.state, task.error = TaskState.FAILED, f"a fault of ours ({type(error).__name__}), which has been logged"
+    task.done, task.ended_at = progress.done, timezone.now()
+    task.arguments = {}  # which may be megabytes
+    task.save()
+    log.info("task_ended", task=task_id, kind=task.kind, state=task.state)
+
+
+def start(runner: Runner, owner: str, *, total: int | None = None, **arguments: Any) -> BackgroundTask:
+    """Have a task run, for `owner` (a user's name). Raises `DatabaseUnavailable`."""
+    with database_errors(), transaction.atomic():
+        BackgroundTask.objects.filter(ended_at__lt=timezone.now() - KEPT).delete()
+        task = BackgroundTask.objects.create(kind=runner.kind, owner=owner, total=total, arguments=arguments)
+        async_task(f"{runner.__module__}.{runner.__qualname__}", task.id, task_name=f"{runner.kind} {task.id}")
+    return task
+
+
+def get(task_id: str, owner: str | None) -> BackgroundTask:
+    """The task of this id, where it is `owner`'s (None: anybody's). Raises `NotFound`."""
+    with database_errors():
+        task = _of(owner).filter(pk=task_id).first() if task_id.isalnum() else None
+    if task is None:
+        raise NotFound(f"there is no task {task_id[:64]!r} of yours; tasks are kept {KEPT.days} days")
+    return task
+
+
+def newest(owner: str | None, limit: int) -> list[BackgroundTask]:
+    """The newest tasks of `owner` (None: of everybody)."""
+    with database_errors():
+        return list(_of(owner).defer("arguments")[:limit])
+
+
+def _of(owner: str | None) -> QuerySet[BackgroundTask]:
+    return BackgroundTask.objects.all() if owner is None else BackgroundTask.objects.filter(owner=owner)

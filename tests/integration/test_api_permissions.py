@@ -1,0 +1,287 @@
+"""Who may do what by the API: every operation, with every kind of caller."""
+
+from __future__ import annotations
+
+import functools
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.utils import timezone
+
+from queues import services
+from queuesite import tokens
+from queuesite.models import Token
+from tests.conftest import Configure
+from tests.support.api import ROOT, Answer, Api, user
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mongo")]
+
+NUMBERS = {"queues.view_queue", "jobs.view_job", "jobs.view_worker"}
+
+#: Every operation and the permissions that it needs; None: it is open to everybody.
+OPERATIONS: dict[tuple[str, str], set[str] | None] = {
+    ("GET", "/health/live"): None,
+    ("GET", "/health/ready"): set(),
+    ("GET", "/metrics"): NUMBERS,
+    ("GET", "/stats"): NUMBERS,
+    ("GET", "/queues"): {"queues.view_queue"},
+    ("POST", "/queues"): {"queues.add_queue"},
+    ("GET", "/queues/{name}"): {"queues.view_queue"},
+    ("PATCH", "/queues/{name}"): {"queues.change_queue"},
+    ("DELETE", "/queues/{name}"): {"queues.delete_queue"},
+    ("GET", "/queues/{name}/size"): {"queues.view_queue"},
+    ("GET", "/queues/{name}/throughput"): {"queues.view_queue", "jobs.view_throughput"},
+    ("GET", "/queues/{name}/messages"): {"queues.view_queue"},
+    ("POST", "/queues/{name}/messages"): {"queues.send_message"},
+    ("POST", "/queues/{name}/messages/bulk"): {"queues.send_message"},
+    ("GET", "/queues/{name}/dead-letters"): {"queues.view_queue"},
+    ("POST", "/queues/{name}/dead-letters/redrive"): {"queues.redrive_queue"},
+    ("POST", "/queues/{name}/purge"): {"queues.purge_queue"},
+    ("POST", "/queues/{name}/pause"): {"queues.change_queue"},
+    ("POST", "/queues/{name}/resume"): {"queues.change_queue"},
+    ("POST", "/queues/{name}/notify"): {"queues.change_queue"},
+    ("POST", "/purge"): {"queues.purge_queue"},
+    ("POST", "/sync"): {"queues.change_queue"},
+    ("GET", "/handlers"): {"queues.view_queue"},
+    ("GET", "/jobs"): {"jobs.view_job"},
+    ("GET", "/jobs/{job_id}"): {"jobs.view_job"},
+    ("GET", "/failures"): {"jobs.view_failure"},
+    ("GET", "/failures/{failure_id}"): {"jobs.view_failure"},
+    ("DELETE", "/failures/{failure_id}"): {"jobs.delete_failure"},
+    ("GET", "/assignments"): {"jobs.view_assignment"},
+    ("GET", "/workers"): {"jobs.view_worker"},
+    ("GET", "/workers/{worker_id}"): {"jobs.view_worker"},
+    ("POST", "/workers/{worker_id}/drain"): {"jobs.change_worker"},
+    ("GET", "/leader"): {"jobs.view_lease"},
+    ("GET", "/tasks"): set(),
+    ("GET", "/tasks/{task_id}"): set(),
+}
+GUARDED = [operation for operation, permissions in OPERATIONS.items() if permissions is not None]
+MISSING = [(*operation, missing) for operation in GUARDED for missing in sorted(OPERATIONS[operation] or ())]
+UNSAFE = [operation for operation in GUARDED if operation[0] != "GET"]
+ALL = sorted({permission for permissions in OPERATIONS.values() for permission in permissions or ()})
+
+each = pytest.mark.parametrize(("method", "path"), GUARDED)
+
+
+def filled(path: str, name: str = "no-such") -> str:
+    """The path, with names that name nothing, so that nobody changes anything."""
+    return path.format(name=name, job_id="0" * 24, failure_id="0" * 24, worker_id=name, task_id="0" * 32)
+
+
+def ask(api: Api, method: str, path: str, **headers: Any) -> Answer:
+    return api.request(method, filled(path), None if method in {"GET", "DELETE"} else {}, **headers)
+
+
+def let_in(answer: Answer) -> bool:
+    """Whether the caller was let in; what became of the request is another matter."""
+    return answer.status not in {401, 403, 405} and answer.status < 500
+
+
+def token_of(*permissions: str, **options: Any) -> str:
+    return tokens.make(user("caller", permissions), **options)[1]
+
+
+@functools.cache
+def documented() -> dict[str, Any]:
+    from queuesite.api.root import api
+
+    schema: dict[str, Any] = api.get_openapi_schema(path_prefix="/")
+    return schema
+
+
+def test_table_has_every_operation() -> None:
+    there = {(method.upper(), path) for path, item in documented()["paths"].items() for method in item}
+
+    assert there == set(OPERATIONS)
+
+
+@each
+def test_manual_names_the_permissions(method: str, path: str) -> None:
+    description = documented()["paths"][path][method.lower()]["description"]
+
+    named = set(re.findall(r"`(\w+\.\w+)`", description.partition("\n\nPermissions: ")[2]))
+    assert named == OPERATIONS[method, path]
+
+
+@each
+def test_nobody_is_let_in_without_a_token(method: str, path: str) -> None:
+    problem = ask(Api(), method, path)
+
+    assert problem.problem(401)["type"] == "urn:queuesite:problem:unauthenticated"
+    assert problem.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+@each
+def test_nobody_is_let_in_with_a_token_that_is_none(method: str, path: str) -> None:
+    ask(Api("qs_00000000_" + "x" * 43), method, path).problem(401)
+
+
+@each
+def test_full_permissions_are_enough(method: str, path: str) -> None:
+    needed = OPERATIONS[method, path] or set()
+
+    assert let_in(ask(Api(token_of(*needed)), method, path))
+
+
+@pytest.mark.parametrize(("method", "path", "missing"), MISSING)
+def test_each_permission_is_needed(method: str, path: str, missing: str) -> None:
+    others = [permission for permission in ALL if permission != missing]
+
+    problem = ask(Api(token_of(*others)), method, path).problem(403)
+
+    assert problem["type"] == "urn:queuesite:problem:forbidden"
+    assert missing in problem["detail"]
+
+
+@each
+def test_read_only_token_reads(method: str, path: str) -> None:
+    answer = ask(Api(token_of(*ALL, read_only=True)), method, path)
+
+    if method == "GET":
+        assert let_in(answer)
+    else:
+        assert "read-only" in answer.problem(403)["detail"]
+
+
+@each
+def test_expired_token(method: str, path: str) -> None:
+    token = token_of(*ALL, expires_at=timezone.now() - timedelta(seconds=1))
+
+    ask(Api(token), method, path).problem(401)
+
+
+@each
+def test_revoked_token(method: str, path: str) -> None:
+    token = token_of(*ALL)
+    tokens.revoke(Token.objects.get().prefix)
+
+    ask(Api(token), method, path).problem(401)
+
+
+@each
+def test_token_of_a_user_who_is_not_active_any_more(method: str, path: str) -> None:
+    token = token_of(*ALL)
+    User.objects.update(is_active=False)
+
+    ask(Api(token), method, path).problem(401)
+
+
+def session(*permissions: str, staff: bool = True) -> Api:
+    api = Api()
+    api.client = Client(enforce_csrf_checks=True, raise_request_exception=False)
+    api.client.force_login(user("caller", permissions, is_staff=staff))
+    return api
+
+
+@each
+def test_session_without_csrf_token(method: str, path: str) -> None:
+    answer = ask(session(*ALL), method, path)
+
+    if method == "GET":
+        assert let_in(answer)
+    else:
+        assert "CSRF" in answer.problem(403)["detail"]
+
+
+@pytest.mark.parametrize(("method", "path"), UNSAFE)
+def test_session_with_csrf_token(method: str, path: str) -> None:
+    api = session(*ALL)
+    api.client.cookies["csrftoken"] = "t" * 32
+
+    assert let_in(ask(api, method, path, X_CSRFToken="t" * 32))
+
+
+@each
+def test_session_of_somebody_who_may_not_use_the_admin(method: str, path: str) -> None:
+    ask(session(*ALL, staff=False), method, path).problem(401)
+
+
+@pytest.mark.parametrize(("method", "path", "missing"), MISSING)
+def test_session_needs_each_permission_too(method: str, path: str, missing: str) -> None:
+    api = session(*(permission for permission in ALL if permission != missing))
+    api.client.cookies["csrftoken"] = "t" * 32
+
+    ask(api, method, path, X_CSRFToken="t" * 32).problem(403)
+
+
+@pytest.mark.parametrize(("method", "path"), [(m, p) for m, p in GUARDED if "{name}" in p])
+def test_refusals_do_not_tell_what_exists(method: str, path: str, queues: object) -> None:
+    services.create("there")
+
+    for caller in (Api(), Api(token_of())):
+        missing = caller.request(method, filled(path, "no-such"), {})
+        existing = caller.request(method, filled(path, "there"), {})
+        assert missing.status in {401, 403}
+        assert (missing.status, missing.text) == (existing.status, existing.text)
+
+
+def test_wrong_token_is_refused_though_a_session_is_there() -> None:
+    ask(session(*ALL), "GET", "/queues", Authorization="Bearer qs_wrong").problem(401)
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic dTpw", "Token x", "qs_x", "Bearer \xe9\xff"])
+def test_odd_authorization_headers(header: str) -> None:
+    ask(Api(), "GET", "/queues", Authorization=header).problem(401)
+
+
+def test_superuser_may_everything() -> None:
+    User.objects.create_superuser("root", password="x")
+
+    assert let_in(ask(Api(tokens.create("root")[1]), "GET", "/stats"))
+
+
+def test_docs_and_schema_are_for_the_known() -> None:
+    for page in ("/docs", "/openapi.json"):
+        Api().get(page).problem(401)
+        assert Api(token_of()).get(page).status == 200
+        User.objects.all().delete()
+
+    asked = Api().get("/docs", Accept="text/html,*/*")
+    assert asked.status == 302
+    assert asked.headers["Location"] == "/admin/login/?next=/api/v1/docs"
+    assert session().get("/docs").status == 200
+
+
+def test_live_is_open_and_touches_nothing(configure: Configure) -> None:
+    configure(mongodb_uri="mongodb://127.0.0.1:1", aws_sqs_endpoint="http://127.0.0.1:1")
+
+    assert Api().get("/health/live").ok() == {"status": "live"}
+
+
+@pytest.mark.parametrize("name", ["ready", "metrics"])
+def test_what_may_be_opened(name: str, configure: Configure) -> None:
+    path = "/health/ready" if name == "ready" else "/metrics"
+    Api().get(path).problem(401)
+
+    configure(api_open=name)
+
+    assert Api().get(path).status == 200
+    Api().get("/metrics" if name == "ready" else "/health/ready").problem(401)
+    Api().get("/stats").problem(401)
+
+
+def test_metrics_at_the_root_have_the_same_guard() -> None:
+    for path in ("/metrics", f"{ROOT}/metrics"):
+        Api().request("GET", path).problem(401)
+        assert Api(token_of(*NUMBERS)).request("GET", path).status == 200
+        User.objects.all().delete()
+
+
+def test_queue_shows_its_processing_to_who_may_see_that(queues: object) -> None:
+    services.create("orders")
+
+    shown = Api(token_of("queues.view_queue")).get("/queues/orders").ok()
+
+    assert shown["assignments"] is None
+    assert shown["lastJob"] is None
+
+
+def test_permissions_of_our_own_can_be_given() -> None:
+    codenames = {"send_message", "purge_queue", "redrive_queue"}
+
+    assert set(Permission.objects.filter(codename__in=codenames).values_list("codename", flat=True)) == codenames

@@ -1,0 +1,302 @@
+"""What was done with queues: counted up by workers, read as sums, series and metrics."""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from prometheus_client.parser import text_string_to_metric_families
+from pymongo.errors import BulkWriteError
+
+from jobs import histogram, metrics, statistics
+from jobs.models import Throughput
+from jobs.repositories import leases, throughput
+from jobs.repositories.throughput import Row
+from queuesite.databases import collection, database_clock
+from queuesite.errors import InvalidInput
+from tests.conftest import Configure
+from tests.support import records
+from tests.support.api import Api, everything
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mongo")]
+
+MINUTE = timedelta(minutes=1)
+
+
+def this_minute() -> datetime:
+    return database_clock.now().replace(second=0, microsecond=0)
+
+
+def row(queue: Any, minute: datetime, *durations: float, **counts: int) -> Row:
+    return Row(
+        queue.id,
+        queue.name,
+        minute,
+        processed=len(durations),
+        durations=histogram.counts(durations),
+        duration_sum=sum(durations),
+        **counts,
+    )
+
+
+def test_counts_of_a_minute_add_up() -> None:
+    orders = records.define()
+    minute = datetime(2026, 11, 24, 8, 15, 42, 123_000, UTC)
+
+    throughput.add([row(orders, minute, 0.01, 0.2, requests=3)])
+    throughput.add([row(orders, minute, 400.0, failed=1, rejected=1, timed_out=1)])
+
+    (found,) = throughput.minutes(orders.id, minute - MINUTE, minute + MINUTE)
+    assert found.minute == minute.replace(second=0, microsecond=0)
+    assert (found.processed, found.failed, found.rejected, found.timed_out, found.requests) == (3, 1, 1, 1, 3)
+    assert found.buckets == histogram.counts([0.01, 0.2, 400.0])
+    assert found.duration_sum == pytest.approx(400.21)
+    assert found.expires_at == found.minute + timedelta(days=7)
+    (total,) = throughput.totals()
+    assert (total.processed, total.minute, total.buckets) == (3, None, found.buckets)
+
+
+def test_row_without_anything_writes_nothing() -> None:
+    throughput.add([Row(ObjectId(), "orders", this_minute())])
+    throughput.add([])
+
+    assert collection(Throughput).count_documents({}) == 0
+
+
+def test_many_workers_at_once() -> None:
+    queues = [records.define(f"q{n}") for n in range(3)]
+    minute = this_minute()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: throughput.add([row(queue, minute, 0.1, requests=2) for queue in queues]), range(40)))
+
+    assert {total.processed for total in throughput.totals()} == {40}
+    assert throughput.sums(minute, minute + MINUTE).requests == 240
+    assert collection(Throughput).count_documents({}) == 6
+
+
+def test_upsert_that_lost_a_race_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    orders = records.define()
+    collections = [Losing(11000), Losing(11000)]
+
+    def next_collection() -> Any:
+        return collections.pop() if collections else collection(Throughput)
+
+    monkeypatch.setattr(throughput, "_throughput", next_collection)
+    throughput.add([row(orders, this_minute(), 0.1)])
+    assert [total.processed for total in throughput.totals()] == [1]
+
+    collections.append(Losing(2))
+    with pytest.raises(BulkWriteError):
+        throughput.add([row(orders, this_minute(), 0.1)])
+
+
+class Losing:
+    """A collection in which every write fails with a code."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+    def bulk_write(self, writes: list[Any], **_: Any) -> None:
+        errors = [{"index": index, "code": self.code} for index in range(len(writes))]
+        raise BulkWriteError({"writeErrors": errors})
+
+
+def test_sums_of_a_window() -> None:
+    orders, invoices = records.define("orders"), records.define("invoices")
+    minute = this_minute()
+    throughput.add([row(orders, minute - n * MINUTE, 0.01) for n in range(5)])
+    throughput.add([row(invoices, minute - MINUTE, 2.0, failed=4)])
+
+    found = throughput.sums(minute - 2 * MINUTE, minute)
+
+    assert (found.processed, found.failed) == (3, 4)
+    assert found.buckets == histogram.counts([0.01, 0.01, 2.0])
+    assert throughput.sums(minute + MINUTE, minute + 2 * MINUTE).processed == 0
+
+
+class TestSeries:
+    def test_points_are_steps_with_nothing_left_out(self) -> None:
+        orders = records.define()
+        minute = this_minute()
+        throughput.add([row(orders, minute, 0.01, 0.01), row(orders, minute - 3 * MINUTE, 0.2)])
+
+        points = statistics.series("orders", timedelta(hours=1), MINUTE)
+
+        assert len(points) == 60
+        assert [b.at - a.at for a, b in itertools.pairwise(points)] == [MINUTE] * 59
+        done = {point.at: point.processed for point in points if point.processed}
+        assert done == {minute: 2, minute - 3 * MINUTE: 1}
+        assert points[0].mean is None
+        assert points[0].p99 is None
+
+    def test_longer_steps_add_minutes_up(self) -> None:
+        orders = records.define()
+        minute = this_minute()
+        throughput.add([row(orders, minute - n * MINUTE, 0.1) for n in range(60)])
+
+        points = statistics.series("orders", timedelta(hours=2), timedelta(minutes=30))
+
+        assert sum(point.processed for point in points) == 60
+        assert len(points) == 4
+        assert all(point.at.minute % 30 == 0 for point in points)
+
+    @pytest.mark.parametrize(
+        ("window", "step", "field"),
+        [
+            ("8d", "1h", "window"),
+            ("5m", "10m", "step"),
+            ("7d", "1m", "step"),
+            ("0m", "1m", "window"),
+            ("1h", "5s", "step"),
+        ],
+    )
+    def test_limits(self, window: str, step: str, field: str) -> None:
+        records.define()
+
+        (error,) = everything().get(f"/queues/orders/throughput?window={window}&step={step}").problem(422)["errors"]
+
+        assert error["field"] == field
+
+    def test_spans_as_text(self) -> None:
+        assert statistics.parse_duration("15m", "window") == timedelta(minutes=15)
+        assert statistics.parse_duration("7d", "window") == timedelta(days=7)
+        with pytest.raises(InvalidInput, match="such as 15m"):
+            statistics.parse_duration("-1h", "window")
+
+    def test_by_the_api(self) -> None:
+        throughput.add([row(records.define(), this_minute(), 0.01, failed=1)])
+
+        series = everything().get("/queues/orders/throughput?window=15m&step=5m").ok()
+
+        assert (series["name"], series["step"], len(series["points"])) == ("orders", 300, 3)
+        last = series["points"][-1]
+        assert (last["processed"], last["failed"], last["seconds"], last["p50"]) == (1, 1, 300, 0.0075)
+        assert last["at"].endswith(":00.000Z")
+
+
+class TestStats:
+    @pytest.fixture
+    def api(self) -> Api:
+        return everything()
+
+    def test_of_nothing(self, api: Api) -> None:
+        found = api.get("/stats").ok()
+
+        assert found["queues"] == {"active": 0, "waiting": 0, "delayed": 0, "paused": 0, "idle": 0}
+        assert (found["workers"], found["slots"], found["leader"], found["oldestWaiting"]) == (0, 0, None, None)
+        assert found["lastMinute"]["mean"] is None
+
+    def test_of_a_system_at_work(self, api: Api) -> None:
+        from queues import repository
+
+        now = database_clock.now()
+        orders = records.define("orders", depth_visible=5, depth_in_flight=2)
+        records.define("waiting", depth_visible=7, depth_delayed=1, depth_observed_at=now - timedelta(minutes=2))
+        woken = records.define("woken")
+        repository.wake(woken.id)
+        records.define("paused", paused=True, dead_letters=3)
+        records.define("delayed", not_before=now + timedelta(minutes=1))
+        records.define("idle")
+        records.register("w1", capacity=5)
+        records.register("stalled", capacity=50)
+        records.set_heartbeat("stalled", now - timedelta(minutes=5))
+        records.running(orders)
+        leases.acquire("m1", 30)
+        throughput.add([row(orders, this_minute() - MINUTE, 0.01, 0.2, failed=1)])
+        throughput.add([row(orders, this_minute() - 30 * MINUTE, 0.3)])
+
+        found = api.get("/stats").ok()
+
+        assert found["queues"] == {"active": 1, "waiting": 2, "delayed": 1, "paused": 1, "idle": 1}
+        assert (found["visible"], found["inFlight"], found["delayed"], found["deadLetters"]) == (12, 2, 1, 3)
+        assert (found["workers"], found["slots"], found["slotsUsed"], found["leader"]) == (1, 5, 1, "m1")
+        assert found["lastMinute"]["processed"] in {0, 2}  # a minute may have passed since
+        assert (found["lastHour"]["processed"], found["lastHour"]["failed"]) == (3, 1)
+        assert found["lastHour"]["p99"] == pytest.approx(0.5, abs=0.01)
+        assert found["oldestWaiting"]["queue"] == "waiting"
+
+
+class TestMetrics:
+    def parsed(self) -> dict[str, dict[tuple[str, ...], float]]:
+        found: dict[str, dict[tuple[str, ...], float]] = {}
+        for family in text_string_to_metric_families(metrics.text().decode()):
+            for sample in family.samples:
+                found.setdefault(sample.name, {})[tuple(value for _, value in sorted(sample.labels.items()))] = (
+                    sample.value
+                )
+        return found
+
+    def test_of_nothing(self) -> None:
+        found = self.parsed()
+
+        assert found["queuesite_workers"] == {(): 0}
+        assert found["queuesite_sweep_lag_seconds"] == {(): 0}
+        assert "queuesite_leader" not in found
+
+    def test_of_a_system_at_work(self, configure: Configure) -> None:
+        configure(sweep_max_seconds=30)
+        now = database_clock.now()
+        orders = records.define("orders", depth_visible=5, depth_in_flight=2, depth_observed_at=now, dead_letters=1)
+        records.define("late", depth_observed_at=now - timedelta(seconds=100))
+        records.define("paused", paused=True, depth_observed_at=now - timedelta(days=1))
+        records.register("w1", capacity=5)
+        records.running(orders)
+        leases.acquire("m1", 30)
+        throughput.add([row(orders, this_minute(), 0.01, 0.2, 400.0, failed=1, rejected=1, requests=9)])
+
+        found = self.parsed()
+
+        assert found["queuesite_queue_visible_messages"][("orders",)] == 5
+        assert found["queuesite_queue_in_flight_messages"][("orders",)] == 2
+        assert found["queuesite_queue_dead_letters"][("orders",)] == 1
+        assert found["queuesite_queue_paused"][("paused",)] == 1
+        assert found["queuesite_messages_processed_total"] == {("orders",): 3}
+        assert found["queuesite_messages_failed_total"] == {("orders",): 1}
+        assert found["queuesite_messages_rejected_total"] == {("orders",): 1}
+        assert found["queuesite_sqs_requests_total"] == {("orders",): 9}
+        buckets = found["queuesite_handler_seconds_bucket"]
+        assert (buckets["0.01", "orders"], buckets["0.25", "orders"], buckets["300.0", "orders"]) == (1, 2, 2)
+        assert buckets["+Inf", "orders"] == found["queuesite_handler_seconds_count"][("orders",)] == 3
+        assert found["queuesite_handler_seconds_sum"][("orders",)] == pytest.approx(400.21)
+        assert found["queuesite_queues"][("active",)] == 1
+        assert (found["queuesite_workers"][()], found["queuesite_slots"][()], found["queuesite_slots_used"][()]) == (
+            1,
+            5,
+            1,
+        )
+        assert found["queuesite_leader"] == {("m1",): 1}
+        assert 70 <= found["queuesite_sweep_lag_seconds"][()] < 100
+
+    def test_many_queues_make_one_histogram(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(metrics, "_AT_ONCE", 2)
+        throughput.add([row(records.define(f"q{n}"), this_minute(), 0.1) for n in range(5)])
+
+        assert len(self.parsed()["queuesite_handler_seconds_count"]) == 5
+        assert metrics.text().count(b"# TYPE queuesite_handler_seconds histogram") == 1
+
+    def test_counters_outlive_the_minutes(self) -> None:
+        throughput.add([row(records.define(), this_minute(), 0.1)])
+        collection(Throughput).delete_many({"minute": {"$ne": None}})  # as the TTL does after a week
+
+        assert self.parsed()["queuesite_messages_processed_total"] == {("orders",): 1}
+
+    def test_queue_that_is_gone_is_gone(self) -> None:
+        gone = records.define("gone")
+        throughput.add([row(gone, this_minute(), 0.1)])
+        from queues import repository
+
+        repository.delete(gone.id)
+
+        assert "queuesite_messages_processed_total" not in self.parsed()
+
+    def test_by_the_api(self) -> None:
+        answer = everything().request("GET", "/metrics")
+
+        assert answer.status == 200
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        assert "queuesite_workers 0.0" in answer.text

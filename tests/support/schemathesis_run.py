@@ -1,0 +1,111 @@
+"""schemathesis against a live system: examples, boundary values, generated data (right and wrong), and sequences."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+from bson import ObjectId
+
+from queuesite.databases import database
+from tests.support.live import Live
+from tests.support.processes import ROOT
+
+#: How long data is generated, in seconds; what ends by itself (examples, boundary values) takes some 20 s of it.
+BUDGET = 45
+#: Beyond that: its start, its report, and a machine that is busy.
+MARGIN = 120
+#: The same data in each run of CI; SCHEMATHESIS_SEED looks at others.
+SEED = os.environ.get("SCHEMATHESIS_SEED", "20261124")
+
+Reached = dict[tuple[str, str], Counter[int]]
+
+
+def prepare(system: Live, client: httpx.Client) -> dict[str, str]:
+    """Make what no operation of the API makes: two failures, whose ids it answers; and the queues of the examples."""
+    for name in ("orders", "invoices"):
+        client.post("/queues", json={"name": name}).raise_for_status()
+    now = datetime.now(UTC)
+    documents = [
+        {
+            "_id": ObjectId(),
+            "queueUrl": "http://sqs/orders",
+            "queueId": ObjectId(),
+            "queueName": "orders",
+            "fingerprint": fingerprint,
+            "exceptionType": "KeyError",
+            "place": "shop_handlers.py:12 in process_order",
+            "message": "'customer'",
+            "traceback": "Traceback (most recent call last): …",
+            "count": 1,
+            "firstSeenAt": now,
+            "lastSeenAt": now,
+        }
+        for fingerprint in ("to-be-read", "to-be-deleted")
+    ]
+    database().client[system.database]["failures"].insert_many(documents)
+    read, deleted = (str(document["_id"]) for document in documents)
+    return {"FAILURE_TO_READ": read, "FAILURE_TO_DELETE": deleted}
+
+
+def run(system: Live, token: str, directory: Path, prepared: dict[str, str]) -> Reached:
+    """Run it; the statuses that each operation answered. `AssertionError` with its output: it found something."""
+    report = directory / "report.har"
+    options = {
+        "--header": f"Authorization: Bearer {token}",
+        "--max-time": str(BUDGET),
+        # Two would run into a fault of CPython 3.11: its parser, which hypothesis calls, is not safe for threads ("AST
+        # constructor recursion depth mismatch").
+        "--workers": "1",
+        "--seed": SEED,
+        "--report": "har",
+        "--report-har-path": str(report),
+    }
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("schemathesis")),
+            "--config-file",
+            str(ROOT / "tests" / "support" / "schemathesis.toml"),
+            "run",
+            f"{system.api}/openapi.json",
+            "--continue-on-failure",
+            "--no-color",
+            *(part for option in options.items() for part in option),
+        ],
+        cwd=directory,
+        env={**os.environ, **prepared},
+        capture_output=True,
+        text=True,
+        timeout=BUDGET + MARGIN,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
+    schema = httpx.get(f"{system.api}/openapi.json", headers={"Authorization": f"Bearer {token}"}).json()
+    return _reached(schema, json.loads(report.read_text()))
+
+
+def _reached(
+    schema: dict[str, dict[str, dict[str, object]]], report: dict[str, dict[str, list[dict[str, dict[str, object]]]]]
+) -> Reached:
+    # An address with fewer parameters is the more exact one: /messages/bulk is no message.
+    paths = sorted(schema["paths"], key=lambda path: path.count("{"))
+    patterns = [(re.compile(re.sub(r"\\{[^/]+\\}", "[^/]+", re.escape(path))), path) for path in paths]
+    found: Reached = defaultdict(Counter)
+    for entry in report["log"]["entries"]:
+        asked = urlsplit(str(entry["request"]["url"])).path
+        path = next((path for pattern, path in patterns if pattern.fullmatch(asked)), None)
+        method = str(entry["request"]["method"])
+        if path is not None and method.lower() in schema["paths"][path]:
+            found[method, path][int(str(entry["response"]["status"]))] += 1
+    for path, item in schema["paths"].items():
+        for method in item:
+            found.setdefault((method.upper(), path), Counter())
+    return found
