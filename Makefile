@@ -21,7 +21,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install servers up test check lint format chaos failover clean
+.PHONY: help install servers up test check lint format chaos failover bench clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -55,6 +55,10 @@ format: $(DEV_STAMP) ## put the code into its format and mend what can be mended
 
 chaos: $(DEV_STAMP) $(SERVERS_STAMP) ## faults at random, then a verdict (MINUTES=3 SEED=1)
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seed $(SEED)
+
+bench: $(DEV_STAMP) $(SERVERS_STAMP) ## manage.py benchmark on the servers of a running `make up` (needs a quiet machine)
+	$(BIN)/python manage.py benchmark
+	$(BIN)/python manage.py benchmark --scale 10000
 
 failover: $(DEV_STAMP) $(SERVERS_STAMP) ## how long hand-overs take, as a table (KILLS=10 of each kind)
 	$(BIN)/python -m tests.chaos.failover --kills $(KILLS)

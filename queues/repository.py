@@ -123,6 +123,12 @@ def wake(queue_id: ObjectId) -> bool:
     return bool(_queues().update_one({"_id": queue_id}, {"$currentDate": {"wakeRequestedAt": True}}).matched_count)
 
 
+def wake_many(queue_ids: Sequence[ObjectId]) -> int:
+    """Ask the master to have these queues looked at, in one write; how many exist."""
+    found = _queues().update_many({"_id": {"$in": list(queue_ids)}}, {"$currentDate": {"wakeRequestedAt": True}})
+    return found.matched_count
+
+
 def changed_since(moment: datetime) -> list[Queue]:
     """Queues whose settings changed, or that were woken, at `moment` or later."""
     since = {"$gte": moment}

@@ -28,7 +28,7 @@ from queuesite.changes import Bell, ChangeWatcher
 from queuesite.config import Config
 from queuesite.databases import MongoError, database_clock
 from queuesite.errors import ServerError
-from queuesite.logs import bind, get_logger
+from queuesite.logs import bind, carrying, get_logger
 from queuesite.outage import Outage
 
 log = get_logger(__name__)
@@ -98,9 +98,21 @@ class Scheduler:
         signal.set_wakeup_fd(self._bell.signal_fd, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        try:
+            self.loop()
+        finally:
+            signal.set_wakeup_fd(-1)
+
+    def stop(self) -> None:
+        """Have `loop` end, as a signal does; may be called from any thread."""
+        self._signals += 1
+        self._bell.ring()
+
+    def loop(self) -> None:
+        """What `run` does, without its signals: for a thread."""
         bind(master=self._leadership.holder)
         log.info("master_started", holder=self._leadership.holder)
-        threading.Thread(target=self._sync, name="sync", daemon=True).start()
+        threading.Thread(target=carrying(self._sync), name="sync", daemon=True).start()
         self._watcher.start()
         self._sweeper.start()
         try:
@@ -108,7 +120,6 @@ class Scheduler:
                 pause = self._turn()
                 self._wait(pause)
         finally:
-            signal.set_wakeup_fd(-1)
             self._watcher.stop()
             self._sweeper.stop()
             try:

@@ -15,7 +15,7 @@ LONGEST = 60.0
 
 
 def manage(
-    *args: str, env: Mapping[str, str] | None = None, stdin: str | None = None
+    *args: str, env: Mapping[str, str] | None = None, stdin: str | None = None, longest: float = LONGEST
 ) -> subprocess.CompletedProcess[str]:
     """Run `manage.py` with the test's environment and `env`. Its input is no terminal."""
     return subprocess.run(
@@ -26,7 +26,7 @@ def manage(
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=LONGEST,
+        timeout=longest,
         check=False,
     )
 

@@ -1,0 +1,112 @@
+"""One consumer against the floor: the same messages, on the same server, in one run."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from typing import Any
+
+import psutil
+from bson import ObjectId
+
+from jobs.benchmark import floor
+from jobs.benchmark.floor import Target, Usage
+from jobs.consumer.run import Report
+from jobs.consumer.settings import QueueSettings
+from jobs.worker.pool import Pool
+from queues import messages
+from queues.models import Queue
+from queues.sqs import OutgoingMessage
+from queuesite.addresses import sqs_address
+from queuesite.config import Config
+from queuesite.errors import ServerError
+
+#: How long a run may take, in seconds.
+LONGEST = 900.0
+
+Progress = Callable[[int], None]
+
+
+def fill(queue: Queue, count: int, progress: Progress = lambda sent: None) -> None:
+    """Send `count` messages, numbered from 0."""
+    report = messages.send(queue.name, [OutgoingMessage(str(n)) for n in range(count)], progress)
+    if report.failures:
+        raise ServerError(f"SQS refused {len(report.failures)} of {count} messages of the benchmark; run it again")
+
+
+def measure_floor(config: Config, queue: Queue, count: int, threads: int) -> Usage:
+    """What bare boto3 takes for `count` messages that are in the queue, with as many threads as we have slots."""
+    address = sqs_address(config)
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    keys: tuple[str | None, str | None] = (config.aws_access_key_id, config.aws_secret_access_key)
+    if config.embedded_sqs and keys == (None, None):
+        keys = ("embedded", "embedded")
+    target = Target(queue.queue_url, config.aws_region, None if address == "aws" else address, *keys)
+    process = context.Process(target=floor.measure, args=(theirs, target, count, threads))
+    process.start()
+    theirs.close()
+    try:
+        if not ours.poll(LONGEST):
+            raise ServerError(f"the floor was not measured within {LONGEST:g} s")
+        usage: Usage = ours.recv()
+        return usage
+    except EOFError:
+        raise ServerError("the process that measures the floor ended; its error is above") from None
+    finally:
+        process.terminate()
+        process.join()
+        ours.close()
+
+
+def measure_consumer(pool: Pool, queue: Queue, count: int) -> Usage:
+    """What a consumer process of ours takes for the `count` messages that are in the queue.
+
+    It has served a queue before, as most have: making its client is no part of the work, as it is none of the floor's.
+    """
+    consumer = pool.obtain()
+    process = psutil.Process(consumer.pid)
+    before = process.cpu_times()
+    began = time.monotonic()
+    job_id = ObjectId()
+    consumer.start(job_id, QueueSettings.of(queue))
+    report: Report | None = None
+    after = before
+    memory = 0
+    while report is None:
+        if time.monotonic() - began > LONGEST:
+            raise ServerError(f"the consumer did not come to its end within {LONGEST:g} s")
+        wait(pool.sources(), timeout=0.5)
+        try:
+            after = process.cpu_times()
+            memory = max(memory, process.memory_full_info().uss)
+        except psutil.NoSuchProcess:
+            pass
+        report = dict(pool.ended()).get(job_id)
+    if report.processed != count or report.last_end is None or report.first_start is None:
+        raise ServerError(f"the consumer handled {report.processed} of {count} messages ({report.last_error})")
+    work = [news.work for news in pool.news() if news.job_id == job_id]
+    span = report.last_end - report.first_start
+    return Usage(
+        messages=count,
+        cpu_seconds=(after.user + after.system) - (before.user + before.system),
+        wall_seconds=report.last_end - began,
+        requests=sum(part.requests for part in work),
+        memory_bytes=memory,
+        occupied=sum(part.seconds for part in work) / (span * queue.concurrency) if span else None,
+    )
+
+
+def with_our_handlers(environment: dict[str, str], **more: Any) -> dict[str, str]:
+    """An environment in which processes know the benchmark's handlers."""
+    modules = [name for name in environment.get("HANDLER_MODULES", "").split(",") if name]
+    named = {name.upper(): str(value) for name, value in more.items()}
+    return {**environment, "HANDLER_MODULES": ",".join([*modules, "jobs.benchmark.handlers"]), **named}
+
+
+def our_handlers() -> None:
+    """Make this process, and what it forks, know them."""
+    os.environ.update(with_our_handlers(dict(os.environ)))

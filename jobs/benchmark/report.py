@@ -1,0 +1,128 @@
+"""A benchmark's figures as rows: what was measured, against which goal, and whether it was met."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.benchmark.fleet import Footprint, Hot, Latencies
+from jobs.benchmark.floor import Usage
+from jobs.benchmark.scale import Scale
+
+MIB = 1_048_576
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure. `met` is None where there is no goal for it."""
+
+    what: str
+    value: float
+    shown: str
+    goal: str = ""
+    met: bool | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For programs."""
+        return {"what": self.what, "value": self.value, "shown": self.shown, "goal": self.goal, "met": self.met}
+
+
+def _at_most(what: str, value: float, limit: float, show: Callable[[float], str]) -> Figure:
+    return Figure(what, value, show(value), f"at most {show(limit)}", value <= limit)
+
+
+def _at_least(what: str, value: float, limit: float, show: Callable[[float], str]) -> Figure:
+    return Figure(what, value, show(value), f"at least {show(limit)}", value >= limit)
+
+
+def _times(value: float) -> str:
+    return f"{value:.2f} x"
+
+
+def _ms(value: float) -> str:
+    return f"{value * 1000:.1f} ms" if value < 0.01 else f"{value * 1000:.0f} ms"
+
+
+def _s(value: float) -> str:
+    return f"{value:.1f} s"
+
+
+def _mb(value: float) -> str:
+    return f"{value / MIB:.0f} MB"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1%}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def consumption(name: str, floor: Usage, ours: Usage) -> list[Figure]:
+    """A consumer with no-op handlers against the floor."""
+    cpu, floor_cpu = ours.cpu_seconds / ours.messages, floor.cpu_seconds / floor.messages
+    rate, floor_rate = ours.messages / ours.wall_seconds, floor.messages / floor.wall_seconds
+    return [
+        Figure(f"{name}: floor, CPU s per 1,000", floor_cpu * 1000, f"{floor_cpu * 1000:.3f}"),
+        Figure(f"{name}: ours, CPU s per 1,000", cpu * 1000, f"{cpu * 1000:.3f}"),
+        _at_most(f"{name}: CPU against the floor", cpu / floor_cpu, 1.2, _times),
+        Figure(f"{name}: floor, messages/s", floor_rate, f"{floor_rate:,.0f}"),
+        Figure(f"{name}: ours, messages/s", rate, f"{rate:,.0f}"),
+        _at_least(f"{name}: messages/s against the floor", rate / floor_rate, 1.3, _times),
+        _at_most(f"{name}: requests per message", ours.requests / ours.messages, 0.21, _number),
+        _at_most(f"{name}: memory of the consumer's own", ours.memory_bytes, 30 * MIB, _mb),
+    ]
+
+
+def slow(ours: Usage) -> list[Figure]:
+    """Handlers that take their time."""
+    return [
+        _at_least("50 to 350 ms: slots in use", ours.occupied or 0.0, 0.98, _percent),
+        _at_most("50 to 350 ms: requests per message", ours.requests / ours.messages, 0.32, _number),
+    ]
+
+
+def latency(warm: Latencies, cold: Latencies) -> list[Figure]:
+    """Send to start of the handler."""
+    return [
+        _at_most("send to handler, warm: median", warm.median, 0.1, _ms),
+        _at_most("send to handler, warm: 99th percentile", warm.worst_percent, 0.4, _ms),
+        _at_most("send to handler, cold: median", cold.median, 0.25, _ms),
+    ]
+
+
+def hot(measured: Hot) -> list[Figure]:
+    """A queue that may have four consumers."""
+    return [
+        Figure("hot queue: one consumer, messages/s", measured.alone, f"{measured.alone:,.0f}"),
+        Figure("hot queue: up to four, messages/s", measured.together, f"{measured.together:,.0f}"),
+        _at_least("hot queue: against one consumer", measured.together / measured.alone, 1.8, _times),
+        _at_least("hot queue: most consumers", measured.most_consumers, 4, lambda n: f"{n:.0f}"),
+    ]
+
+
+def footprint(measured: Footprint) -> list[Figure]:
+    """A worker at rest."""
+    return [
+        _at_most("worker: ready after", measured.ready_after, 1.5, _s),
+        _at_most("worker: memory", measured.resident, 110 * MIB, _mb),
+    ]
+
+
+def scale(measured: Scale, sweep_max: float) -> list[Figure]:
+    """Many queues on one master."""
+    n = f"{measured.queues:,} queues"
+    return [
+        _at_most(f"{n}: first sweep", measured.first_sweep, sweep_max, _s),
+        _at_most(f"{n}: CPU of the master at rest (cores)", measured.cpu_share, 0.5, _number),
+        _at_most(f"{n}: memory of the master", measured.resident, 250 * MIB, _mb),
+        _at_most(f"{n}: a turn without events", measured.turn_median, 0.005, _ms),
+        Figure(f"{n}: database operations of it", measured.turn_operations, f"{measured.turn_operations:.0f}"),
+        _at_most(f"{n}: notified to assigned, median", measured.notified, 0.1, _ms),
+        _at_most("1,000 woken at once: all 100 slots filled", measured.slots_filled, 1.0, _s),
+        _at_most("1,000 woken at once: a freed slot filled, median", measured.refill_median, 0.1, _ms),
+        Figure("1,000 woken at once: all served once after", measured.all_served, _s(measured.all_served)),
+        _at_most("1,000 woken at once: served twice before all once", measured.served_twice_before_all, 0, str),
+    ]

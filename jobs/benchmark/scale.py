@@ -1,0 +1,220 @@
+"""Many queues on one master: what a turn, the sweep and a burst of wake-ups cost. Workers are simulated."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+import psutil
+from bson import ObjectId
+
+from jobs.benchmark.fleet import until
+from jobs.master.scheduler import Scheduler
+from jobs.models import Assignment, EndReason
+from jobs.repositories import assignments, jobs, workers
+from jobs.repositories.jobs import Counts
+from queues import repository
+from queues.models import Queue
+from queues.sqs import get_gateway
+from queuesite.config import Config, get_config
+from queuesite.databases import database_clock
+from queuesite.errors import StaleTransition
+from queuesite.monitoring import OperationCounter
+
+WORKERS, SLOTS = 20, 5
+#: Queues that are woken at once, and how long each is processed, in seconds.
+BURST = 1_000
+BUSY_SECONDS = 0.2
+
+Progress = Callable[[int], None]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the master needs at rest, and how it serves a burst. Times in seconds, memory in bytes."""
+
+    queues: int
+    first_sweep: float
+    cpu_share: float
+    resident: int
+    turn_median: float
+    turn_operations: float
+    notified: float
+    slots_filled: float
+    refill_median: float
+    all_served: float
+    served_twice_before_all: int
+
+
+def make_queues(count: int, progress: Progress) -> list[Queue]:
+    """Define `count` queues, in SQS and in MongoDB."""
+    gateway = get_gateway()
+    prefix = get_config().queue_name_prefix
+
+    def one(number: int) -> Queue:
+        name = f"scale-{number:05}"
+        queue = Queue(name=name, queue_url=gateway.create_queue(prefix + name, {}))
+        repository.insert(queue)
+        progress(1)
+        return queue
+
+    return in_parallel(one, range(count))
+
+
+def in_parallel(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """The answers of `work` for each item, sixteen at a time."""
+    with ThreadPoolExecutor(16) as pool:
+        return list(pool.map(work, items))
+
+
+class Fleet:
+    """Simulated workers: they take each assignment, hold it for a while and release it as drained."""
+
+    def __init__(self) -> None:
+        self.names = [f"simulated-{n}" for n in range(WORKERS)]
+        self.begun: list[tuple[float, ObjectId]] = []
+        self.released: list[float] = []
+        self._stopping = threading.Event()
+        self._held: dict[ObjectId, tuple[float, Assignment]] = {}
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._run, self._beat)]
+
+    def start(self) -> None:
+        """Register them."""
+        for name in self.names:
+            workers.register(name, "simulated", 1, SLOTS)
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Take them out."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(10)
+        for name in self.names:
+            workers.unregister(name)
+
+    def _beat(self) -> None:
+        while not self._stopping.wait(1.0):
+            for name in self.names:
+                with suppress(StaleTransition):
+                    workers.heartbeat(name, [])
+
+    def _run(self) -> None:
+        while not self._stopping.wait(0.01):
+            now = time.monotonic()
+            for assignment in assignments.all_assignments():
+                if assignment.id not in self._held:
+                    self._held[assignment.id] = (now, assignment)
+                    self.begun.append((now, assignment.queue_id))
+            for since, assignment in list(self._held.values()):
+                if now - since >= BUSY_SECONDS:
+                    self._release(assignment)
+                    del self._held[assignment.id]
+
+    def _release(self, assignment: Assignment) -> None:
+        repository.served(assignment.queue_id, database_clock.now())
+        with suppress(StaleTransition):  # rescued: the database was too slow for the heartbeats
+            jobs.complete(assignment.job_id, assignment.worker, Counts(), EndReason.DRAINED)
+            assignments.release(assignment.id, assignment.worker)
+        self.released.append(time.monotonic())
+
+
+def measure(config: Config, queues: list[Queue], operations: OperationCounter, say: Callable[[str], None]) -> Scale:
+    """Run a master in this process over `queues`, at rest and then through a burst."""
+    scheduler = Scheduler(config, get_gateway())
+    turns: list[tuple[float, int]] = []
+    turn = scheduler._turn
+
+    def timed() -> float:
+        operations.thread = threading.get_ident()
+        began, before = time.perf_counter(), operations.count
+        pause = turn()
+        turns.append((time.perf_counter() - began, operations.count - before))
+        return pause
+
+    scheduler._turn = timed  # type: ignore[method-assign]
+    scheduler._sync = lambda: None  # type: ignore[method-assign]
+    fleet = Fleet()
+    fleet.start()
+    me = psutil.Process()
+    loop = threading.Thread(target=scheduler.loop, daemon=True)
+    began = time.monotonic()
+    loop.start()
+    try:
+        say("first sweep of all queues")
+        until(lambda: _swept(scheduler, len(queues)), "every queue was looked at", 0.1)
+        first_sweep = time.monotonic() - began
+        say(f"at rest for {2 * config.sweep_max_seconds:.0f} s")
+        time.sleep(config.sweep_max_seconds)  # the intervals grow to their longest
+        turns.clear()
+        cpu, since = _cpu(me), time.monotonic()
+        time.sleep(config.sweep_max_seconds)
+        share = (_cpu(me) - cpu) / (time.monotonic() - since)
+        resting = list(turns)
+        resident = me.memory_info().rss
+        say("one notified queue among them")
+        notified = [_notify(fleet, queue) for queue in queues[:: max(1, len(queues) // 20)][:20]]
+        say(f"{min(BURST, len(queues))} woken at once")
+        burst = queues[: min(BURST, len(queues))]
+        fleet.begun.clear()
+        fleet.released.clear()
+        woken = time.monotonic()
+        repository.wake_many([queue.id for queue in burst])
+        until(lambda: len(fleet.begun) >= min(WORKERS * SLOTS, len(burst)), "all slots are filled")
+        filled = fleet.begun[min(WORKERS * SLOTS, len(burst)) - 1][0] - woken
+        until(lambda: len({queue_id for _, queue_id in fleet.begun}) >= len(burst), "every queue was served")
+        all_served = time.monotonic() - woken
+        served = Counter(queue_id for _, queue_id in fleet.begun)
+        return Scale(
+            queues=len(queues),
+            first_sweep=first_sweep,
+            cpu_share=share,
+            resident=resident,
+            turn_median=statistics.median(took for took, _ in resting),
+            turn_operations=statistics.median(count for _, count in resting),
+            notified=statistics.median(notified),
+            slots_filled=filled,
+            refill_median=_refill(fleet),
+            all_served=all_served,
+            served_twice_before_all=sum(count > 1 for count in served.values()),
+        )
+    finally:
+        scheduler.stop()
+        loop.join(10)
+        fleet.stop()
+
+
+def _swept(scheduler: Scheduler, count: int) -> bool:
+    known = list(scheduler._backlog._known.values())
+    return len(known) >= count and all(one.depth is not None for one in known)
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _notify(fleet: Fleet, queue: Queue) -> float:
+    before = len(fleet.begun)
+    sent = time.monotonic()
+    repository.wake(queue.id)
+    until(lambda: any(queue_id == queue.id for _, queue_id in fleet.begun[before:]), "it is assigned", 0.002)
+    took = time.monotonic() - sent
+    until(lambda: not assignments.all_assignments(), "it is released", 0.01)
+    return took
+
+
+def _refill(fleet: Fleet) -> float:
+    """Median of the time from a release to the next assignment that was made after it."""
+    begun = [at for at, _ in fleet.begun[WORKERS * SLOTS :]]
+    gaps = [start - end for end, start in zip(fleet.released, begun, strict=False)]
+    return statistics.median(gaps) if gaps else 0.0

@@ -1,0 +1,223 @@
+"""`manage.py benchmark`: how fast this system is on the servers that it is configured for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+from django.core.management.base import CommandError, CommandParser
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from jobs.benchmark import consumption, fleet, report, scale
+from jobs.benchmark.report import Figure
+from jobs.indexes import ensure_indexes
+from jobs.worker.pool import Pool
+from queues import services
+from queues.models import Queue
+from queues.sqs import get_gateway
+from queuesite.commands import QueuesiteCommand, integer
+from queuesite.config import BASE_DIR, get_config
+from queuesite.databases import check_mongodb, database
+from queuesite.monitoring import OperationCounter
+
+#: Set in the process that measures, which has a database and a prefix of its own.
+INSIDE = "BENCHMARK_INSIDE"
+#: Samples of the latency at the most; one needs 0.3 s.
+SAMPLES = 60
+
+
+class Command(QueuesiteCommand):
+    """Measures in queues and a MongoDB database of its own, which it removes."""
+
+    help = (
+        "Measure this system against bare boto3 on the configured servers: CPU, throughput, requests, latency, memory. "
+        "It works in queues and a MongoDB database of its own and removes them."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """What to measure."""
+        parser.add_argument("--messages", type=integer(100), default=4_000, metavar="N", help="per run (4000)")
+        parser.add_argument("--queues", type=integer(1), default=1, metavar="N", help="queues served one after another")
+        parser.add_argument("--concurrency", type=integer(1), default=5, metavar="N", help="of the sync runs (5)")
+        parser.add_argument("--work", type=integer(0), default=20, metavar="MS", help="a hot queue's handlers (20)")
+        parser.add_argument("--scale", type=integer(100), metavar="N", help="measure one master with N queues instead")
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+
+    def run(self, **options: Any) -> None:
+        """Start the process that measures, or be it."""
+        if options["inside"]:
+            self._measure(options)
+            return
+        config = get_config()
+        check_mongodb()
+        get_gateway().check()
+        environment = consumption.with_our_handlers(
+            dict(os.environ),
+            mongodb_name=f"{config.mongodb_name[:50]}_benchmark",
+            queue_name_prefix=f"bench-{secrets.token_hex(3)}-",
+            max_concurrency=max(100, options["concurrency"]),
+            consumer_usage_limit=10_000,
+            log_level="WARNING",
+        )
+        code = subprocess.run(
+            [sys.executable, str(BASE_DIR / "manage.py"), *sys.argv[1:], "--inside"], env=environment, check=False
+        ).returncode
+        if code:
+            raise CommandError("the benchmark did not come to its end; its error is above", returncode=code)
+
+    def _measure(self, options: dict[str, Any]) -> None:
+        operations = OperationCounter()
+        operations.register()
+        ensure_indexes()
+        try:
+            with tempfile.TemporaryDirectory(prefix="queuesite-benchmark-") as directory:
+                if options["scale"]:
+                    figures = self._scale(options["scale"], operations)
+                else:
+                    figures = self._speed(Path(directory), options)
+        finally:
+            self._clean_up()
+        if options["json"]:
+            self.print_json({"machine": machine(), "figures": [figure.as_dict() for figure in figures]})
+            return
+        self.print_table(
+            ("measured", "figure", "goal", "met"),
+            ((f.what, f.shown, f.goal, {True: "yes", False: "NO", None: ""}[f.met]) for f in figures),
+            numeric=("figure",),
+        )
+        self.say("")
+        for name, value in machine().items():
+            self.say(f"{name}: {value}")
+
+    def _speed(self, directory: Path, options: dict[str, Any]) -> list[Figure]:
+        config = get_config()
+        messages, concurrency = options["messages"], options["concurrency"]
+        slow_messages, samples = messages // 4, min(SAMPLES, messages // 20)
+        figures: list[Figure] = []
+        with self._steps() as step:
+            step("starting a worker")
+            figures += report.footprint(fleet.footprint(directory))
+            pool = Pool(config)
+            pool.warm_up()
+            try:
+                warm = _queue("warm-up", concurrency)
+                consumption.fill(warm, 100)
+                consumption.measure_consumer(pool, warm, 100)
+                for number in range(options["queues"]):
+                    suffix = f" (queue {number + 1})" if options["queues"] > 1 else ""
+                    floor_queue, ours = _queue(f"floor-{number}", concurrency), _queue(f"ours-{number}", concurrency)
+                    asynchronous = _queue(f"async-{number}", 50, handler="benchmark-async")
+                    for queue in (floor_queue, ours, asynchronous):
+                        step(f"sending {messages:,} messages to {queue.name}", messages)
+                        consumption.fill(queue, messages, step.advance)
+                    step("the floor: bare boto3")
+                    floor = consumption.measure_floor(config, floor_queue, messages, concurrency)
+                    step(f"our consumer, no-op handlers, concurrency {concurrency}")
+                    figures += report.consumption(
+                        f"no-op{suffix}", floor, consumption.measure_consumer(pool, ours, messages)
+                    )
+                    step("our consumer, async handlers, concurrency 50")
+                    figures += report.consumption(
+                        f"async{suffix}", floor, consumption.measure_consumer(pool, asynchronous, messages)
+                    )
+                slow = _queue("slow", concurrency, handler_options={"least": 0.05, "most": 0.35})
+                step(f"sending {slow_messages:,} messages", slow_messages)
+                consumption.fill(slow, slow_messages, step.advance)
+                step("handlers of 50 to 350 ms; this takes a minute")
+                figures += report.slow(consumption.measure_consumer(pool, slow, slow_messages))
+            finally:
+                pool.close(2.0)
+            stamps = fleet.Stamps(directory / "stamps.jsonl")
+            step("latency, warm", samples)
+            hot_start = fleet.latencies(directory, stamps, samples, warm=True, progress=step.advance)
+            step("latency, cold", samples)
+            cold_start = fleet.latencies(directory, stamps, samples, warm=False, progress=step.advance)
+            figures += report.latency(hot_start, cold_start)
+            step("a hot queue")
+            figures += report.hot(fleet.hot_queue(directory, messages, options["work"] / 1000))
+        return figures
+
+    def _scale(self, count: int, operations: OperationCounter) -> list[Figure]:
+        config = get_config()
+        with self._steps() as step:
+            step(f"creating {count:,} queues", count)
+            queues = scale.make_queues(count, step.advance)
+            return report.scale(scale.measure(config, queues, operations, step), config.sweep_max_seconds)
+
+    def _clean_up(self) -> None:
+        with self._steps() as step:
+            urls = list(get_gateway().queue_urls(get_config().queue_name_prefix))
+            step(f"removing {len(urls):,} queues", len(urls))
+
+            def remove(url: str) -> None:
+                get_gateway().delete_queue(url)
+                step.advance(1)
+
+            scale.in_parallel(remove, urls)
+        database().client.drop_database(database().name)
+
+    @contextmanager
+    def _steps(self) -> Iterator[Steps]:
+        """What is being done, on stderr: a bar on a terminal, else a line for each step."""
+        terminal = sys.stderr.isatty()
+        bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not terminal,
+        )
+        with bar:
+            yield Steps(bar, lambda text: None if terminal else self.stderr.write(text))
+
+
+class Steps:
+    """The steps of a benchmark; `advance` moves the present one on."""
+
+    def __init__(self, bar: Progress, say: Any) -> None:
+        self._bar, self._say = bar, say
+        self._task = bar.add_task("", total=None)
+
+    def __call__(self, text: str, total: int | None = None) -> None:
+        """Begin a step of `total` parts, or of a length that nobody knows."""
+        self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(text, total=total)
+        self._say(text)
+
+    def advance(self, more: int) -> None:
+        """So many parts more are done."""
+        self._bar.advance(self._task, more)
+
+
+def _queue(name: str, concurrency: int, *, handler: str = "benchmark", **settings: Any) -> Queue:
+    # A long visibility: what is measured is the work, not the care for a message that takes its time.
+    chosen = {"handler": handler, "concurrency": concurrency, "visibility_timeout": 120, **settings}
+    return services.create(name, with_dlq=False, settings=chosen)
+
+
+def machine() -> dict[str, str]:
+    """What the figures were measured on."""
+    packages = ("django", "boto3", "pymongo")
+    return {
+        "machine": f"{platform.system()} {platform.machine()}, {psutil.cpu_count()} cores, "
+        f"{psutil.virtual_memory().total / 2**30:.0f} GB",
+        "load": ", ".join(f"{value:.1f}" for value in psutil.getloadavg()),
+        "python": platform.python_version(),
+        "packages": ", ".join(f"{name} {version(name)}" for name in packages),
+        "date": time.strftime("%Y-%m-%d"),
+    }

@@ -1,0 +1,31 @@
+"""Counting what a process asks of MongoDB: for benchmarks, and for tests that hold a number of operations."""
+
+from __future__ import annotations
+
+import threading
+
+from pymongo import monitoring
+
+
+class OperationCounter(monitoring.CommandListener):
+    """Counts commands, of one thread where that is named. Register it before the process connects."""
+
+    def __init__(self) -> None:
+        #: The thread whose commands are counted; None: all.
+        self.thread: int | None = None
+        self.count = 0
+
+    def register(self) -> None:
+        """Count for all clients that are made from now on."""
+        monitoring.register(self)
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        """One more."""
+        if self.thread is None or threading.get_ident() == self.thread:
+            self.count += 1
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """Says nothing new."""
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """Says nothing new."""

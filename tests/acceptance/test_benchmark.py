@@ -1,0 +1,56 @@
+"""`manage.py benchmark`, with few messages: that it measures and leaves nothing behind. Its figures are no test."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from queuesite.databases import database
+from tests.support.processes import manage
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.client import SQSClient
+
+pytestmark = [pytest.mark.usefixtures("mongo"), pytest.mark.timeout(240)]
+
+
+def figures(*args: str, **environment: str) -> dict[str, Any]:
+    done = manage("benchmark", *args, "--json", env=environment, longest=200)
+    assert done.returncode == 0, done.stderr[-3_000:]
+    assert "removing" in done.stderr, "its steps are told"
+    return {figure["what"]: figure for figure in json.loads(done.stdout)["figures"]}
+
+
+def nothing_is_left(client: SQSClient) -> None:
+    assert not client.list_queues(QueueNamePrefix="bench-").get("QueueUrls")
+    name = database().name
+    assert f"{name[:50]}_benchmark" not in database().client.list_database_names()
+
+
+def test_speed(sqs_client: SQSClient) -> None:
+    found = figures("--messages", "100")
+    assert found["no-op: requests per message"]["value"] == pytest.approx(0.2, abs=0.1)
+    for what in ("no-op: CPU against the floor", "async: messages/s against the floor", "worker: memory"):
+        assert found[what]["value"] > 0
+        assert found[what]["goal"]
+    assert 0 < found["50 to 350 ms: slots in use"]["value"] <= 1
+    assert found["send to handler, warm: median"]["value"] > 0
+    assert found["hot queue: most consumers"]["value"] >= 1
+    nothing_is_left(sqs_client)
+
+
+def test_scale(sqs_client: SQSClient) -> None:
+    found = figures("--scale", "120", SWEEP_MAX_SECONDS="1")
+    assert found["120 queues: database operations of it"]["value"] <= 3
+    assert found["1,000 woken at once: all served once after"]["value"] > 0
+    nothing_is_left(sqs_client)
+
+
+@pytest.mark.parametrize("args", [("--messages", "1"), ("--scale", "many"), ("--concurrency", "0"), ("--work", "-1")])
+def test_wrong_use_is_told_before_anything_is_made(args: tuple[str, ...]) -> None:
+    done = manage("benchmark", *args)
+    assert done.returncode == 2
+    assert args[1] in done.stderr
+    assert len(done.stderr.splitlines()) == 1
