@@ -18,7 +18,7 @@ from jobs.worker.supervisor import Supervisor
 from queues import messages, services
 from queues.models import Queue
 from queues.sqs import Depth, OutgoingMessage, get_gateway
-from queuesite.databases import MONGO, database_clock
+from queuesite.databases import MONGO, check_mongodb, database_clock
 from queuesite.monitoring import OperationCounter
 from tests.support import probe as probes
 
@@ -83,6 +83,8 @@ def counter(mongo: None) -> Iterator[OperationCounter]:
     yield counting
     monitoring._LISTENERS.command_listeners[:] = before
     connection.close_pool()
+    # Connected again for the tests after this one: pytest-django lets none of them open a connection.
+    check_mongodb()
 
 
 def test_operations_of_an_idle_worker_in_a_minute(
