@@ -178,6 +178,11 @@ class Config(BaseSettings):
         return self.aws_sqs_endpoint is None
 
     @property
+    def job_retention_seconds(self) -> int:
+        """Life of a job's record, and of a kind of failure since it last came up."""
+        return self.job_retention_days * 86_400
+
+    @property
     def sweep_min_seconds(self) -> float:
         """Interval of the sweep for a queue that was just seen with messages: 1 s, or less where the maximum is."""
         return min(1.0, self.sweep_max_seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable
 
@@ -16,11 +17,12 @@ LONGEST_PAUSE = 5.0
 
 
 class Outage:
-    """The state of one thing that may be away. Not thread-safe: each loop has its own."""
+    """The state of one thing that may be away. Threads that use the same thing share one, so that it is told once."""
 
     def __init__(self, what: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.what = what
         self._monotonic = monotonic
+        self._lock = threading.Lock()
         self._since: float | None = None
         self._pause = FIRST_PAUSE
 
@@ -31,16 +33,18 @@ class Outage:
 
     def failed(self, error: Exception) -> float:
         """Note a failed attempt; answers how many seconds to wait before the next."""
-        if self._since is None:
-            self._since = self._monotonic()
-            log.warning("outage_began", what=self.what, error=f"{type(error).__name__}: {error}"[:500])
-        pause = self._pause
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        with self._lock:
+            if self._since is None:
+                self._since = self._monotonic()
+                log.warning("outage_began", what=self.what, error=f"{type(error).__name__}: {error}"[:500])
+            pause = self._pause
+            self._pause = min(self._pause * 2, LONGEST_PAUSE)
         return pause * random.uniform(0.5, 1.0)
 
     def over(self) -> None:
         """Note an attempt that succeeded."""
-        if self._since is not None:
-            log.info("outage_over", what=self.what, seconds=round(self._monotonic() - self._since, 1))
-            self._since = None
-            self._pause = FIRST_PAUSE
+        with self._lock:
+            if self._since is not None:
+                log.info("outage_over", what=self.what, seconds=round(self._monotonic() - self._since, 1))
+                self._since = None
+                self._pause = FIRST_PAUSE

@@ -69,7 +69,6 @@ class Acknowledger:
             threading.Thread(target=carrying(self._run), name=f"acknowledger-{n}", daemon=True) for n in range(THREADS)
         ]
         self._outage = Outage("SQS (delete)")
-        self._outage_lock = threading.Lock()
 
     def start(self) -> None:
         """Start the threads."""
@@ -156,10 +155,8 @@ class Acknowledger:
             failures = ()  # the queue is gone, and its messages with it
         except ServerError as error:
             self._again(batch)
-            with self._outage_lock:
-                return self._outage.failed(error)
-        with self._outage_lock:
-            self._outage.over()
+            return self._outage.failed(error)
+        self._outage.over()
         again = []
         failed = {failure.index: failure for failure in failures}
         for index, settlement in enumerate(batch):
@@ -181,8 +178,7 @@ class Acknowledger:
         if again:
             self._again(again)
             codes = ", ".join(sorted({failure.code for failure in failures}))
-            with self._outage_lock:
-                return self._outage.failed(SqsUnavailable(f"{len(again)} entries of a batch failed: {codes}"))
+            return self._outage.failed(SqsUnavailable(f"{len(again)} entries of a batch failed: {codes}"))
         return 0.0
 
     def _request(self, batch: list[Settlement]) -> tuple[BatchFailure, ...]:

@@ -282,10 +282,8 @@ class Executor:
         with self._loop_lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                thread = threading.Thread(
-                    target=carrying(_serve), args=(self._loop,), name="async-handlers", daemon=True
-                )
-                thread.start()
+                serve = carrying(_serve)
+                threading.Thread(target=serve, args=(self._loop,), name="async-handlers", daemon=True).start()
             return self._loop
 
 

@@ -43,7 +43,6 @@ class Sweeper:
         self._answers: queue.SimpleQueue[Observation] = queue.SimpleQueue()
         self._under_way = 0
         self._outage = Outage("SQS (sweep)")
-        self._outage_lock = threading.Lock()
         self._missing: set[ObjectId] = set()
         self._threads = [threading.Thread(target=self._run, name="sweep", daemon=True) for _ in range(THREADS)]
 
@@ -93,12 +92,10 @@ class Sweeper:
                 self._missing.add(target.id)
                 log.error("queue_missing", queue=target.name, queue_url=target.queue_url, error=str(error))
         except QueuesiteError as error:
-            with self._outage_lock:
-                pause = self._outage.failed(error)
+            pause = self._outage.failed(error)
         else:
             self._missing.discard(target.id)
-            with self._outage_lock:
-                self._outage.over()
+            self._outage.over()
         if pause:
             time.sleep(pause)  # in the sweep's own thread: SQS is away, and the other threads pause likewise
         return depth

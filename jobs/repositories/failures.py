@@ -29,7 +29,7 @@ def indexes() -> tuple[IndexModel, ...]:
         IndexModel(
             [("lastSeenAt", ASCENDING)],
             name="lastSeenAt_ttl",
-            expireAfterSeconds=get_config().job_retention_days * 86_400,
+            expireAfterSeconds=get_config().job_retention_seconds,
         ),
     )
 

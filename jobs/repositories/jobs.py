@@ -44,7 +44,7 @@ def indexes() -> tuple[IndexModel, ...]:
         IndexModel(
             [("lastModified", ASCENDING)],
             name="lastModified_ttl",
-            expireAfterSeconds=get_config().job_retention_days * 86_400,
+            expireAfterSeconds=get_config().job_retention_seconds,
         ),
     )
 
