@@ -184,10 +184,7 @@ class RedriveReport:
 
 def redrivable(name: str) -> tuple[Queue, str]:
     """The queue and the URL of its dead-letter queue. Raises `NotFound`, and `InvalidInput` where it has none."""
-    queue = services.get(name)
-    if queue.dlq_url is None:
-        raise InvalidInput(f"queue {name!r} has no dead-letter queue, so there is nothing to redrive")
-    return queue, queue.dlq_url
+    return services.with_dead_letters(name, "redrive")
 
 
 def redrive(name: str, progress: Progress = lambda moved: None) -> RedriveReport:

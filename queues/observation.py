@@ -6,11 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from bson import ObjectId
 
-from queues import repository
+from queues import repository, services
 from queues.models import Queue
-from queues.sqs import get_gateway
 from queuesite.databases import mongodb_errors
-from queuesite.errors import QueueMissing
 
 #: Queues whose dead letters are counted in one go, and how many at once. A count is a request that AWS charges for:
 #: 200 a minute are nine million a month.
@@ -24,10 +22,7 @@ def observe_dead_letters() -> int:
     def count(queue: Queue) -> tuple[ObjectId, int | None]:
         if queue.dlq_url is None:
             return queue.id, None
-        try:
-            return queue.id, get_gateway().depth(queue.dlq_url).total
-        except QueueMissing:
-            return queue.id, 0
+        return queue.id, services.dead_letters(queue)
 
     with mongodb_errors():
         queues = repository.least_observed(OBSERVED_AT_ONCE)

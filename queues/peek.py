@@ -26,10 +26,8 @@ def peek(name: str, limit: int = MAX_BATCH) -> list[ReceivedMessage]:
 
 def peek_dead_letters(name: str, limit: int = MAX_BATCH) -> list[ReceivedMessage]:
     """The same for its dead-letter queue. Raises `InvalidInput` too where it has none."""
-    queue = services.get(name)
-    if queue.dlq_url is None:
-        raise InvalidInput(f"queue {name!r} has no dead-letter queue, so there is nothing to look at")
-    return _look(queue.dlq_url, limit)
+    _, url = services.with_dead_letters(name, "look at")
+    return _look(url, limit)
 
 
 def _look(queue_url: str, limit: int) -> list[ReceivedMessage]:

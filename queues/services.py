@@ -255,16 +255,31 @@ class Size:
 def size(name: str) -> Size:
     """Ask SQS what the queue and its dead-letter queue hold, and keep the answer as what was last seen."""
     queue = get(name)
-    gateway = get_gateway()
-    dead = 0
-    if queue.dlq_url is not None:
-        with suppress(QueueMissing):
-            dead = gateway.depth(queue.dlq_url).total
-    size = Size(queue.name, gateway.depth(queue.queue_url), dead)
+    dead = dead_letters(queue)
+    size = Size(queue.name, get_gateway().depth(queue.queue_url), dead)
     with mongodb_errors():
         repository.observed({queue.id: size.depth})
         repository.dead_letters_observed({queue.id: dead})
     return size
+
+
+def dead_letters(queue: Queue) -> int:
+    """Ask SQS how many dead letters a queue has: none where it has no dead-letter queue, or SQS does not."""
+    if queue.dlq_url is not None:
+        with suppress(QueueMissing):
+            return get_gateway().depth(queue.dlq_url).total
+    return 0
+
+
+def with_dead_letters(name: str, to_do: str) -> tuple[Queue, str]:
+    """The queue and the URL of its dead-letter queue. Raises `NotFound`, and `InvalidInput` where it has none.
+
+    `to_do` says what somebody wanted to do with the dead letters.
+    """
+    queue = get(name)
+    if queue.dlq_url is None:
+        raise InvalidInput(f"queue {name!r} has no dead-letter queue, so there is nothing to {to_do}")
+    return queue, queue.dlq_url
 
 
 def purge(name: str) -> None:

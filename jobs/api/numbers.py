@@ -61,14 +61,7 @@ class SizeOut(Out):
 )
 def read_size(request: HttpRequest, name: str) -> SizeOut:
     """Ask SQS what a queue and its dead-letter queue hold. SQS's counts are approximate."""
-    size = services.size(name)
-    return SizeOut(
-        name=size.name,
-        visible=size.depth.visible,
-        in_flight=size.depth.in_flight,
-        delayed=size.depth.delayed,
-        dead_letters=size.dead_letters,
-    )
+    return SizeOut.model_validate(services.size(name).as_dict())
 
 
 _TEXT = {

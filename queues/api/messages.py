@@ -27,9 +27,9 @@ from queues.sqs import MAX_BATCH
 from queuesite.api import problems
 from queuesite.api.auth import caller, needs
 from queuesite.api.idempotency import HEADER, LIFETIME, MAX_KEY, Answer, once
-from queuesite.api.openapi import also, link
+from queuesite.api.openapi import also
 from queuesite.api.schemas import Query
-from queuesite.api.tasks import TaskOut, accepted, task_address
+from queuesite.api.tasks import LINKS, TaskOut, accepted, task_address
 from queuesite.tasks import start
 
 router = Router(tags=["messages"], by_alias=True)
@@ -78,7 +78,7 @@ def send_messages(request: HttpRequest, name: str, payload: MessagesIn, key: Key
     "/queues/{name}/messages/bulk",
     response={202: TaskOut},
     auth=needs("queues.send_message"),
-    openapi_extra=also(problems.CONFLICT, links={202: {"task": link("read_task", "id", "task_id")}}),
+    openapi_extra=also(problems.CONFLICT, links=LINKS),
 )
 def send_bulk(request: HttpRequest, name: str, payload: BulkIn, key: Key = None) -> HttpResponse:
     """Send many messages in the background, up to API_MAX_BULK: the task says how far it is.
@@ -138,7 +138,7 @@ def peek_dead_letters(request: HttpRequest, name: str, query: Parameters[PeekQue
     "/queues/{name}/dead-letters/redrive",
     response={202: TaskOut},
     auth=needs("queues.redrive_queue"),
-    openapi_extra=also(links={202: {"task": link("read_task", "id", "task_id")}}),
+    openapi_extra=also(links=LINKS),
 )
 def redrive(request: HttpRequest, name: str, response: HttpResponse) -> TaskOut:
     """Move the dead letters back to their queue, in the background."""

@@ -10,14 +10,12 @@ from queues.api.schemas import HandlerOut, NamesIn, PausedOut, PurgedOut
 from queues.handlers import registry
 from queuesite.api import problems
 from queuesite.api.auth import caller, needs
-from queuesite.api.openapi import also, link
+from queuesite.api.openapi import also
 from queuesite.api.schemas import Out
-from queuesite.api.tasks import TaskOut, accepted
+from queuesite.api.tasks import LINKS, TaskOut, accepted
 from queuesite.tasks import start
 
 router = Router(tags=["queues"], by_alias=True)
-
-_TASK = {202: {"task": link("read_task", "id", "task_id")}}
 
 
 @router.post(
@@ -36,7 +34,7 @@ def purge_queue(request: HttpRequest, name: str) -> PurgedOut:
     "/purge",
     response={202: TaskOut},
     auth=needs("queues.purge_queue"),
-    openapi_extra=also(problems.NOT_FOUND, links=_TASK),
+    openapi_extra=also(problems.NOT_FOUND, links=LINKS),
 )
 def purge_queues(request: HttpRequest, payload: NamesIn, response: HttpResponse) -> TaskOut:
     """Delete all messages of several queues, in the background. All of them must exist."""
@@ -57,7 +55,7 @@ def resume_queue(request: HttpRequest, name: str) -> PausedOut:
     return PausedOut(name=name, paused=False, changed=services.set_paused(name, False))
 
 
-@router.post("/sync", response={202: TaskOut}, auth=needs("queues.change_queue"), openapi_extra=also(links=_TASK))
+@router.post("/sync", response={202: TaskOut}, auth=needs("queues.change_queue"), openapi_extra=also(links=LINKS))
 def sync_queues(request: HttpRequest, response: HttpResponse) -> TaskOut:
     """Make SQS follow the database, in the background: create what it lacks, set what differs, report the rest."""
     return accepted(request, start(tasks.run_sync, caller(request).name), response)

@@ -12,12 +12,17 @@ from pydantic import Field
 
 from queuesite import tasks
 from queuesite.api.auth import caller, needs
+from queuesite.api.openapi import link
 from queuesite.api.schemas import DEFAULT_PAGE, MAX_PAGE, Out, Query, Timestamp
 from queuesite.models import BackgroundTask
 
 router = Router(tags=["tasks"], by_alias=True)
 
 SEE_ALL = "queuesite.view_backgroundtask"
+
+
+#: The link of an operation that answers 202: to its task.
+LINKS = {202: {"task": link("read_task", "id", "task_id")}}
 
 
 class TaskOut(Out):
