@@ -6,8 +6,9 @@ into `MongoUnavailable`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from bson import ObjectId
@@ -42,7 +43,16 @@ def all_queues() -> list[Queue]:
 
 def by_ids(ids: Iterable[ObjectId]) -> list[Queue]:
     """The queues of these ids that exist."""
-    return [to_model(Queue, document) for document in _queues().find({"_id": {"$in": list(ids)}})]
+    return [to_model(Queue, document) for some in _chunks(ids) for document in _queues().find({"_id": {"$in": some}})]
+
+
+def _chunks(ids: Iterable[ObjectId]) -> Iterator[list[ObjectId]]:
+    """Ids by the hundred."""
+    # The embedded server compares each document with each id of an `$in`: a thousand at once take it 0.8 s, by the
+    # hundred 0.1 s. MongoDB does not care.
+    left = iter(ids)
+    while some := list(islice(left, 100)):
+        yield some
 
 
 def by_name(name: str) -> Queue:
@@ -124,9 +134,9 @@ def wake(queue_id: ObjectId) -> bool:
 
 
 def wake_many(queue_ids: Sequence[ObjectId]) -> int:
-    """Ask the master to have these queues looked at, in one write; how many exist."""
-    found = _queues().update_many({"_id": {"$in": list(queue_ids)}}, {"$currentDate": {"wakeRequestedAt": True}})
-    return found.matched_count
+    """Ask the master to have these queues looked at, a hundred in a write; how many exist."""
+    change = {"$currentDate": {"wakeRequestedAt": True}}
+    return sum(_queues().update_many({"_id": {"$in": some}}, change).matched_count for some in _chunks(queue_ids))
 
 
 def changed_since(moment: datetime) -> list[Queue]:
@@ -166,9 +176,9 @@ def synced(queue_id: ObjectId, changes: Mapping[str, Any]) -> None:
 
 
 def looked_at(queue_ids: Sequence[ObjectId]) -> None:
-    """Record a sync with SQS that changed nothing, for many queues in one write."""
-    if queue_ids:
-        _queues().update_many({"_id": {"$in": list(queue_ids)}}, {"$currentDate": {"syncedAt": True}})
+    """Record a sync with SQS that changed nothing, a hundred queues in a write."""
+    for some in _chunks(queue_ids):
+        _queues().update_many({"_id": {"$in": some}}, {"$currentDate": {"syncedAt": True}})
 
 
 def observed(depths: Mapping[ObjectId, Depth]) -> None:

@@ -19,6 +19,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import (
     AutoReconnect,
+    BulkWriteError,
     ConfigurationError,
     NetworkTimeout,
     OperationFailure,
@@ -43,6 +44,8 @@ Document = dict[str, Any]
 
 #: The base of what pymongo raises, for loops that live with it.
 MongoError = PyMongoError
+
+_DUPLICATE_KEY = 11000
 
 #: What pymongo raises when the server is away, as opposed to refusing one operation.
 AWAY = (AutoReconnect, NetworkTimeout, ServerSelectionTimeoutError)
@@ -211,6 +214,17 @@ def wait_for(check: Callable[[], None], what: str, seconds: float) -> None:
             if waited:
                 log.info("server_reached", server=what)
             return
+
+
+def lost_races(error: BulkWriteError) -> list[int]:
+    """The numbers of the writes of an unordered bulk that a unique index refused: somebody else was faster.
+
+    Raises the error itself where any write failed for another reason.
+    """
+    failed = error.details["writeErrors"]
+    if any(item["code"] != _DUPLICATE_KEY for item in failed):
+        raise error
+    return [item["index"] for item in failed]
 
 
 def ensure_indexes(wanted: Mapping[type[models.Model], Sequence[IndexModel]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import threading
 import time
@@ -10,7 +11,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from queue import PriorityQueue
+from typing import Any, TypeVar
 
 import psutil
 from bson import ObjectId
@@ -23,15 +25,20 @@ from jobs.repositories.jobs import Counts
 from queues import repository
 from queues.models import Queue
 from queues.sqs import get_gateway
+from queuesite.changes import ChangeWatcher
 from queuesite.config import Config, get_config
 from queuesite.databases import database_clock
+from queuesite.documents import to_model
 from queuesite.errors import StaleTransition
 from queuesite.monitoring import OperationCounter
 
 WORKERS, SLOTS = 20, 5
-#: Queues that are woken at once, and how long each is processed, in seconds.
+#: Queues that are woken at once.
 BURST = 1_000
-BUSY_SECONDS = 0.2
+#: Threads that end runs, each with three writes.
+RELEASING = 8
+
+_INSERTED = [{"$match": {"ns.coll": "assignments", "operationType": "insert"}}]
 
 Progress = Callable[[int], None]
 T = TypeVar("T")
@@ -79,24 +86,29 @@ def in_parallel(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
 class Fleet:
     """Simulated workers: they take each assignment, hold it for a while and release it as drained."""
 
-    def __init__(self) -> None:
+    def __init__(self, idle_seconds: float) -> None:
         self.names = [f"simulated-{n}" for n in range(WORKERS)]
         self.begun: list[tuple[float, ObjectId]] = []
         self.released: list[float] = []
+        self._idle_seconds = idle_seconds
         self._stopping = threading.Event()
-        self._held: dict[ObjectId, tuple[float, Assignment]] = {}
+        self._held: PriorityQueue[tuple[float, ObjectId, Assignment]] = PriorityQueue()
+        self._watcher = ChangeWatcher(_INSERTED, self._take, lambda: None)
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._run, self._beat)]
 
     def start(self) -> None:
         """Register them."""
         for name in self.names:
             workers.register(name, "simulated", 1, SLOTS)
+        self._watcher.start()
+        until(lambda: self._watcher.live, "changes are told")
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
         """Take them out."""
         self._stopping.set()
+        self._watcher.stop()
         for thread in self._threads:
             thread.join(10)
         for name in self.names:
@@ -108,17 +120,19 @@ class Fleet:
                 with suppress(StaleTransition):
                     workers.heartbeat(name, [])
 
+    def _take(self, change: dict[str, Any]) -> None:
+        assignment = to_model(Assignment, change["fullDocument"])
+        now = time.monotonic()
+        self.begun.append((now, assignment.queue_id))
+        # A run lasts for as long as there is work, here up to as long again as a consumer then waits for more.
+        ends = now + self._idle_seconds * random.uniform(1, 2)
+        self._held.put((ends, assignment.id, assignment))
+
     def _run(self) -> None:
-        while not self._stopping.wait(0.01):
-            now = time.monotonic()
-            for assignment in assignments.all_assignments():
-                if assignment.id not in self._held:
-                    self._held[assignment.id] = (now, assignment)
-                    self.begun.append((now, assignment.queue_id))
-            for since, assignment in list(self._held.values()):
-                if now - since >= BUSY_SECONDS:
-                    self._release(assignment)
-                    del self._held[assignment.id]
+        with ThreadPoolExecutor(RELEASING) as pool:
+            while not self._stopping.wait(0.005):
+                while self._held.queue and self._held.queue[0][0] <= time.monotonic():
+                    pool.submit(self._release, self._held.get()[-1])
 
     def _release(self, assignment: Assignment) -> None:
         repository.served(assignment.queue_id, database_clock.now())
@@ -143,7 +157,7 @@ def measure(config: Config, queues: list[Queue], operations: OperationCounter, s
 
     scheduler._turn = timed  # type: ignore[method-assign]
     scheduler._sync = lambda: None  # type: ignore[method-assign]
-    fleet = Fleet()
+    fleet = Fleet(config.idle_seconds)
     fleet.start()
     me = psutil.Process()
     loop = threading.Thread(target=scheduler.loop, daemon=True)

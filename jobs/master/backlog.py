@@ -170,11 +170,21 @@ class Backlog:
                     known.depth = Depth(0, 0, 0)
                     known.interval = self._min
                     self._schedule(queue_id, now + self._min)
-            elif count and not known.consumers:
-                self._schedule(queue_id, now + self._busy_interval(known))
-            known.consumers = count
+            self._has(known, count, now)
         self._busy = present
         return released
+
+    def assigned(self, queue_id: ObjectId, now: float) -> None:
+        """Count a consumer that was just assigned, so that its end is noticed even if no reading ever showed it."""
+        known = self._known.get(queue_id)
+        if known is not None:
+            self._has(known, known.consumers + 1, now)
+            self._busy.add(queue_id)
+
+    def _has(self, known: Known, consumers: int, now: float) -> None:
+        if consumers and not known.consumers:
+            self._schedule(known.queue.id, now + self._busy_interval(known))
+        known.consumers = consumers
 
     def waiting(self, now: float, date: datetime) -> list[WaitingQueue]:
         """The queues that should have more consumers than they have, at `now` (`date` by the database's clock)."""

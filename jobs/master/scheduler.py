@@ -293,6 +293,7 @@ class Scheduler:
         made = assignments.insert_many(decided.assign, term)
         with_names = []
         for assignment in made:
+            self._backlog.assigned(assignment.queue_id, time.monotonic())
             worker = alive[assignment.worker]
             known = self._backlog.get(assignment.queue_id)
             name = known.queue.name if known is not None else assignment.queue_url.rpartition("/")[2]

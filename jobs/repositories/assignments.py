@@ -11,7 +11,7 @@ from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
 from jobs.models import Assignment
-from queuesite.databases import Document, collection
+from queuesite.databases import Document, collection, lost_races
 from queuesite.documents import to_document, to_model
 from queuesite.errors import StaleTransition
 
@@ -19,8 +19,6 @@ INDEXES = (
     IndexModel([("queueUrl", ASCENDING), ("slot", ASCENDING)], unique=True, name="queueUrl_slot_unique"),
     IndexModel([("worker", ASCENDING)], name="worker"),
 )
-
-_DUPLICATE_KEY = 11000
 
 
 @dataclass(frozen=True)
@@ -59,10 +57,7 @@ def insert_many(wanted: Sequence[NewAssignment], term: int) -> list[Assignment]:
     try:
         _assignments().bulk_write([_insertion(row) for row in rows], ordered=False)
     except BulkWriteError as error:
-        errors = error.details["writeErrors"]
-        if any(item["code"] != _DUPLICATE_KEY for item in errors):
-            raise
-        lost = {item["index"] for item in errors}
+        lost = lost_races(error)
         return [row for index, row in enumerate(rows) if index not in lost]
     return rows
 

@@ -11,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bson import ObjectId
-from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
+from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.collection import Collection
+from pymongo.errors import BulkWriteError
 
 from jobs.models import Assignment, EndReason, Job, JobStatus
 from queuesite.config import get_config
-from queuesite.databases import Document, collection, database_clock
+from queuesite.databases import Document, collection, database_clock, lost_races
 from queuesite.documents import to_document, to_model
 from queuesite.errors import NotFound, StaleTransition
 
@@ -91,23 +92,27 @@ def create_many(assignments: Iterable[tuple[Assignment, str, Processor]]) -> Non
     Master and worker may both do so, in any order: whoever is second changes nothing.
     """
     now = database_clock.now()
-    writes = []
-    for assignment, queue_name, processor in assignments:
-        job = Job(
-            id=assignment.job_id,
-            queue_name=queue_name,
-            queue_url=assignment.queue_url,
-            queue_id=assignment.queue_id,
-            status=JobStatus.QUEUED,
-            processor=processor.as_document(),
-            created_at=now,
-            last_modified=now,
+    documents = [
+        to_document(
+            Job(
+                id=assignment.job_id,
+                queue_name=queue_name,
+                queue_url=assignment.queue_url,
+                queue_id=assignment.queue_id,
+                status=JobStatus.QUEUED,
+                processor=processor.as_document(),
+                created_at=now,
+                last_modified=now,
+            )
         )
-        document = to_document(job)
-        del document["_id"]
-        writes.append(UpdateOne({"_id": job.id}, {"$setOnInsert": document}, upsert=True))
-    if writes:
-        _jobs().bulk_write(writes, ordered=False)
+        for assignment, queue_name, processor in assignments
+    ]
+    if not documents:
+        return
+    try:
+        _jobs().insert_many(documents, ordered=False)
+    except BulkWriteError as error:
+        lost_races(error)
 
 
 def start(job_id: ObjectId, processor: Processor) -> None:

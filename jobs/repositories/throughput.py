@@ -19,7 +19,7 @@ from pymongo.errors import BulkWriteError
 
 from jobs import histogram
 from jobs.models import Throughput
-from queuesite.databases import Document, collection, database_clock
+from queuesite.databases import Document, collection, database_clock, lost_races
 from queuesite.documents import to_model
 
 #: How long minutes are kept, and the sums of a queue that nothing is done with any more.
@@ -34,7 +34,6 @@ INDEXES = (
 
 COUNTS = ("processed", "failed", "rejected", "timedOut", "requests")
 
-_DUPLICATE_KEY = 11000
 #: Two upserts of one new document may collide; the one that lost finds it at its next try.
 _ATTEMPTS = 3
 
@@ -82,10 +81,9 @@ def add(rows: Iterable[Row]) -> None:
             _throughput().bulk_write(writes, ordered=False)
             return
         except BulkWriteError as error:
-            errors = error.details["writeErrors"]
-            if attempt == _ATTEMPTS - 1 or any(item["code"] != _DUPLICATE_KEY for item in errors):
+            if attempt == _ATTEMPTS - 1:
                 raise
-            writes = [writes[item["index"]] for item in errors]
+            writes = [writes[index] for index in lost_races(error)]
 
 
 def _writes(row: Row, increments: Document) -> tuple[UpdateOne, UpdateOne]:

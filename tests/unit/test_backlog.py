@@ -327,6 +327,19 @@ class TestRelease:
         assert watched.give(other=1) == {orders.id}
         assert watched.give(other=1) == set()
 
+    def test_a_consumer_that_came_and_went_between_two_readings_is_noticed(self) -> None:
+        orders = queue()
+        watched = Watched([orders])
+        watched.backlog.assigned(orders.id, watched.now)
+        assert watched.give() == {orders.id}
+
+    def test_a_consumer_that_was_assigned_and_then_read_counts_once(self) -> None:
+        orders = queue(max_consumers=2)
+        watched = Watched([orders])
+        watched.backlog.assigned(orders.id, watched.now)
+        assert watched.give(orders=1) == set()
+        assert watched.give() == {orders.id}
+
     def test_a_released_queue_is_looked_at_again_within_a_second(self) -> None:
         orders = queue()
         watched = Watched([orders])
