@@ -21,8 +21,9 @@ from queues.sqs import Depth
 
 #: First looks a second at the most, when a master begins to lead.
 FIRST_LOOKS_PER_SECOND = 400.0
-#: Longest interval, in seconds, for a queue whose messages are all hidden or delayed: they come back by themselves.
-HIDDEN_SECONDS = 5.0
+#: Longest interval, in seconds, for a queue that has messages, whether it waits for a slot (a thousand that do must not
+#: take up the sweep) or all of them are hidden or delayed: they come back by themselves.
+NOT_EMPTY_SECONDS = 5.0
 #: Interval, in seconds, at which a queue that may have several consumers is looked at while it is being processed.
 SCALING_SECONDS = 2.0
 
@@ -124,8 +125,8 @@ class Backlog:
             known.interval = min(known.interval * 2, self._max)
         elif asked_at >= known.released_at:
             changed = depth != known.depth
-            known.depth = depth
             known.interval = self._next_interval(known, depth)
+            known.depth = depth
             if depth.visible:
                 self._candidates.add(queue_id)
         self._schedule(queue_id, now + known.interval * random.uniform(0.9, 1.0))
@@ -134,10 +135,10 @@ class Backlog:
     def _next_interval(self, known: Known, depth: Depth) -> float:
         if known.consumers:
             return self._busy_interval(known)
-        if depth.visible:
+        if depth.visible and not (known.depth is not None and known.depth.visible):
             return self._min
         doubled = min(known.interval * 2, self._max)
-        return min(doubled, HIDDEN_SECONDS) if depth.total else doubled
+        return min(doubled, NOT_EMPTY_SECONDS) if depth.total else doubled
 
     def _busy_interval(self, known: Known) -> float:
         return min(SCALING_SECONDS, self._max) if known.queue.max_consumers > 1 else self._max

@@ -37,6 +37,8 @@ log = get_logger(__name__)
 TURN_SECONDS = 1.0
 #: Shortest time between two turns, in seconds: events that come in a burst share one.
 REST_SECONDS = 0.005
+#: Shortest time between two looks at what the sweep has to do, in seconds: what it may be given lasts longer.
+SWEEP_REST_SECONDS = 0.05
 #: Seconds between readings of all definitions, against a change that a stream did not tell of.
 RELOAD_SECONDS = 60.0
 #: Seconds between searches for jobs that nobody owns.
@@ -157,7 +159,16 @@ class Scheduler:
         self._bell.ring()
 
     def _wait(self, pause: float) -> None:
-        wait([self._bell.fileno()], timeout=pause)
+        """Wait for what needs a turn. The sweep goes on meanwhile: its requests and answers need no database."""
+        until = time.monotonic() + pause
+        while not self._signals:
+            now = time.monotonic()
+            look = until
+            if self._leadership.term is not None:
+                look = min(until, max(self._backlog.next_due(), now + SWEEP_REST_SECONDS))
+            if wait([self._bell.fileno()], timeout=max(0.0, look - now)) or look >= until:
+                break
+            self._sweep(time.monotonic())
         self._bell.silence()
         if not self._signals:
             time.sleep(REST_SECONDS)
@@ -181,10 +192,7 @@ class Scheduler:
             return pause
         self._outage.over()
         now = time.monotonic()
-        until = min(self._leadership.next_attempt, now + TURN_SECONDS * random.uniform(0.9, 1.0))
-        if self._leadership.term is not None:
-            until = min(until, self._backlog.next_due() if self._sweeper.free else until)
-        return max(0.0, until - now)
+        return max(0.0, min(self._leadership.next_attempt - now, TURN_SECONDS * random.uniform(0.9, 1.0)))
 
     def _begin_term(self) -> None:
         """A new leader knows nothing and reads everything."""
@@ -230,15 +238,19 @@ class Scheduler:
             consumers[assignment.queue_url] = consumers.get(assignment.queue_url, 0) + 1
         released = self._backlog.follow(consumers, now)
         self._learn(released, now)
+        self._sweep(now)
+        if self._observed and now >= self._next_observed:
+            self._next_observed = now + OBSERVED_SECONDS
+            written, self._observed = self._observed, {}
+            queues.observed(written)
+
+    def _sweep(self, now: float) -> None:
+        """Take the depths that were answered, and have the sweeper ask for those that are due."""
         for seen in self._sweeper.answers():
             if self._backlog.observed(seen.queue_id, seen.depth, seen.asked_at, now) and seen.depth is not None:
                 self._observed[seen.queue_id] = seen.depth
         for queue in self._backlog.due(now, self._sweeper.free):
             self._sweeper.ask(queue)
-        if self._observed and now >= self._next_observed:
-            self._next_observed = now + OBSERVED_SECONDS
-            written, self._observed = self._observed, {}
-            queues.observed(written)
 
     def _learn(self, also: set[ObjectId], now: float) -> None:
         """Read the definitions that changed: those that the stream named, or without one those with newer dates."""

@@ -34,7 +34,7 @@ class Observation:
 
 
 class Sweeper:
-    """Takes queues to look at, and rings when an answer is there."""
+    """Takes queues to look at, and rings when one was found to have messages."""
 
     def __init__(self, gateway: SqsGateway, ring: Callable[[], None]) -> None:
         self._gateway = gateway
@@ -79,8 +79,10 @@ class Sweeper:
     def _run(self) -> None:
         while (target := self._tasks.get()) is not None:
             asked_at = time.monotonic()
-            self._answers.put(Observation(target.id, self._depth(target), asked_at))
-            self._ring()
+            depth = self._depth(target)
+            self._answers.put(Observation(target.id, depth, asked_at))
+            if depth is not None and depth.visible:
+                self._ring()
 
     def _depth(self, target: Queue) -> Depth | None:
         pause = 0.0

@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 from bson import ObjectId
 
-from jobs.master.backlog import FIRST_LOOKS_PER_SECOND, HIDDEN_SECONDS, SCALING_SECONDS, Backlog
+from jobs.master.backlog import FIRST_LOOKS_PER_SECOND, NOT_EMPTY_SECONDS, SCALING_SECONDS, Backlog
 from jobs.master.planner import WaitingQueue
 from queues.models import Queue
 from queues.sqs import Depth
@@ -73,12 +73,22 @@ class TestSweep:
         intervals = set()
         watched.next_look(orders)
         for _ in range(50):
+            watched.see(orders, EMPTY)
+            watched.next_look(orders)
             watched.see(orders, visible(1))
             intervals.add(round(watched.next_look(orders), 6))
         assert len(intervals) > 25
         assert 0.9 <= min(intervals) < 0.92 < 0.98 < max(intervals) <= 1.0
 
-    def test_a_queue_with_messages_is_looked_at_often(self) -> None:
+    def test_a_queue_that_has_messages_and_waits_does_not_take_up_the_sweep(self) -> None:
+        orders = queue()
+        watched = Watched([orders])
+        watched.next_look(orders)
+        for expected in (MIN, 2.0, 4.0, NOT_EMPTY_SECONDS, NOT_EMPTY_SECONDS):
+            watched.see(orders, visible(3))
+            assert 0.9 * expected <= watched.next_look(orders) <= expected
+
+    def test_a_queue_that_is_seen_to_have_messages_is_looked_at_again_soon(self) -> None:
         orders = queue()
         watched = Watched([orders])
         watched.next_look(orders)
@@ -96,7 +106,7 @@ class TestSweep:
         for _ in range(8):
             watched.see(orders, depth)
             interval = watched.next_look(orders)
-        assert 0.9 * HIDDEN_SECONDS <= interval <= HIDDEN_SECONDS
+        assert 0.9 * NOT_EMPTY_SECONDS <= interval <= NOT_EMPTY_SECONDS
 
     def test_where_sqs_does_not_tell_it_is_asked_more_rarely_and_what_was_known_stays(self) -> None:
         orders = queue()
