@@ -118,7 +118,7 @@ def scale(measured: Scale, sweep_max: float) -> list[Figure]:
         _at_most(f"{n}: first sweep", measured.first_sweep, sweep_max, _s),
         _at_most(f"{n}: CPU of the master at rest (cores)", measured.cpu_share, 0.5, _number),
         _at_most(f"{n}: memory of the master", measured.resident, 250 * MIB, _mb),
-        _at_most(f"{n}: a turn without events", measured.turn_median, 0.005, _ms),
+        _at_most(f"{n}: a turn without events, CPU", measured.turn_median, 0.005, _ms),
         Figure(f"{n}: database operations of it", measured.turn_operations, f"{measured.turn_operations:.0f}"),
         _at_most(f"{n}: notified to assigned, median", measured.notified, 0.1, _ms),
         _at_most("1,000 woken at once: all 100 slots filled", measured.slots_filled, 1.0, _s),

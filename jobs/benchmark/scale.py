@@ -150,9 +150,9 @@ def measure(config: Config, queues: list[Queue], operations: OperationCounter, s
 
     def timed() -> float:
         operations.thread = threading.get_ident()
-        began, before = time.perf_counter(), operations.count
+        began, before = time.thread_time(), operations.count
         pause = turn()
-        turns.append((time.perf_counter() - began, operations.count - before))
+        turns.append((time.thread_time() - began, operations.count - before))
         return pause
 
     scheduler._turn = timed  # type: ignore[method-assign]

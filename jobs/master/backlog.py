@@ -81,7 +81,8 @@ class Backlog:
         """Take a new or changed definition."""
         known = self._known.get(queue.id)
         if known is None:
-            known = Known(queue, self._min, now + random.uniform(0, spread))
+            # The second look comes no sooner than all had their first, or the looks would pile up.
+            known = Known(queue, max(self._min, spread), now + random.uniform(0, spread))
             self._known[queue.id] = known
             self._schedule(queue.id, known.due)
         elif known.queue.queue_url != queue.queue_url:

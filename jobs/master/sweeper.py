@@ -20,8 +20,8 @@ log = get_logger(__name__)
 
 #: Threads, and so requests at once. With SQS's some 10 ms an answer they make 800 requests a second.
 THREADS = 8
-#: Requests that may wait for a thread: enough to keep them busy between two turns of the loop.
-QUEUED = 64
+#: Requests that may wait for a thread: enough to keep them busy while the loop waits for the database.
+QUEUED = 256
 
 
 @dataclass(frozen=True)

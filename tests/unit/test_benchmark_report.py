@@ -48,6 +48,6 @@ def test_the_rest() -> None:
     assert (ready.met, memory.shown) == (True, "90 MB")
     measured = Scale(10_000, 25, 0.3, 200 * MIB, 0.002, 2, 0.02, 0.5, 0.05, 3, 1)
     found = by_name(report.scale(measured, 30))
-    assert found["10,000 queues: a turn without events"].shown == "2.0 ms"
+    assert found["10,000 queues: a turn without events, CPU"].shown == "2.0 ms"
     assert found["1,000 woken at once: served twice before all once"].met is False
     assert found["10,000 queues: database operations of it"].as_dict()["met"] is None
