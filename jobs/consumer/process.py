@@ -118,7 +118,8 @@ class Consumer:
         self._connection = connection
         self._limits = limits
         self._live_seconds = live_seconds
-        self._send_lock = threading.Lock()
+        #: Held while news are taken and sent: each is told once, and none after a run's end.
+        self._telling = threading.Lock()
         self._state = threading.Condition()
         self._next: Start | None = None
         #: Orders for a run that is only being made.
@@ -139,10 +140,11 @@ class Consumer:
                     return
                 start, self._next = self._next, None
             report = self._carry_out(start)
-            with self._state:
-                run, self._run, self._job_id = self._run, None, None
-            failures, work = (run.recorder.take(), run.meter.news()) if run is not None else ((), NONE)
-            self._send(Finished(start.job_id, report, self._memory(), failures, work))
+            with self._telling:
+                with self._state:
+                    run, self._run, self._job_id = self._run, None, None
+                failures, work = (run.recorder.take(), run.meter.news()) if run is not None else ((), NONE)
+                self._send(Finished(start.job_id, report, self._memory(), failures, work))
 
     def _carry_out(self, start: Start) -> Report:
         bind(queue=start.settings.name, job_id=start.job_id)
@@ -186,17 +188,19 @@ class Consumer:
             _carry_out_order(run, order)
 
     def _tell_live(self) -> None:
-        with self._state:
-            run, job_id = self._run, self._job_id
-        if run is not None and job_id is not None:
+        with self._telling:
+            with self._state:
+                run, job_id = self._run, self._job_id
+            if run is None or job_id is None:
+                return
             memory = self._memory()
             self._send(Live(job_id, run.live(), memory, run.recorder.take(), run.meter.news()))
-            if memory > self._limits.memory_mb * 1_048_576 > 0:
-                run.end(EndReason.RECYCLED)
+        if memory > self._limits.memory_mb * 1_048_576 > 0:
+            run.end(EndReason.RECYCLED)
 
     def _send(self, message: object) -> None:
         # Where it fails, the reader sees the end of the pipe too, and knows what to do.
-        with self._send_lock, suppress(OSError):
+        with suppress(OSError):
             self._connection.send(message)
 
     def _memory(self) -> int:

@@ -8,6 +8,7 @@ import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -118,12 +119,17 @@ class Pool:
         self._news: list[News] = []
         self._looked_at = time.monotonic()
 
-    def warm_up(self) -> None:
-        """Start the fork server, so that the first assignment does not wait for its imports."""
+    def begin(self) -> None:
+        """Start the fork server without waiting for its imports, which take it most of a second."""
         # The fork server is a new interpreter, which finds our packages by the path alone.
         paths = os.environ.get("PYTHONPATH", "")
         if str(BASE_DIR) not in paths.split(os.pathsep):
             os.environ["PYTHONPATH"] = str(BASE_DIR) + (os.pathsep + paths if paths else "")
+        forkserver.ensure_running()
+
+    def warm_up(self) -> None:
+        """Have a first consumer, so that the first assignment does not wait for the fork server's imports."""
+        self.begin()
         self._spawn()
 
     def obtain(self) -> ConsumerProcess:

@@ -90,6 +90,10 @@ class Supervisor:
         self._drain_asked = False
         self._watcher: ChangeWatcher | None = None
 
+    def begin(self) -> None:
+        """Start what needs no servers, while these are waited for."""
+        self._pool.begin()
+
     def run(self) -> None:
         """Work until SIGTERM or SIGINT, then drain; a second signal ends the consumers at once."""
         signal.set_wakeup_fd(self._bell.signal_fd, warn_on_full_buffer=False)

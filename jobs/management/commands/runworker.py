@@ -22,9 +22,11 @@ class Command(QueuesiteCommand):
     def run(self, **options: Any) -> None:
         """Wait for the servers, then work."""
         config = get_config()
+        supervisor = Supervisor(config)
+        supervisor.begin()
         registry.discover()
         wait_for(check_mongodb, "MongoDB", config.startup_wait_seconds)
         wait_for(lambda: get_gateway().check(), "SQS", config.startup_wait_seconds)
         # MongoDB may break off at any of it: the whole is waited for.
         wait_for(ensure_indexes, "MongoDB", config.startup_wait_seconds)
-        Supervisor(config).run()
+        supervisor.run()
