@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import statistics
 import time
 from collections.abc import Callable
 from multiprocessing.connection import wait
@@ -67,10 +68,10 @@ def measure_consumer(pool: Pool, queue: Queue, count: int) -> Usage:
 
     It has served a queue before, as most have: making its client is no part of the work, as it is none of the floor's.
     """
+    began = time.monotonic()
     consumer = pool.obtain()
     process = psutil.Process(consumer.pid)
     before = process.cpu_times()
-    began = time.monotonic()
     job_id = ObjectId()
     consumer.start(job_id, QueueSettings.of(queue))
     report: Report | None = None
@@ -97,7 +98,21 @@ def measure_consumer(pool: Pool, queue: Queue, count: int) -> Usage:
         requests=sum(part.requests for part in work),
         memory_bytes=memory,
         occupied=sum(part.seconds for part in work) / (span * queue.concurrency) if span else None,
+        started_after=report.first_start - began,
     )
+
+
+def measure_starts(config: Config, queue: Queue, samples: int) -> float:
+    """Median time until a consumer process that is forked for it handles its first message, in seconds."""
+    found = []
+    for _ in range(samples):
+        fill(queue, 1)
+        pool = Pool(config)  # it has no idle process; the fork server is there
+        try:
+            found.append(measure_consumer(pool, queue, 1).started_after)
+        finally:
+            pool.close(2.0)
+    return statistics.median(found)
 
 
 def with_our_handlers(environment: dict[str, str], **more: Any) -> dict[str, str]:

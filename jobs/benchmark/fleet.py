@@ -189,13 +189,39 @@ def hot_queue(directory: Path, count: int, work: float) -> Hot:
     return Hot(rates[0], rates[1], most)
 
 
+#: Of the measurement of fairness: the time slice, in seconds, and what each message of the queues that hold on takes.
+SLICE = 5
+HOLDING = 0.1
+
+
+def fairness(directory: Path, stamps: Stamps, count: int) -> float:
+    """How long a queue waits while others that do not empty have all slots: from send to handler, in seconds."""
+    options = {"least": HOLDING, "most": HOLDING}
+    holding = [
+        services.create(f"holding-{n}", with_dlq=False, settings={"handler": "benchmark", "handler_options": options})
+        for n in range(2)
+    ]
+    waiting = services.create("waiting", with_dlq=False, settings={"handler": "benchmark-stamp"})
+    for queue in holding:
+        consumption.fill(queue, count)
+    with (
+        process(directory, "runmaster", time_slice_seconds=SLICE),
+        process(directory, "runworker", max_load=len(holding)),
+    ):
+        until(lambda: len(assignments.all_assignments()) == len(holding), "all slots are taken")
+        sent_at = time.monotonic()
+        _send(waiting, "waiting")
+        until(lambda: stamps.of("waiting") is not None, "the waiting queue is served")
+        return (stamps.of("waiting") or 0.0) - sent_at
+
+
 def _is_empty(queue: Queue) -> bool:
     return services.size(queue.name).depth.total == 0
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """A worker at rest: seconds until it is ready, bytes of its own (resident), and seconds to fork a consumer."""
+    """A worker at rest: seconds until it is ready, and its bytes (resident)."""
 
     ready_after: float
     resident: int

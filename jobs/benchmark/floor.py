@@ -34,6 +34,8 @@ class Usage:
     memory_bytes: int = 0
     #: Share of the slots' time that was spent in handlers, from the first start to the last end.
     occupied: float | None = None
+    #: Seconds until the first handler began.
+    started_after: float = 0.0
 
 
 def measure(pipe: Connection, target: Target, messages: int, threads: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.benchmark.fleet import Footprint, Hot, Latencies
+from jobs.benchmark.fleet import SLICE, Footprint, Hot, Latencies
 from jobs.benchmark.floor import Usage
 from jobs.benchmark.scale import Scale
 
@@ -101,6 +101,16 @@ def hot(measured: Hot) -> list[Figure]:
         _at_least("hot queue: against one consumer", measured.together / measured.alone, 1.8, _times),
         _at_least("hot queue: most consumers", measured.most_consumers, 4, lambda n: f"{n:.0f}"),
     ]
+
+
+def fairness(waited: float) -> list[Figure]:
+    """A queue that waits while others do not empty."""
+    return [_at_most(f"fairness: a waiting queue is served after (slice {SLICE} s)", waited, SLICE, _s)]
+
+
+def start(median: float) -> list[Figure]:
+    """A consumer that is made for its run."""
+    return [_at_most("consumer: new process to first handler, median", median, 0.05, _ms)]
 
 
 def footprint(measured: Footprint) -> list[Figure]:

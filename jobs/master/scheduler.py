@@ -12,6 +12,7 @@ from typing import Any
 
 from bson import ObjectId
 
+from jobs.consumer.buffer import PREFETCH_SECONDS
 from jobs.identity import new_id
 from jobs.master import rescue
 from jobs.master.backlog import Backlog
@@ -92,6 +93,9 @@ class Scheduler:
         self._next_observed = 0.0
         self._seen: dict[ObjectId, float] = {}
         self._prune_from = float("-inf")
+        # What a consumer has buffered is about a second of work, which it does before it yields: asked so much earlier,
+        # it has made room when its time slice is over.
+        self._time_slice = config.time_slice_seconds - min(PREFETCH_SECONDS, config.time_slice_seconds / 4)
         #: When all workers were last read.
         self._led_at = time.monotonic()
 
@@ -295,7 +299,7 @@ class Scheduler:
             )
         free = [FreeWorker(worker.worker_id, worker.capacity) for worker in alive if not worker.draining]
         waiting = self._backlog.waiting(now, database_clock.now())
-        return plan(waiting, free, slots, now=now, time_slice=self._config.time_slice_seconds)
+        return plan(waiting, free, slots, now=now, time_slice=self._time_slice)
 
     def _apply(self, decided: Plan, alive: dict[str, Worker]) -> None:
         """Carry a plan out, as long as this process still leads: assignments first, then their jobs."""

@@ -37,6 +37,8 @@ from queuesite.monitoring import OperationCounter
 INSIDE = "BENCHMARK_INSIDE"
 #: Samples of the latency at the most; one needs 0.3 s.
 SAMPLES = 60
+#: Consumer processes that are started, one after another, each with a second of idleness behind it.
+STARTS = 5
 
 
 class Command(QueuesiteCommand):
@@ -117,6 +119,8 @@ class Command(QueuesiteCommand):
                 warm = _queue("warm-up", concurrency)
                 consumption.fill(warm, 100)
                 consumption.measure_consumer(pool, warm, 100)
+                step("new consumer processes")
+                figures += report.start(consumption.measure_starts(config, warm, STARTS))
                 for number in range(options["queues"]):
                     suffix = f" (queue {number + 1})" if options["queues"] > 1 else ""
                     floor_queue, ours = _queue(f"floor-{number}", concurrency), _queue(f"ours-{number}", concurrency)
@@ -149,6 +153,10 @@ class Command(QueuesiteCommand):
             figures += report.latency(hot_start, cold_start)
             step("a hot queue")
             figures += report.hot(fleet.hot_queue(directory, messages, options["work"] / 1000))
+            # As many as keep their queues busy for twice the time slice.
+            held = int(2 * fleet.SLICE / fleet.HOLDING * Queue().concurrency)
+            step("a queue that waits while others do not empty")
+            figures += report.fairness(fleet.fairness(directory, stamps, held))
         return figures
 
     def _scale(self, count: int, operations: OperationCounter) -> list[Figure]:
