@@ -56,9 +56,9 @@ format: $(DEV_STAMP) ## put the code into its format and mend what can be mended
 chaos: $(DEV_STAMP) $(SERVERS_STAMP) ## faults at random, then a verdict (MINUTES=3 SEED=1)
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seed $(SEED)
 
-bench: $(DEV_STAMP) $(SERVERS_STAMP) ## manage.py benchmark on the servers of a running `make up` (needs a quiet machine)
-	$(BIN)/python manage.py benchmark
-	$(BIN)/python manage.py benchmark --scale 10000
+bench: $(DEV_STAMP) $(SERVERS_STAMP) ## measure on the servers of a running `make up`, on a quiet machine; figures go to docs/performance.md
+	$(BIN)/python manage.py benchmark --update docs/performance.md
+	$(BIN)/python manage.py benchmark --scale 10000 --update docs/performance.md
 
 failover: $(DEV_STAMP) $(SERVERS_STAMP) ## how long hand-overs take, as a table (KILLS=10 of each kind)
 	$(BIN)/python -m tests.chaos.failover --kills $(KILLS)

@@ -190,7 +190,7 @@ def hot_queue(directory: Path, count: int, work: float) -> Hot:
 
 
 #: Of the measurement of fairness: the time slice, in seconds, and what each message of the queues that hold on takes.
-SLICE = 5
+SLICE = 4
 HOLDING = 0.1
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jobs.benchmark.fleet import SLICE, Footprint, Hot, Latencies
 from jobs.benchmark.floor import Usage
 from jobs.benchmark.scale import Scale
+from queuesite.errors import InvalidInput
 
 MIB = 1_048_576
+
+#: Whether a goal was met, in words; nothing where there is none.
+MET = {True: "yes", False: "NO", None: ""}
 
 
 @dataclass(frozen=True)
@@ -136,3 +140,22 @@ def scale(measured: Scale, sweep_max: float) -> list[Figure]:
         Figure("1,000 woken at once: all served once after", measured.all_served, _s(measured.all_served)),
         _at_most("1,000 woken at once: served twice before all once", measured.served_twice_before_all, 0, str),
     ]
+
+
+def in_document(text: str, name: str, figures: Sequence[Figure], machine: Mapping[str, str]) -> str:
+    """A Markdown document with the table between its marks `<!-- NAME -->` and `<!-- end NAME -->` made anew.
+
+    Raises `InvalidInput` where the document has no such marks.
+    """
+    begin, end = f"<!-- {name} -->", f"<!-- end {name} -->"
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise InvalidInput(f"the document has no lines {begin} and {end}, between which the figures go; add them")
+    rows = [
+        "| measured | figure | goal | met |",
+        "|---|---:|---|---|",
+        *(f"| {f.what} | {f.shown} | {f.goal} | {MET[f.met]} |" for f in figures),
+    ]
+    told = "; ".join(f"{what}: {value}" for what, value in machine.items())
+    return "\n".join([f"{before}{begin}", "", *rows, "", f"{told}.", "", f"{end}{after}"])

@@ -38,6 +38,8 @@ def test_speed(sqs_client: SQSClient) -> None:
     assert 0 < found["50 to 350 ms: slots in use"]["value"] <= 1
     assert found["send to handler, warm: median"]["value"] > 0
     assert found["hot queue: most consumers"]["value"] >= 1
+    assert found["consumer: new process to first handler, median"]["value"] > 0
+    assert found["fairness: a waiting queue is served after (slice 4 s)"]["value"] > 0
     nothing_is_left(sqs_client)
 
 
@@ -48,7 +50,9 @@ def test_scale(sqs_client: SQSClient) -> None:
     nothing_is_left(sqs_client)
 
 
-@pytest.mark.parametrize("args", [("--messages", "1"), ("--scale", "many"), ("--concurrency", "0"), ("--work", "-1")])
+@pytest.mark.parametrize(
+    "args", [("--messages", "1"), ("--scale", "many"), ("--concurrency", "0"), ("--work", "-1"), ("--update", "/")]
+)
 def test_wrong_use_is_told_before_anything_is_made(args: tuple[str, ...]) -> None:
     done = manage("benchmark", *args)
     assert done.returncode == 2

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from jobs.benchmark import report
 from jobs.benchmark.fleet import Footprint, Hot, Latencies
 from jobs.benchmark.floor import Usage
 from jobs.benchmark.report import MIB, Figure
 from jobs.benchmark.scale import Scale
+from queuesite.errors import InvalidInput
 
 FLOOR = Usage(1_000, cpu_seconds=0.2, wall_seconds=0.5, requests=200)
 
@@ -27,6 +30,25 @@ def test_a_goal_is_met_or_missed_by_its_ratio_to_the_floor() -> None:
         "x: memory of the consumer's own",
     ]
     assert bad["x: ours, messages/s"].shown == "2,000"
+
+
+class TestInADocument:
+    FIGURES = (Figure("speed", 1.0, "1.0 s", "at most 2.0 s", True), Figure("size", 3.0, "3 MB"))
+
+    def test_the_table_between_its_marks_is_made_anew(self) -> None:
+        text = "# Head\n\n<!-- x -->\nold\n<!-- end x -->\n\n<!-- y -->\nother\n<!-- end y -->\n"
+        made = report.in_document(text, "x", self.FIGURES, {"cores": "2"})
+        assert "old" not in made
+        assert "| speed | 1.0 s | at most 2.0 s | yes |\n| size | 3 MB |  |  |" in made
+        assert "cores: 2." in made
+        assert made.startswith("# Head\n\n<!-- x -->\n")
+        assert made.endswith("<!-- end x -->\n\n<!-- y -->\nother\n<!-- end y -->\n")
+        assert report.in_document(made, "x", self.FIGURES, {"cores": "2"}) == made
+
+    @pytest.mark.parametrize("text", ["", "<!-- x -->", "<!-- end x -->", "<!-- y --><!-- end y -->"])
+    def test_marks_that_are_missing_are_named(self, text: str) -> None:
+        with pytest.raises(InvalidInput, match="<!-- x --> and <!-- end x -->"):
+            report.in_document(text, "x", self.FIGURES, {})
 
 
 def test_slow_handlers() -> None:

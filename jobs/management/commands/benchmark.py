@@ -31,12 +31,13 @@ from queues.sqs import get_gateway
 from queuesite.commands import QueuesiteCommand, integer
 from queuesite.config import BASE_DIR, get_config
 from queuesite.databases import check_mongodb, database
+from queuesite.errors import InvalidInput
 from queuesite.monitoring import OperationCounter
 
 #: Set in the process that measures, which has a database and a prefix of its own.
 INSIDE = "BENCHMARK_INSIDE"
 #: Samples of the latency at the most; one needs 0.3 s.
-SAMPLES = 60
+SAMPLES = 120
 #: Consumer processes that are started, one after another, each with a second of idleness behind it.
 STARTS = 5
 
@@ -57,6 +58,7 @@ class Command(QueuesiteCommand):
         parser.add_argument("--work", type=integer(0), default=20, metavar="MS", help="a hot queue's handlers (20)")
         parser.add_argument("--scale", type=integer(100), metavar="N", help="measure one master with N queues instead")
         parser.add_argument("--json", action="store_true", help="print JSON")
+        parser.add_argument("--update", type=Path, metavar="FILE", help="make this run's table in a Markdown file anew")
         parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
 
     def run(self, **options: Any) -> None:
@@ -65,6 +67,8 @@ class Command(QueuesiteCommand):
             self._measure(options)
             return
         config = get_config()
+        if options["update"]:
+            self._update(options, [])  # that it can be done is seen before minutes are spent
         check_mongodb()
         get_gateway().check()
         environment = consumption.with_our_handlers(
@@ -93,17 +97,30 @@ class Command(QueuesiteCommand):
                     figures = self._speed(Path(directory), options)
         finally:
             self._clean_up()
+        if options["update"]:
+            self._update(options, figures)
         if options["json"]:
             self.print_json({"machine": machine(), "figures": [figure.as_dict() for figure in figures]})
             return
         self.print_table(
             ("measured", "figure", "goal", "met"),
-            ((f.what, f.shown, f.goal, {True: "yes", False: "NO", None: ""}[f.met]) for f in figures),
+            ((f.what, f.shown, f.goal, report.MET[f.met]) for f in figures),
             numeric=("figure",),
         )
         self.say("")
         for name, value in machine().items():
             self.say(f"{name}: {value}")
+
+    def _update(self, options: dict[str, Any], figures: list[Figure]) -> None:
+        """Put the figures into the document; without any, only see that they could be."""
+        path: Path = options["update"]
+        name = "scale" if options["scale"] else "speed"
+        try:
+            text = report.in_document(path.read_text(), name, figures, machine())
+            if figures:
+                path.write_text(text)
+        except OSError as error:
+            raise InvalidInput(f"--update {path}: {error.strerror}; name a Markdown file that can be written") from None
 
     def _speed(self, directory: Path, options: dict[str, Any]) -> list[Figure]:
         config = get_config()
@@ -120,7 +137,7 @@ class Command(QueuesiteCommand):
                 consumption.fill(warm, 100)
                 consumption.measure_consumer(pool, warm, 100)
                 step("new consumer processes")
-                figures += report.start(consumption.measure_starts(config, warm, STARTS))
+                figures += report.start(consumption.measure_starts(config, warm, min(STARTS, messages // 50)))
                 for number in range(options["queues"]):
                     suffix = f" (queue {number + 1})" if options["queues"] > 1 else ""
                     floor_queue, ours = _queue(f"floor-{number}", concurrency), _queue(f"ours-{number}", concurrency)
