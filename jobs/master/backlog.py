@@ -20,7 +20,7 @@ from queues.models import Queue
 from queues.sqs import Depth
 
 #: First looks a second at the most, when a master begins to lead.
-FIRST_LOOKS_PER_SECOND = 400.0
+FIRST_LOOKS_PER_SECOND = 500.0
 #: Longest interval, in seconds, for a queue that has messages, whether it waits for a slot (a thousand that do must not
 #: take up the sweep) or all of them are hidden or delayed: they come back by themselves.
 NOT_EMPTY_SECONDS = 5.0
