@@ -91,6 +91,7 @@ class Scheduler:
         self._blind_since = datetime.now(UTC)
         self._observed: dict[ObjectId, Depth] = {}
         self._next_observed = 0.0
+        self._recording = threading.Thread()
         self._seen: dict[ObjectId, float] = {}
         self._prune_from = float("-inf")
         # What a consumer has buffered is about a second of work, which it does before it yields: asked so much earlier,
@@ -243,10 +244,12 @@ class Scheduler:
         released = self._backlog.follow(consumers, now)
         self._learn(released, now)
         self._sweep(now)
-        if self._observed and now >= self._next_observed:
+        if self._observed and now >= self._next_observed and not self._recording.is_alive():
             self._next_observed = now + OBSERVED_SECONDS
-            written, self._observed = self._observed, {}
-            queues.observed(written)
+            # In a thread: nobody waits for a depth to be shown, but a queue may wait for this loop.
+            self._recording = threading.Thread(target=carrying(_record), args=(self._observed,), daemon=True)
+            self._observed = {}
+            self._recording.start()
 
     def _sweep(self, now: float) -> None:
         """Take the depths that were answered, and have the sweeper ask for those that are due."""
@@ -325,3 +328,11 @@ class Scheduler:
         if decided.yield_ and self._leadership.term == term:
             assignments.request_yield(decided.yield_)
             log.info("yield_requested", count=len(decided.yield_))
+
+
+def _record(depths: dict[ObjectId, Depth]) -> None:
+    """Write what queues were seen to hold. What cannot be written is seen anew soon enough."""
+    try:
+        queues.observed(depths)
+    except MongoError as error:
+        log.warning("depths_not_recorded", count=len(depths), error=str(error)[:300])
