@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -49,6 +50,8 @@ ORPHAN_SEARCH_SECONDS = 60.0
 LOOK_BACK_SECONDS = 2.0
 #: Seconds that observed depths are gathered before they are written.
 OBSERVED_SECONDS = 1.0
+#: How many are written at once: the embedded server does nothing else meanwhile.
+OBSERVED_AT_ONCE = 500
 
 _WATCHED_FIELDS = ("updatedAt", "wakeRequestedAt", "servedUntil")
 _PIPELINE = [
@@ -247,8 +250,10 @@ class Scheduler:
         if self._observed and now >= self._next_observed and not self._recording.is_alive():
             self._next_observed = now + OBSERVED_SECONDS
             # In a thread: nobody waits for a depth to be shown, but a queue may wait for this loop.
-            self._recording = threading.Thread(target=carrying(_record), args=(self._observed,), daemon=True)
-            self._observed = {}
+            some = dict(islice(self._observed.items(), OBSERVED_AT_ONCE))
+            for queue_id in some:
+                del self._observed[queue_id]
+            self._recording = threading.Thread(target=carrying(_record), args=(some,), daemon=True)
             self._recording.start()
 
     def _sweep(self, now: float) -> None:
