@@ -20,6 +20,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient
 from pymongo.collection import Collection
 from pymongo.errors import (
     AutoReconnect,
+    BulkWriteError,
     ConfigurationError,
     DuplicateKeyError,
     OperationFailure,
@@ -444,6 +445,24 @@ class TestServerTime:
 
     def test_reading_is_aware(self) -> None:
         assert databases.server_time().utcoffset() == timedelta(0)
+
+
+class TestLostRaces:
+    def insert(self, *documents: dict[str, Any]) -> BulkWriteError:
+        with pytest.raises(BulkWriteError) as caught:
+            collection(Queue).insert_many(documents, ordered=False)
+        return caught.value
+
+    def test_the_writes_that_others_were_faster_with(self, mongo: None) -> None:
+        rows = [{"name": name, "queueUrl": url} for name, url in (("a", "1"), ("a", "2"), ("b", "3"), ("c", "3"))]
+        assert databases.lost_races(self.insert(*rows)) == [1, 3]
+
+    def test_any_other_error_is_raised(self) -> None:
+        errors = [{"index": 0, "code": 11000}, {"index": 1, "code": 121}]
+        error = BulkWriteError({"writeErrors": errors})
+        with pytest.raises(BulkWriteError) as caught:
+            databases.lost_races(error)
+        assert caught.value is error
 
 
 def test_collection_is_a_real_one() -> None:

@@ -303,6 +303,13 @@ class TestSweeper:
         assert (seen.queue_id, seen.depth) == (queue.id, Depth(1, 0, 0))
         assert before <= seen.asked_at <= time.monotonic()
 
+    def test_an_empty_queue_is_no_reason_for_a_turn(self, gateway: SqsGateway) -> None:
+        queue = create()
+        with self.sweeping(gateway) as (sweeper, rung):
+            sweeper.ask(queue)
+            assert self.answer(sweeper).depth == Depth(0, 0, 0)
+            assert not rung.is_set()
+
     def test_many_queues(self, gateway: SqsGateway) -> None:
         queues = [create(f"q{n}") for n in range(12)]
         with self.sweeping(gateway) as (sweeper, _):
