@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import dj_database_url
+from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.templatetags.static import static
 
 from queuesite.config import BASE_DIR, get_config, secret_key
@@ -27,6 +29,8 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
+    "csp",
     "django_q",
     "ninja",  # for the docs page's own scripts: without it they come from a CDN
     "queuesite.apps.QueuesiteConfig",
@@ -44,6 +48,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "queuesite.urls"
@@ -92,6 +98,34 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
+
+# Guessing passwords: five wrong ones lock this user name, as used from this address, for a quarter of an hour. By both,
+# since by the name alone anybody could lock others out, and by the address alone all behind one proxy. Attempts are
+# counted in the relational database, so by all web processes together.
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_LOCKOUT_TEMPLATE = "admin/locked.html"
+AXES_DISABLE_ACCESS_LOG = True  # who logged in stands with the user
+AXES_ENABLE_ADMIN = False  # queuesite.admin shows attempts within the theme
+AXES_VERBOSE = False
+
+# What a page may load: our own files, and no script that stands in a page. The theme needs two exceptions: Alpine makes
+# functions of its attributes (unsafe-eval), and colours stand in a <style> and in style attributes.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF, UNSAFE_EVAL],
+        "style-src": [SELF, UNSAFE_INLINE],
+        "img-src": [SELF, "data:"],
+        "object-src": [NONE],
+        "base-uri": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
 
 # What the API counts for throttling: each web process for itself, so no request waits for another machine's memory.
 CACHES = {
@@ -148,7 +182,23 @@ Q_CLUSTER = {
     "label": "Background tasks",
 }
 
+# Tailwind's blue, with a lighter 500, which the theme writes with on dark ground: both grounds reach a contrast of 4.5.
+_BLUE = {
+    "50": "oklch(97% .014 254.604)",
+    "100": "oklch(93.2% .032 255.585)",
+    "200": "oklch(88.2% .059 254.128)",
+    "300": "oklch(80.9% .105 251.813)",
+    "400": "oklch(72% .15 254.624)",
+    "500": "oklch(67% .18 257)",
+    "600": "oklch(54.6% .245 262.881)",
+    "700": "oklch(48.8% .243 264.376)",
+    "800": "oklch(42.4% .199 265.638)",
+    "900": "oklch(37.9% .146 265.522)",
+    "950": "oklch(28.2% .091 267.935)",
+}
+
 UNFOLD = {
+    "COLORS": {"primary": _BLUE},
     "SITE_TITLE": "Queuesite",
     "SITE_HEADER": "Queuesite",
     "SITE_SYMBOL": "conveyor_belt",

@@ -1,0 +1,112 @@
+"""A person at a browser: Debian's chromium, watched for what a good page never does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, expect, sync_playwright
+
+#: How long a page may take to show what is expected of it, in milliseconds: far more than it does.
+PATIENCE = 30_000
+PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1280, "height": 900}
+#: Impacts of axe-core's violations that no page may have.
+_SERIOUS = frozenset({"serious", "critical"})
+
+
+def chromium() -> str:
+    """Where the browser is. Skips the test where there is none; under CI that is a failure."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is not None:
+        return found
+    reason = "no browser: install Debian's chromium (apt-get install chromium)"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@contextmanager
+def launched() -> Iterator[Browser]:
+    """A browser without a window. Playwright's loop runs in this thread for as long as it is there."""
+    path = chromium()
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Visitor:
+    """Somebody at the site, with a session of their own. `faults` are what the pages did wrong so far."""
+
+    def __init__(self, browser: Browser, address: str, **options: Any) -> None:
+        self.address = address
+        self.faults: list[str] = []
+        self._context = browser.new_context(**{"viewport": DESKTOP, "reduced_motion": "reduce", **options})
+        self._context.set_default_timeout(PATIENCE)
+        self._context.route("**/*", self._only_here)
+        self.page: Page = self._context.new_page()
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", lambda error: self.faults.append(f"{self.page.url}: {error}"))
+
+    def _only_here(self, route: Route, request: Request) -> None:
+        if request.url.startswith(("data:", "blob:")) or urlsplit(request.url).netloc == urlsplit(self.address).netloc:
+            route.continue_()
+        else:
+            self.faults.append(f"{self.page.url} asks for {request.url}, which is another machine's")
+            route.abort()
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.faults.append(f"{self.page.url}: {message.text} ({message.location.get('url')})")
+
+    def close(self) -> None:
+        """End the session; fails where a page had an error or asked another machine for something."""
+        self._context.close()
+        assert not self.faults, "\n".join(self.faults)
+
+    def log_in(self, name: str, password: str) -> None:
+        """By the form, as a person does."""
+        self.go("/admin/login/?next=/admin/")
+        self.page.get_by_label("Username").fill(name)
+        self.page.get_by_label("Password").fill(password)
+        self.page.get_by_role("button", name="Log in").click()
+        self.page.wait_for_url("**/admin/")
+
+    def go(self, path: str) -> int:
+        """Open a page; the status of the answer."""
+        answer = self.page.goto(self.address + path)
+        assert answer is not None
+        return answer.status
+
+    def is_refused(self, path: str) -> None:
+        """Open a page that this person may not see. The browser's own word on it is no fault of a page."""
+        before = list(self.faults)
+        assert self.go(path) == 403
+        self.faults = before
+
+    def has_no_barrier(self, *, except_for: str | None = None) -> None:
+        """axe-core finds nothing serious on the page as it stands (outside of this selector)."""
+        context = None if except_for is None else {"exclude": [[except_for]]}
+        found = Axe().run(self.page, context=context, options={"resultTypes": ["violations"]})
+        serious = [
+            f"{violation['id']}: {violation['help']}\n    {node['html'][:300]}\n    {node['failureSummary'][:300]}"
+            for violation in found.response["violations"]
+            if violation["impact"] in _SERIOUS
+            for node in violation["nodes"]
+        ]
+        assert not serious, f"{self.page.url}\n" + "\n".join(serious)
+
+    def fits(self) -> None:
+        """Nothing makes the page itself wider than the screen."""
+        wide, screen = self.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        assert wide <= screen, f"{self.page.url} is {wide} px wide on a screen of {screen}"
