@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jobs.models import Assignment, Failure, Job, Throughput
-from jobs.repositories import assignments, failures, jobs, throughput
+from jobs.models import Assignment, Departure, Failure, FailureCount, Job, Master, Throughput
+from jobs.repositories import assignments, failures, jobs, masters, throughput, workers
 from queues import repository as queues
 from queuesite import databases
 
@@ -16,6 +16,9 @@ def ensure_indexes() -> None:
             Assignment: assignments.INDEXES,
             Job: jobs.indexes(),
             Failure: failures.indexes(),
+            FailureCount: failures.COUNT_INDEXES,
+            Departure: workers.departure_indexes(),
+            Master: masters.INDEXES,
             Throughput: throughput.INDEXES,
         }
     )

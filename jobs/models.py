@@ -100,6 +100,24 @@ class Failure(models.Model):
         return f"{self.queue_name}: {self.exception_type} in {self.place}"
 
 
+class FailureCount(models.Model):
+    """How often a kind of failure came up in one hour. See `repositories.failures`."""
+
+    id = models.CharField(max_length=100, primary_key=True, db_column="_id")
+    queue_url = models.CharField("queue URL", max_length=500, db_column="queueUrl")
+    fingerprint = models.CharField(max_length=32)
+    hour = models.DateTimeField()
+    count = models.PositiveIntegerField(default=0)
+    expires_at = models.DateTimeField(db_column="expiresAt")
+
+    class Meta:
+        db_table = "failureCounts"
+        managed = False
+
+    def __str__(self) -> str:
+        return f"{self.fingerprint} {self.hour}"
+
+
 class Assignment(models.Model):
     """A queue given to a worker, for as long as it is processed. Unique by `(queueUrl, slot)`."""
 
@@ -141,6 +159,53 @@ class Worker(models.Model):
 
     def __str__(self) -> str:
         return self.worker_id
+
+
+class DepartureReason(models.TextChoices):
+    """Why a worker left."""
+
+    SHUTDOWN = "shutdown", "it was stopped (SIGTERM or SIGINT)"
+    DRAINED = "drained", "it was told to drain"
+    STALLED = "stalled", "its heartbeat stopped: it died, or was cut off"
+
+
+class Departure(models.Model):
+    """A worker that has left: when and why."""
+
+    worker_id = models.CharField(max_length=200, primary_key=True, db_column="_id")
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    capacity = models.PositiveIntegerField()
+    started_at = models.DateTimeField(db_column="startedAt")
+    heartbeat_at = models.DateTimeField("last heartbeat", db_column="heartbeatAt")
+    departed_at = models.DateTimeField(db_column="departedAt")
+    reason = models.CharField(max_length=20, choices=DepartureReason.choices)
+
+    class Meta:
+        db_table = "departures"
+        managed = False
+        ordering = ("-departed_at",)
+
+    def __str__(self) -> str:
+        return f"{self.worker_id}: {self.reason}"
+
+
+class Master(models.Model):
+    """A master that is there, leading or standing by."""
+
+    master_id = models.CharField(max_length=200, primary_key=True, db_column="_id")
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    started_at = models.DateTimeField(db_column="startedAt")
+    heartbeat_at = models.DateTimeField(db_column="heartbeatAt")
+
+    class Meta:
+        db_table = "masters"
+        managed = False
+        ordering = ("started_at",)
+
+    def __str__(self) -> str:
+        return self.master_id
 
 
 class Throughput(models.Model):

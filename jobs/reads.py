@@ -13,10 +13,10 @@ from typing import Any
 from bson import ObjectId
 
 from jobs import services
-from jobs.models import Assignment, Failure, Job, JobStatus, Lease, Worker
-from jobs.repositories import assignments, failures, jobs, leases
+from jobs.models import Assignment, Departure, Failure, Job, JobStatus, Lease, Master, Worker
+from jobs.repositories import assignments, failures, jobs, leases, masters, workers
 from queues.models import Queue
-from queuesite.databases import mongodb_errors
+from queuesite.databases import database_clock, mongodb_errors
 from queuesite.errors import InvalidInput, NotFound
 from queuesite.pages import Cursor, cut
 
@@ -75,6 +75,24 @@ def failure(failure_id: ObjectId) -> Failure:
         return failures.by_id(failure_id)
 
 
+#: Hours that the history of a kind of failure goes back.
+FAILURE_HOURS = 24
+
+
+def hourly_failures(kinds: Sequence[Failure]) -> dict[ObjectId, list[int]]:
+    """How often each of these kinds came up in each of the last 24 hours, the current one last."""
+    with mongodb_errors():
+        last = database_clock.now().replace(minute=0, second=0, microsecond=0)
+        first = last - (FAILURE_HOURS - 1) * failures.HOUR
+        rows = failures.hourly(kinds, first)
+    counts = {(kind.queue_url, kind.fingerprint): [0] * FAILURE_HOURS for kind in kinds}
+    for row in rows:
+        hours = counts.get((row.queue_url, row.fingerprint))
+        if hours is not None and row.hour <= last:
+            hours[(row.hour - first) // failures.HOUR] += row.count
+    return {kind.id: counts[kind.queue_url, kind.fingerprint] for kind in kinds}
+
+
 def find_assignments(*, queue_url: str | None = None, worker: str | None = None) -> list[Assignment]:
     """The assignments that match, the oldest first. There are never more than all workers' slots together."""
     with mongodb_errors():
@@ -94,6 +112,18 @@ def leader() -> Lease | None:
     """The lease of the master that leads, or None."""
     with mongodb_errors():
         return leases.leader()
+
+
+def departures(limit: int = 50) -> list[Departure]:
+    """The last workers that have left, the latest first; they are kept as long as jobs are."""
+    with mongodb_errors():
+        return workers.departures(limit)
+
+
+def find_masters() -> list[Master]:
+    """The masters that are there, leading or standing by, the oldest first."""
+    with mongodb_errors():
+        return masters.present()
 
 
 @dataclass(frozen=True)

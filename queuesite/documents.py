@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from bson import ObjectId
 from django.db import models
 
 from queuesite.databases import MONGO, Document
+from queuesite.errors import NotFound
 
 M = TypeVar("M", bound=models.Model)
 
@@ -30,3 +32,10 @@ def to_document(instance: models.Model) -> Document:
 
 def _column(field: Any) -> str:
     return str(field.column)
+
+
+def object_id(text: str, what: str) -> ObjectId:
+    """An ObjectId from an address. One that is none names nothing: `NotFound`."""
+    if not ObjectId.is_valid(text):
+        raise NotFound(f"there is no {what} {text[:50]!r}")
+    return ObjectId(text)

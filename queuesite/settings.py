@@ -99,6 +99,9 @@ AUTH_PASSWORD_VALIDATORS = [
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
 
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
+
 # Guessing passwords: five wrong ones lock this user name, as used from this address, for a quarter of an hour. By both,
 # since by the name alone anybody could lock others out, and by the address alone all behind one proxy. Attempts are
 # counted in the relational database, so by all web processes together.
@@ -199,6 +202,8 @@ _BLUE = {
 
 UNFOLD = {
     "COLORS": {"primary": _BLUE},
+    "STYLES": [lambda request: static("queuesite/admin.css")],
+    "SCRIPTS": [lambda request: static("queuesite/polling.js")],
     "SITE_TITLE": "Queuesite",
     "SITE_HEADER": "Queuesite",
     "SITE_SYMBOL": "conveyor_belt",

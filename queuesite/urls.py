@@ -1,8 +1,9 @@
 """The site's addresses."""
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
+from django.templatetags.static import static
 from django.urls import path, resolve, reverse
 from django.views.generic import RedirectView
 
@@ -18,8 +19,15 @@ def metrics(request: HttpRequest) -> HttpResponseBase:
 
 metrics.csrf_exempt = True  # type: ignore[attr-defined]  # as all of the API: a session's requests are checked there
 
+
+def favicon(request: HttpRequest) -> HttpResponseBase:
+    """The icon, for which browsers ask here on pages that name none, such as the API's manual."""
+    return HttpResponseRedirect(static("queuesite/favicon.svg"))
+
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
+    path("favicon.ico", favicon),
     path("admin/", admin.site.urls),
     path("api/v1/", api.urls),
     path("metrics", metrics, name="metrics"),

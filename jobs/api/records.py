@@ -23,8 +23,9 @@ from jobs.api.schemas import (
 )
 from queuesite.api.auth import needs
 from queuesite.api.openapi import also, link
-from queuesite.api.schemas import Moment, Out, Page, Paged, Query, path_id
+from queuesite.api.schemas import Moment, Out, Page, Paged, Query
 from queuesite.databases import database_clock, mongodb_errors
+from queuesite.documents import object_id
 
 router = Router(by_alias=True)
 
@@ -62,7 +63,7 @@ def list_jobs(request: HttpRequest, query: Parameters[JobQuery]) -> Page[JobOut]
 @router.get("/jobs/{job_id}", response=JobOut, auth=needs("jobs.view_job"), tags=["jobs"])
 def read_job(request: HttpRequest, job_id: str) -> JobOut:
     """Read a job. Live counts of one that is running are with its worker; its own are written at its end."""
-    return JobOut.of(reads.job(path_id(job_id, "job")))
+    return JobOut.of(reads.job(object_id(job_id, "job")))
 
 
 class FailureQuery(Paged):
@@ -93,13 +94,13 @@ def list_failures(request: HttpRequest, query: Parameters[FailureQuery]) -> Page
 @router.get("/failures/{failure_id}", response=FailureOut, auth=needs("jobs.view_failure"), tags=["failures"])
 def read_failure(request: HttpRequest, failure_id: str) -> FailureOut:
     """Read a kind of failure, with the traceback and the message of its newest one."""
-    return FailureOut.of(reads.failure(path_id(failure_id, "failure")))
+    return FailureOut.of(reads.failure(object_id(failure_id, "failure")))
 
 
 @router.delete("/failures/{failure_id}", response={204: None}, auth=needs("jobs.delete_failure"), tags=["failures"])
 def delete_failure(request: HttpRequest, failure_id: str) -> None:
     """Forget a kind of failure. One that comes up again is counted anew."""
-    services.delete_failure(path_id(failure_id, "failure"))
+    services.delete_failure(object_id(failure_id, "failure"))
 
 
 class AssignmentQuery(Query):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
+import socket
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -21,7 +23,7 @@ from jobs.master.leadership import Leadership
 from jobs.master.planner import FreeWorker, HeldSlot, Plan, plan
 from jobs.master.sweeper import Sweeper
 from jobs.models import Assignment, Worker
-from jobs.repositories import assignments, jobs, workers
+from jobs.repositories import assignments, jobs, masters, workers
 from jobs.repositories.jobs import Processor
 from queues import repository as queues
 from queues.sqs import Depth, SqsGateway
@@ -102,6 +104,7 @@ class Scheduler:
         self._time_slice = config.time_slice_seconds - min(PREFETCH_SECONDS, config.time_slice_seconds / 4)
         #: When all workers were last read.
         self._led_at = time.monotonic()
+        self._next_heartbeat = float("-inf")
 
     def run(self) -> None:
         """Lead or stand by until told to stop; then resign, so that a standby takes over at once."""
@@ -134,6 +137,7 @@ class Scheduler:
             self._sweeper.stop()
             try:
                 self._leadership.resign()
+                masters.leave(self._leadership.holder)
             except MongoError as error:
                 log.warning("resignation_failed", error=str(error)[:300], meaning="the lease runs out by itself")
         log.info("master_stopped")
@@ -193,6 +197,9 @@ class Scheduler:
                     self._begin_term()
             if self._leadership.term is not None:
                 self._lead()
+            if time.monotonic() >= self._next_heartbeat:
+                self._next_heartbeat = time.monotonic() + masters.HEARTBEAT_SECONDS * random.uniform(0.9, 1.0)
+                masters.heartbeat(self._leadership.holder, socket.gethostname(), os.getpid())
         except MongoError as error:
             pause = self._outage.failed(error)
             # No worker could send a heartbeat either: each gets as long as it has anyway to show that it lives.

@@ -1,17 +1,17 @@
-"""The `failures` collection: a document for each kind of failure of a queue, counted up."""
+"""The collections `failures`, a document for each kind of failure of a queue, and `failureCounts`, its hours."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
 
 from jobs import failures
-from jobs.models import Failure
+from jobs.models import Failure, FailureCount
 from queues.models import Queue
 from queuesite.config import get_config
 from queuesite.databases import Document, collection, database_clock
@@ -34,6 +34,16 @@ def indexes() -> tuple[IndexModel, ...]:
     )
 
 
+#: How long hours are kept.
+HOURS_KEPT = timedelta(days=2)
+HOUR = timedelta(hours=1)
+
+COUNT_INDEXES = (
+    IndexModel([("queueUrl", ASCENDING), ("fingerprint", ASCENDING), ("hour", ASCENDING)], name="kind_hour"),
+    IndexModel([("expiresAt", ASCENDING)], name="expiresAt_ttl", expireAfterSeconds=0),
+)
+
+
 @dataclass(frozen=True)
 class Seen:
     """A kind of failure, and the queue in which it was seen."""
@@ -51,9 +61,10 @@ def add(seen: Iterable[Seen]) -> None:
 
     A repetition after a lost answer counts twice: the counts are for people, and no decision rests on them.
     """
-    writes = [_write(one.queue, one.failure) for one in seen]
-    if writes:
-        _failures().bulk_write(writes, ordered=False)
+    kinds = list(seen)
+    if kinds:
+        _failures().bulk_write([_write(one.queue, one.failure) for one in kinds], ordered=False)
+        collection(FailureCount).bulk_write([_count(one.queue, one.failure) for one in kinds], ordered=False)
 
 
 def _write(queue: Queue, failure: failures.Failure) -> UpdateOne:
@@ -79,6 +90,30 @@ def _write(queue: Queue, failure: failures.Failure) -> UpdateOne:
         },
         upsert=True,
     )
+
+
+def _count(queue: Queue, failure: failures.Failure) -> UpdateOne:
+    hour = database_clock.at(failure.last_at).replace(minute=0, second=0, microsecond=0)
+    kind = {"queueUrl": queue.queue_url, "fingerprint": failure.fingerprint, "hour": hour}
+    return UpdateOne(
+        {"_id": f"{queue.id} {failure.fingerprint} {hour:%Y-%m-%dT%H}"},
+        {"$inc": {"count": failure.count}, "$setOnInsert": {**kind, "expiresAt": hour + HOURS_KEPT}},
+        upsert=True,
+    )
+
+
+def hourly(kinds: Sequence[Failure], since: datetime) -> list[FailureCount]:
+    """How often these kinds came up in each hour since then in which they did."""
+    if not kinds:
+        return []
+    found = collection(FailureCount).find(
+        {
+            "queueUrl": {"$in": list({kind.queue_url for kind in kinds})},
+            "fingerprint": {"$in": list({kind.fingerprint for kind in kinds})},
+            "hour": {"$gte": since},
+        }
+    )
+    return [to_model(FailureCount, document) for document in found]
 
 
 def of_queue(queue_url: str) -> list[Failure]:

@@ -1,16 +1,27 @@
-"""The `workers` collection: who is alive."""
+"""The collections `workers`, who is alive, and `departures`, who has left."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
+from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.collection import Collection
 
-from jobs.models import Worker
+from jobs.models import Departure, DepartureReason, Worker
+from queuesite.config import get_config
 from queuesite.databases import Document, collection
 from queuesite.documents import to_model
 from queuesite.errors import StaleTransition
+
+
+def departure_indexes() -> tuple[IndexModel, ...]:
+    """The indexes of `departures`, which are kept as long as jobs are."""
+    return (
+        IndexModel(
+            [("departedAt", ASCENDING)], name="departedAt_ttl", expireAfterSeconds=get_config().job_retention_seconds
+        ),
+    )
 
 
 def _workers() -> Collection[Document]:
@@ -49,14 +60,38 @@ def is_draining(worker_id: str) -> bool:
     return _workers().find_one({"_id": worker_id, "draining": True}, {"_id": 1}) is not None
 
 
-def unregister(worker_id: str) -> None:
+def unregister(worker_id: str, reason: DepartureReason = DepartureReason.SHUTDOWN) -> None:
     """Take a worker out that ends in order."""
-    _workers().delete_one({"_id": worker_id})
+    document = _workers().find_one({"_id": worker_id})
+    if document is not None:
+        # Before the worker is gone: what is repeated after a lost answer finds it still, and writes the same again.
+        _remember(document, reason)
+        _workers().delete_one({"_id": worker_id})
 
 
 def prune(worker_id: str, heartbeat_at: datetime) -> bool:
     """Take a worker out whose last heartbeat is `heartbeat_at`; False where it has shown itself since."""
-    return bool(_workers().delete_one({"_id": worker_id, "heartbeatAt": heartbeat_at}).deleted_count)
+    expected = {"_id": worker_id, "heartbeatAt": heartbeat_at}
+    document = _workers().find_one(expected)
+    if document is None or not _workers().delete_one(expected).deleted_count:
+        return False
+    _remember(document, DepartureReason.STALLED)  # after it: only now is it certain
+    return True
+
+
+def _remember(worker: Document, reason: DepartureReason) -> None:
+    kept = {name: worker[name] for name in ("host", "pid", "capacity", "startedAt", "heartbeatAt")}
+    collection(Departure).update_one(
+        {"_id": worker["_id"]},
+        {"$set": {**kept, "reason": reason.value}, "$currentDate": {"departedAt": True}},
+        upsert=True,
+    )
+
+
+def departures(limit: int) -> list[Departure]:
+    """The last `limit` workers that left, the latest first."""
+    found = collection(Departure).find().sort("departedAt", DESCENDING).limit(limit)
+    return [to_model(Departure, document) for document in found]
 
 
 def all_workers() -> list[Worker]:

@@ -21,7 +21,7 @@ from bson import ObjectId
 from jobs.consumer.run import Report
 from jobs.consumer.settings import QueueSettings
 from jobs.identity import new_id
-from jobs.models import Assignment, EndReason, Lease
+from jobs.models import Assignment, DepartureReason, EndReason, Lease
 from jobs.repositories import assignments, jobs, leases, workers
 from jobs.repositories.jobs import Processor
 from jobs.worker import ending, judgement
@@ -152,7 +152,7 @@ class Supervisor:
             self._follow_settings(now)
         if self._draining_until is not None and not self._active:
             self._tally.flush()
-            workers.unregister(self._worker_id)
+            workers.unregister(self._worker_id, DepartureReason.SHUTDOWN if self._signals else DepartureReason.DRAINED)
             self._registered = False
 
     def _wait(self) -> None:

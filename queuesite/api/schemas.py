@@ -20,7 +20,6 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from queuesite.clock import rfc3339
-from queuesite.errors import NotFound
 
 #: A moment, in UTC, with milliseconds.
 Timestamp = Annotated[
@@ -106,12 +105,3 @@ class Page(Out, Generic[T]):
 
     items: list[T]
     next: str | None = Field(None, description="the `cursor` of the next page; null: there is none")
-
-
-def path_id(text: str, what: str) -> Any:
-    """An ObjectId from a path. One that is none names nothing: `NotFound`."""
-    from bson import ObjectId
-
-    if not ObjectId.is_valid(text):
-        raise NotFound(f"there is no {what} {text[:50]!r}")
-    return ObjectId(text)

@@ -265,7 +265,7 @@ class TestList:
             "maxReceiveCount": 5,
             "timeout": None,
             "paused": False,
-            "failedRuns": 0,
+            "crashCount": 0,
             "notBefore": None,
             "depth": {"visible": 0, "inFlight": 0, "delayed": 0, "observedAt": None},
         }

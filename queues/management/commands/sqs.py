@@ -335,7 +335,7 @@ def _as_json(queue: Queue) -> dict[str, Any]:
         "maxReceiveCount": queue.max_receive_count,
         "timeout": queue.timeout,
         "paused": queue.paused,
-        "failedRuns": queue.crash_count,
+        "crashCount": queue.crash_count,
         "notBefore": queue.not_before,
         "depth": {
             "visible": queue.depth_visible,

@@ -1,0 +1,144 @@
+"""Failures: a list by kind with the last day's counts, a page with traceback and sample, and to resolve one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern, path
+from django.utils.safestring import SafeString, mark_safe
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexer import Lexer
+from pygments.lexers.data import JsonLexer
+from pygments.lexers.python import PythonTracebackLexer
+
+from jobs import reads, services
+from jobs.admin.pages import RecordsAdmin, address, queue_address
+from jobs.models import Failure
+from queuesite.documents import object_id
+from queuesite.errors import InvalidInput, NotFound
+
+PAGE = 50
+#: Height of a sparkline, in the units of its view box; a bar is 3 of them wide, and 1 apart.
+_HEIGHT, _STEP, _BAR = 20, 4, 3
+
+
+@admin.register(Failure)
+class FailureAdmin(RecordsAdmin):
+    """What handlers raised, by kind."""
+
+    def has_change_permission(self, request: HttpRequest, obj: Failure | None = None) -> bool:
+        """Nobody changes one."""
+        return False
+
+    def get_urls(self) -> list[URLPattern]:
+        """Those of Django, and the resolution."""
+        resolve = path(
+            "<str:object_id>/resolve/", self.admin_site.admin_view(self.resolve_view), name="jobs_failure_resolve"
+        )
+        return [resolve, *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
+        """The kinds of failure (of one queue), those seen last first."""
+        self.require_view(request)
+        queue = request.GET.get("queue", "").strip()[:80]
+        try:
+            found, following = reads.find_failures(queue=queue or None, cursor=request.GET.get("cursor"), limit=PAGE)
+        except InvalidInput as error:
+            raise Http404(str(error)) from None
+        hours = reads.hourly_failures(found)
+        return self.page(
+            request,
+            "jobs/_failures.html",
+            "Failures",
+            queue=queue,
+            rows=[
+                {
+                    "failure": one,
+                    "address": address("jobs_failure_change", one.id),
+                    "sparkline": Sparkline(hours[one.id]),
+                }
+                for one in found
+            ],
+            may_resolve=self.may(request, "delete"),
+            newest=address("jobs_failure_changelist", queue=queue or None) if "cursor" in request.GET else None,
+            older=following and address("jobs_failure_changelist", queue=queue or None, cursor=following),
+            poll="cursor" not in request.GET,
+        )
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """A kind of failure, with the traceback and the message of its newest one."""
+        self.require_view(request)
+        failure = _failure(object_id)
+        return self.page(
+            request,
+            "jobs/_failure.html",
+            failure.exception_type,
+            original=f"{failure.queue_name}: {failure.exception_type}",
+            failure=failure,
+            sparkline=Sparkline(reads.hourly_failures([failure])[failure.id]),
+            traceback=highlighted(failure.traceback, PythonTracebackLexer()),
+            sample=None if failure.sample_body is None else body(failure.sample_body),
+            queue_address=queue_address(failure.queue_id) if request.user.has_perm("queues.view_queue") else None,
+            jobs=address("jobs_job_changelist", queue=failure.queue_name)
+            if request.user.has_perm("jobs.view_job")
+            else None,
+            may_resolve=self.may(request, "delete"),
+        )
+
+    def resolve_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Forget a kind of failure; one that comes up again is counted anew."""
+        if not self.may(request, "delete"):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        failure = _failure(object_id)
+        services.delete_failure(failure.id)
+        self.log_change(request, failure, f"Resolved, after {failure.count} times.")
+        self.message_user(request, f"{failure} is resolved; it shows up again where it is raised again.")
+        return HttpResponseRedirect(address("jobs_failure_changelist"))
+
+
+def _failure(failure_id: str) -> Failure:
+    try:
+        return reads.failure(object_id(failure_id, "failure"))
+    except NotFound as error:
+        raise Http404(str(error)) from None
+
+
+class Sparkline:
+    """Counts as bars of an SVG, and in words."""
+
+    def __init__(self, counts: list[int]) -> None:
+        highest = max(counts, default=0)
+        self.total = sum(counts)
+        self.latest = counts[-1] if counts else 0
+        self.hours = len(counts)
+        self.width = _STEP * len(counts)
+        self.height = _HEIGHT
+        self.bars = [
+            {"x": _STEP * place, "y": _HEIGHT - height, "width": _BAR, "height": height}
+            for place, count in enumerate(counts)
+            # What is there at all is seen.
+            if (height := max(2, round(_HEIGHT * count / highest)) if count else 0)
+        ]
+
+
+def highlighted(text: str, lexer: Lexer) -> SafeString:
+    """Text as HTML with classes for its parts. Pygments escapes it, whatever is in it."""
+    return mark_safe(highlight(text, lexer, HtmlFormatter(nowrap=True)))  # noqa: S308
+
+
+def body(text: str) -> SafeString | str:
+    """A message's body: JSON is highlighted; what is none stays text, which the template escapes."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return text
+    return highlighted(text, JsonLexer())

@@ -1,0 +1,234 @@
+"""Jobs: a list by filters and days, a page with the timeline, an export as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django import forms
+from django.contrib import admin
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.urls import URLPattern, path
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+from jobs import reads
+from jobs.admin.pages import STATUS_VARIANTS, RecordsAdmin, address
+from jobs.models import Job, JobStatus
+from queuesite.config import get_config
+from queuesite.databases import database_clock, mongodb_errors
+from queuesite.documents import object_id
+from queuesite.errors import InvalidInput, NotFound
+
+PAGE = 50
+#: Jobs that the export reads at once.
+EXPORT_PAGE = 1_000
+COLUMNS = (
+    "id", "queue_name", "status", "end_reason", "message_count", "failed_count", "timed_out_count",
+    "created_at", "started_at", "ended_at", "worker", "consumer_pid", "last_error",
+)  # fmt: skip
+
+
+class JobFilters(forms.Form):
+    """Which jobs; what is left empty is no condition. Days and hours are UTC."""
+
+    queue = forms.CharField(required=False, max_length=80, strip=True, widget=UnfoldAdminTextInputWidget)
+    status = forms.ChoiceField(
+        required=False, choices=[("", "any"), *JobStatus.choices], widget=UnfoldAdminSelectWidget
+    )
+    worker = forms.CharField(required=False, max_length=200, strip=True, widget=UnfoldAdminTextInputWidget)
+    day = forms.DateField(required=False, widget=forms.HiddenInput)
+    hour = forms.IntegerField(required=False, min_value=0, max_value=23, widget=forms.HiddenInput)
+
+    def conditions(self) -> dict[str, Any]:
+        """What `reads.find_jobs` takes."""
+        given = self.cleaned_data
+        found = {name: given[name] or None for name in ("queue", "status", "worker")}
+        if given["day"] is None:
+            return found
+        since = datetime.combine(given["day"], time(given["hour"] or 0), UTC)
+        return {**found, "since": since, "until": since + timedelta(days=1 if given["hour"] is None else 1 / 24)}
+
+    def query(self, **changes: Any) -> dict[str, Any]:
+        """The filters as an address has them, some of them changed."""
+        given = {**self.cleaned_data, **changes}
+        return {name: value for name, value in given.items() if value not in (None, "")}
+
+
+def seconds(job: Job, now: datetime) -> float | None:
+    """How long a job has been running, or ran; None where it has not begun."""
+    return None if job.started_at is None else max(0.0, ((job.ended_at or now) - job.started_at).total_seconds())
+
+
+def rate(job: Job) -> float | None:
+    """Messages per second of a job that has ended; None where it was too short to tell."""
+    if job.ended_at is None or job.started_at is None or job.ended_at <= job.started_at:
+        return None
+    return float(job.message_count / (job.ended_at - job.started_at).total_seconds())
+
+
+@admin.register(Job)
+class JobAdmin(RecordsAdmin):
+    """Every run of the last days."""
+
+    def has_change_permission(self, request: HttpRequest, obj: Job | None = None) -> bool:
+        """Nobody changes one."""
+        return False
+
+    def get_urls(self) -> list[URLPattern]:
+        """Those of Django, and the export."""
+        export = path("export/", self.admin_site.admin_view(self.export_view), name="jobs_job_export")
+        return [export, *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
+        """The newest jobs that match, a page at a time."""
+        self.require_view(request)
+        filters = JobFilters(request.GET)
+        found: list[Job] = []
+        following = None
+        if filters.is_valid():
+            try:
+                found, following = reads.find_jobs(**filters.conditions(), cursor=request.GET.get("cursor"), limit=PAGE)
+            except InvalidInput as error:
+                filters.add_error(None, str(error))
+        with mongodb_errors():
+            now = database_clock.now()
+        return self.page(
+            request,
+            "jobs/_jobs.html",
+            "Jobs",
+            filters=filters,
+            jobs=[_row(job, now) for job in found],
+            days=_days(filters, now),
+            newest=address("jobs_job_changelist", **filters.query()) if "cursor" in request.GET else None,
+            older=following and address("jobs_job_changelist", **filters.query(), cursor=following),
+            export=address("jobs_job_export", **filters.query()),
+            filtered=bool(filters.query()),
+            retention=get_config().job_retention_days,
+            poll="cursor" not in request.GET,
+        )
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """A job: its timeline, who processed it, its numbers, its last error."""
+        self.require_view(request)
+        job = _job(object_id)
+        with mongodb_errors():
+            now = database_clock.now()
+        return self.page(
+            request,
+            "jobs/_job.html",
+            f"Job of {job.queue_name}",
+            original=job.queue_name,
+            job=job,
+            row=_row(job, now),
+            timeline=Timeline(job, now),
+            live=_live(job),
+            poll=job.ended_at is None,
+            failures=address("jobs_failure_changelist", queue=job.queue_name),
+            may_failures=request.user.has_perm("jobs.view_failure"),
+            may_workers=request.user.has_perm("jobs.view_worker"),
+        )
+
+    def export_view(self, request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+        """All jobs that match, as CSV, however many they are."""
+        self.require_view(request)
+        filters = JobFilters(request.GET)
+        if not filters.is_valid():
+            raise Http404("no such jobs")
+        answer = StreamingHttpResponse(_csv(filters.conditions()), content_type="text/csv; charset=utf-8")
+        answer["Content-Disposition"] = 'attachment; filename="jobs.csv"'
+        return answer
+
+
+def _job(job_id: str) -> Job:
+    try:
+        return reads.job(object_id(job_id, "job"))
+    except NotFound as error:
+        raise Http404(str(error)) from None
+
+
+def _live(job: Job) -> dict[str, Any] | None:
+    """The live counts of a job that is running, of its worker's last heartbeat."""
+    if job.status != JobStatus.RUNNING:
+        return None
+    try:
+        worker = reads.worker(job.processor.get("workerId") or "")
+    except NotFound:
+        return None
+    return next((one for one in worker.consumers if one.get("jobId") == job.id), None)
+
+
+def _row(job: Job, now: datetime) -> dict[str, Any]:
+    return {
+        "job": job,
+        "variant": STATUS_VARIANTS[JobStatus(job.status)],
+        "address": address("jobs_job_change", job.id),
+        "seconds": seconds(job, now),
+        "rate": rate(job),
+        "worker": job.processor.get("workerId"),
+    }
+
+
+def _days(filters: JobFilters, now: datetime) -> list[dict[str, Any]]:
+    """Links to the days that jobs are kept, the newest first, and to the hours of the chosen one."""
+    if not filters.is_valid():
+        return []
+    chosen = filters.cleaned_data
+
+    def link(text: str, current: bool, **when: Any) -> dict[str, Any]:
+        return {"text": text, "current": current, "address": address("jobs_job_changelist", **filters.query(**when))}
+
+    found = [link("all days", chosen["day"] is None, day=None, hour=None)]
+    for back in range(get_config().job_retention_days + 1):
+        day = now.date() - timedelta(days=back)
+        found.append(link(f"{day:%b %-d}", day == chosen["day"] and chosen["hour"] is None, day=day, hour=None))
+        if day == chosen["day"]:
+            last = now.hour if day == now.date() else 23
+            found += [link(f"{hour:02}:00", hour == chosen["hour"], day=day, hour=hour) for hour in range(last + 1)]
+    return found
+
+
+class Timeline:
+    """A job's life as a bar: shares of it in percent, for how long it was queued and ran."""
+
+    def __init__(self, job: Job, now: datetime) -> None:
+        end = job.ended_at or now
+        begun = job.started_at or end
+        self.queued = max(0.0, (begun - job.created_at).total_seconds())
+        self.running = None if job.started_at is None else max(0.0, (end - begun).total_seconds())
+        whole = self.queued + (self.running or 0.0)
+        self.queued_share = round(100 * self.queued / whole, 2) if whole else 0.0
+        self.running_share = round(100 - self.queued_share, 2) if job.started_at is not None else 0.0
+
+
+async def _csv(conditions: dict[str, Any]) -> AsyncIterator[str]:
+    """Asynchronous, since an ASGI server would gather the whole of an ordinary generator before sending any."""
+    yield _line(COLUMNS)
+    cursor = None
+    while True:
+        found, cursor = await sync_to_async(reads.find_jobs)(**conditions, cursor=cursor, limit=EXPORT_PAGE)
+        yield "".join(_line(_cells(job)) for job in found)
+        if cursor is None:
+            return
+
+
+def _cells(job: Job) -> list[Any]:
+    more = {"worker": job.processor.get("workerId"), "consumer_pid": job.processor.get("consumerPid")}
+    cells = [more[name] if name in more else getattr(job, name) for name in COLUMNS]
+    return [cell.isoformat() if isinstance(cell, datetime) else cell for cell in cells]
+
+
+def _line(cells: Any) -> str:
+    out = io.StringIO()
+    csv.writer(out).writerow([_harmless(cell) for cell in cells])
+    return out.getvalue()
+
+
+def _harmless(cell: Any) -> Any:
+    """A spreadsheet would take a text that begins with one of these for a formula; an error's text is anybody's."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

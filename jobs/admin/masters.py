@@ -1,0 +1,54 @@
+"""Masters: who leads, for how long and in which term, and who stands by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+
+from jobs import reads
+from jobs.admin.pages import RecordsAdmin, address
+from jobs.models import Lease
+from queuesite.databases import database_clock, mongodb_errors
+
+
+@admin.register(Lease)
+class MasterAdmin(RecordsAdmin):
+    """The lease, by which one of the masters leads."""
+
+    def has_change_permission(self, request: HttpRequest, obj: Lease | None = None) -> bool:
+        """Nobody changes it."""
+        return False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
+        """Every master that is there."""
+        self.require_view(request)
+        lease = reads.leader()
+        masters = reads.find_masters()
+        with mongodb_errors():
+            now = database_clock.now()
+        return self.page(
+            request,
+            "jobs/_masters.html",
+            "Masters",
+            lease=lease,
+            led_for=None if lease is None else max(0.0, (now - lease.elected_at).total_seconds()),
+            masters=[
+                {
+                    "master": master,
+                    "leads": lease is not None and lease.holder == master.master_id,
+                    "heartbeat_age": max(0.0, (now - master.heartbeat_at).total_seconds()),
+                }
+                for master in masters
+            ],
+            standbys=sum(1 for master in masters if lease is None or master.master_id != lease.holder),
+            poll=True,
+        )
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list says all that there is to say."""
+        self.require_view(request)
+        return HttpResponseRedirect(address("jobs_lease_changelist"))

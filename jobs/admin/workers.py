@@ -1,0 +1,126 @@
+"""Workers: what each runs at the moment, to drain one, and those that have left."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+
+from jobs import reads, services, statistics
+from jobs.admin.pages import RecordsAdmin, address, queue_address
+from jobs.models import Assignment, Worker
+from queuesite.config import get_config
+from queuesite.databases import database_clock, mongodb_errors
+from queuesite.errors import NotFound
+
+
+@admin.register(Worker)
+class WorkerAdmin(RecordsAdmin):
+    """The workers that are alive."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """Those of Django, and the drain."""
+        drain = path("<str:object_id>/drain/", self.admin_site.admin_view(self.drain_view), name="jobs_worker_drain")
+        return [drain, *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
+        """Every worker with its slots, and the history of those that have left."""
+        self.require_view(request)
+        return self._page(request, services.list_workers(), "Workers", departures=reads.departures())
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """One worker."""
+        self.require_view(request)
+        return self._page(request, [_worker(object_id)], object_id, original=object_id)
+
+    def _page(self, request: HttpRequest, workers: list[Worker], title: str, **context: Any) -> TemplateResponse:
+        with mongodb_errors():
+            now = database_clock.now()
+        assigned = reads.find_assignments()
+        rows = [_row(worker, [a for a in assigned if a.worker == worker.worker_id], now) for worker in workers]
+        return self.page(
+            request,
+            "jobs/_workers.html",
+            title,
+            workers=rows,
+            may_drain=self.may(request, "change"),
+            may_jobs=request.user.has_perm("jobs.view_job"),
+            poll=True,
+            **context,
+        )
+
+    def drain_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask first, then have the worker end in order."""
+        if not self.may(request, "change"):
+            raise PermissionDenied
+        worker = _worker(object_id)
+        held = reads.find_assignments(worker=worker.worker_id)
+        if request.method != "POST":
+            return self.page(
+                request,
+                "jobs/_drain.html",
+                f"Drain {worker}?",
+                original=worker.worker_id,
+                worker=worker,
+                held=len(held),
+                others=len(services.list_workers()) - 1,
+                grace=get_config().shutdown_grace_seconds,
+                back=address("jobs_worker_changelist"),
+            )
+        if services.drain_worker(worker.worker_id):
+            self.log_change(request, worker, "Told to drain.")
+            self.message_user(request, f"{worker} drains: it finishes what is in flight, and ends.")
+        else:
+            self.message_user(request, f"{worker} was told to drain already.")
+        return HttpResponseRedirect(address("jobs_worker_changelist"))
+
+
+def _worker(worker_id: str) -> Worker:
+    try:
+        return reads.worker(worker_id)
+    except NotFound as error:
+        raise Http404(str(error)) from None
+
+
+def _row(worker: Worker, assigned: list[Assignment], now: datetime) -> dict[str, Any]:
+    told = {one.get("jobId"): one for one in worker.consumers}
+    consumers = [_consumer(assignment, told.get(assignment.job_id, {}), now) for assignment in assigned]
+    return {
+        "worker": worker,
+        "alive": statistics.is_alive(worker, now),
+        "heartbeat_age": max(0.0, (now - worker.heartbeat_at).total_seconds()),
+        "consumers": consumers,
+        "load": len(consumers),
+        "cells": [consumer["queue"] for consumer in consumers] + [None] * (worker.capacity - len(consumers)),
+        "rate": sum(consumer["rate"] for consumer in consumers),
+        "memory": sum(consumer["memory"] for consumer in consumers),
+        "address": address("jobs_worker_change", worker.worker_id),
+        "jobs": address("jobs_job_changelist", worker=worker.worker_id),
+        "drain": address("jobs_worker_drain", worker.worker_id),
+    }
+
+
+def _consumer(assignment: Assignment, told: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """What a consumer runs: its counts are those of the last heartbeat, of its present run alone."""
+    seconds = max(1.0, (now - assignment.created_at).total_seconds())
+    processed = told.get("processed", 0)
+    return {
+        "queue": told.get("queueName") or assignment.queue_url.rpartition("/")[2],
+        "queue_address": queue_address(assignment.queue_id),
+        "job_address": address("jobs_job_change", assignment.job_id),
+        "slot": assignment.slot,
+        "pid": told.get("pid"),
+        "processed": processed,
+        "failed": told.get("failed", 0),
+        "rate": processed / seconds,
+        "memory": told.get("memory", 0),
+        "seconds": seconds,
+        "yields": assignment.yield_requested_at is not None,
+    }

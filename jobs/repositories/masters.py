@@ -1,0 +1,48 @@
+"""The `masters` collection: which masters are there. It decides nothing: who leads is the lease's matter alone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pymongo import ASCENDING, IndexModel
+from pymongo.collection import Collection
+
+from jobs.models import Master
+from queuesite.databases import Document, collection, database_clock
+from queuesite.documents import to_model
+
+#: Seconds between two heartbeats of a master.
+HEARTBEAT_SECONDS = 5.0
+#: Age of its last heartbeat at which a master is not shown any more: two may be lost.
+SHOWN = timedelta(seconds=3.5 * HEARTBEAT_SECONDS)
+
+INDEXES = (IndexModel([("heartbeatAt", ASCENDING)], name="heartbeatAt_ttl", expireAfterSeconds=3_600),)
+
+
+def _masters() -> Collection[Document]:
+    return collection(Master)
+
+
+def heartbeat(master_id: str, host: str, pid: int) -> None:
+    """Say that a master is there."""
+    now = database_clock.now()
+    _masters().update_one(
+        {"_id": master_id},
+        {
+            "$set": {"host": host, "pid": pid},
+            "$setOnInsert": {"startedAt": now},
+            "$currentDate": {"heartbeatAt": True},
+        },
+        upsert=True,
+    )
+
+
+def leave(master_id: str) -> None:
+    """Take a master out that ends in order."""
+    _masters().delete_one({"_id": master_id})
+
+
+def present() -> list[Master]:
+    """The masters that have shown themselves lately, the oldest first."""
+    found = _masters().find({"heartbeatAt": {"$gt": database_clock.now() - SHOWN}}).sort("startedAt", ASCENDING)
+    return [to_model(Master, document) for document in found]
