@@ -4,7 +4,8 @@ from django.apps import AppConfig
 
 
 class JobsConfig(AppConfig):
-    """Jobs, assignments, workers, leases."""
+    """Jobs, failures, assignments, workers, masters."""
 
     name = "jobs"
+    verbose_name = "Processing"
     default_auto_field = "django_mongodb_backend.fields.ObjectIdAutoField"

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path
-from django.utils.safestring import SafeString, mark_safe
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
-from pygments.lexer import Lexer
-from pygments.lexers.data import JsonLexer
-from pygments.lexers.python import PythonTracebackLexer
 
 from jobs import reads, services
-from jobs.admin.pages import RecordsAdmin, address, queue_address
+from jobs.admin.pages import queue_address
 from jobs.models import Failure
+from queuesite import markup
+from queuesite.admin.records import RecordsAdmin, address
 from queuesite.documents import object_id
 from queuesite.errors import InvalidInput, NotFound
 
@@ -80,11 +75,11 @@ class FailureAdmin(RecordsAdmin):
             request,
             "jobs/_failure.html",
             failure.exception_type,
-            original=f"{failure.queue_name}: {failure.exception_type}",
+            original=failure,
             failure=failure,
             sparkline=Sparkline(reads.hourly_failures([failure])[failure.id]),
-            traceback=highlighted(failure.traceback, PythonTracebackLexer()),
-            sample=None if failure.sample_body is None else body(failure.sample_body),
+            traceback=markup.traceback(failure.traceback),
+            sample=None if failure.sample_body is None else markup.body(failure.sample_body),
             queue_address=queue_address(failure.queue_id) if request.user.has_perm("queues.view_queue") else None,
             jobs=address("jobs_job_changelist", queue=failure.queue_name)
             if request.user.has_perm("jobs.view_job")
@@ -128,17 +123,3 @@ class Sparkline:
             # What is there at all is seen.
             if (height := max(2, round(_HEIGHT * count / highest)) if count else 0)
         ]
-
-
-def highlighted(text: str, lexer: Lexer) -> SafeString:
-    """Text as HTML with classes for its parts. Pygments escapes it, whatever is in it."""
-    return mark_safe(highlight(text, lexer, HtmlFormatter(nowrap=True)))  # noqa: S308
-
-
-def body(text: str) -> SafeString | str:
-    """A message's body: JSON is highlighted; what is none stays text, which the template escapes."""
-    try:
-        json.loads(text)
-    except ValueError:
-        return text
-    return highlighted(text, JsonLexer())

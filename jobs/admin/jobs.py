@@ -16,8 +16,9 @@ from django.urls import URLPattern, path
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from jobs import reads
-from jobs.admin.pages import STATUS_VARIANTS, RecordsAdmin, address
+from jobs.admin.pages import STATUS_VARIANTS
 from jobs.models import Job, JobStatus
+from queuesite.admin.records import RecordsAdmin, address
 from queuesite.config import get_config
 from queuesite.databases import database_clock, mongodb_errors
 from queuesite.documents import object_id
@@ -123,7 +124,7 @@ class JobAdmin(RecordsAdmin):
             request,
             "jobs/_job.html",
             f"Job of {job.queue_name}",
-            original=job.queue_name,
+            original=job,
             job=job,
             row=_row(job, now),
             timeline=Timeline(job, now),

@@ -8,17 +8,25 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from jobs import reads
-from jobs.admin.pages import RecordsAdmin, address
-from jobs.models import Lease
+from jobs.models import Master
+from queuesite.admin.records import RecordsAdmin, address
 from queuesite.databases import database_clock, mongodb_errors
 
 
-@admin.register(Lease)
+@admin.register(Master)
 class MasterAdmin(RecordsAdmin):
-    """The lease, by which one of the masters leads."""
+    """The masters that are there, and the lease by which one of them leads."""
 
-    def has_change_permission(self, request: HttpRequest, obj: Lease | None = None) -> bool:
-        """Nobody changes it."""
+    def has_view_permission(self, request: HttpRequest, obj: Master | None = None) -> bool:
+        """Whoever may see who leads, as in the API."""
+        return bool(request.user.has_perm("jobs.view_lease"))
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Likewise."""
+        return self.has_view_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Master | None = None) -> bool:
+        """Nobody changes one."""
         return False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
@@ -51,4 +59,4 @@ class MasterAdmin(RecordsAdmin):
     ) -> HttpResponse:
         """The list says all that there is to say."""
         self.require_view(request)
-        return HttpResponseRedirect(address("jobs_lease_changelist"))
+        return HttpResponseRedirect(address("jobs_master_changelist"))

@@ -1,18 +1,11 @@
-"""What the pages of processing have in common: they are read by `jobs.reads`, and ask for themselves anew."""
+"""What the pages of processing have in common."""
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import urlencode
-
-from django.contrib.admin.options import IS_POPUP_VAR
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest
-from django.template.response import TemplateResponse
-from django.urls import NoReverseMatch, reverse
-from unfold.admin import ModelAdmin
+from django.urls import NoReverseMatch
 
 from jobs.models import JobStatus
+from queuesite.admin.records import address
 
 #: How a job's status is coloured; the word stands there too.
 STATUS_VARIANTS = {
@@ -22,50 +15,6 @@ STATUS_VARIANTS = {
     JobStatus.FAILED: "danger",
     JobStatus.ABANDONED: "warning",
 }
-
-
-class RecordsAdmin(ModelAdmin):
-    """A model whose pages are our own, and which nobody adds, changes or deletes by hand."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody adds one."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody deletes one by Django's own pages."""
-        return False
-
-    def require_view(self, request: HttpRequest) -> None:
-        """Raises `PermissionDenied` where the user may not see these records."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-
-    def may(self, request: HttpRequest, verb: str) -> bool:
-        """Whether the user has this permission (`change`, `delete`) for the records, as the API would ask."""
-        return bool(request.user.has_perm(f"{self.opts.app_label}.{verb}_{self.opts.model_name}"))
-
-    def page(self, request: HttpRequest, partial: str, title: str, **context: Any) -> TemplateResponse:
-        """A page around a partial template, or the partial alone where the page itself asks for it anew.
-
-        `poll` in the context: whether it does so. `original`: what its breadcrumb ends in.
-        """
-        everything = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": title,
-            "partial": partial,
-            "media": self.media,
-            "is_popup": IS_POPUP_VAR in request.GET,
-            **context,
-        }
-        template = partial if request.headers.get("HX-Request") else "queuesite/live_page.html"
-        return TemplateResponse(request, template, everything)
-
-
-def address(name: str, *args: object, **query: object) -> str:
-    """The address of a page of the admin, with a query of what is not None."""
-    given = {key: value for key, value in query.items() if value is not None}
-    return reverse(f"admin:{name}", args=args) + (f"?{urlencode(given)}" if given else "")
 
 
 def queue_address(queue_id: object) -> str | None:

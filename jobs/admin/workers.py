@@ -12,8 +12,9 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from jobs import reads, services, statistics
-from jobs.admin.pages import RecordsAdmin, address, queue_address
+from jobs.admin.pages import queue_address
 from jobs.models import Assignment, Worker
+from queuesite.admin.records import RecordsAdmin, address
 from queuesite.config import get_config
 from queuesite.databases import database_clock, mongodb_errors
 from queuesite.errors import NotFound
@@ -38,7 +39,8 @@ class WorkerAdmin(RecordsAdmin):
     ) -> HttpResponse:
         """One worker."""
         self.require_view(request)
-        return self._page(request, [_worker(object_id)], object_id, original=object_id)
+        worker = _worker(object_id)
+        return self._page(request, [worker], worker.worker_id, original=worker)
 
     def _page(self, request: HttpRequest, workers: list[Worker], title: str, **context: Any) -> TemplateResponse:
         with mongodb_errors():
@@ -67,7 +69,7 @@ class WorkerAdmin(RecordsAdmin):
                 request,
                 "jobs/_drain.html",
                 f"Drain {worker}?",
-                original=worker.worker_id,
+                original=worker,
                 worker=worker,
                 held=len(held),
                 others=len(services.list_workers()) - 1,

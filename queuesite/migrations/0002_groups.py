@@ -7,7 +7,7 @@ from django.contrib.auth.management import create_permissions
 from django.db import migrations
 from django.db.models import Q
 
-_APPS = ("queues", "jobs", "queuesite", "auth", "django_q", "axes")
+_APPS = ("queues", "jobs", "queuesite", "auth", "django_q", "axes", "admin")
 
 VIEWERS = Q(content_type__app_label__in=("queues", "jobs"), codename__startswith="view_") | Q(
     codename="view_backgroundtask"
@@ -25,7 +25,7 @@ ADMINISTRATORS = (
     | Q(content_type__app_label="auth", content_type__model__in=("user", "group"))
     | Q(content_type__app_label="django_q", codename__startswith="view_")
     | Q(content_type__app_label="django_q", codename="change_schedule")
-    | Q(codename__in=("view_accessattempt", "delete_accessattempt"))
+    | Q(codename__in=("view_accessattempt", "delete_accessattempt", "view_logentry"))
 )
 
 
@@ -48,6 +48,7 @@ class Migration(migrations.Migration):
         ("queuesite", "0001_initial"),
         ("auth", "0012_alter_user_first_name_max_length"),
         ("contenttypes", "0002_remove_content_type_name"),
+        ("admin", "0003_logentry_add_action_flag_choices"),
         ("django_q", "0019_alter_task_options_alter_ormq_key_alter_ormq_lock_and_more"),
         ("axes", "0010_accessattemptexpiration"),
     ]

@@ -1,4 +1,4 @@
-"""Tokens and background tasks in the admin. A token is shown once, in the message after it was created."""
+"""Tokens in the admin. One is shown once, in the message after it was created."""
 
 from __future__ import annotations
 
@@ -9,21 +9,27 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
+from unfold.decorators import display
 
 from queuesite import tokens
-from queuesite.models import BackgroundTask, Token
+from queuesite.models import Token
 
 
 @admin.register(Token)
 class TokenAdmin(ModelAdmin):
     """Tokens are made and revoked; what one is allowed is never changed afterwards."""
 
-    list_display = ("prefix", "user", "name", "read_only", "state", "created_at", "expires_at", "last_used_at")
+    list_display = ("prefix", "user", "name", "read_only", "shown_state", "created_at", "expires_at", "last_used_at")
     list_filter = ("read_only",)
     list_select_related = ("user",)
     search_fields = ("prefix", "name", "user__username")
     fields = ("user", "name", "read_only", "expires_at")
     actions = ("revoke",)
+
+    @display(description="State", label={"valid": "success", "expired": "warning", "revoked": "danger"})
+    def shown_state(self, token: Token) -> str:
+        """In colour, and in a word."""
+        return token.state
 
     def get_readonly_fields(self, request: HttpRequest, obj: Token | None = None) -> tuple[str, ...]:
         """All of them, once the token is there."""
@@ -58,26 +64,10 @@ class TokenAdmin(ModelAdmin):
     @admin.action(description="Revoke", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
         """End the chosen tokens."""
-        prefixes = [token.prefix for token in queryset if token.revoked_at is None]
-        for prefix in prefixes:
-            tokens.revoke(prefix)
-        skipped = queryset.count() - len(prefixes)
-        self.message_user(request, f"{len(prefixes)} revoked" + (f", {skipped} were already" if skipped else ""))
-
-
-@admin.register(BackgroundTask)
-class BackgroundTaskAdmin(ModelAdmin):
-    """Long operations: shown, not changed."""
-
-    list_display = ("kind", "owner", "state", "done", "total", "created_at", "started_at", "ended_at")
-    list_filter = ("state", "kind")
-    search_fields = ("id", "owner")
-    exclude = ("arguments",)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """They are started by the API."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: BackgroundTask | None = None) -> bool:
-        """Nobody changes one."""
-        return False
+        chosen = list(queryset)
+        valid = [token for token in chosen if token.revoked_at is None]
+        for token in valid:
+            tokens.revoke(token.prefix)
+            self.log_change(request, token, "Revoked.")
+        skipped = len(chosen) - len(valid)
+        self.message_user(request, f"{len(valid)} revoked" + (f", {skipped} were already" if skipped else ""))

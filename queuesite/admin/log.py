@@ -1,0 +1,44 @@
+"""The admin's log: who did what here, and when."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+_VERBS = {ADDITION: "added", CHANGE: "changed", DELETION: "deleted"}
+
+
+@admin.register(LogEntry)
+class LogAdmin(ModelAdmin):
+    """Every change that was made in the admin; it is written by the admin alone."""
+
+    list_display = ("action_time", "user", "verb", "content_type", "object_repr", "message")
+    list_filter = ("action_flag", "content_type")
+    list_select_related = ("user", "content_type")
+    search_fields = ("object_repr", "change_message", "user__username")
+    show_full_result_count = False
+
+    @display(description="What", label={"added": "success", "changed": "info", "deleted": "danger"})
+    def verb(self, entry: LogEntry) -> str:
+        """In colour, and in a word."""
+        return _VERBS[entry.action_flag]
+
+    @admin.display(description="In words")
+    def message(self, entry: LogEntry) -> str:
+        """What was changed."""
+        return entry.get_change_message()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody adds one by hand."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: LogEntry | None = None) -> bool:
+        """Nobody changes one."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: LogEntry | None = None) -> bool:
+        """Nobody deletes one."""
+        return False

@@ -1,0 +1,76 @@
+"""Users and groups within the theme, and the login attempts that were refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from axes.models import AccessAttempt
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, User
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
+    """Users. Whoever is no superuser makes none, and changes none: else each administrator could become one."""
+
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    list_display = ("username", "email", "shown_groups", "is_active", "is_staff", "is_superuser", "last_login")
+    list_filter = ("is_active", "is_superuser", "groups")
+    list_filter_submit = False
+
+    @admin.display(description="Groups")
+    def shown_groups(self, user: User) -> str:
+        """By name."""
+        return ", ".join(group.name for group in user.groups.all())
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """With their groups, in one query."""
+        return super().get_queryset(request).prefetch_related("groups")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        """What only a superuser gives."""
+        fixed = ("last_login", "date_joined")
+        return fixed if request.user.is_superuser else (*fixed, "is_superuser", "user_permissions")
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Superusers are changed by superusers: who sets somebody's password can be them."""
+        return bool(super().has_change_permission(request, obj)) and self._may_touch(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Likewise."""
+        return bool(super().has_delete_permission(request, obj)) and self._may_touch(request, obj)
+
+    def _may_touch(self, request: HttpRequest, user: User | None) -> bool:
+        return user is None or not user.is_superuser or request.user.is_superuser
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+    """Groups: viewers, operators and administrators come with the system."""
+
+
+@admin.register(AccessAttempt)
+class LoginAttemptAdmin(ModelAdmin):
+    """Wrong passwords that count towards a lock; deleting one ends its lock."""
+
+    list_display = ("username", "ip_address", "failures_since_start", "attempt_time")
+    search_fields = ("username", "ip_address")
+    exclude = ("get_data", "post_data")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody adds one."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: AccessAttempt | None = None) -> bool:
+        """Nobody changes one."""
+        return False

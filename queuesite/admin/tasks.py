@@ -1,0 +1,154 @@
+"""Background tasks with their progress, and django-q2's own pages within the theme."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils import timezone
+from django_q import admin as django_q_admin
+from django_q.models import Failure, OrmQ, Schedule, Success
+from unfold.admin import ModelAdmin
+
+from queuesite import markup, tasks
+from queuesite.admin.records import RecordsAdmin, address
+from queuesite.errors import NotFound
+from queuesite.models import BackgroundTask, TaskState
+
+SHOWN = 100
+#: How long a task may wait until the page asks whether anybody runs them.
+PATIENCE = timedelta(seconds=15)
+
+_VARIANTS = {
+    TaskState.QUEUED: "default",
+    TaskState.RUNNING: "info",
+    TaskState.COMPLETED: "success",
+    TaskState.FAILED: "danger",
+}
+
+
+@admin.register(BackgroundTask)
+class BackgroundTaskAdmin(RecordsAdmin):
+    """Long operations: shown, not changed."""
+
+    def has_change_permission(self, request: HttpRequest, obj: BackgroundTask | None = None) -> bool:
+        """Nobody changes one."""
+        return False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
+        """The newest tasks of everybody."""
+        self.require_view(request)
+        found = tasks.newest(None, SHOWN)
+        late = timezone.now() - PATIENCE
+        return self.page(
+            request,
+            "queuesite/_tasks.html",
+            "Background tasks",
+            rows=[_row(task) for task in found],
+            kept=tasks.KEPT.days,
+            nobody_runs=any(task.state == TaskState.QUEUED and task.created_at < late for task in found),
+            poll=True,
+        )
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """A task with its result or error."""
+        self.require_view(request)
+        try:
+            task = tasks.get(object_id, None)
+        except NotFound as error:
+            raise Http404(str(error)) from None
+        return self.page(
+            request,
+            "queuesite/_task.html",
+            task.kind,
+            original=task,
+            row=_row(task),
+            result=None if task.result is None else markup.body(json.dumps(task.result, indent=2)),
+            poll=task.ended_at is None,
+        )
+
+
+def _row(task: BackgroundTask) -> dict[str, Any]:
+    return {
+        "task": task,
+        "variant": _VARIANTS[TaskState(task.state)],
+        "address": address("queuesite_backgroundtask_change", task.id),
+        "seconds": None
+        if task.started_at is None
+        else ((task.ended_at or timezone.now()) - task.started_at).total_seconds(),
+    }
+
+
+for model in (Schedule, Success, Failure, OrmQ):
+    admin.site.unregister(model)
+
+
+class _Shown(ModelAdmin):
+    """Records of django-q2's: shown alone. Resubmitting would run a task again whose end has been recorded."""
+
+    actions = ()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody adds one."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody changes one."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """They are kept up to Q_CLUSTER's save_limit."""
+        return False
+
+
+@admin.register(Success)
+class SuccessAdmin(_Shown, django_q_admin.TaskAdmin):
+    """What ran to its end."""
+
+
+@admin.register(Failure)
+class FailureAdmin(_Shown, django_q_admin.FailAdmin):
+    """What raised an exception."""
+
+
+@admin.register(OrmQ)
+class QueuedAdmin(_Shown, django_q_admin.QueueAdmin):
+    """What waits for a background process."""
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(ModelAdmin, django_q_admin.ScheduleAdmin):
+    """When the system's own tasks run.
+
+    Which function a schedule runs is fixed: nobody can have the system import an arbitrary path.
+    """
+
+    fields = ("name", "func", "schedule_type", "minutes", "repeats", "next_run")
+    readonly_fields = ("name", "func")
+    list_display = ("name", "func", "schedule_type", "next_run", "get_last_run", "get_success")
+    list_display_links = ("name",)
+    list_filter = ()
+    actions = ("run_now",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """They come with the system."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Schedule | None = None) -> bool:
+        """One that is missing is made again by the next migration."""
+        return False
+
+    @admin.action(description="Run now", permissions=["change"])
+    def run_now(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
+        """Make the chosen ones due; django-q2 looks every half a minute."""
+        chosen = list(queryset)
+        queryset.update(next_run=timezone.now())
+        for schedule in chosen:
+            self.log_change(request, schedule, "Made due.")
+        self.message_user(request, f"{len(chosen)} due: run within half a minute", messages.SUCCESS)
