@@ -51,6 +51,7 @@ class Visitor:
     def __init__(self, browser: Browser, address: str, **options: Any) -> None:
         self.address = address
         self.faults: list[str] = []
+        self._faults_before: list[str] = []
         self._context = browser.new_context(**{"viewport": DESKTOP, "reduced_motion": "reduce", **options})
         self._context.set_default_timeout(PATIENCE)
         self._context.route("**/*", self._only_here)
@@ -93,6 +94,16 @@ class Visitor:
         before = list(self.faults)
         assert self.go(path) == 403
         self.faults = before
+
+    def disconnect(self) -> None:
+        """Take the network away. What the browser says of it is no fault of a page, until `connect`."""
+        self._faults_before = list(self.faults)
+        self._context.set_offline(True)
+
+    def connect(self) -> None:
+        """Give it back."""
+        self._context.set_offline(False)
+        self.faults = self._faults_before
 
     def has_no_barrier(self, *, except_for: str | None = None) -> None:
         """axe-core finds nothing serious on the page as it stands (outside of this selector)."""

@@ -1,0 +1,188 @@
+"""Jobs, failures, workers, masters and the site's own pages in a browser, on a live system."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Visit
+from tests.support.browser import PHONE
+from tests.support.live import Live
+
+pytestmark = pytest.mark.timeout(300)
+
+JOBS, FAILURES, WORKERS, MASTERS = (f"/admin/jobs/{name}/" for name in ("job", "failure", "worker", "master"))
+#: A body and an error's text that would leave a trace where they were taken for HTML.
+EVIL = "<img src=x onerror='window.evil=1'><script>window.evil=1</script>"
+
+
+def create(api: httpx.Client, name: str, **settings: Any) -> None:
+    made = api.post("/queues", json={"name": name, "handler": "recorder", **settings})
+    assert made.status_code == 201, made.text
+
+
+def send(api: httpx.Client, name: str, *bodies: Any) -> None:
+    sent = api.post(f"/queues/{name}/messages", json={"messages": [{"body": body} for body in bodies]})
+    assert sent.is_success, sent.text
+
+
+def test_a_job_is_followed_to_its_end_without_a_reload(visit: Visit, api: httpx.Client, system: Live) -> None:
+    create(api, "orders", concurrency=5)
+    watcher = visit("viewer")
+    watcher.go(JOBS)
+    expect(watcher.page.get_by_text("No job yet")).to_be_visible()
+    watcher.page.evaluate("window.loaded = 'once'")
+
+    send(api, "orders", *({"n": n, "do": {"wait": "go"}} for n in range(50)))
+    row = watcher.page.get_by_role("row").filter(has=watcher.page.get_by_role("link", name="orders"))
+    expect(row).to_contain_text("running")
+    worker = visit("viewer")
+    worker.go(WORKERS)
+    expect(worker.page.get_by_role("list", name="1 of 5 slots used")).to_be_visible()
+    expect(worker.page.get_by_role("region", name="Consumers of")).to_contain_text("orders")
+    worker.has_no_barrier()
+
+    (Path(system.directory) / "go").touch()
+    expect(row).to_contain_text("completed")
+    expect(row).to_contain_text("50")
+    assert watcher.page.evaluate("window.loaded") == "once"
+
+    row.get_by_role("link", name="orders").click()
+    expect(watcher.page.get_by_role("img", name="Queued for")).to_be_visible()
+    expect(watcher.page.get_by_text("drained: the queue was empty")).to_be_visible()
+    watcher.has_no_barrier()
+    watcher.go(JOBS)
+    watcher.page.get_by_label("Queue").fill("orders")
+    watcher.page.get_by_label("Status").select_option("completed")
+    watcher.page.get_by_role("button", name="Filter").click()
+    expect(row).to_have_count(1)
+    with watcher.page.expect_download() as download:
+        watcher.page.get_by_role("link", name="Export as CSV").click()
+    with Path(download.value.path()).open(newline="") as file:
+        assert [(line["queue_name"], line["message_count"]) for line in csv.DictReader(file)] == [("orders", "50")]
+
+
+def test_a_failure_shows_up_is_looked_at_and_resolved(visit: Visit, api: httpx.Client) -> None:
+    create(api, "poison", maxReceiveCount=1, visibilityTimeout=1)
+    operator = visit("operator")
+    operator.go(FAILURES)
+
+    send(api, "poison", {"do": {"raise": EVIL}, "html": EVIL})
+    link = operator.page.get_by_role("link", name="RuntimeError")
+    expect(link).to_be_visible()
+    expect(operator.page.get_by_role("img", name="1 in the last 24 hours")).to_be_visible()
+    operator.has_no_barrier()
+    link.click()
+
+    expect(operator.page.get_by_role("region", name="Traceback")).to_contain_text(EVIL)
+    expect(operator.page.get_by_role("region", name="Body")).to_contain_text("onerror")
+    assert operator.page.evaluate("window.evil") is None
+    operator.has_no_barrier()
+    queue = f"/admin/queues/queue/{queue_id(api, 'poison')}/change/"
+    expect(operator.page.get_by_role("link", name="poison", exact=True)).to_have_attribute("href", queue)
+
+    viewer = visit("viewer")
+    viewer.go(operator.page.url.removeprefix(operator.address))
+    expect(viewer.page.get_by_role("region", name="Traceback")).to_be_visible()
+    expect(viewer.page.get_by_role("button", name="Resolve")).to_have_count(0)
+
+    operator.page.get_by_role("button", name="Resolve").click()
+    expect(operator.page.get_by_text("is resolved")).to_be_visible()
+    expect(operator.page.get_by_text("No failure:")).to_be_visible()
+
+
+def queue_id(api: httpx.Client, name: str) -> str:
+    found: str = api.get(f"/queues/{name}").json()["id"]
+    return found
+
+
+def test_what_a_group_may_not_see_is_refused(visit: Visit) -> None:
+    viewer = visit("viewer")
+    for path in ("queuesite/token/", "queuesite/token/add/", "auth/user/", "auth/group/add/", "admin/logentry/",
+                 "django_q/schedule/", "axes/accessattempt/"):  # fmt: skip
+        viewer.is_refused(f"/admin/{path}")
+    viewer.go(WORKERS)
+    expect(viewer.page.get_by_role("link", name="Drain")).to_have_count(0)
+    visit("operator").is_refused("/admin/auth/user/")
+
+
+@pytest.mark.parametrize("screen", ["desktop", "phone"])
+def test_pages_fit_and_have_no_barrier(visit: Visit, api: httpx.Client, screen: str) -> None:
+    """Light on a desktop, dark on a phone; with the data that the tests before this one left."""
+    options: dict[str, Any] = {} if screen == "desktop" else {"viewport": PHONE, "color_scheme": "dark"}
+    stranger = visit(None, **options)
+    stranger.go("/admin/")
+    stranger.has_no_barrier()
+    stranger.fits()
+    administrator = visit("administrator", **options)
+    job = api.get("/jobs").json()["items"][0]["id"]
+    for path in (
+        JOBS, f"{JOBS}{job}/change/", FAILURES, WORKERS, MASTERS,
+        "/admin/queuesite/backgroundtask/", "/admin/queuesite/token/", "/admin/queuesite/token/add/",
+        "/admin/auth/user/", "/admin/auth/group/", "/admin/admin/logentry/", "/admin/axes/accessattempt/",
+        "/admin/django_q/schedule/", "/admin/django_q/success/", "/admin/django_q/failure/", "/admin/django_q/ormq/",
+    ):  # fmt: skip
+        assert administrator.go(path) == 200, path
+        administrator.has_no_barrier()
+        administrator.fits()
+
+
+def test_a_token_is_made_shown_once_and_in_the_log(visit: Visit) -> None:
+    administrator = visit("administrator")
+    administrator.go("/admin/queuesite/token/add/")
+    administrator.page.get_by_label("User").select_option("administrator")
+    administrator.page.get_by_label("Name").fill("deployment")
+    administrator.page.get_by_role("button", name="Save", exact=True).click()
+    expect(administrator.page.get_by_text("The token, which cannot be shown again: qs_")).to_be_visible()
+    administrator.page.reload()
+    expect(administrator.page.get_by_text("cannot be shown again")).to_have_count(0)
+    administrator.go("/admin/admin/logentry/")
+    expect(administrator.page.get_by_role("row").filter(has_text="token").first).to_contain_text("administrator")
+
+
+def test_nobody_is_asked_for_what_nobody_sees_and_a_lost_connection_is_told(visit: Visit) -> None:
+    watcher = visit("viewer")
+    watcher.page.clock.install()
+    watcher.go(MASTERS)
+    expect(watcher.page.get_by_text("Leads for")).to_be_visible()
+    asked: list[str] = []
+    watcher.page.on("request", lambda request: asked.append(request.url))
+
+    watcher.page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
+    watcher.page.clock.run_for(60_000)
+    assert not asked
+    watcher.page.evaluate("Object.defineProperty(document, 'hidden', {value: false, configurable: true})")
+    with watcher.page.expect_response(lambda answer: MASTERS in answer.url):
+        watcher.page.clock.run_for(2_000)
+
+    lost = watcher.page.get_by_text("No answer: what is shown may be old")
+    expect(lost).to_be_hidden()
+    watcher.disconnect()
+    watcher.page.clock.run_for(2_000)
+    expect(lost).to_be_visible()
+    watcher.connect()
+    watcher.page.clock.run_for(2_000)
+    expect(lost).to_be_hidden()
+
+
+def test_a_worker_is_drained_after_a_question(visit: Visit) -> None:
+    """The last of this module: nothing is processed afterwards until the worker is back."""
+    operator = visit("operator")
+    operator.go(WORKERS)
+    link = operator.page.get_by_role("link", name="Drain")
+    name = (link.text_content() or "").removeprefix("Drain").strip()
+    link.click()
+    expect(operator.page.get_by_text("There is no other worker")).to_be_visible()
+    operator.has_no_barrier()
+    operator.page.get_by_role("link", name="Cancel").click()
+    link.click()
+    operator.page.get_by_role("button", name="Drain").click()
+
+    gone = operator.page.get_by_role("region", name="Departed").get_by_role("row").filter(has_text=name)
+    expect(gone).to_contain_text("drained: it was told to drain")
+    operator.has_no_barrier()
