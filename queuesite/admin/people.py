@@ -9,9 +9,31 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
+from django.db import models
+from django.db.models import Q
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+
+_RECORDS = ("job", "failure", "assignment", "worker", "throughput", "lease")
+
+_CHECKBOXES: dict[type[models.Field[Any, Any]], dict[str, Any]] = {
+    models.ManyToManyField: {"widget": UnfoldAdminCheckboxSelectMultipleWidget}
+}
+
+#: The permissions that some page or operation asks for: Django makes four for each model, most of which nobody needs.
+_ASKED_FOR = (
+    Q(content_type__app_label="queues")
+    | Q(content_type__app_label="jobs", codename__in=[f"view_{name}" for name in _RECORDS])
+    | Q(content_type__app_label="jobs", codename__in=("delete_failure", "change_worker"))
+    | Q(content_type__app_label="queuesite", content_type__model="token")
+    | Q(content_type__app_label="queuesite", codename="view_backgroundtask")
+    | Q(content_type__app_label="auth", content_type__model__in=("user", "group"))
+    | Q(content_type__app_label="django_q", codename__in=("view_success", "view_failure", "view_ormq", "view_schedule"))
+    | Q(content_type__app_label="django_q", codename="change_schedule")
+    | Q(codename__in=("view_accessattempt", "delete_accessattempt", "view_logentry"))
+)
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -26,7 +48,14 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     change_password_form = AdminPasswordChangeForm
     list_display = ("username", "email", "shown_groups", "is_active", "is_staff", "is_superuser", "last_login")
     list_filter = ("is_active", "is_superuser", "groups")
-    list_filter_submit = False
+    filter_horizontal = ()  # two lists side by side, which no phone is wide enough for
+    #: Permissions come with groups alone: what somebody may do is seen in one place.
+    fieldsets = (
+        (None, {"fields": ("username", "password", "email", "first_name", "last_name")}),
+        ("Permissions", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
+        ("Dates", {"fields": ("last_login", "date_joined")}),
+    )
+    formfield_overrides = _CHECKBOXES
 
     @admin.display(description="Groups")
     def shown_groups(self, user: User) -> str:
@@ -40,7 +69,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         """What only a superuser gives."""
         fixed = ("last_login", "date_joined")
-        return fixed if request.user.is_superuser else (*fixed, "is_superuser", "user_permissions")
+        return fixed if request.user.is_superuser else (*fixed, "is_superuser")
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Superusers are changed by superusers: who sets somebody's password can be them."""
@@ -57,6 +86,16 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
     """Groups: viewers, operators and administrators come with the system."""
+
+    filter_horizontal = ()
+    formfield_overrides = _CHECKBOXES
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any) -> Any:
+        """Only permissions that mean something."""
+        field = super().formfield_for_manytomany(db_field, request, **kwargs)
+        if db_field.name == "permissions" and field is not None and field.queryset is not None:
+            field.queryset = field.queryset.filter(_ASKED_FOR)
+        return field
 
 
 @admin.register(AccessAttempt)

@@ -111,10 +111,16 @@ class _Shown(ModelAdmin):
 class SuccessAdmin(_Shown, django_q_admin.TaskAdmin):
     """What ran to its end."""
 
+    list_display = ("name", "group", "func", "started", "stopped", "time_taken")
+    list_filter = ("group",)
+
 
 @admin.register(Failure)
 class FailureAdmin(_Shown, django_q_admin.FailAdmin):
     """What raised an exception."""
+
+    list_display = ("name", "group", "func", "started", "stopped", "short_result")
+    list_filter = ("group",)
 
 
 @admin.register(OrmQ)

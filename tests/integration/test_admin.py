@@ -110,6 +110,16 @@ class TestGroups:
         assert client.get(reverse("admin:django_q_schedule_add")).status_code == 403
         assert User.objects.get(pk=root.pk).username == "root"
 
+    def test_offered_permissions_are_those_that_something_asks_for(self, admin_client: Client) -> None:
+        page = admin_client.get(reverse("admin:auth_group_add"))
+        offered = {
+            f"{permission.content_type.app_label}.{permission.codename}"
+            for permission in page.context["adminform"].form.fields["permissions"].queryset
+        }
+        assert {permission for needed in OPERATIONS.values() for permission in needed or ()} < offered
+        assert "django_q.add_schedule" not in offered
+        assert "sessions.view_session" not in offered
+
     def test_superuser_makes_one(self, admin_client: Client) -> None:
         other = user("other", is_staff=True)
         page = reverse("admin:auth_user_change", args=[other.pk])
