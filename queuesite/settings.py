@@ -50,6 +50,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "axes.middleware.AxesMiddleware",
+    "queuesite.admin.outage.OutageMiddleware",
 ]
 
 ROOT_URLCONF = "queuesite.urls"

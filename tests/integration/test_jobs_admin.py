@@ -14,6 +14,7 @@ from bson import ObjectId
 from django.contrib.admin.models import LogEntry
 from django.test import AsyncClient, Client
 from django.urls import reverse
+from pymongo.errors import ServerSelectionTimeoutError
 
 from jobs import failures as kinds
 from jobs import reads
@@ -21,6 +22,7 @@ from jobs.models import DepartureReason, EndReason, Failure, FailureCount, Job, 
 from jobs.repositories import assignments, failures, jobs, leases, masters, workers
 from queues.models import Queue
 from queuesite.databases import collection, database_clock
+from queuesite.errors import MongoUnavailable
 from tests.support import records
 from tests.support.api import user
 
@@ -365,3 +367,22 @@ def test_each_page_needs_its_permission(path: str, permission: str, client: Clie
     allowed.force_login(user("allowed", [permission], is_staff=True))
     if "export" not in path:  # which streams to an ASGI server alone
         assert allowed.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("error", [ServerSelectionTimeoutError("db.example:27017"), MongoUnavailable("db.example")])
+def test_a_database_that_is_away_is_told_and_not_where_it_is(
+    browser: Client, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def away(*args: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("jobs.admin.jobs.reads.find_jobs", away)
+    page = text(browser, JOBS, 503)
+    assert "MongoDB does not answer" in page
+    assert "db.example" not in page
+
+
+def test_a_fault_of_ours_stays_one(browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.admin.jobs.reads.find_jobs", lambda **options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        browser.get(JOBS)
