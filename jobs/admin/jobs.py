@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from bson import ObjectId
 from django import forms
 from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import URLPattern, path
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from jobs import reads
+from jobs import reads, services
 from jobs.admin.pages import STATUS_VARIANTS
 from jobs.models import Job, JobStatus
 from queuesite.admin.records import RecordsAdmin, address
@@ -64,11 +65,13 @@ def seconds(job: Job, now: datetime) -> float | None:
     return None if job.started_at is None else max(0.0, ((job.ended_at or now) - job.started_at).total_seconds())
 
 
-def rate(job: Job) -> float | None:
-    """Messages per second of a job that has ended; None where it was too short to tell."""
-    if job.ended_at is None or job.started_at is None or job.ended_at <= job.started_at:
-        return None
-    return float(job.message_count / (job.ended_at - job.started_at).total_seconds())
+def _live(jobs: Sequence[Job]) -> dict[ObjectId, dict[str, Any]]:
+    """The live counts of those that are running, of their workers' last heartbeats."""
+    if all(job.status != JobStatus.RUNNING for job in jobs):
+        return {}
+    wanted = {job.id for job in jobs}
+    told = (consumer for worker in services.list_workers() for consumer in worker.consumers)
+    return {consumer["jobId"]: consumer for consumer in told if consumer.get("jobId") in wanted}
 
 
 @admin.register(Job)
@@ -95,6 +98,7 @@ class JobAdmin(RecordsAdmin):
                 found, following = reads.find_jobs(**filters.conditions(), cursor=request.GET.get("cursor"), limit=PAGE)
             except InvalidInput as error:
                 filters.add_error(None, str(error))
+        live = _live(found)
         with mongodb_errors():
             now = database_clock.now()
         return self.page(
@@ -102,7 +106,7 @@ class JobAdmin(RecordsAdmin):
             "jobs/_jobs.html",
             "Jobs",
             filters=filters,
-            jobs=[_row(job, now) for job in found],
+            jobs=[_row(job, now, live.get(job.id)) for job in found],
             days=_days(filters, now),
             newest=address("jobs_job_changelist", **filters.query()) if "cursor" in request.GET else None,
             older=following and address("jobs_job_changelist", **filters.query(), cursor=following),
@@ -118,6 +122,7 @@ class JobAdmin(RecordsAdmin):
         """A job: its timeline, who processed it, its numbers, its last error."""
         self.require_view(request)
         job = _job(object_id)
+        live = _live([job]).get(job.id)
         with mongodb_errors():
             now = database_clock.now()
         return self.page(
@@ -126,9 +131,9 @@ class JobAdmin(RecordsAdmin):
             f"Job of {job.queue_name}",
             original=job,
             job=job,
-            row=_row(job, now),
+            row=_row(job, now, live),
             timeline=Timeline(job, now),
-            live=_live(job),
+            live=live,
             poll=job.ended_at is None,
             failures=address("jobs_failure_changelist", queue=job.queue_name),
             may_failures=request.user.has_perm("jobs.view_failure"),
@@ -153,24 +158,17 @@ def _job(job_id: str) -> Job:
         raise Http404(str(error)) from None
 
 
-def _live(job: Job) -> dict[str, Any] | None:
-    """The live counts of a job that is running, of its worker's last heartbeat."""
-    if job.status != JobStatus.RUNNING:
-        return None
-    try:
-        worker = reads.worker(job.processor.get("workerId") or "")
-    except NotFound:
-        return None
-    return next((one for one in worker.consumers if one.get("jobId") == job.id), None)
-
-
-def _row(job: Job, now: datetime) -> dict[str, Any]:
+def _row(job: Job, now: datetime, live: dict[str, Any] | None) -> dict[str, Any]:
+    took = seconds(job, now)
+    messages = job.message_count if live is None else live.get("processed", 0)
     return {
         "job": job,
         "variant": STATUS_VARIANTS[JobStatus(job.status)],
         "address": address("jobs_job_change", job.id),
-        "seconds": seconds(job, now),
-        "rate": rate(job),
+        "seconds": took,
+        "messages": messages,
+        "failed": job.failed_count if live is None else live.get("failed", 0),
+        "rate": messages / took if took else None,
         "worker": job.processor.get("workerId"),
     }
 

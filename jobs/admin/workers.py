@@ -32,7 +32,7 @@ class WorkerAdmin(RecordsAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
         """Every worker with its slots, and the history of those that have left."""
         self.require_view(request)
-        return self._page(request, services.list_workers(), "Workers", departures=reads.departures())
+        return self._page(request, services.list_workers(), "Workers", departures=_departures())
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -89,6 +89,12 @@ def _worker(worker_id: str) -> Worker:
         return reads.worker(worker_id)
     except NotFound as error:
         raise Http404(str(error)) from None
+
+
+def _departures() -> list[dict[str, Any]]:
+    return [
+        {"departure": one, "lived": (one.departed_at - one.started_at).total_seconds()} for one in reads.departures()
+    ]
 
 
 def _row(worker: Worker, assigned: list[Assignment], now: datetime) -> dict[str, Any]:

@@ -161,6 +161,7 @@ class TestJobs:
 
         assert "Messages so far" in page
         assert ">41<" in page
+        assert ">41<" in text(browser, JOBS)
         assert "poll from" in page
 
     def test_a_page_that_asks_again_gets_its_part_alone(self, browser: Client) -> None:
