@@ -41,6 +41,10 @@ _SHARED: list[Processor] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
 
+_DICT_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 
 def get_logger(name: str) -> FilteringBoundLogger:
     """A logger whose events carry `source=name`."""
@@ -64,11 +68,16 @@ def carrying(function: Callable[P, R]) -> Callable[P, R]:
 
 def configure(level: str, fmt: str) -> None:
     """Set up structlog and the standard library's logging; called by Django with the LOGGING settings."""
+    # Tracebacks without local variables: among those are bodies, passwords and tokens.
     renderer: list[Processor]
     if fmt == "json":
-        renderer = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
+        renderer = [_DICT_TRACEBACKS, structlog.processors.JSONRenderer(default=str)]
     else:
-        renderer = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)]
+        renderer = [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), pad_event_to=28, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     number = logging.getLevelNamesMapping()[level]
     structlog.configure(
         processors=[*_SHARED, *renderer],

@@ -115,3 +115,25 @@ def test_console_is_for_people(written: Written) -> None:
     assert "job_completed" in text
     assert "queue=orders" in text
     assert "\x1b[" not in text  # no colours where there is no terminal
+
+
+@pytest.mark.parametrize("fmt", ["console", "json"])
+@pytest.mark.parametrize("name", ["ours", "django.request"])
+def test_tracebacks_name_the_place_and_no_value(written: Written, fmt: str, name: str) -> None:
+    configure("INFO", fmt)
+
+    def log_in(password: str) -> None:
+        raise ValueError("no such user")
+
+    try:
+        log_in("-".join(["hunter", "2"]))
+    except ValueError:
+        if name == "ours":
+            get_logger(name).exception("fault")
+        else:
+            logging.getLogger(name).exception("fault")
+
+    shown = written()
+    assert "log_in" in shown
+    assert "no such user" in shown
+    assert "hunter-2" not in shown
