@@ -127,7 +127,8 @@ def test_pages_fit_and_have_no_barrier(visit: Visit, api: httpx.Client, screen: 
         JOBS, f"{JOBS}{job}/change/", FAILURES, WORKERS, MASTERS,
         "/admin/queuesite/backgroundtask/", "/admin/queuesite/token/", "/admin/queuesite/token/add/",
         "/admin/auth/user/", "/admin/auth/group/", "/admin/admin/logentry/", "/admin/axes/accessattempt/",
-        "/admin/django_q/schedule/", "/admin/django_q/success/", "/admin/django_q/failure/", "/admin/django_q/ormq/",
+        "/admin/auth/user/1/change/", "/admin/auth/group/1/change/", "/admin/django_q/schedule/",
+        "/admin/django_q/schedule/1/change/", "/admin/django_q/success/",
     ):  # fmt: skip
         assert administrator.go(path) == 200, path
         administrator.has_no_barrier()
@@ -145,6 +146,19 @@ def test_a_token_is_made_shown_once_and_in_the_log(visit: Visit) -> None:
     expect(administrator.page.get_by_text("cannot be shown again")).to_have_count(0)
     administrator.go("/admin/admin/logentry/")
     expect(administrator.page.get_by_role("row").filter(has_text="token").first).to_contain_text("administrator")
+
+
+def test_a_background_task_is_followed_to_its_end(visit: Visit, api: httpx.Client) -> None:
+    viewer = visit("viewer")
+    viewer.go("/admin/queuesite/backgroundtask/")
+    create(api, "many")
+    asked = api.post("/queues/many/messages/bulk", json={"messages": [{"body": "x"}], "repeat": 500})
+    assert asked.status_code == 202, asked.text
+    row = viewer.page.get_by_role("row").filter(has_text="500 of 500")
+    expect(row).to_contain_text("completed")
+    row.get_by_role("link").click()
+    expect(viewer.page.get_by_role("region", name="Result")).to_contain_text("500")
+    viewer.has_no_barrier()
 
 
 def test_nobody_is_asked_for_what_nobody_sees_and_a_lost_connection_is_told(visit: Visit) -> None:
