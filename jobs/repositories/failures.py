@@ -139,9 +139,11 @@ def by_id(failure_id: ObjectId) -> Failure:
 
 
 def delete(failure_id: ObjectId) -> None:
-    """Remove a kind of failure. Raises `NotFound`."""
-    if not _failures().delete_one({"_id": failure_id}).deleted_count:
+    """Remove a kind of failure, and its hours. Raises `NotFound`."""
+    document = _failures().find_one_and_delete({"_id": failure_id}, {"queueUrl": 1, "fingerprint": 1})
+    if document is None:
         raise NotFound(f"there is no failure {failure_id}")
+    collection(FailureCount).delete_many({name: document[name] for name in ("queueUrl", "fingerprint")})
 
 
 def count(since: datetime | None = None) -> int:

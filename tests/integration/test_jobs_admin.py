@@ -256,6 +256,7 @@ class TestFailures:
 
         assert "is resolved" in answer.content.decode()
         assert reads.find_failures()[0] == []
+        assert sum(sum(hours) for hours in reads.hourly_failures([failure]).values()) == 0
         entry = LogEntry.objects.get()
         assert (entry.user.username, entry.object_repr) == ("operator", str(failure))
         assert operator.post(resolve).status_code == 404
