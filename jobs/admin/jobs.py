@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from bson import ObjectId
 from django import forms
 from django.contrib import admin
+from django.core.validators import MaxValueValidator
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import URLPattern, path
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
@@ -42,7 +43,10 @@ class JobFilters(forms.Form):
         required=False, choices=[("", "any"), *JobStatus.choices], widget=UnfoldAdminSelectWidget
     )
     worker = forms.CharField(required=False, max_length=200, strip=True, widget=UnfoldAdminTextInputWidget)
-    day = forms.DateField(required=False, widget=forms.HiddenInput)
+    # The last day of all has no day after it.
+    day = forms.DateField(
+        required=False, widget=forms.HiddenInput, validators=[MaxValueValidator(date.max - timedelta(days=1))]
+    )
     hour = forms.IntegerField(required=False, min_value=0, max_value=23, widget=forms.HiddenInput)
 
     def conditions(self) -> dict[str, Any]:

@@ -123,7 +123,15 @@ class TestJobs:
         assert f"?day={day}&amp;hour={hour}" in text(browser, JOBS, day=day)
 
     @pytest.mark.parametrize(
-        "query", [{"status": "odd"}, {"day": "x"}, {"hour": "24", "day": "2026-01-01"}, {"cursor": "?"}]
+        "query",
+        [
+            {"status": "odd"},
+            {"day": "x"},
+            {"day": "9999-12-31"},
+            {"day": "0001-01-01"},
+            {"hour": "24", "day": "2026-01-01"},
+            {"cursor": "?"},
+        ],
     )
     def test_senseless_filters_find_nothing_and_break_nothing(self, browser: Client, query: dict[str, str]) -> None:
         job = ended(records.define())
