@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+from bson import ObjectId
 
 from jobs import histogram, reads
 from jobs import services as processing
@@ -89,6 +91,24 @@ def state_of(queue: Queue, assigned: bool, now: datetime) -> str:
     if queue.not_before is not None and queue.not_before > now:
         return "delayed"
     return "waiting" if queue.depth_visible > 0 or queue.wake_pending else "idle"
+
+
+def state_filter(state: str, assigned: Iterable[ObjectId], now: datetime) -> dict[str, Any]:
+    """The queues that `state_of` would call so, as MongoDB's filter. Pure."""
+    if state == "paused":
+        return {"paused": True}
+    taken = list(assigned)
+    if state == "active":
+        return {"paused": False, "_id": {"$in": taken}}
+    if state == "delayed":
+        return {"paused": False, "_id": {"$nin": taken}, "notBefore": {"$gt": now}}
+    woken = {"wakeRequestedAt": {"$ne": None}, "$expr": {"$gt": ["$wakeRequestedAt", "$servedUntil"]}}
+    return {
+        "paused": False,
+        "_id": {"$nin": taken},
+        "notBefore": {"$not": {"$gt": now}},
+        "$or" if state == "waiting" else "$nor": [{"depthVisible": {"$gt": 0}}, woken],
+    }
 
 
 STATES = ("active", "waiting", "delayed", "paused", "idle")
@@ -196,6 +216,23 @@ def series(queue_name: str, span: timedelta, step: timedelta) -> list[Point]:
         begin = stepped(now - span, step) + step
         rows = throughput.minutes(queue.id, begin, end)
     return points(rows, begin, end, step)
+
+
+#: The span of `recent`, and its step.
+RECENT, RECENT_STEP = 60 * MINUTE, 5 * MINUTE
+
+
+def recent(queues: Sequence[Queue]) -> dict[ObjectId, list[int]]:
+    """How many messages of each queue were processed in each five minutes of the last hour, the current ones last."""
+    with mongodb_errors():
+        end = stepped(database_clock.now(), RECENT_STEP) + RECENT_STEP
+        begin = end - RECENT
+        rows = throughput.minutes_of([queue.id for queue in queues], begin, end)
+    counts = {queue.id: [0] * (RECENT // RECENT_STEP) for queue in queues}
+    for row in rows:
+        if row.minute is not None:
+            counts[row.queue_id][(row.minute - begin) // RECENT_STEP] += row.processed
+    return counts
 
 
 def stepped(moment: datetime, step: timedelta) -> datetime:

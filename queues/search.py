@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -28,12 +29,15 @@ def find_queues(
     paused: bool | None = None,
     handler: str | None = None,
     prefix: str | None = None,
+    containing: str | None = None,
+    where: Mapping[str, Any] | None = None,
     sort: str = "name",
     cursor: str | None = None,
     limit: int = 50,
 ) -> tuple[list[Queue], str | None]:
     """A page of the queues that match, and the cursor of the next. `sort` is one of SORTS, downwards with `-` before.
 
+    `where` is a further condition in MongoDB's terms, such as `jobs.statistics.state_filter`.
     Raises `InvalidInput` for another sort or a cursor that is not one of this list.
     """
     key = sort.removeprefix("-")
@@ -50,6 +54,10 @@ def find_queues(
         filters.append({"handler": handler})
     if prefix:
         filters.append({"name": {"$regex": f"^{re.escape(prefix)}"}})
+    if containing:
+        filters.append({"name": {"$regex": re.escape(containing), "$options": "i"}})
+    if where:
+        filters.append(dict(where))
     if cursor is not None:
         kind: Any = {"name": str, "createdAt": datetime}.get(key, int)
         filters.append(Cursor.decode(cursor, kind).behind(field, descending=descending))

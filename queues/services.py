@@ -6,7 +6,7 @@ database where the two can differ: what a failure leaves behind then is what a r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +90,13 @@ def get(name: str) -> Queue:
     """The queue of this name. Raises `NotFound`."""
     with mongodb_errors():
         return repository.by_name(name)
+
+
+def by_ids(ids: Iterable[str]) -> list[Queue]:
+    """The queues of these ids that there are, by name."""
+    with mongodb_errors():
+        found = repository.by_ids(ObjectId(one) for one in ids if ObjectId.is_valid(one))
+    return sorted(found, key=lambda queue: queue.name)
 
 
 def require(names: Sequence[str]) -> None:

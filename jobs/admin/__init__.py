@@ -1,3 +1,3 @@
-"""The pages of what processes the queues: jobs, failures, workers, masters. Nobody but the system itself writes it."""
+"""The pages of queues and of what processes them: jobs, failures, workers, masters."""
 
-from jobs.admin import failures, jobs, masters, workers  # noqa: F401  # each registers its pages
+from jobs.admin import failures, jobs, masters, queues, workers  # noqa: F401  # each registers its pages

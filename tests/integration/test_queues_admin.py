@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import html
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.admin.models import DELETION, LogEntry
+from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
+from pymongo.collection import Collection
 
+from jobs.admin.queue_actions import ACTIONS
+from jobs.statistics import STATES
 from queues import repository, services
+from queues.messages import send as send_messages
 from queues.models import Queue
-from queues.sqs import get_gateway
+from queues.sqs import Depth, OutgoingMessage, get_gateway
+from queuesite.databases import database_clock
+from queuesite.models import BackgroundTask
 from tests.support.faults import SqsProxy
 
 if TYPE_CHECKING:
@@ -21,12 +30,17 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("queues")]
 
 LIST = reverse("admin:queues_queue_changelist")
 ADD = reverse("admin:queues_queue_add")
+ACT = reverse("admin:queues_queue_act")
 
 
 @pytest.fixture
 def admin(client: Client) -> Client:
     client.force_login(User.objects.create_superuser("admin", password="x"))
     return client
+
+
+def send(name: str, bodies: list[str]) -> None:
+    send_messages(name, [OutgoingMessage(body) for body in bodies])
 
 
 def form(**changes: Any) -> dict[str, Any]:
@@ -45,14 +59,19 @@ def form(**changes: Any) -> dict[str, Any]:
     }
 
 
-def change_page(queue: Queue) -> str:
-    return reverse("admin:queues_queue_change", args=[queue.pk])
+def page(queue: Queue, name: str = "change") -> str:
+    return reverse(f"admin:queues_queue_{name}", args=[queue.pk])
 
 
-def act(admin: Client, action: str, *queues: Queue) -> str:
-    answer = admin.post(LIST, {"action": action, "_selected_action": [str(q.pk) for q in queues]}, follow=True)
+def settings_page(queue: Queue) -> str:
+    return page(queue, "settings")
+
+
+def act(admin: Client, action: str, *queues: Queue, **more: Any) -> str:
+    """Ask for an action, and follow to the page that tells what became of it, or asks."""
+    answer = admin.post(ACT, {"action": action, "chosen": [str(q.pk) for q in queues], **more}, follow=True)
     assert answer.status_code == 200
-    return answer.content.decode()
+    return html.unescape(answer.content.decode())
 
 
 def test_strangers_are_asked_to_log_in(client: Client) -> None:
@@ -66,20 +85,100 @@ def test_list_shows_and_finds_queues(admin: Client) -> None:
     services.create("orders")
     services.create("events")
 
-    page = admin.get(LIST).content.decode()
-    assert "orders" in page
-    assert "events" in page
+    shown = admin.get(LIST).content.decode()
+    assert "orders" in shown
+    assert "events" in shown
 
-    found = admin.get(LIST, {"q": "ord"}).content.decode()
-    assert change_page(services.get("orders")) in found
-    assert change_page(services.get("events")) not in found
+    found = admin.get(LIST, {"q": "RDE"}).content.decode()
+    assert page(services.get("orders")) in found
+    assert page(services.get("events")) not in found
+
+
+def test_list_is_filtered_by_what_state_a_queue_is_in(admin: Client) -> None:
+    """Each state's filter finds the queues that are shown in it, and only those."""
+    made = {name: services.create(name) for name in ("idle", "woken", "full", "paused", "delayed", "crashing", "dead")}
+    repository.wake(made["woken"].id)
+    repository.observed({made["full"].id: Depth(3, 0, 0)})
+    services.set_paused("paused", True)
+    later = database_clock.now() + timedelta(hours=1)
+    repository.failed(made["delayed"].id, 2, later)
+    repository.failed(made["crashing"].id, 1, later - timedelta(hours=2))
+    repository.dead_letters_observed({made["dead"].id: 4})
+
+    def names(state: str) -> set[str]:
+        return {row["queue"].name for row in admin.get(LIST, {"state": state}).context["rows"]}
+
+    states = {row["queue"].name: row["state"] for row in admin.get(LIST).context["rows"]}
+    assert states == {
+        "idle": "idle", "dead": "idle", "woken": "waiting", "full": "waiting", "crashing": "waiting",
+        "paused": "paused", "delayed": "delayed",
+    }  # fmt: skip
+    for state in STATES:
+        assert names(state) == {name for name, shown in states.items() if shown == state}, state
+    assert names("failing") == {"delayed", "crashing"}
+    assert names("dead letters") == {"dead"}
+
+
+def test_list_is_sorted_and_cut_into_pages(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.admin.queues.PAGE", 2)
+    for depth, name in enumerate(("a", "b", "c")):
+        repository.observed({services.create(name).id: Depth(depth, 0, 0)})
+
+    first = admin.get(LIST, {"sort": "-visible"})
+    assert [row["queue"].name for row in first.context["rows"]] == ["c", "b"]
+    second = admin.get(first.context["older"])
+    assert [row["queue"].name for row in second.context["rows"]] == ["a"]
+    for senseless in ({"sort": "nothing"}, {"cursor": "!"}, {"state": "no"}):
+        assert admin.get(LIST, senseless).status_code == 200
+
+
+def test_list_asks_as_often_for_many_queues_as_for_one(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    for name in ("find", "aggregate"):
+        original = getattr(Collection, name)
+
+        def counting(self: Any, *args: Any, _original: Any = original, **kwargs: Any) -> Any:
+            asked.append(self.name)
+            return _original(self, *args, **kwargs)
+
+        monkeypatch.setattr(Collection, name, counting)
+
+    def questions() -> list[str]:
+        asked.clear()
+        admin.get(LIST)
+        return sorted(asked)
+
+    services.create("first")
+    for_one = questions()
+    for number in range(20):
+        services.create(f"more-{number}")
+    assert questions() == for_one
+    assert len(for_one) < 10
 
 
 def test_form_offers_the_registered_handlers(admin: Client) -> None:
-    page = admin.get(ADD).content.decode()
+    shown = admin.get(ADD).content.decode()
 
-    assert "simulate: Sleep 1 to 5 seconds" in page
-    assert "NAME-dlq" in page
+    assert "simulate: Sleep 1 to 5 seconds" in shown
+    assert "NAME-dlq" in shown
+    assert 'name="handler_options.http.url"' in shown
+    assert "share of the attempts that fail, 0 to 1" in shown
+
+
+def test_options_are_asked_for_one_by_one(admin: Client) -> None:
+    data = form(handler="simulate")
+    del data["handler_options"]
+    data |= {"handler_options.simulate.min_seconds": "0.5", "handler_options.simulate.max_seconds": "",
+             "handler_options.http.url": "http://example.com/"}  # fmt: skip
+    admin.post(ADD, data)
+    queue = services.get("orders")
+    assert queue.handler_options == {"min_seconds": 0.5}
+    assert 'value="0.5"' in admin.get(settings_page(queue)).content.decode()
+
+    data["handler_options.simulate.failure_rate"] = "2"
+    answer = admin.post(settings_page(queue), data)
+    assert "failure_rate: Input should be less than or equal to 1" in answer.content.decode()
+    assert services.get("orders").handler_options == {"min_seconds": 0.5}
 
 
 def test_adding_creates_the_queue_in_sqs(admin: Client) -> None:
@@ -146,7 +245,7 @@ def test_refusal_of_sqs_is_told_and_leaves_nothing(admin: Client, faulty: SqsPro
 def test_changing_changes_the_queue_in_sqs(admin: Client) -> None:
     queue = services.create("orders")
 
-    answer = admin.post(change_page(queue), form(visibility_timeout=99, concurrency=1), follow=True)
+    answer = admin.post(settings_page(queue), form(visibility_timeout=99, concurrency=1), follow=True)
 
     assert answer.redirect_chain, answer.content.decode()
     assert get_gateway().attributes(queue.queue_url)["VisibilityTimeout"] == "99"
@@ -156,7 +255,7 @@ def test_changing_changes_the_queue_in_sqs(admin: Client) -> None:
 def test_name_is_fixed(admin: Client) -> None:
     queue = services.create("orders")
 
-    admin.post(change_page(queue), form(name="other"), follow=True)
+    admin.post(settings_page(queue), form(name="other"), follow=True)
 
     assert [q.name for q in services.list_queues()] == ["orders"]
 
@@ -168,7 +267,7 @@ def test_saving_does_not_undo_what_others_wrote_meanwhile(admin: Client) -> None
     services.set_paused("orders", True)
     woken = services.get("orders").wake_requested_at
 
-    admin.post(change_page(queue), form(priority=4), follow=True)
+    admin.post(settings_page(queue), form(priority=4), follow=True)
 
     after = services.get("orders")
     assert (after.priority, after.paused, after.wake_requested_at) == (4, True, woken)
@@ -178,56 +277,125 @@ def test_handler_that_is_gone_can_be_seen_and_kept(admin: Client) -> None:
     queue = services.create("orders")
     repository.update(queue.id, {"handler": "gone"})
 
-    page = admin.get(change_page(queue)).content.decode()
+    shown = admin.get(settings_page(queue)).content.decode()
 
-    assert "gone (not registered)" in page
+    assert "gone (not registered)" in shown
+    assert "is not registered: nothing is processed" in admin.get(page(queue)).content.decode()
 
 
-def test_deleting_deletes_the_queue_in_sqs(admin: Client) -> None:
-    queue = services.create("orders")
-    page = reverse("admin:queues_queue_delete", args=[queue.pk])
+def test_deleting_asks_first_with_what_is_at_stake(admin: Client) -> None:
+    one, other, kept = (services.create(name) for name in ("one", "other", "kept"))
+    send("one", ["a", "b"])
 
-    assert admin.get(page).status_code == 200
-    admin.post(page, {"post": "yes"}, follow=True)
+    assert "2 queues, 2 messages" in act(admin, "delete", one, other)
+    assert len(services.list_queues()) == 3
 
-    assert services.list_queues() == []
-    assert get_gateway().queue_url(services.sqs_name("orders")) is None
+    assert "2 deleted: one, other." in act(admin, "delete", one, other, sure="yes")
+    assert [q.name for q in services.list_queues()] == [kept.name]
+    assert get_gateway().queue_url(services.sqs_name("one")) is None
+    assert LogEntry.objects.filter(action_flag=DELETION, object_id=str(one.pk), user__username="admin").count() == 1
 
 
 def test_failed_deletion_keeps_the_queue_and_says_why(admin: Client, faulty: SqsProxy) -> None:
     queue = services.create("orders")
     faulty.refuse("DeleteQueue", "AccessDenied", "not you", status=403)
 
-    answer = admin.post(reverse("admin:queues_queue_delete", args=[queue.pk]), {"post": "yes"}, follow=True)
+    told = act(admin, "delete", queue, sure="yes")
 
-    assert "not you" in answer.content.decode()
+    assert "Skipped: 1" in told
+    assert "not you" in told
     assert [q.name for q in services.list_queues()] == ["orders"]
 
 
-def test_chosen_queues_are_paused_resumed_and_notified(admin: Client) -> None:
+def test_what_is_done_to_many_tells_what_was_skipped_and_why(admin: Client) -> None:
     one, other = services.create("one"), services.create("other")
     services.set_paused("other", True)
 
-    assert "1 paused, unchanged: other" in act(admin, "pause", one, other)
+    told = act(admin, "pause", one, other)
+    assert "1 paused: one." in told
+    assert "Skipped: 1 paused already: other." in told
     assert services.get("one").paused
-    assert "2 resumed" in act(admin, "resume", one, other)
+    assert "2 resumed: one, other." in act(admin, "resume", one, other)
     assert not services.get("other").paused
-    assert "1 notified" in act(admin, "notify", one)
+    assert "1 notified: one." in act(admin, "notify", one)
+    assert "concurrency set from 5 to 3: one." in act(admin, "concurrency", one, value="3")
+    assert services.get("one").concurrency == 3
+    assert "is out of range" in act(admin, "concurrency", one, value="5000")
+    assert "enter the concurrency" in act(admin, "concurrency", one, value="")
+    assert "choose queues first" in act(admin, "pause")
+
+    history = admin.get(page(one, "history")).content.decode()
+    for words in ("Paused.", "Resumed.", "Notified.", "Concurrency set from 5 to 3."):
+        assert words in history
 
 
-def test_chosen_queues_are_deleted_after_a_question(admin: Client) -> None:
-    one, other, kept = (services.create(name) for name in ("one", "other", "kept"))
-    assert "Are you sure" in act(admin, "delete_selected", one, other)
-    assert len(services.list_queues()) == 3
+def test_purging_asks_first_and_one_is_purged_at_once(admin: Client) -> None:
+    one = services.create("one")
+    send("one", ["a", "b", "c"])
 
-    admin.post(
-        LIST,
-        {"action": "delete_selected", "_selected_action": [str(one.pk), str(other.pk)], "post": "yes"},
-        follow=True,
-    )
+    assert "1 queue, 3 messages" in act(admin, "purge", one)
+    assert services.size("one").depth.total == 3
+    assert "1 purged: one." in act(admin, "purge", one, sure="yes")
+    assert services.size("one").depth.total == 0
 
-    assert [q.name for q in services.list_queues()] == [kept.name]
-    assert get_gateway().queue_url(services.sqs_name("one")) is None
+
+def test_many_are_purged_redriven_and_synced_in_the_background(admin: Client) -> None:
+    one, other, bare = services.create("one"), services.create("other"), services.create("bare", with_dlq=False)
+    assert one.dlq_url is not None
+    get_gateway().send(one.dlq_url, [OutgoingMessage("dead")])
+
+    assert "Background task: purge" in act(admin, "purge", one, other, sure="yes")
+    told = act(admin, "redrive", one, other, bare, sure="yes")
+    assert "1 to be redriven: one." in told
+    assert "1 no dead-letter queue: bare; 1 no dead letters: other." in told
+    assert "Background task: sync" in act(admin, "sync")
+    tasks = {task.kind: (task.owner, task.arguments, task.total) for task in BackgroundTask.objects.all()}
+    assert tasks == {
+        "purge": ("admin", {"queues": ["one", "other"]}, 2),
+        "redrive": ("admin", {"queue": "one"}, 1),
+        "sync": ("admin", {}, None),
+    }
+
+
+@pytest.mark.parametrize(
+    ("group", "may"),
+    [
+        ("viewers", set()),
+        ("operators", {"pause", "resume", "notify", "concurrency", "redrive", "sync"}),
+        ("administrators", set(ACTIONS)),
+    ],
+)
+def test_each_group_is_offered_what_it_may_and_refused_the_rest(client: Client, group: str, may: set[str]) -> None:
+    queue = services.create("orders")
+    user = User.objects.create_user(group, password="x", is_staff=True)
+    user.groups.add(Group.objects.get(name=group))
+    client.force_login(user)
+
+    assert set(client.get(LIST).context["actions"]) == may
+    assert client.get(page(queue)).status_code == 200
+    for action in set(ACTIONS) - may:
+        answer = client.post(ACT, {"action": action, "chosen": [str(queue.pk)], "sure": "yes", "value": "1"})
+        assert answer.status_code == 403, action
+    assert services.get("orders").concurrency == 5
+    assert (client.post(settings_page(queue), form(priority=3)).status_code == 403) == (group == "viewers")
+    assert (client.get(ADD).status_code == 403) == (group != "administrators")
+
+
+def test_page_shows_what_the_queue_does(admin: Client) -> None:
+    queue = services.create("orders")
+    repository.observed({queue.id: Depth(12, 3, 1)})
+
+    answer = admin.get(page(queue), {"span": "24h"})
+
+    assert answer.context["charts"]["depth"]["series"][0] == {"label": "visible", "value": 12}
+    assert len(answer.context["charts"]["throughput"]["labels"]) == 96
+    assert admin.get(page(queue), {"span": "1y"}).status_code == 404
+
+
+def test_nobody_is_led_to_another_site(admin: Client) -> None:
+    queue = services.create("orders")
+    answer = admin.post(f"{ACT}?next=//evil.example/", {"action": "pause", "chosen": [str(queue.pk)]})
+    assert answer.headers["Location"] == LIST
 
 
 def test_viewer_without_permission_cannot_act(client: Client) -> None:
@@ -236,12 +404,12 @@ def test_viewer_without_permission_cannot_act(client: Client) -> None:
     client.force_login(viewer)
 
     assert client.get(LIST).status_code == 403
-    client.post(LIST, {"action": "pause", "_selected_action": [str(queue.pk)]})
+    client.post(ACT, {"action": "pause", "chosen": [str(queue.pk)]})
 
     assert not services.get("orders").paused
 
 
 def test_unknown_queue(admin: Client, queues: SQSClient) -> None:
-    answer = admin.get(reverse("admin:queues_queue_change", args=["5f0000000000000000000000"]), follow=True)
-
-    assert "doesn" in answer.content.decode()  # "… doesn't exist. Perhaps it was deleted?"
+    for name in ("change", "settings", "history"):
+        for key in ("5f0000000000000000000000", "nonsense"):
+            assert admin.get(reverse(f"admin:queues_queue_{name}", args=[key])).status_code == 404

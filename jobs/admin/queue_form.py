@@ -1,0 +1,185 @@
+"""A queue's settings as a form: what its handler takes is asked for option by option."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator, Mapping
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+from django import forms
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+from pydantic.fields import FieldInfo
+from unfold.widgets import UnfoldAdminSelectWidget
+
+from queues import naming, services
+from queues.handlers import registry
+from queues.handlers.registry import Handler
+from queues.models import Queue
+from queuesite.config import get_config
+from queuesite.errors import InvalidInput
+
+if TYPE_CHECKING:
+    QueueModelForm = forms.ModelForm[Queue]
+else:
+    QueueModelForm = forms.ModelForm  # which takes no parameter at run time
+
+
+class OptionsWidget(forms.Widget):
+    """The options of each handler as inputs of their own; those of the chosen handler are sent (`queue_form.js`).
+
+    An option that is left empty is left out, so that the handler's default holds. JSON under the field's own name is
+    taken too: it is how options are kept that no registered handler has.
+    """
+
+    template_name = "jobs/options.html"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chosen = ""
+
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        """The value is the field's JSON."""
+        try:
+            given = json.loads(value) if value else {}
+        except ValueError:
+            given = {}
+        given = given if isinstance(given, dict) else {}
+        handlers = registry.all_handlers()
+        sections = [
+            {
+                "name": one.name,
+                "docstring": inspect.getdoc(one.function) or "",
+                "timeout": one.timeout,
+                "options": list(_inputs(name, one, given if one.name == self.chosen else {})),
+            }
+            for one in handlers.values()
+        ]
+        context = super().get_context(name, value, attrs)
+        return {**context, "sections": sections, "kept": self.chosen not in handlers}
+
+    def render(self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None) -> SafeString:
+        """By the site's templates: those of a form's own renderer are Django's alone."""
+        return render_to_string(self.template_name, self.get_context(name, value, attrs))
+
+    def value_from_datadict(self, data: Mapping[str, Any], files: Any, name: str) -> Any:
+        """What was sent for the chosen handler, as JSON."""
+        if name in data:
+            return data[name]
+        chosen = data.get("handler", "")
+        handler = registry.all_handlers().get(chosen)
+        found: dict[str, Any] = {}
+        for option, info in _options(handler):
+            text = data.get(f"{name}.{chosen}.{option}", "").strip()
+            if text:
+                found[option] = _value(info, text)
+        return json.dumps(found)
+
+    def value_omitted_from_data(self, data: Mapping[str, Any], files: Any, name: str) -> bool:
+        """An empty form is one without options."""
+        return False
+
+    def id_for_label(self, id_: str) -> str:
+        """Each input has its own label."""
+        return ""
+
+
+def _options(handler: Handler | None) -> list[tuple[str, FieldInfo]]:
+    return list(handler.options.model_fields.items()) if handler is not None and handler.options is not None else []
+
+
+def _kind(info: FieldInfo) -> tuple[str, list[str]]:
+    """`number`, `text`, `json` or `choice`, and the choices as they are sent."""
+    types = [one for one in get_args(info.annotation) or (info.annotation,) if one is not NoneType]
+    if get_origin(info.annotation) is Literal:
+        return "choice", [one if isinstance(one, str) else json.dumps(one) for one in types]
+    if types == [bool]:
+        return "choice", ["true", "false"]
+    if types and all(one in (int, float) for one in types):
+        return "number", []
+    return ("text" if types == [str] else "json"), []
+
+
+def _value(info: FieldInfo, text: str) -> Any:
+    """What was typed, as JSON where the option is no text; what is not JSON is refused by the handler's model."""
+    if _kind(info)[0] == "text":
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _inputs(name: str, handler: Handler, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for option, info in _options(handler):
+        kind, choices = _kind(info)
+        default = None if info.is_required() else info.get_default(call_default_factory=True)
+        value = given.get(option)
+        yield {
+            "name": f"{name}.{handler.name}.{option}",
+            "label": option,
+            "kind": kind,
+            "choices": choices,
+            "required": info.is_required(),
+            "help": info.description or "",
+            "default": "" if default is None else _shown(default),
+            "value": "" if value is None else _shown(value),
+        }
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+class QueueForm(QueueModelForm):
+    """A queue's settings, checked by the rules of the services."""
+
+    with_dlq = forms.BooleanField(
+        label="with a dead-letter queue",
+        required=False,
+        initial=True,
+        help_text="created beside the queue, as NAME-dlq",
+    )
+
+    class Meta:
+        model = Queue
+        fields = ("name", *services.SETTINGS)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        handlers = registry.all_handlers()
+        names = set(handlers) | ({self.instance.handler} if self.instance.pk else set())
+        if "handler" in self.fields:
+            self.fields["handler"].widget = UnfoldAdminSelectWidget(
+                choices=[
+                    (name, f"{name}: {handlers[name].summary}" if name in handlers else f"{name} (not registered)")
+                    for name in sorted(names)
+                ]
+            )
+            self.fields["handler"].help_text = "what is done with each message; consumers follow within seconds"
+        if "handler_options" in self.fields:
+            widget = OptionsWidget()
+            widget.chosen = str(self["handler"].value() or "")
+            self.fields["handler_options"].widget = widget
+        if "concurrency" in self.fields:
+            self.fields["concurrency"].help_text = (
+                f"messages handled at once by one consumer, 1 to {get_config().max_concurrency}; "
+                "a running consumer follows within seconds"
+            )
+            if self.instance.pk is None:
+                self.fields["concurrency"].initial = get_config().default_concurrency
+
+    def clean(self) -> dict[str, Any]:
+        """The rules of the services, as errors of their fields."""
+        cleaned = super().clean() or self.cleaned_data
+        settings = {name: cleaned[name] for name in services.SETTINGS if name in cleaned}
+        try:
+            if self.instance.pk is None and "name" in cleaned:
+                prefix = get_config().queue_name_prefix
+                naming.validate_name(cleaned["name"], prefix=prefix, with_dlq=cleaned.get("with_dlq", True))
+            services.validate_settings(settings, current=self.instance if self.instance.pk else None)
+        except InvalidInput as error:
+            self.add_error(error.field if error.field in self.fields else None, str(error))
+        return cleaned
