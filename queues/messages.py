@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -16,6 +17,7 @@ from queues.models import Queue
 from queues.sqs import (
     MAX_BATCH,
     MAX_MESSAGE_BYTES,
+    BatchFailure,
     OutgoingMessage,
     ReceivedMessage,
     SqsGateway,
@@ -221,6 +223,61 @@ def _follow_task(gateway: SqsGateway, arn: str, handle: str, progress: Progress)
         time.sleep(0.5)
 
 
+#: Dead letters that are received at the most while some of them are looked for: SQS cannot be asked for one by its id.
+MOST_SEARCHED = 1_000
+
+
+def redrive_some(name: str, message_ids: Collection[str]) -> int:
+    """Move these dead letters back to their queue; how many there were. Raises as `redrive` does."""
+    queue, dlq_url = redrivable(name)
+    gateway = get_gateway()
+    moved = 0
+    try:
+        with _searched(gateway, dlq_url, message_ids) as found:
+            for batch in _fitting(found):
+                result = gateway.send(queue.queue_url, [_copy(message, queue) for message in batch])
+                done = [batch[index] for index in result.message_ids]
+                _delete(gateway, dlq_url, done)
+                moved += len(done)
+                if result.failures:
+                    raise _refused(result.failures, moved)
+    finally:
+        if moved:
+            _wake(queue)
+    log.info("queue_redriven", queue=name, moved=moved)
+    return moved
+
+
+def delete_dead_letters(name: str, message_ids: Collection[str]) -> int:
+    """Delete these dead letters; how many there were. Raises `NotFound`, `InvalidInput`, `ServerError`."""
+    _, dlq_url = services.with_dead_letters(name, "delete")
+    gateway = get_gateway()
+    with _searched(gateway, dlq_url, message_ids) as found:
+        _delete(gateway, dlq_url, found)
+    log.info("dead_letters_deleted", queue=name, count=len(found))
+    return len(found)
+
+
+@contextmanager
+def _searched(gateway: SqsGateway, dlq_url: str, message_ids: Collection[str]) -> Iterator[list[ReceivedMessage]]:
+    """Those of these dead letters that are found, hidden while they are dealt with; the others are shown again."""
+    wanted = set(message_ids)
+    found: dict[str, ReceivedMessage] = {}
+    others: dict[str, ReceivedMessage] = {}
+    try:
+        while len(found) < len(wanted) and len(found) + len(others) < MOST_SEARCHED:
+            received = gateway.receive(dlq_url, limit=MAX_BATCH, wait=1, visibility=_MOVE_VISIBILITY)
+            if not received:
+                break
+            for message in received:
+                (found if message.message_id in wanted else others)[message.message_id] = message
+        yield list(found.values())
+    finally:
+        shown = [*others.values(), *found.values()]  # one that has been deleted needs nothing more
+        for first in range(0, len(shown), MAX_BATCH):
+            gateway.change_visibility(dlq_url, [(m.receipt_handle, 0) for m in shown[first : first + MAX_BATCH]])
+
+
 #: How long a dead letter is hidden while it is moved, in seconds: far more than a send and a delete take.
 _MOVE_VISIBILITY = 60
 
@@ -239,16 +296,19 @@ def _move_by_hand(gateway: SqsGateway, queue: Queue, dlq_url: str, progress: Pro
             result = gateway.send(queue.queue_url, [_copy(message, queue) for message in batch])
             done += [batch[index] for index in result.message_ids]
             if result.failures:
-                failure = result.failures[0]
                 _delete(gateway, dlq_url, done)
-                raise SqsUnavailable(
-                    f"SQS refused {len(result.failures)} messages ({failure.code}: {failure.message}) after "
-                    f"{moved + len(done)} were moved; they are still in the dead-letter queue, try again"
-                )
+                raise _refused(result.failures, moved + len(done))
         _delete(gateway, dlq_url, done)
         moved += len(done)
         progress(len(done))
     return moved
+
+
+def _refused(failures: Sequence[BatchFailure], moved: int) -> SqsUnavailable:
+    return SqsUnavailable(
+        f"SQS refused {len(failures)} messages ({failures[0].code}: {failures[0].message}) after {moved} were moved; "
+        "they are still in the dead-letter queue, try again"
+    )
 
 
 def _fitting(received: list[ReceivedMessage]) -> Iterator[list[ReceivedMessage]]:

@@ -14,7 +14,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
@@ -24,14 +24,20 @@ from jobs.admin import queue_actions
 from jobs.admin.failures import Sparkline
 from jobs.admin.pages import STATUS_VARIANTS
 from jobs.admin.queue_form import QueueForm
+from jobs.admin.queue_messages import AT_ONCE, SendForm, curl
 from jobs.models import JobStatus
-from queues import search, services
+from queues import codec, peek, search, services, tasks
+from queues import messages as sending
+from queues.api.message_schemas import DeadLetterOut, MessageOut
 from queues.handlers import registry
 from queues.models import Queue
+from queues.sqs import MAX_BATCH
+from queuesite import markup
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.config import get_config
 from queuesite.databases import database_clock, mongodb_errors
 from queuesite.errors import InvalidInput, QueuesiteError
+from queuesite.tasks import start
 
 PAGE = 50
 #: How a queue's state is coloured; the word stands there too.
@@ -51,6 +57,8 @@ _COLUMNS = (
 #: Spans of the charts, with the step of a point.
 SPANS = {"15m": "1m", "1h": "1m", "24h": "15m", "7d": "2h"}
 _PAGE_JOBS = 10
+#: Characters of a body that are shown.
+SHOWN = 16_384
 
 FIELDSETS = (
     ("Handler", ("handler", "handler_options", "timeout")),
@@ -123,6 +131,8 @@ class QueueAdmin(RecordsAdmin):
         return [
             page("act/", self.act_view, "act"),
             page("<str:object_id>/settings/", self.settings_view, "settings"),
+            page("<str:object_id>/messages/", self.messages_view, "messages"),
+            page("<str:object_id>/dead-letters/", self.dead_letters_view, "dead_letters"),
             *super().get_urls(),
         ]
 
@@ -279,7 +289,9 @@ class QueueAdmin(RecordsAdmin):
 
     def tabs(self, request: HttpRequest, queue: Queue, current: str) -> list[dict[str, Any]]:
         """The pages of a queue."""
-        pages = {"change": "Overview", "settings": "Settings", "history": "History"}
+        pages = {"change": "Overview", "messages": "Messages", "settings": "Settings", "history": "History"}
+        if queue.dlq_url is not None:
+            pages = {"change": "Overview", "messages": "Messages", "dead_letters": "Dead letters", **pages}
         return [
             {"text": text, "address": address(f"queues_queue_{name}", queue.id), "current": name == current}
             for name, text in pages.items()
@@ -339,6 +351,140 @@ class QueueAdmin(RecordsAdmin):
         self.require_view(request)
         queue = self.queue(object_id)
         return self.changeform_view(request, object_id, "", {"tabs": self.tabs(request, queue, "settings")})
+
+    def messages_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Send messages, and look at those that wait."""
+        self.require_view(request)
+        queue = self.queue(object_id)
+        may_send = request.user.has_perm("queues.send_message")
+        form, seen, command = SendForm(queue), None, None
+        if request.method == "POST" and request.POST.get("do") == "look":
+            seen = self._looked_at(request, lambda: [MessageOut.of(one) for one in peek.peek(queue.name)])
+        elif request.method == "POST":
+            if not may_send:
+                raise PermissionDenied
+            form = SendForm(queue, request.POST, request.FILES)
+            if form.is_valid() and request.POST.get("do") == "curl":
+                command = form.command(request.build_absolute_uri(reverse("api:send_messages", args=[queue.name])))
+            elif form.is_valid():
+                return self._send(request, queue, form)
+        return self.page(
+            request,
+            "jobs/_messages.html",
+            f"Messages of {queue.name}",
+            original=queue,
+            queue=queue,
+            tabs=self.tabs(request, queue, "messages"),
+            size=self._size(request, queue),
+            form=form,
+            may_send=may_send,
+            command=command,
+            look=curl("GET", request.build_absolute_uri(reverse("api:peek_messages", args=[queue.name]))),
+            seen=seen,
+            poll=False,
+        )
+
+    def _send(self, request: HttpRequest, queue: Queue, form: SendForm) -> HttpResponse:
+        """At once where they are few, else in the background."""
+        times = form.cleaned_data["times"]
+        total = len(form.outgoing) * times
+        back = address("queues_queue_messages", queue.id)
+        try:
+            if total > AT_ONCE:
+                items = [codec.as_json(message) for message in form.outgoing]
+                owner = request.user.get_username()
+                task = start(tasks.send_bulk, owner, total=total, queue=queue.name, outgoing=items, repeat=times)
+                self.log_change(request, queue, f"Began to send {total:,} messages.")
+                return HttpResponseRedirect(address("queuesite_backgroundtask_change", task.id))
+            report = sending.send(queue.name, form.outgoing * times, report_outage=True)
+        except QueuesiteError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return HttpResponseRedirect(back)
+        if report.sent:
+            words = f"{report.sent} message{'' if report.sent == 1 else 's'}"
+            self.log_change(request, queue, f"Sent {words}.")
+            self.message_user(request, f"{words} sent.", messages.SUCCESS)
+        for reason in dict.fromkeys(report.failures.values()):
+            self.message_user(request, f"Not all were sent: {reason}", messages.ERROR)
+        return HttpResponseRedirect(back)
+
+    def dead_letters_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Look at dead letters, and redrive or delete some of them."""
+        self.require_view(request)
+        queue = self.queue(object_id)
+        if queue.dlq_url is None:
+            raise Http404("it has no dead-letter queue")
+        do, ids = request.POST.get("do"), request.POST.getlist("message")[:MAX_BATCH]
+        permissions = {"redrive": "queues.redrive_queue", "delete": "queues.purge_queue"}
+        if do in permissions:
+            if not request.user.has_perm(permissions[do]):
+                raise PermissionDenied
+            if ids and (do == "redrive" or "sure" in request.POST):
+                return self._deal_with_letters(request, queue, do, ids)
+            if ids:
+                return self._page_of_letters(request, queue, "jobs/_delete_letters.html", ids=ids)
+            self.message_user(request, "Nothing was done: choose dead letters first.", messages.WARNING)
+        seen = None
+        if do == "look":
+            seen = self._looked_at(
+                request, lambda: [DeadLetterOut.of(one) for one in peek.peek_dead_letters(queue.name)]
+            )
+        return self._page_of_letters(
+            request,
+            queue,
+            "jobs/_dead_letters.html",
+            seen=seen,
+            size=self._size(request, queue),
+            look=curl("GET", request.build_absolute_uri(reverse("api:peek_dead_letters", args=[queue.name]))),
+            redrive=curl("POST", request.build_absolute_uri(reverse("api:redrive", args=[queue.name]))),
+            act=address("queues_queue_act", next=request.get_full_path()),
+            may_redrive=request.user.has_perm("queues.redrive_queue"),
+            may_delete=request.user.has_perm("queues.purge_queue"),
+        )
+
+    def _page_of_letters(self, request: HttpRequest, queue: Queue, partial: str, **context: Any) -> HttpResponse:
+        return self.page(
+            request,
+            partial,
+            f"Dead letters of {queue.name}",
+            original=queue,
+            queue=queue,
+            tabs=self.tabs(request, queue, "dead_letters"),
+            back=address("queues_queue_dead_letters", queue.id),
+            poll=False,
+            **context,
+        )
+
+    def _deal_with_letters(self, request: HttpRequest, queue: Queue, do: str, ids: Sequence[str]) -> HttpResponse:
+        act, done = (sending.redrive_some, "redriven") if do == "redrive" else (sending.delete_dead_letters, "deleted")
+        try:
+            count = act(queue.name, ids)
+        except QueuesiteError as error:
+            self.message_user(request, str(error), messages.ERROR)
+        else:
+            words = f"{count} dead letter{'' if count == 1 else 's'} {done}"
+            if count:
+                self.log_change(request, queue, f"{words}.")
+            missing = f"; {len(ids) - count} not found: gone, or in other hands" if count < len(ids) else ""
+            self.message_user(request, f"{words}{missing}.", messages.WARNING if missing else messages.SUCCESS)
+        return HttpResponseRedirect(address("queues_queue_dead_letters", queue.id))
+
+    def _looked_at(self, request: HttpRequest, look: Callable[[], list[Any]]) -> list[dict[str, Any]]:
+        try:
+            return [
+                {"message": one, "body": markup.body(one.body[:SHOWN]), "cut": len(one.body) > SHOWN} for one in look()
+            ]
+        except QueuesiteError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return []
+
+    def _size(self, request: HttpRequest, queue: Queue) -> services.Size | None:
+        """What SQS says that the queue holds now; None, and told, where it says nothing."""
+        try:
+            return services.size(queue.name)
+        except QueuesiteError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return None
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None

@@ -1,0 +1,189 @@
+"""Messages as a form takes them: one or many, typed or uploaded, judged by the rules of the API."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from django import forms
+from pydantic import ValidationError
+from unfold.widgets import (
+    UnfoldAdminFileFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from queues.api.message_schemas import MessageIn
+from queues.message_rules import MAX_ATTRIBUTES
+from queues.messages import validate_messages
+from queues.models import Queue
+from queues.sqs import MAX_DELAY_SECONDS, OutgoingMessage
+from queuesite.config import get_config
+from queuesite.errors import InvalidInput
+
+#: More messages than this are sent in the background.
+AT_ONCE = 100
+#: Largest file that is taken, in bytes: all of it is one background task's argument.
+MAX_FILE_BYTES = 16 * 1_048_576
+#: Errors that one answer names.
+_NAMED = 5
+
+
+class SendForm(forms.Form):
+    """What to send. After it is valid, `outgoing` has the messages and `payload` what the API would be given."""
+
+    kind = forms.ChoiceField(
+        label="Body is",
+        choices=[("text", "text"), ("json", "JSON")],
+        widget=UnfoldAdminSelectWidget,
+        help_text="JSON is checked for its syntax and sent as it is",
+    )
+    body = forms.CharField(
+        required=False,
+        strip=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 8}),
+        help_text="at most 1 MiB with the attributes",
+    )
+    each_line = forms.BooleanField(
+        label="Each line is a message", required=False, help_text="empty lines are left out; always so with a file"
+    )
+    file = forms.FileField(
+        label="Or a file",
+        required=False,
+        widget=UnfoldAdminFileFieldWidget,
+        help_text=f"UTF-8, a message on each line, at most {MAX_FILE_BYTES // 1_048_576} MiB",
+    )
+    attributes = forms.CharField(
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=f'a JSON object of up to {MAX_ATTRIBUTES}, such as {{"colour": "blue", "size": 3}}; of each message',
+    )
+    delay = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=MAX_DELAY_SECONDS,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text=f"seconds until it can be received, 0 to {MAX_DELAY_SECONDS}; not on FIFO queues",
+    )
+    group = forms.CharField(
+        label="Message group",
+        required=False,
+        max_length=128,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="a FIFO queue needs one: messages of a group are handled in order",
+    )
+    times = forms.IntegerField(
+        min_value=1,
+        initial=1,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text=f"how often each is sent; more than {AT_ONCE} messages together go in the background",
+    )
+
+    def __init__(self, queue: Queue, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.queue = queue
+        self.outgoing: list[OutgoingMessage] = []
+        self.payload: dict[str, Any] = {}
+        if queue.fifo:
+            del self.fields["delay"]
+
+    def clean_file(self) -> str | None:
+        """Its text."""
+        file = self.cleaned_data["file"]
+        if file is None:
+            return None
+        if file.size > MAX_FILE_BYTES:
+            raise forms.ValidationError(f"it has {file.size:,} bytes: at most {MAX_FILE_BYTES:,} are taken")
+        try:
+            return str(file.read().decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            raise forms.ValidationError(f"it is not UTF-8: see its byte {error.start:,}") from None
+
+    def clean_attributes(self) -> Any:
+        """As JSON gives them; the rules are the message's."""
+        text = self.cleaned_data["attributes"].strip()
+        try:
+            given = json.loads(text) if text else {}
+        except (ValueError, RecursionError) as error:
+            raise forms.ValidationError(f"not JSON: {error}") from None
+        if not isinstance(given, dict):
+            raise forms.ValidationError('expected a JSON object, such as {"colour": "blue"}')
+        return given
+
+    def clean(self) -> dict[str, Any]:
+        """Every rule of the API's, told at the field at fault, with the line where there are several."""
+        cleaned = super().clean() or self.cleaned_data
+        if self.errors:
+            return cleaned
+        field, bodies = self._bodies(cleaned)
+        most = get_config().api_max_bulk
+        if len(bodies) * cleaned["times"] > most:
+            self.add_error("times", f"{len(bodies) * cleaned['times']:,} messages: at most {most:,} (API_MAX_BULK)")
+        if not bodies:
+            self.add_error("body", "Enter a body, or choose a file.")
+        if cleaned["kind"] == "json":
+            self._check_json(field, bodies)
+        if self.errors:
+            return cleaned
+        common = {
+            name: cleaned[name] for name in ("attributes", "delay", "group") if cleaned.get(name) not in (None, "", {})
+        }
+        self.payload = {"messages": [{"body": body, **common} for _, body in bodies]}
+        try:
+            # What all have in common is judged once.
+            first = MessageIn.model_validate({**common, "body": "x"}).outgoing()
+            self.outgoing = [OutgoingMessage(body, first.attributes, first.delay, first.group) for _, body in bodies]
+            validate_messages(self.queue, self.outgoing)
+        except ValidationError as error:
+            for item in error.errors():
+                place = str(item["loc"][0])
+                named = ".".join(str(part) for part in item["loc"][1:] if not str(part).startswith("<"))
+                self.add_error(
+                    place if place in self.fields else None, f"{named}: {item['msg']}" if named else item["msg"]
+                )
+        except InvalidInput as error:
+            self.add_error(
+                field if error.field == "body" else error.field if error.field in self.fields else None, str(error)
+            )
+        return cleaned
+
+    def _bodies(self, cleaned: dict[str, Any]) -> tuple[str, list[tuple[int, str]]]:
+        """The field they are from, and each with its line."""
+        field = "body" if cleaned["file"] is None else "file"
+        text = cleaned[field] or ""
+        if field == "body" and not cleaned["each_line"]:
+            # A browser ends the lines of a textarea by CR LF.
+            return field, [(1, text.replace("\r\n", "\n"))] if text else []
+        return field, [(place, line) for place, line in enumerate(text.splitlines(), 1) if line.strip()]
+
+    def _check_json(self, field: str, bodies: list[tuple[int, str]]) -> None:
+        several = field == "file" or self.cleaned_data["each_line"]
+        wrong = 0
+        for place, body in bodies:
+            try:
+                json.loads(body)
+            except (ValueError, RecursionError) as error:
+                self.add_error(field, f"line {place} is not JSON: {error}" if several else f"not JSON: {error}")
+                wrong += 1
+                if wrong == _NAMED:
+                    return
+
+    def command(self, url: str) -> str | None:
+        """The command that sends the same by the API; None, and told, where it would be too long for a shell."""
+        if len(self.outgoing) > AT_ONCE:
+            self.add_error(None, f"{len(self.outgoing):,} messages are too many for a command: send them from here.")
+            return None
+        if self.cleaned_data["times"] == 1:
+            return curl("POST", url, self.payload)
+        return curl("POST", f"{url}/bulk", {**self.payload, "repeat": self.cleaned_data["times"]})
+
+
+def curl(method: str, url: str, payload: Any = None) -> str:
+    """The command that asks the API for the same, for a shell with a token in QUEUESITE_TOKEN."""
+    words = ["curl", "--fail-with-body", "-X", method, '-H "Authorization: Bearer $QUEUESITE_TOKEN"']
+    if payload is not None:
+        words += ["-H 'Content-Type: application/json'", "--data-raw", shlex.quote(json.dumps(payload))]
+    return " ".join([*words, shlex.quote(url)])

@@ -1,0 +1,192 @@
+"""A queue's messages and dead letters in the admin."""
+
+from __future__ import annotations
+
+import html
+import json
+import shlex
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group, User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.urls import reverse
+
+from queues import peek, services
+from queues.models import Queue
+from queues.sqs import OutgoingMessage, get_gateway
+from queuesite.models import BackgroundTask
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("queues")]
+
+EVIL = "<script>window.evil=1</script>"
+
+
+@pytest.fixture
+def admin(client: Client) -> Client:
+    client.force_login(User.objects.create_superuser("admin", password="x"))
+    return client
+
+
+def page(queue: Queue, name: str = "messages") -> str:
+    return reverse(f"admin:queues_queue_{name}", args=[queue.pk])
+
+
+def post(client: Client, address: str, **data: Any) -> str:
+    """What the page says in the end."""
+    answer = client.post(address, {"kind": "text", "times": 1, **data}, follow=True)
+    assert answer.status_code == 200
+    return html.unescape(answer.content.decode())
+
+
+def bodies(queue: Queue) -> list[str]:
+    return sorted(message.body for message in peek.peek(queue.name))
+
+
+def test_one_is_sent_with_attributes_and_the_history_says_so(admin: Client) -> None:
+    queue = services.create("orders")
+
+    told = post(admin, page(queue), do="send", kind="json", body='{"n": 1}', attributes='{"colour": "blue", "size": 3}')
+
+    assert "1 message sent." in told
+    [message] = peek.peek("orders")
+    assert message.body == '{"n": 1}'
+    assert message.attributes["colour"]["StringValue"] == "blue"
+    assert message.attributes["size"]["DataType"] == "Number"
+    assert "Sent 1 message." in [entry.get_change_message() for entry in LogEntry.objects.all()]
+
+
+def test_lines_and_times_make_many(admin: Client) -> None:
+    queue = services.create("orders")
+
+    assert "4 messages sent." in post(admin, page(queue), do="send", body="a\r\n\r\nb\r\n", each_line="on", times=2)
+
+    assert bodies(queue) == ["a", "a", "b", "b"]
+
+
+def test_a_text_of_several_lines_is_one_message(admin: Client) -> None:
+    queue = services.create("orders")
+    post(admin, page(queue), do="send", body="a\r\n b")
+    assert bodies(queue) == ["a\n b"]
+
+
+def test_a_file_of_many_goes_in_the_background(admin: Client) -> None:
+    queue = services.create("orders")
+    file = SimpleUploadedFile("many.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(150)).encode())
+
+    told = post(admin, page(queue), do="send", kind="json", file=file)
+
+    task = BackgroundTask.objects.get()
+    assert (task.kind, task.total, task.owner) == ("send", 150, "admin")
+    assert json.loads(task.arguments["outgoing"][149]["body"]) == {"n": 149}
+    assert task.id in told or "send" in told
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({}, "Enter a body"),
+        ({"kind": "json", "body": "{"}, "not JSON"),
+        ({"kind": "json", "body": "1\n{\n2", "each_line": "on"}, "line 2 is not JSON"),
+        ({"body": "a", "attributes": "["}, "not JSON"),
+        ({"body": "a", "attributes": "[1]"}, "expected a JSON object"),
+        ({"body": "a", "attributes": '{"a b": "c"}'}, "String should match pattern"),
+        ({"body": "a", "attributes": '{"a": ""}'}, "at least 1 character"),
+        ({"body": "a", "delay": 901}, "less than or equal to 900"),
+        ({"body": "a", "group": "a b"}, "String should match pattern"),
+        ({"body": "a\x01"}, "U+0001"),
+        ({"body": "a", "times": 100_000_000}, "API_MAX_BULK"),
+        ({"file": SimpleUploadedFile("a", b"\xff\xfe")}, "not UTF-8"),
+    ],
+)
+def test_what_sqs_would_refuse_is_told_at_its_field(admin: Client, data: dict[str, Any], words: str) -> None:
+    queue = services.create("orders")
+    assert words in post(admin, page(queue), do="send", **data)
+    assert services.size("orders").depth.total == 0
+    assert not BackgroundTask.objects.exists()
+
+
+def test_fifo_queue_needs_a_group(admin: Client) -> None:
+    queue = services.create("orders.fifo")
+    assert "needs a message group" in post(admin, page(queue), do="send", body="a")
+    assert "1 message sent." in post(admin, page(queue), do="send", body="a", group="g")
+
+
+def test_curl_says_what_the_form_says(admin: Client) -> None:
+    queue = services.create("orders")
+    answer = admin.post(
+        page(queue), {"kind": "text", "times": 1, "body": "it's", "attributes": '{"a": "b"}', "delay": 3, "do": "curl"}
+    )
+    words = shlex.split(answer.context["command"])
+    assert json.loads(words[words.index("--data-raw") + 1]) == {
+        "messages": [{"body": "it's", "attributes": {"a": "b"}, "delay": 3}]
+    }
+    assert words[-1].endswith("/api/v1/queues/orders/messages")
+    assert services.size("orders").depth.total == 0
+
+
+def test_messages_are_looked_at_and_escaped(admin: Client) -> None:
+    queue = services.create("orders")
+    get_gateway().send(queue.queue_url, [OutgoingMessage(EVIL), OutgoingMessage(json.dumps({"html": EVIL}))])
+
+    shown = admin.post(page(queue), {"do": "look"}).content.decode()
+
+    assert shown.count("&lt;script&gt;") >= 2
+    assert "<script>window" not in shown
+    assert bodies(queue) == sorted([EVIL, json.dumps({"html": EVIL})])
+
+
+class TestDeadLetters:
+    @pytest.fixture
+    def queue(self) -> Queue:
+        queue = services.create("orders")
+        assert queue.dlq_url is not None
+        reason = {"QueuesiteRejectReason": {"DataType": "String", "StringValue": f"no such customer {EVIL}"}}
+        get_gateway().send(queue.dlq_url, [OutgoingMessage(f"dead {n}", reason if n == 0 else {}) for n in range(3)])
+        return queue
+
+    def ids(self, *texts: str) -> list[str]:
+        return [one.message_id for one in peek.peek_dead_letters("orders") if one.body in texts]
+
+    def test_are_looked_at_with_their_reason(self, admin: Client, queue: Queue) -> None:
+        shown = admin.post(page(queue, "dead_letters"), {"do": "look"}).content.decode()
+        assert "no such customer &lt;script&gt;" in shown
+        assert "received as often as maxReceiveCount allows" in shown
+        assert "3 dead letters" in shown
+
+    def test_some_are_redriven(self, admin: Client, queue: Queue) -> None:
+        told = post(admin, page(queue, "dead_letters"), do="redrive", message=[*self.ids("dead 0", "dead 2"), "gone"])
+        assert "2 dead letters redriven; 1 not found" in told
+        assert bodies(queue) == ["dead 0", "dead 2"]
+        assert [one.body for one in peek.peek_dead_letters("orders")] == ["dead 1"]
+
+    def test_some_are_deleted_after_a_question(self, admin: Client, queue: Queue) -> None:
+        chosen = self.ids("dead 1")
+        asked = post(admin, page(queue, "dead_letters"), do="delete", message=chosen)
+        assert "Delete 1 dead letter of orders?" in asked
+        assert services.size("orders").dead_letters == 3
+        assert "1 dead letter deleted." in post(
+            admin, page(queue, "dead_letters"), do="delete", message=chosen, sure="yes"
+        )
+        assert sorted(one.body for one in peek.peek_dead_letters("orders")) == ["dead 0", "dead 2"]
+
+    def test_nothing_chosen(self, admin: Client, queue: Queue) -> None:
+        assert "choose dead letters first" in post(admin, page(queue, "dead_letters"), do="redrive")
+
+    def test_queue_without_any(self, admin: Client) -> None:
+        assert admin.get(page(services.create("bare", with_dlq=False), "dead_letters")).status_code == 404
+
+    def test_each_needs_its_permission(self, client: Client, queue: Queue) -> None:
+        for group, refused in (("viewers", {"send", "redrive", "delete"}), ("operators", {"delete"})):
+            user = User.objects.create_user(group, password="x", is_staff=True)
+            user.groups.add(Group.objects.get(name=group))
+            client.force_login(user)
+            assert client.post(page(queue), {"do": "look"}).status_code == 200
+            answers = {
+                "send": client.post(page(queue), {"do": "send", "kind": "text", "times": 1, "body": "a"}),
+                "redrive": client.post(page(queue, "dead_letters"), {"do": "redrive"}),
+                "delete": client.post(page(queue, "dead_letters"), {"do": "delete"}),
+            }
+            assert {name for name, answer in answers.items() if answer.status_code == 403} == refused
