@@ -1,0 +1,184 @@
+"""Queues in a browser, on a live system: made, filled, followed, steered, and their dead letters brought back."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Visit
+from tests.support.browser import PHONE
+from tests.support.live import Live
+
+pytestmark = pytest.mark.timeout(300)
+
+QUEUES = "/admin/queues/queue/"
+#: A body that would leave a trace where it was taken for HTML.
+EVIL = "<img src=x onerror='window.evil=1'><script>window.evil=1</script>"
+
+
+def page_of(api: httpx.Client, name: str, page: str = "change") -> str:
+    return f"{QUEUES}{api.get(f'/queues/{name}').json()['id']}/{page}/"
+
+
+def create(api: httpx.Client, name: str, **settings: Any) -> None:
+    made = api.post("/queues", json={"name": name, "handler": "recorder", **settings})
+    assert made.status_code == 201, made.text
+
+
+def test_a_queue_is_made_filled_and_followed_to_the_end(visit: Visit, system: Live) -> None:
+    person = visit()
+    page = person.page
+    person.go(f"{QUEUES}add/")
+    page.get_by_label("Name").fill("orders")
+    page.get_by_label("Handler", exact=False).first.select_option("simulate")
+    expect(page.get_by_label("failure_rate")).to_be_visible()
+    expect(page.get_by_label("url (required)")).to_be_hidden()
+    page.get_by_label("Handler", exact=False).first.select_option("recorder")
+    expect(page.get_by_label("failure_rate")).to_be_hidden()
+    person.has_no_barrier()
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("idle", exact=True)).to_be_visible()
+
+    watcher = visit("viewer")
+    watcher.go(QUEUES)
+    row = watcher.page.get_by_role("row").filter(has=watcher.page.get_by_role("link", name="orders"))
+    expect(row).to_contain_text("idle")
+    watcher.page.evaluate("window.loaded = 'once'")
+
+    page.get_by_role("link", name="Messages", exact=True).click()
+    page.get_by_label("Body is").select_option("json")
+    page.get_by_label("Body", exact=True).fill('{"do": {"wait": "go"}')
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.get_by_text("not JSON")).to_be_visible()
+    page.get_by_label("Body", exact=True).fill('{"do": {"wait": "go"}}')
+    page.get_by_label("Times").fill("50")
+    page.get_by_role("button", name="Show as curl").click()
+    expect(page.get_by_role("region", name="Command to send")).to_contain_text('"repeat": 50')
+    person.has_no_barrier()
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.get_by_text("50 messages sent.")).to_be_visible()
+
+    expect(row).to_contain_text("active")
+    expect(row).to_contain_text("running")
+    page.get_by_role("link", name="Overview").click()
+    expect(page.get_by_text("active", exact=True)).to_be_visible()
+    (Path(system.directory) / "go").touch()
+    expect(row).to_contain_text("completed, 50 messages")
+    expect(row.get_by_role("img", name="50 processed in the last hour")).to_be_visible()
+    assert watcher.page.evaluate("window.loaded") == "once"
+    jobs = page.get_by_role("region", name="Newest jobs")
+    expect(jobs).to_contain_text("completed")
+    expect(jobs).to_contain_text("50")
+    assert page.evaluate("Chart.getChart(document.querySelector('[data-chart=depth]')).data.labels.length") > 1
+    person.has_no_barrier()
+
+
+def test_queues_are_steered_in_the_list(visit: Visit, api: httpx.Client) -> None:
+    create(api, "slow")
+    create(api, "other")
+    person = visit()
+    page = person.page
+    person.go(f"{QUEUES}?q=s&sort=name")
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name="slow"))
+
+    row.get_by_label("Concurrency of slow").fill("2")
+    row.get_by_role("button", name="Set the concurrency of slow").click()
+    expect(page.get_by_text("1 concurrency set from 5 to 2: slow.")).to_be_visible()
+    expect(page.get_by_label("Concurrency of slow")).to_have_value("2")
+    assert api.get("/queues/slow").json()["concurrency"] == 2
+
+    person.go(QUEUES)
+    page.get_by_label("Choose all on this page").check()
+    expect(page.get_by_label("Choose other")).to_be_checked()
+    page.get_by_label("With the chosen queues").select_option("Pause")
+    page.get_by_role("button", name="Go").click()
+    expect(page.get_by_text(re.compile(r"\d paused: .*other"))).to_be_visible()
+    expect(row).to_contain_text("paused")
+
+    sent = api.post("/queues/slow/messages", json={"messages": [{"body": n} for n in range(7)]})
+    assert sent.is_success, sent.text
+    page.get_by_label("Choose slow").check()
+    page.get_by_label("Choose other").check()
+    page.get_by_label("With the chosen queues").select_option("Purge")
+    page.get_by_role("button", name="Go").click()
+    expect(page.get_by_role("heading", name="Purge: 2 queues, 7 messages?")).to_be_visible()
+    person.has_no_barrier()
+    page.get_by_role("button", name="Purge").click()
+    expect(page.get_by_text("2 to be purged")).to_be_visible()
+    page.get_by_role("link", name="Background task: purge").click()
+    expect(page.get_by_text("completed", exact=True)).to_be_visible()
+    assert api.get("/queues/slow/size").json()["visible"] == 0
+
+    person.go(page_of(api, "slow", "history"))
+    history = page.get_by_role("region", name="History")
+    for words in ("To be purged.", "Paused.", "Concurrency set from 5 to 2."):
+        expect(history).to_contain_text(words)
+    person.has_no_barrier()
+
+
+def test_poison_goes_to_the_dead_letters_and_comes_back(visit: Visit, api: httpx.Client, system: Live) -> None:
+    create(api, "poison", maxReceiveCount=1, visibilityTimeout=1)
+    person = visit()
+    page = person.page
+    evil = [{"body": {"do": {"reject": EVIL}, "html": EVIL}}, {"body": {"do": {"raise": EVIL}, "html": EVIL}}]
+    assert api.post("/queues/poison/messages", json={"messages": evil}).is_success
+
+    def come() -> None:
+        """Look until both are there; a look is a receive, and no dead letter is lost by it."""
+        letters = page.get_by_role("region", name="Dead letter ")
+        deadline = time.monotonic() + 60
+        while letters.count() < 2:
+            assert time.monotonic() < deadline, f"{letters.count()} dead letters"
+            page.get_by_role("button", name="Look at ten").click()
+            expect(letters.first.or_(page.get_by_text("No dead letter was given out"))).to_be_visible()
+
+    person.go(page_of(api, "poison", "dead-letters"))
+    come()
+    rejected = page.get_by_role("region", name="Dead letter ").filter(has_text="rejected")
+    expect(rejected).to_contain_text(EVIL)
+    assert page.evaluate("window.evil") is None
+    person.has_no_barrier()
+
+    assert api.post("/queues/poison/pause").is_success
+    rejected.get_by_role("checkbox").check()
+    page.get_by_role("button", name="Redrive chosen").click()
+    expect(page.get_by_text("1 dead letter redriven.")).to_be_visible()
+    expect(page.get_by_text("1 dead letter", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Redrive all", exact=True).click()
+    expect(page.get_by_role("heading", name="1 queue, 1 message?")).to_be_visible()
+    page.get_by_role("button", name="Redrive dead letters").click()
+    page.get_by_role("link", name="Background task: redrive").click()
+    expect(page.get_by_text("completed", exact=True)).to_be_visible()
+
+    person.go(page_of(api, "poison", "messages"))
+    page.get_by_role("button", name="Look", exact=True).click()
+    messages = page.get_by_role("region", name="Message ")
+    expect(messages.first).to_contain_text(EVIL)
+    expect(messages).to_have_count(2)
+    assert page.evaluate("window.evil") is None
+    person.has_no_barrier()
+
+    visitor = visit("viewer")
+    visitor.go(page_of(api, "poison", "messages"))
+    expect(visitor.page.get_by_role("button", name="Send", exact=True)).to_have_count(0)
+    visitor.go(QUEUES)
+    expect(visitor.page.get_by_role("button", name="Go")).to_have_count(0)
+    visitor.is_refused(f"{QUEUES}add/")
+
+
+@pytest.mark.parametrize("screen", ["desktop", "phone"])
+def test_pages_fit_and_have_no_barrier(visit: Visit, api: httpx.Client, screen: str) -> None:
+    """Light on a desktop, dark on a phone; with the data that the tests before this one left."""
+    options: dict[str, Any] = {} if screen == "desktop" else {"viewport": PHONE, "color_scheme": "dark"}
+    person = visit("administrator", **options)
+    pages = [page_of(api, "orders", name) for name in ("change", "messages", "dead-letters", "settings", "history")]
+    for path in (QUEUES, f"{QUEUES}?state=paused", f"{QUEUES}add/", *pages):
+        assert person.go(path) == 200, path
+        person.has_no_barrier()
+        person.fits()
