@@ -13,6 +13,7 @@ from django.templatetags.static import static
 
 from queuesite.config import BASE_DIR, get_config, secret_key
 from queuesite.databases import MONGO, mongo_settings
+from queuesite.navigation import sidebar
 
 CONFIG = get_config()
 
@@ -204,7 +205,11 @@ _BLUE = {
 UNFOLD = {
     "COLORS": {"primary": _BLUE},
     "STYLES": [lambda request: static("queuesite/admin.css")],
-    "SCRIPTS": [lambda request: static("queuesite/polling.js")],
+    "SCRIPTS": [
+        lambda request: static("queuesite/polling.js"),
+        lambda request: static("queuesite/charts.js"),
+    ],
+    "SIDEBAR": {"show_search": True, "navigation": sidebar()},
     "SITE_TITLE": "Queuesite",
     "SITE_HEADER": "Queuesite",
     "SITE_SYMBOL": "conveyor_belt",

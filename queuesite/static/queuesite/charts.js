@@ -1,69 +1,75 @@
 "use strict";
-// Line charts of what a page has in its JSON (#charts), drawn anew whenever a part of the page was. A canvas names the
-// entry by data-chart; one that `gathers` adds a point at each turn. Lines differ in dashes too, not by colour alone.
+// Draws the charts of a page by Chart.js, and again whenever htmx brought new numbers or the theme changed.
+// A chart is <div class="qs-chart" id="X" hx-preserve data-numbers="Y"><canvas></canvas></div>, and its numbers stand
+// beside it, by Django's json_script: {label, labels: [...], series: [{label, values, colour, dashed, stack}]}.
 (() => {
-  const COLOURS = { light: ["#2563eb", "#b91c1c", "#15803d"], dark: ["#60a5fa", "#f87171", "#4ade80"] };
-  const DASHES = [[], [6, 3], [2, 3]];
-  const MOST = 450;  // points that are gathered: a quarter of an hour
-  const isDark = () => document.documentElement.classList.contains("dark");
-  const charts = new Map();
+  const drawn = new Map();
 
-  const made = (canvas) => new Chart(canvas, {
-    type: "line",
-    data: { labels: [], datasets: [] },
-    options: {
-      animation: false,
-      maintainAspectRatio: false,
-      interaction: { mode: "index", intersect: false },
-      elements: { point: { radius: 0, hitRadius: 8 }, line: { borderWidth: 2, tension: 0 } },
-      plugins: { legend: { position: "bottom" } },
-      scales: {
-        x: { ticks: { maxTicksLimit: 6, maxRotation: 0 }, grid: { display: false } },
-        y: { beginAtZero: true, title: { display: true, text: canvas.dataset.unit } },
-      },
-    },
+  const numbers = (holder) => JSON.parse(document.getElementById(holder.dataset.numbers)?.textContent ?? "null");
+  const colour = (holder, name) => getComputedStyle(holder).getPropertyValue(`--qs-${name}`).trim();
+
+  const dataset = (holder, series) => ({
+    label: series.label,
+    data: series.values,
+    borderColor: colour(holder, series.colour),
+    backgroundColor: `color-mix(in srgb, ${colour(holder, series.colour)} 15%, transparent)`,
+    borderDash: series.dashed ? [5, 4] : [],
+    borderWidth: 2,
+    pointRadius: 0,
+    pointHitRadius: 8,
+    fill: !series.dashed,
+    tension: 0,
   });
 
-  const coloured = (chart) => {
-    const mode = isDark() ? "dark" : "light";
-    const text = mode === "dark" ? "#d4d4d8" : "#3f3f46";
-    chart.data.datasets.forEach((line, place) => {
-      line.borderColor = line.backgroundColor = COLOURS[mode][place];
-      line.borderDash = DASHES[place];
-    });
-    chart.options.plugins.legend.labels = { color: text, boxHeight: 0 };
-    for (const axis of Object.values(chart.options.scales)) {
-      axis.ticks.color = text;
-      if (axis.title) axis.title.color = text;
-      axis.grid = { ...axis.grid, color: mode === "dark" ? "#3f3f46" : "#e4e4e7" };
-    }
-    chart.update("none");
+  const options = (holder) => {
+    const axis = { ticks: { color: colour(holder, "text"), maxRotation: 0, autoSkipPadding: 24, precision: 0 } };
+    return {
+      animation: false,
+      responsive: true,
+      maintainAspectRatio: false,
+      interaction: { mode: "index", intersect: false },
+      plugins: {
+        legend: {
+          align: "end",
+          labels: { color: colour(holder, "text"), usePointStyle: true, pointStyle: "line", pointStyleWidth: 28 },
+        },
+      },
+      scales: {
+        x: { ...axis, grid: { display: false } },
+        y: { ...axis, beginAtZero: true, suggestedMax: 4, border: { display: false }, grid: { color: colour(holder, "line") } },
+      },
+    };
   };
 
-  const draw = () => {
-    const source = document.getElementById("charts");
-    if (source === null) return;
-    const data = JSON.parse(source.textContent);
-    for (const canvas of document.querySelectorAll("canvas[data-chart]")) {
-      const entry = data[canvas.dataset.chart];
-      if (!charts.has(canvas)) charts.set(canvas, made(canvas));
-      const chart = charts.get(canvas);
-      const lines = chart.data.datasets;
-      if (lines.length === 0) lines.push(...entry.series.map((one) => ({ label: one.label, data: [] })));
-      if (entry.gathers) {
-        chart.data.labels.push(new Date().toISOString().slice(11, 19));
-        entry.series.forEach((one, place) => lines[place].data.push(one.value));
-        for (const list of [chart.data.labels, ...lines.map((line) => line.data)]) if (list.length > MOST) list.shift();
-      } else {
-        chart.data.labels = entry.labels;
-        entry.series.forEach((one, place) => { lines[place].data = one.values; });
+  const draw = (holder) => {
+    const found = numbers(holder);
+    const canvas = holder.querySelector("canvas");
+    if (found === null || canvas === null) return;
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", found.label);
+    const data = { labels: found.labels, datasets: found.series.map((series) => dataset(holder, series)) };
+    const chart = drawn.get(canvas);
+    if (chart === undefined) {
+      drawn.set(canvas, new Chart(canvas, { type: "line", data, options: options(holder) }));
+    } else {
+      // What the reader has hidden by a click on the legend stays hidden.
+      data.datasets.forEach((set, place) => { set.hidden = !chart.isDatasetVisible(place); });
+      Object.assign(chart, { data, options: options(holder) });
+      chart.update("none");
+    }
+  };
+
+  const drawAll = () => {
+    drawn.forEach((chart, canvas) => {
+      if (!canvas.isConnected) {
+        chart.destroy();
+        drawn.delete(canvas);
       }
-      coloured(chart);
-    }
+    });
+    document.querySelectorAll(".qs-chart").forEach(draw);
   };
 
-  document.addEventListener("DOMContentLoaded", draw);
-  document.addEventListener("htmx:afterSettle", draw);
-  new MutationObserver(() => charts.forEach(coloured)).observe(
-    document.documentElement, { attributes: true, attributeFilter: ["class"] });
+  document.addEventListener("DOMContentLoaded", drawAll);
+  document.addEventListener("htmx:afterSettle", drawAll);
+  new MutationObserver(drawAll).observe(document.documentElement, { attributeFilter: ["class"] });
 })();
