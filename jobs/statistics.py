@@ -9,13 +9,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bson import ObjectId
+from django.core.cache import cache
 
 from jobs import histogram, reads
 from jobs import services as processing
 from jobs.models import Throughput, Worker
 from jobs.repositories import failures, throughput
-from queues import services
+from queues import observation, services
+from queues import repository as queues
 from queues.models import Queue
+from queues.sqs import Depth
 from queuesite.config import get_config
 from queuesite.databases import database_clock, mongodb_errors
 from queuesite.errors import InvalidInput
@@ -121,27 +124,25 @@ def is_alive(worker: Worker, now: datetime) -> bool:
 
 def current() -> Statistics:
     """The numbers of the moment. Throughput is that of the last whole minute and of the last sixty."""
-    queues = services.list_queues()
     assigned = reads.find_assignments()
     lease = reads.leader()
+    taken = {assignment.queue_id for assignment in assigned}
     with mongodb_errors():
         now = database_clock.now()
         this_minute = now.replace(second=0, microsecond=0)
         minute = throughput.sums(this_minute - MINUTE, this_minute)
         hour = throughput.sums(this_minute - 60 * MINUTE, this_minute)
         kinds, kinds_last_hour = failures.count(), failures.count(now - 60 * MINUTE)
+        sums = queues.sums(taken, now)
+        waiting = queues.waiting_longest(taken, now, 1)
     workers = [worker for worker in processing.list_workers() if is_alive(worker, now)]
-    taken = {assignment.queue_id for assignment in assigned}
-    states = dict.fromkeys(STATES, 0)
-    for queue in queues:
-        states[state_of(queue, queue.id in taken, now)] += 1
     return Statistics(
         at=now,
-        queues=states,
-        visible=sum(queue.depth_visible for queue in queues),
-        in_flight=sum(queue.depth_in_flight for queue in queues),
-        delayed=sum(queue.depth_delayed for queue in queues),
-        dead_letters=sum(queue.dead_letters for queue in queues),
+        queues={state: sums[state].queues if state in sums else 0 for state in STATES},
+        visible=sum(of.visible for of in sums.values()),
+        in_flight=sum(of.in_flight for of in sums.values()),
+        delayed=sum(of.delayed for of in sums.values()),
+        dead_letters=sum(of.dead_letters for of in sums.values()),
         last_minute=window([minute], MINUTE),
         last_hour=window([hour], 60 * MINUTE),
         failures=kinds,
@@ -151,17 +152,8 @@ def current() -> Statistics:
         slots=sum(worker.capacity for worker in workers if not worker.draining),
         slots_used=len(assigned),
         leader=None if lease is None else lease.holder,
-        oldest_waiting=_oldest_waiting([q for q in queues if state_of(q, q.id in taken, now) == "waiting"]),
+        oldest_waiting=next((Waiting(queue.name, queue.depth_visible, since) for queue, since in waiting), None),
     )
-
-
-def _oldest_waiting(queues: Sequence[Queue]) -> Waiting | None:
-    def since(queue: Queue) -> datetime | None:
-        return queue.wake_requested_at if queue.wake_pending else queue.depth_observed_at
-
-    dated = [queue for queue in queues if since(queue) is not None]
-    queue = min(dated, key=lambda q: (since(q), q.name), default=None) or next(iter(queues), None)
-    return None if queue is None else Waiting(queue.name, queue.depth_visible, since(queue))
 
 
 def window(rows: Sequence[Throughput], span: timedelta) -> Window:
@@ -253,3 +245,59 @@ def points(rows: Sequence[Throughput], begin: datetime, end: datetime, step: tim
         found.append(Point(at=at, **_sums(by_step.get(at, ()), step)))
         at += step
     return found
+
+
+@dataclass(frozen=True)
+class Span:
+    """A window of the whole system's charts: how far back, by which steps, and how often it is asked for anew.
+
+    Adding up a week is work that grows with the queues in use (a document for each queue and minute), hence the last.
+    """
+
+    length: timedelta
+    step: timedelta
+    fresh: timedelta
+
+
+#: By the names that the admin has for them.
+SPANS = {
+    "15m": Span(15 * MINUTE, MINUTE, MINUTE),
+    "1h": Span(60 * MINUTE, MINUTE, MINUTE),
+    "24h": Span(timedelta(days=1), 15 * MINUTE, 5 * MINUTE),
+    "7d": Span(timedelta(days=7), timedelta(hours=2), 30 * MINUTE),
+}
+
+#: Workers report what was done with their heartbeats: so long after its end a minute has all, in seconds.
+_REPORTED_AFTER = timedelta(seconds=10)
+
+
+@dataclass(frozen=True)
+class Overall:
+    """Series of the whole system: what was done in each step, what was waiting (None: nobody recorded it)."""
+
+    points: Sequence[Point]
+    depths: Sequence[Depth | None]
+
+
+def overall(span: Span) -> Overall:
+    """The whole system over a span of time, up to the last whole minute; a web process asks once in `span.fresh`."""
+    with mongodb_errors():
+        until = stepped(database_clock.now() - _REPORTED_AFTER, span.fresh)
+    key = f"overall:{get_config().mongodb_name}:{span.step.total_seconds():.0f}:{span.length.total_seconds():.0f}:{until:%Y%m%dT%H%M}"
+    known: Overall | None = cache.get(key)
+    if known is None:
+        known = _overall(span, until)
+        cache.set(key, known, span.fresh.total_seconds())
+    return known
+
+
+def _overall(span: Span, until: datetime) -> Overall:
+    begin = stepped(until - span.length, span.step)
+    with mongodb_errors():
+        rows = throughput.sums_by_step(begin, until, span.step)
+    by_step = {row.minute: row for row in rows}
+    waiting = observation.depths(None, begin, until, span.step)
+    found = [
+        Point(at=at, **_sums([by_step[at]] if at in by_step else (), min(span.step, until - at))) for at in waiting
+    ]
+    return Overall(found, list(waiting.values()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django_mongodb_backend.fields import ObjectIdAutoField
+from django_mongodb_backend.fields import ObjectIdAutoField, ObjectIdField
 
 from queues.naming import is_fifo
 from queues.sqs import Depth
@@ -132,3 +132,25 @@ class Queue(models.Model):
     def depth(self) -> Depth:
         """What the queue held when it was last observed (`depth_observed_at`)."""
         return Depth(self.depth_visible, self.depth_in_flight, self.depth_delayed)
+
+
+class DepthSample(models.Model):
+    """What was waiting in one minute: in a queue that held something, or in all together (without a queue).
+
+    A queue without a sample, in a minute that has one of all together, held nothing.
+    """
+
+    id = models.CharField(max_length=50, primary_key=True, db_column="_id")
+    queue_id = ObjectIdField(null=True, default=None, db_column="queueId")
+    minute = models.DateTimeField()
+    visible = models.PositiveIntegerField(default=0)
+    in_flight = models.PositiveIntegerField(default=0, db_column="inFlight")
+    delayed = models.PositiveIntegerField(default=0)
+    expires_at = models.DateTimeField(db_column="expiresAt")
+
+    class Meta:
+        db_table = "depths"
+        managed = False
+
+    def __str__(self) -> str:
+        return f"{self.queue_id or 'all'} {self.minute}"

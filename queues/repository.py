@@ -7,7 +7,8 @@ into `MongoUnavailable`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -17,7 +18,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
-from queues.models import Queue
+from queues.models import DepthSample, Queue
 from queues.sqs import Depth
 from queuesite.databases import Document, collection, database_clock
 from queuesite.documents import columns, to_document, to_model
@@ -28,7 +29,11 @@ INDEXES: dict[type[models.Model], Sequence[IndexModel]] = {
         IndexModel([("name", ASCENDING)], unique=True, name="name_unique"),
         IndexModel([("queueUrl", ASCENDING)], unique=True, name="queueUrl_unique"),
         IndexModel([("updatedAt", ASCENDING)], name="updatedAt"),
-    )
+    ),
+    DepthSample: (
+        IndexModel([("queueId", ASCENDING), ("minute", ASCENDING)], name="queueId_minute"),
+        IndexModel([("expiresAt", ASCENDING)], name="expiresAt_ttl", expireAfterSeconds=0),
+    ),
 }
 
 
@@ -201,3 +206,108 @@ def observed(depths: Mapping[ObjectId, Depth]) -> None:
             ],
             ordered=False,
         )
+
+
+#: How long samples of depths are kept: as long as the throughput's minutes.
+SAMPLES_KEPT = timedelta(days=7)
+
+_DEPTHS = {"visible": "depthVisible", "inFlight": "depthInFlight", "delayed": "depthDelayed"}
+
+
+def sample_depths(minute: datetime) -> None:
+    """Record what queues were last seen to hold as that of a minute. The database does it all; twice does no harm."""
+    fixed = {"minute": {"$literal": minute}, "expiresAt": {"$literal": minute + SAMPLES_KEPT}}
+    stamp = f"-{minute:%Y%m%dT%H%M}"
+    merge = {"$merge": {"into": DepthSample._meta.db_table, "whenMatched": "replace"}}
+    each = {
+        "_id": {"$concat": [{"$toString": "$_id"}, stamp]},
+        "queueId": "$_id",
+        **{name: f"${field}" for name, field in _DEPTHS.items()},
+    }
+    held = {"$or": [{field: {"$gt": 0}} for field in _DEPTHS.values()]}
+    _queues().aggregate([{"$match": held}, {"$project": {**each, **fixed}}, merge])
+    together = {name: {"$sum": f"${field}"} for name, field in _DEPTHS.items()}
+    whole = {"_id": f"all{stamp}", "queueId": None, **fixed}
+    _queues().aggregate([{"$group": {"_id": None, **together}}, {"$set": whole}, merge])
+
+
+def depth_samples(
+    queue_id: ObjectId | None, since: datetime, until: datetime, step: timedelta
+) -> dict[datetime, Depth]:
+    """The most that a queue (None: all together) held in each step, by its beginning; some may be missing.
+
+    They are counted from midnight of the epoch.
+    """
+    milliseconds = {"$toLong": "$minute"}
+    begin = {"$subtract": [milliseconds, {"$mod": [milliseconds, int(step.total_seconds() * 1_000)]}]}
+    pipeline: list[Document] = [
+        {"$match": {"queueId": queue_id, "minute": {"$gte": since, "$lt": until}}},
+        {"$group": {"_id": {"$toDate": begin}, **{name: {"$max": f"${name}"} for name in _DEPTHS}}},
+    ]
+    rows = collection(DepthSample).aggregate(pipeline)
+    return {row["_id"]: Depth(row["visible"], row["inFlight"], row["delayed"]) for row in rows}
+
+
+_WAKE_PENDING = {"$gt": [{"$ifNull": ["$wakeRequestedAt", None]}, {"$ifNull": ["$servedUntil", None]}]}
+
+
+def state(taken: Iterable[ObjectId], now: datetime) -> Document:
+    """A queue's state as an expression of MongoDB, by the rules of `jobs.statistics.state_of`. `taken` are assigned."""
+    return {
+        "$switch": {
+            "branches": [
+                {"case": "$paused", "then": "paused"},
+                {"case": {"$in": ["$_id", list(taken)]}, "then": "active"},
+                {"case": {"$gt": ["$notBefore", now]}, "then": "delayed"},
+                {"case": {"$or": [{"$gt": ["$depthVisible", 0]}, _WAKE_PENDING]}, "then": "waiting"},
+            ],
+            "default": "idle",
+        }
+    }
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Queues of one state: how many, and what they hold together."""
+
+    queues: int
+    visible: int
+    in_flight: int
+    delayed: int
+    dead_letters: int
+
+
+def sums(taken: Iterable[ObjectId], now: datetime) -> dict[str, Sums]:
+    """Every queue added up by its state, by the database."""
+    fields = {**_DEPTHS, "deadLetters": "deadLetters"}
+    group = {"_id": state(taken, now), "queues": {"$sum": 1}, **{n: {"$sum": f"${f}"} for n, f in fields.items()}}
+    return {row.pop("_id"): Sums(*row.values()) for row in _queues().aggregate([{"$group": group}])}
+
+
+def waiting_longest(
+    taken: Iterable[ObjectId], now: datetime, limit: int, before: datetime | None = None
+) -> list[tuple[Queue, datetime | None]]:
+    """Queues that have messages and nobody who handles them, with the moment since when, the earliest first.
+
+    It is that of the wake-up that nobody followed, else that of the observation. `before`: only those since then.
+    """
+    pipeline: list[Document] = [
+        {"$match": {"paused": False, "$or": [{"depthVisible": {"$gt": 0}}, {"wakeRequestedAt": {"$ne": None}}]}},
+        {"$match": {"$expr": {"$eq": [state(taken, now), "waiting"]}}},
+        {"$set": {"since": {"$cond": [_WAKE_PENDING, "$wakeRequestedAt", "$depthObservedAt"]}}},
+        *([] if before is None else [{"$match": {"since": {"$lt": before}}}]),
+        {"$set": {"undated": {"$eq": [{"$ifNull": ["$since", None]}, None]}}},
+        {"$sort": {"undated": ASCENDING, "since": ASCENDING, "name": ASCENDING}},
+        {"$limit": limit},
+    ]
+    return [(to_model(Queue, document), document.get("since")) for document in _queues().aggregate(pipeline)]
+
+
+def each_of(filters: Mapping[str, tuple[Document, str]], limit: int) -> dict[str, list[Queue]]:
+    """For each name up to `limit` queues that match its filter, the highest of its field first, in one query."""
+    facets = {
+        name: [{"$match": match}, {"$sort": {field: DESCENDING, "name": ASCENDING}}, {"$limit": limit}]
+        for name, (match, field) in filters.items()
+    }
+    found = next(iter(_queues().aggregate([{"$facet": facets}])))
+    return {name: [to_model(Queue, document) for document in found[name]] for name in filters}

@@ -22,6 +22,10 @@ def make_schedules() -> None:
         name="count dead letters",
         defaults={"func": "queues.tasks.observe_dead_letters", "schedule_type": Schedule.MINUTES, "minutes": 1},
     )
+    Schedule.objects.get_or_create(
+        name="sample depths",
+        defaults={"func": "queues.tasks.sample_depths", "schedule_type": Schedule.MINUTES, "minutes": 1},
+    )
 
 
 def sync_queues() -> str:
@@ -32,6 +36,11 @@ def sync_queues() -> str:
 def observe_dead_letters() -> int:
     """Each minute: count the dead letters of some queues, for lists and metrics; how many queues."""
     return observation.observe_dead_letters()
+
+
+def sample_depths() -> None:
+    """Each minute: record what queues hold, for the charts of the last days."""
+    observation.sample_depths()
 
 
 @background("redrive")

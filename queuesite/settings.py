@@ -209,6 +209,7 @@ UNFOLD = {
         lambda request: static("queuesite/polling.js"),
         lambda request: static("queuesite/charts.js"),
     ],
+    "DASHBOARD_CALLBACK": "jobs.admin.overview.overview",
     "SIDEBAR": {"show_search": True, "navigation": sidebar()},
     "SITE_TITLE": "Queuesite",
     "SITE_HEADER": "Queuesite",

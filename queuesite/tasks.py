@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from django_q.models import Schedule
 from django_q.tasks import async_task
 
 from queuesite.databases import database_errors
@@ -28,6 +29,9 @@ log = get_logger(__name__)
 PROGRESS_SECONDS = 0.5
 #: How long a task that has ended can be read.
 KEPT = timedelta(days=7)
+
+#: How late the system's own schedules may be. django-q2 looks every half a minute.
+OVERDUE = timedelta(minutes=2)
 
 _FINAL = (TaskState.COMPLETED, TaskState.FAILED)
 
@@ -134,6 +138,12 @@ def newest(owner: str | None, limit: int) -> list[BackgroundTask]:
     """The newest tasks of `owner` (None: of everybody)."""
     with database_errors():
         return list(_of(owner).defer("arguments")[:limit])
+
+
+def are_run() -> bool:
+    """Whether some process runs background tasks (`manage.py qcluster`): nothing that is scheduled is overdue."""
+    with database_errors():
+        return not Schedule.objects.filter(next_run__lt=timezone.now() - OVERDUE).exclude(repeats=0).exists()
 
 
 def _of(owner: str | None) -> QuerySet[BackgroundTask]:

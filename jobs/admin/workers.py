@@ -43,15 +43,11 @@ class WorkerAdmin(RecordsAdmin):
         return self._page(request, [worker], worker.worker_id, original=worker)
 
     def _page(self, request: HttpRequest, workers: list[Worker], title: str, **context: Any) -> TemplateResponse:
-        with mongodb_errors():
-            now = database_clock.now()
-        assigned = reads.find_assignments()
-        rows = [_row(worker, [a for a in assigned if a.worker == worker.worker_id], now) for worker in workers]
         return self.page(
             request,
             "jobs/_workers.html",
             title,
-            workers=rows,
+            workers=shown(workers),
             may_drain=self.may(request, "change"),
             may_jobs=request.user.has_perm("jobs.view_job"),
             poll=True,
@@ -95,6 +91,14 @@ def _departures() -> list[dict[str, Any]]:
     return [
         {"departure": one, "lived": (one.departed_at - one.started_at).total_seconds()} for one in reads.departures()
     ]
+
+
+def shown(workers: list[Worker]) -> list[dict[str, Any]]:
+    """Workers with what they run, as the templates take them."""
+    with mongodb_errors():
+        now = database_clock.now()
+    assigned = reads.find_assignments()
+    return [_row(worker, [a for a in assigned if a.worker == worker.worker_id], now) for worker in workers]
 
 
 def _row(worker: Worker, assigned: list[Assignment], now: datetime) -> dict[str, Any]:

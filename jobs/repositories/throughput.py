@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bson import ObjectId
-from pymongo import ASCENDING, IndexModel, UpdateOne
+from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
@@ -131,12 +131,47 @@ def minutes_of(queue_ids: Sequence[ObjectId], since: datetime, until: datetime) 
 
 def sums(since: datetime, until: datetime) -> Throughput:
     """All queues' minutes from `since` to before `until`, added up by the database."""
-    names = (*COUNTS, "durationSum")
-    buckets = [f"b{place}" for place in range(histogram.BUCKETS)]
-    group: Document = {"_id": None, **{name: {"$sum": f"${name}"} for name in names}}
-    group.update((bucket, {"$sum": f"$durations.{bucket}"}) for bucket in buckets)
-    pipeline = [{"$match": {"minute": {"$gte": since, "$lt": until}}}, {"$group": group}]
-    document = next(iter(_throughput().aggregate(pipeline)), {})
-    found: Document = {name: document.get(name, 0) for name in names}
-    found["durations"] = {bucket: document.get(bucket, 0) for bucket in buckets}
-    return to_model(Throughput, {"_id": "sum", "minute": since, **found})
+    document = next(iter(_throughput().aggregate([_between(since, until), {"$group": _added(None)}])), {})
+    return _sum(since, document)
+
+
+def sums_by_step(since: datetime, until: datetime, step: timedelta) -> list[Throughput]:
+    """Likewise, for each step in which anything was done; steps are counted from midnight of the epoch."""
+    milliseconds = {"$toLong": "$minute"}
+    begin = {"$subtract": [milliseconds, {"$mod": [milliseconds, int(step.total_seconds() * 1_000)]}]}
+    rows = _throughput().aggregate([_between(since, until), {"$group": _added({"$toDate": begin})}])
+    return [_sum(row["_id"], row) for row in rows]
+
+
+def failing(since: datetime, share: float, limit: int) -> list[tuple[ObjectId, int, int]]:
+    """Queues with at least this share of failed attempts since then, those with the most first: id, failed, processed."""
+    group = {"_id": "$queueId", **{name: {"$sum": f"${name}"} for name in ("failed", "processed")}}
+    attempts = {"$multiply": [share, {"$add": ["$failed", "$processed"]}]}
+    pipeline: list[Document] = [
+        {"$match": {"minute": {"$gte": since}}},
+        {"$group": group},
+        {"$match": {"failed": {"$gt": 0}, "$expr": {"$gte": ["$failed", attempts]}}},
+        {"$sort": {"failed": DESCENDING, "_id": ASCENDING}},
+        {"$limit": limit},
+    ]
+    return [(row["_id"], row["failed"], row["processed"]) for row in _throughput().aggregate(pipeline)]
+
+
+_SUMS = (*COUNTS, "durationSum")
+_BUCKETS = [f"b{place}" for place in range(histogram.BUCKETS)]
+
+
+def _between(since: datetime, until: datetime) -> Document:
+    return {"$match": {"minute": {"$gte": since, "$lt": until}}}
+
+
+def _added(key: Document | None) -> Document:
+    added: Document = {"_id": key, **{name: {"$sum": f"${name}"} for name in _SUMS}}
+    added.update((bucket, {"$sum": f"$durations.{bucket}"}) for bucket in _BUCKETS)
+    return added
+
+
+def _sum(minute: datetime, row: Document) -> Throughput:
+    found: Document = {name: row.get(name, 0) for name in _SUMS}
+    found["durations"] = {bucket: row.get(bucket, 0) for bucket in _BUCKETS}
+    return to_model(Throughput, {"_id": "sum", "minute": minute, **found})

@@ -1,0 +1,158 @@
+"""The overview, which is the admin's index: how the whole system is, and what needs attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.http import HttpRequest
+
+from jobs import attention, reads, services, statistics
+from jobs.admin import workers
+from jobs.admin.pages import queue_address
+from jobs.statistics import Overall, Span, Statistics
+from queuesite import tasks
+from queuesite.admin.records import address
+from queuesite.databases import database_clock, mongodb_errors
+
+#: Queues that need attention, workers and failures that are shown; their own pages have all of them.
+QUEUES_SHOWN = 10
+WORKERS_SHOWN = 12
+FAILURES_SHOWN = 5
+
+DEFAULT_SPAN = "1h"
+_SPAN_NAMES = {"15m": "15 minutes", "1h": "1 hour", "24h": "24 hours", "7d": "7 days"}
+
+
+def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """What the index shows of the system to this user, as the theme asks (UNFOLD["DASHBOARD_CALLBACK"])."""
+    may = request.user.has_perm
+    context |= {
+        "title": "Overview",
+        "partial": "jobs/_overview.html",
+        "layout": "queuesite/_part.html" if request.headers.get("HX-Request") else "queuesite/live_page.html",
+        "poll": True,
+        "may_add": may("queues.add_queue"),
+        "may_tasks": may("queuesite.view_backgroundtask"),
+    }
+    if all(map(may, ("queues.view_queue", "jobs.view_job", "jobs.view_worker"))):
+        numbers = statistics.current()
+        context |= {"numbers": numbers, "failure_rate": _failure_rate(numbers), "missing": _missing(numbers)}
+        context |= _charts(request)
+    if may("jobs.view_lease"):
+        context |= _leader()
+    if may("queues.view_queue"):
+        context |= _attention()
+    if may("jobs.view_worker"):
+        alive = services.list_workers()
+        context["workers"] = workers.shown(alive[:WORKERS_SHOWN])
+        context["workers_more"] = max(0, len(alive) - WORKERS_SHOWN)
+    if may("jobs.view_failure"):
+        found, _ = reads.find_failures(limit=FAILURES_SHOWN)
+        context["failures"] = [{"failure": one, "address": address("jobs_failure_change", one.id)} for one in found]
+    return context
+
+
+def _failure_rate(numbers: Statistics) -> float | None:
+    """The share of attempts in the last hour that failed, in percent; None where there were none."""
+    hour = numbers.last_hour
+    attempts = hour.processed + hour.failed
+    return 100 * hour.failed / attempts if attempts else None
+
+
+def _missing(numbers: Statistics) -> set[str]:
+    """Parts of the system that do not run, without which it does not do its work."""
+    parts = {
+        "queue": sum(numbers.queues.values()) > 0,
+        "master": numbers.leader is not None,
+        "worker": numbers.workers > 0,
+        "qcluster": tasks.are_run(),
+    }
+    return {part for part, there in parts.items() if not there}
+
+
+def _leader() -> dict[str, Any]:
+    lease = reads.leader()
+    with mongodb_errors():
+        now = database_clock.now()
+    led_for = None if lease is None else max(0.0, (now - lease.elected_at).total_seconds())
+    return {"may_lead": True, "lease": lease, "led_for": led_for}
+
+
+def _attention() -> dict[str, Any]:
+    found = attention.needed(QUEUES_SHOWN + 1)
+    with mongodb_errors():
+        now = database_clock.now()
+    rows = [
+        {
+            "queue": one.queue,
+            "address": queue_address(one.queue.id),
+            "reasons": [
+                {"reason": reason, "seconds": None if reason.since is None else (now - reason.since).total_seconds()}
+                for reason in one.reasons
+            ],
+        }
+        for one in found
+    ]
+    return {"attention": rows[:QUEUES_SHOWN], "attention_more": len(rows) > QUEUES_SHOWN}
+
+
+def _charts(request: HttpRequest) -> dict[str, Any]:
+    chosen = request.GET.get("window")
+    chosen = chosen if chosen in statistics.SPANS else DEFAULT_SPAN
+    span = statistics.SPANS[chosen]
+    found = statistics.overall(span)
+    return {
+        "spans": [
+            {"text": text, "address": address("index", window=name), "current": name == chosen}
+            for name, text in _SPAN_NAMES.items()
+        ],
+        "span": _SPAN_NAMES[chosen],
+        "throughput": _throughput(found, span, _SPAN_NAMES[chosen]),
+        "backlog": _backlog(found, span, _SPAN_NAMES[chosen]),
+    }
+
+
+def _throughput(found: Overall, span: Span, window: str) -> dict[str, Any] | None:
+    """Messages and failed attempts per minute, as charts.js takes them; None where nothing was done."""
+    if not any(point.processed or point.failed for point in found.points):
+        return None
+    processed, failed = (
+        [round(60 * getattr(point, name) / point.seconds, 2) for point in found.points]
+        for name in ("processed", "failed")
+    )
+    return {
+        "label": f"Messages per minute in the last {window}: {processed[-1]:g} at the end, {max(processed):g} at most;"
+        f" failed attempts: {failed[-1]:g} at the end, {max(failed):g} at most",
+        "labels": _labels([point.at for point in found.points], span),
+        "series": [
+            {"label": "messages per minute", "values": processed, "colour": "done"},
+            {"label": "failed attempts per minute", "values": failed, "colour": "failed", "dashed": True},
+        ],
+    }
+
+
+def _backlog(found: Overall, span: Span, window: str) -> dict[str, Any] | None:
+    """What was waiting and in flight, as charts.js takes it; None where nobody recorded it."""
+    known = [depth for depth in found.depths if depth is not None]
+    if not known:
+        return None
+    return {
+        "label": f"Backlog in the last {window}: {known[-1].visible} messages at the end,"
+        f" {max(depth.visible for depth in known)} at most",
+        "labels": _labels([point.at for point in found.points], span),
+        "series": [
+            {"label": "waiting", "values": [d and d.visible for d in found.depths], "colour": "done"},
+            {
+                "label": "in flight",
+                "values": [d and d.in_flight for d in found.depths],
+                "colour": "third",
+                "dashed": True,
+            },
+        ],
+    }
+
+
+def _labels(moments: Sequence[datetime], span: Span) -> list[str]:
+    return [f"{at:%H:%M}" if span.length.days <= 1 else f"{at:%b %-d %H:%M}" for at in moments]
