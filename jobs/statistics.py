@@ -283,7 +283,8 @@ def overall(span: Span) -> Overall:
     """The whole system over a span of time, up to the last whole minute; a web process asks once in `span.fresh`."""
     with mongodb_errors():
         until = stepped(database_clock.now() - _REPORTED_AFTER, span.fresh)
-    key = f"overall:{get_config().mongodb_name}:{span.step.total_seconds():.0f}:{span.length.total_seconds():.0f}:{until:%Y%m%dT%H%M}"
+    span_key = f"{span.length.total_seconds():.0f}-{span.step.total_seconds():.0f}"
+    key = f"overall:{get_config().mongodb_name}:{span_key}:{until:%Y%m%dT%H%M}"
     known: Overall | None = cache.get(key)
     if known is None:
         known = _overall(span, until)

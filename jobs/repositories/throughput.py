@@ -144,7 +144,7 @@ def sums_by_step(since: datetime, until: datetime, step: timedelta) -> list[Thro
 
 
 def failing(since: datetime, share: float, limit: int) -> list[tuple[ObjectId, int, int]]:
-    """Queues with at least this share of failed attempts since then, those with the most first: id, failed, processed."""
+    """Queues with at least this share of failed attempts since then, the most first: id, failed, processed."""
     group = {"_id": "$queueId", **{name: {"$sum": f"${name}"} for name in ("failed", "processed")}}
     attempts = {"$multiply": [share, {"$add": ["$failed", "$processed"]}]}
     pipeline: list[Document] = [
