@@ -22,7 +22,8 @@ WORKERS_SHOWN = 12
 FAILURES_SHOWN = 5
 
 DEFAULT_SPAN = "1h"
-_SPAN_NAMES = {"15m": "15 minutes", "1h": "1 hour", "24h": "24 hours", "7d": "7 days"}
+#: By the names of `statistics.SPANS`, as "in the last …" goes on.
+_SPAN_NAMES = {"15m": "15 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days"}
 
 
 def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def _charts(request: HttpRequest) -> dict[str, Any]:
     found = statistics.overall(span)
     return {
         "spans": [
-            {"text": text, "address": address("index", window=name), "current": name == chosen}
+            {"text": f"last {text}", "address": address("index", window=name), "current": name == chosen}
             for name, text in _SPAN_NAMES.items()
         ],
         "span": _SPAN_NAMES[chosen],

@@ -15,7 +15,8 @@
     backgroundColor: `color-mix(in srgb, ${colour(holder, series.colour)} 15%, transparent)`,
     borderDash: series.dashed ? [5, 4] : [],
     borderWidth: 2,
-    pointRadius: 0,
+    // A line has no place for a single value between gaps.
+    pointRadius: ({ dataset: { data }, dataIndex: at }) => (data[at - 1] ?? data[at + 1] ?? null) === null ? 3 : 0,
     pointHitRadius: 8,
     fill: !series.dashed,
     tension: 0,
@@ -31,7 +32,7 @@
       plugins: {
         legend: {
           align: "end",
-          labels: { color: colour(holder, "text"), usePointStyle: true, pointStyle: "line", pointStyleWidth: 28 },
+          labels: { color: colour(holder, "text"), boxWidth: 28, boxHeight: 0 },
         },
       },
       scales: {

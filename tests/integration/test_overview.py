@@ -1,0 +1,287 @@
+"""The overview: its numbers, what it says is missing, which queues need attention, its charts, and who sees what."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from django_q.models import Schedule
+
+from jobs import attention, failures, statistics
+from jobs.repositories import assignments, leases, throughput
+from jobs.repositories import failures as failure_repository
+from queues import observation, repository
+from queues.models import DepthSample, Queue
+from queues.sqs import Depth
+from queuesite.databases import collection, database_clock
+from tests.support import records
+from tests.support.api import user
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mongo")]
+
+INDEX = reverse("admin:index")
+MINUTE = statistics.MINUTE
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_remembered() -> Iterator[None]:
+    cache.clear()
+    yield
+    cache.clear()
+
+
+@pytest.fixture
+def browser(admin_client: Client) -> Client:
+    return admin_client
+
+
+def somebody(*permissions: str) -> Client:
+    client = Client()
+    client.force_login(user(f"may-{len(permissions)}", permissions, is_staff=True))
+    return client
+
+
+def text(client: Client, **query: Any) -> str:
+    """What is to be read on the page."""
+    answer = client.get(INDEX, query)
+    assert answer.status_code == 200
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.content.decode().partition('id="live"')[2]))
+
+
+def numbers(client: Client, name: str, **query: Any) -> Any:
+    """The numbers of a chart, or None where it is not there."""
+    found = re.search(
+        rf'<script id="{name}-numbers" type="application/json">(.*?)</script>',
+        client.get(INDEX, query).content.decode(),
+    )
+    return None if found is None else json.loads(found[1])
+
+
+def did(queue: Queue, minutes_ago: int, **counts: Any) -> None:
+    """Something was done with a queue so many whole minutes ago."""
+    minute = database_clock.now().replace(second=0, microsecond=0) - minutes_ago * MINUTE
+    throughput.add([throughput.Row(queue.id, queue.name, minute, **counts)])
+
+
+def reasons() -> dict[str, list[str]]:
+    return {one.queue.name: [reason.word for reason in one.reasons] for one in attention.needed(50)}
+
+
+def ago(minutes: float) -> Any:
+    return database_clock.now() - minutes * MINUTE
+
+
+def test_what_does_not_run_is_said_with_the_command_that_starts_it(browser: Client) -> None:
+    Schedule.objects.update(next_run=timezone.now())
+    page = text(browser)
+    for said in (
+        "No worker runs",
+        "manage.py runworker",
+        "Nobody leads",
+        "manage.py runmaster",
+        "There is no queue yet",
+    ):
+        assert said in page
+    assert "qcluster" not in page
+
+    Schedule.objects.update(next_run=timezone.now() - timedelta(minutes=3))
+    assert "manage.py qcluster" in text(browser)
+
+    records.define()
+    records.register()
+    leases.acquire("m1", 30)
+    page = text(browser)
+    for said in ("No worker runs", "Nobody leads", "There is no queue yet"):
+        assert said not in page
+    assert "m1, term 1" in page
+    assert "0 of 5" in page
+
+
+def test_tiles_show_the_moment(browser: Client) -> None:
+    queue = records.define(depth_visible=1_234, depth_in_flight=7, depth_delayed=3)
+    records.define("idle")
+    records.register()
+    records.assign(queue)
+    did(queue, 1, processed=90, failed=10, durations=(0, 100))
+    page = text(browser)
+    for said in (
+        "1,234 messages waiting, 3 delayed",
+        "In flight 7",
+        "90 /min",
+        "10.0 %",
+        "1 of 5",
+        "1 active 0 waiting",
+    ):
+        assert said in page, said
+
+
+def test_states_are_the_same_in_the_database_and_in_python() -> None:
+    now = database_clock.now()
+    past, future = now - MINUTE, now + MINUTE
+    queues = [
+        records.define(f"q{place}", paused=paused, depth_visible=visible, not_before=not_before,
+                       wake_requested_at=woken, served_until=served)
+        for place, (paused, visible, not_before, woken, served) in enumerate(
+            (paused, visible, not_before, woken, served)
+            for paused in (False, True) for visible in (0, 3) for not_before in (None, past, future)
+            for woken in (None, now) for served in (None, past, now)
+        )
+    ]  # fmt: skip
+    collection(Queue).update_one({"name": "q0"}, {"$unset": {"wakeRequestedAt": 1, "servedUntil": 1, "notBefore": 1}})
+    taken = {queue.id for queue in queues[::5]}
+    counts = dict.fromkeys(statistics.STATES, 0)
+    for queue in queues:
+        counts[statistics.state_of(records.stored(queue), queue.id in taken, now)] += 1
+    assert all(counts.values())
+    found = repository.sums(taken, now)
+    assert {state: sums.queues for state, sums in found.items()} == counts
+    assert sum(sums.visible for sums in found.values()) == sum(queue.depth_visible for queue in queues)
+    waiting = {queue.name for queue, _ in repository.waiting_longest(taken, now, 100)}
+    assert waiting == {
+        q.name for q in queues if statistics.state_of(records.stored(q), q.id in taken, now) == "waiting"
+    }
+
+
+def test_each_reason_for_attention_is_found_and_nothing_else() -> None:
+    records.define("fine", depth_visible=5, depth_observed_at=ago(0.5))
+    records.define("lonely", depth_visible=5, depth_observed_at=ago(5))
+    records.define("woken", wake_requested_at=ago(2))
+    held = records.define("held", depth_visible=5, depth_observed_at=ago(5))
+    records.register()
+    records.assign(held)
+    records.define("crashed-once", crash_count=1)
+    records.define("crashing", crash_count=2)
+    records.define("paused", paused=True, depth_visible=1)
+    records.define("paused-empty", paused=True)
+    records.define("dead", dead_letters=3)
+    records.define("strange", handler="was-removed", dead_letters=1)
+    did(records.define("mostly-well"), 2, processed=95, failed=5)
+    did(records.define("failing"), 2, processed=90, failed=10)
+    did(records.define("failed-earlier"), 20, failed=10)
+    assert reasons() == {
+        "strange": ["handler missing", "dead letters"],
+        "crashing": ["crash-looping"],
+        "failing": ["failing"],
+        "lonely": ["waiting"],
+        "woken": ["waiting"],
+        "paused": ["paused with backlog"],
+        "dead": ["dead letters"],
+    }
+    assert [one.queue.name for one in attention.needed(2)] == ["strange", "crashing"]
+
+
+def test_queues_that_need_attention_are_shown_with_why(browser: Client) -> None:
+    for place in range(12):
+        records.define(f"dead-{place:02}", dead_letters=place + 1)
+    records.define("strange", handler="was-removed")
+    page = text(browser)
+    assert "handler missing was-removed" in page
+    assert "dead-11" in page  # those with the most
+    assert "dead-00" not in page
+    assert "There are more" in page
+
+
+def test_charts_show_what_was_done_and_what_was_waiting(browser: Client) -> None:
+    queue = records.define("orders", depth_visible=40, depth_in_flight=2)
+    records.define("others", depth_visible=2)
+    assert numbers(browser, "throughput") is None
+    assert numbers(browser, "backlog") is None
+    cache.clear()
+    did(queue, 5, processed=60, failed=6)
+    did(queue, 4, processed=30)
+    repository.sample_depths(database_clock.now().replace(second=0, microsecond=0) - 5 * MINUTE)
+
+    done = numbers(browser, "throughput", window="15m")
+    assert [series["label"] for series in done["series"]] == ["messages per minute", "failed attempts per minute"]
+    assert sorted(done["series"][0]["values"])[-3:] == [0, 30, 60]
+    assert sum(done["series"][1]["values"]) == 6
+    assert len(done["labels"]) == 15
+    assert "60 at most" in done["label"]
+    waiting = numbers(browser, "backlog", window="15m")
+    assert [value for value in waiting["series"][0]["values"] if value is not None] == [42]
+    assert [value for value in waiting["series"][1]["values"] if value is not None] == [2]
+    # Of a longer step it is still what was done in a minute.
+    day = numbers(browser, "throughput", window="24h")
+    assert 0 < max(day["series"][0]["values"]) < 60
+    assert numbers(browser, "throughput", window="nonsense")["labels"] == numbers(browser, "throughput")["labels"]
+
+
+def test_depths_are_sampled_for_each_queue_that_holds_something() -> None:
+    full, empty = records.define("full", depth_visible=4), records.define("empty")
+    observation.sample_depths()
+    observation.sample_depths()
+    minute = database_clock.now().replace(second=0, microsecond=0)
+    assert collection(DepthSample).count_documents({}) == 2
+    since, until = minute - MINUTE, minute + MINUTE
+    assert list(observation.depths(full.id, since, until, MINUTE).values())[-1] == Depth(4, 0, 0)
+    assert list(observation.depths(empty.id, since, until, MINUTE).values())[-1] == Depth(0, 0, 0)
+    assert observation.depths(None, since - 60 * MINUTE, since - 59 * MINUTE, MINUTE) == {since - 60 * MINUTE: None}
+
+
+def test_a_week_is_added_up_once_and_not_at_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    added_up = throughput.sums_by_step
+
+    def counting(*args: Any) -> Any:
+        asked.append(args)
+        return added_up(*args)
+
+    monkeypatch.setattr(throughput, "sums_by_step", counting)
+    span = statistics.SPANS["7d"]
+    points = statistics.overall(span).points
+    assert statistics.overall(span).points == points
+    assert len(asked) == 1
+    assert len(points) in (84, 85)
+
+
+def test_failures_are_escaped(browser: Client) -> None:
+    now = time.monotonic()
+    kind = failures.Failure("KeyError", "shop.f", "<script>alert(1)</script>", "trace", now, now, 3)
+    failure_repository.add([failure_repository.Seen(records.define(), kind)])
+    content = browser.get(INDEX).content.decode()
+    assert "KeyError" in content
+    assert "<script>alert(1)" not in content
+    assert "&lt;script&gt;alert(1)" in content
+
+
+def test_everybody_sees_what_they_may() -> None:
+    queue = records.define("orders", dead_letters=1)
+    assert "You may see nothing of the system" in text(somebody())
+    worker = somebody("jobs.view_worker")
+    records.register()
+    page = text(worker)
+    assert "w1" in page
+    assert "Backlog" not in page
+    assert queue.name not in page
+
+
+def test_the_page_asks_for_its_part_alone(browser: Client) -> None:
+    part = browser.get(INDEX, headers={"HX-Request": "true"}).content.decode()
+    assert "Queues that need attention" in part
+    assert "<html" not in part
+
+
+def test_the_sidebar_leads_where_one_may_go() -> None:
+    def links(client: Client) -> set[str]:
+        return set(re.findall(r'href="(/admin/[^"?]*)"', client.get(INDEX).content.decode()))
+
+    assert not links(somebody()) & {reverse("admin:jobs_job_changelist"), reverse("admin:queuesite_token_changelist")}
+    assert reverse("admin:jobs_job_changelist") in links(somebody("jobs.view_job"))
+
+
+def test_no_assignment_of_a_queue_that_is_gone_disturbs(browser: Client) -> None:
+    records.register()
+    gone = records.define("gone")
+    records.assign(gone)
+    repository.delete(gone.id)
+    assert assignments.all_assignments()
+    assert "1 of 5" in text(browser)
