@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from jobs import attention, reads, services, statistics
 from jobs.admin import workers
 from jobs.admin.pages import queue_address
+from jobs.models import Worker
 from jobs.statistics import Overall, Span, Statistics
 from queuesite import tasks
 from queuesite.admin.records import address
@@ -29,6 +30,7 @@ _SPAN_NAMES = {"15m": "15 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 da
 def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """What the index shows of the system to this user, as the theme asks (UNFOLD["DASHBOARD_CALLBACK"])."""
     may = request.user.has_perm
+    alive = services.list_workers() if may("jobs.view_worker") else []
     context |= {
         "title": "Overview",
         "partial": "jobs/_overview.html",
@@ -40,13 +42,12 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if all(map(may, ("queues.view_queue", "jobs.view_job", "jobs.view_worker"))):
         numbers = statistics.current()
         context |= {"numbers": numbers, "failure_rate": _failure_rate(numbers), "missing": _missing(numbers)}
-        context |= _charts(request)
+        context |= _in_flight(alive) | _charts(request)
     if may("jobs.view_lease"):
         context |= _leader()
     if may("queues.view_queue"):
         context |= _attention()
     if may("jobs.view_worker"):
-        alive = services.list_workers()
         context["workers"] = workers.shown(alive[:WORKERS_SHOWN])
         context["workers_more"] = max(0, len(alive) - WORKERS_SHOWN)
     if may("jobs.view_failure"):
@@ -60,6 +61,13 @@ def _failure_rate(numbers: Statistics) -> float | None:
     hour = numbers.last_hour
     attempts = hour.processed + hour.failed
     return 100 * hour.failed / attempts if attempts else None
+
+
+def _in_flight(alive: Sequence[Worker]) -> dict[str, int]:
+    """What workers said in their last heartbeats: SQS is not asked about a queue while it is processed."""
+    consumers = [consumer for worker in alive for consumer in worker.consumers]
+    handled, buffered = (sum(consumer.get(name, 0) for consumer in consumers) for name in ("inFlight", "buffered"))
+    return {"in_flight": handled + buffered, "handled": handled, "buffered": buffered}
 
 
 def _missing(numbers: Statistics) -> set[str]:
@@ -145,12 +153,6 @@ def _backlog(found: Overall, span: Span, window: str) -> dict[str, Any] | None:
         "labels": _labels([point.at for point in found.points], span),
         "series": [
             {"label": "waiting", "values": [d and d.visible for d in found.depths], "colour": "done"},
-            {
-                "label": "in flight",
-                "values": [d and d.in_flight for d in found.depths],
-                "colour": "third",
-                "dashed": True,
-            },
         ],
     }
 

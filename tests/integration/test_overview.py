@@ -17,7 +17,7 @@ from django.utils import timezone
 from django_q.models import Schedule
 
 from jobs import attention, failures, statistics
-from jobs.repositories import assignments, leases, throughput
+from jobs.repositories import assignments, leases, throughput, workers
 from jobs.repositories import failures as failure_repository
 from queues import observation, repository
 from queues.models import DepthSample, Queue
@@ -107,15 +107,16 @@ def test_what_does_not_run_is_said_with_the_command_that_starts_it(browser: Clie
 
 
 def test_tiles_show_the_moment(browser: Client) -> None:
-    queue = records.define(depth_visible=1_234, depth_in_flight=7, depth_delayed=3)
+    queue = records.define(depth_visible=1_234, depth_delayed=3)
     records.define("idle")
     records.register()
-    records.assign(queue)
+    assignment = records.assign(queue)
+    workers.heartbeat("w1", [{"jobId": assignment.job_id, "queueName": queue.name, "inFlight": 5, "buffered": 2}])
     did(queue, 1, processed=90, failed=10, durations=(0, 100))
     page = text(browser)
     for said in (
-        "1,234 messages waiting, 3 delayed",
-        "In flight 7",
+        "1,234 waiting when last observed, 3 delayed",
+        "In flight 7 5 being handled, 2 buffered",
         "90 /min",
         "10.0 %",
         "1 of 5",
@@ -191,7 +192,7 @@ def test_queues_that_need_attention_are_shown_with_why(browser: Client) -> None:
 
 
 def test_charts_show_what_was_done_and_what_was_waiting(browser: Client) -> None:
-    queue = records.define("orders", depth_visible=40, depth_in_flight=2)
+    queue = records.define("orders", depth_visible=40)
     records.define("others", depth_visible=2)
     assert numbers(browser, "throughput") is None
     assert numbers(browser, "backlog") is None
@@ -208,7 +209,6 @@ def test_charts_show_what_was_done_and_what_was_waiting(browser: Client) -> None
     assert "60 at most" in done["label"]
     waiting = numbers(browser, "backlog", window="15m")
     assert [value for value in waiting["series"][0]["values"] if value is not None] == [42]
-    assert [value for value in waiting["series"][1]["values"] if value is not None] == [2]
     # Of a longer step it is still what was done in a minute.
     day = numbers(browser, "throughput", window="24h")
     assert 0 < max(day["series"][0]["values"]) < 60
