@@ -57,13 +57,13 @@ def sidebar() -> list[dict[str, Any]]:
             ],
         },
         {
-            "title": "Runs of background tasks",
+            "title": "Runs by django-q2",
             "separator": True,
             "collapsible": True,
             "items": [
-                _page("Waiting", "hourglass", "django_q_ormq"),
-                _page("Succeeded", "check_circle", "django_q_success"),
-                _page("Failed", "cancel", "django_q_failure"),
+                _page("Queued tasks", "hourglass", "django_q_ormq"),
+                _page("Successful tasks", "check_circle", "django_q_success"),
+                _page("Failed tasks", "cancel", "django_q_failure"),
             ],
         },
     ]

@@ -1,0 +1,114 @@
+"""The overview in a browser, on a live system: what happens shows up without a reload."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from bson import ObjectId
+from playwright.sync_api import expect
+
+from queuesite.databases import database
+from tests.browser.conftest import Visit
+from tests.support.browser import PHONE
+from tests.support.live import Live
+
+pytestmark = pytest.mark.timeout(300)
+
+OVERVIEW = "/admin/"
+EVIL = "<img src=x onerror='window.evil=1'><script>window.evil=1</script>"
+SEEN = ("Queues", "Jobs", "Failures", "Workers", "Masters", "Background tasks")
+#: A chart's numbers as Chart.js has them, and whether it is the one that was there before.
+DRAWN = """() => {
+  const chart = Chart.getChart(document.querySelector("#throughput canvas"));
+  const same = chart === (window.before ??= chart);
+  const [line] = chart.data.datasets;
+  return { same, most: Math.max(...line.data), width: chart.width, colour: line.borderColor };
+}"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def something_was_done(system: Live) -> None:
+    """Sixty messages were processed, and as many waited, five minutes ago: what charts have to show."""
+    minute = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=5)
+    mongodb = database().client[system.database]
+    mongodb["throughput"].insert_one({"_id": "done", "queueId": ObjectId(), "minute": minute, "processed": 60})
+    mongodb["depths"].insert_one(
+        {"_id": "waited", "queueId": None, "minute": minute, "visible": 60, "inFlight": 0, "delayed": 0}
+    )
+
+
+def create(api: httpx.Client, name: str, *bodies: Any, **settings: Any) -> None:
+    """A queue, with messages."""
+    assert api.post("/queues", json={"name": name, "handler": "recorder", **settings}).status_code == 201
+    sent = api.post(f"/queues/{name}/messages", json={"messages": [{"body": body} for body in bodies]})
+    assert sent.is_success, sent.text
+
+
+def test_what_happens_shows_up_without_a_reload(visit: Visit, api: httpx.Client, system: Live) -> None:
+    watcher = visit("viewer")
+    page = watcher.page
+    watcher.go(OVERVIEW)
+    page.evaluate("window.loaded = 'once'")
+    expect(page.get_by_text("Nobody leads")).to_have_count(0)
+    expect(page.get_by_role("img", name="Messages per minute in the last hour")).to_be_visible()
+    expect(page.get_by_role("img", name="Backlog in the last hour: 60 messages")).to_be_visible()
+    drawn = page.evaluate(DRAWN)
+    assert drawn["most"] == 60
+    assert drawn["width"] > 300
+
+    create(api, "orders", *({"n": n, "do": {"wait": "go"}} for n in range(50)), concurrency=5)
+    expect(page.get_by_role("list", name="1 of 5 slots used")).to_be_visible()
+    expect(page.get_by_text("5 being handled")).to_be_visible()
+    (Path(system.directory) / "go").touch()
+    expect(page.get_by_role("list", name="0 of 5 slots used")).to_be_visible()
+
+    create(api, "poison", {"do": {"raise": EVIL}}, maxReceiveCount=1, visibilityTimeout=1)
+    expect(page.get_by_role("link", name="RuntimeError")).to_be_visible()
+    expect(page.get_by_text("onerror").first).to_be_visible()
+    assert page.evaluate("window.evil") is None
+
+    create(api, "held", "one", "two", paused=True)
+    attention = page.get_by_role("region", name="Queues that need attention")
+    row = attention.get_by_role("row").filter(has=page.get_by_role("link", name="held"))
+    expect(row).to_contain_text("paused with backlog")
+    expect(row).to_contain_text("2")
+
+    assert page.evaluate("window.loaded") == "once"
+    drawn = page.evaluate(DRAWN)
+    assert drawn["same"]
+    assert drawn["most"] == 60
+    watcher.has_no_barrier()
+
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("colour => Chart.getChart(document.querySelector('#throughput canvas'))"
+                           ".data.datasets[0].borderColor !== colour", arg=drawn["colour"])  # fmt: skip
+    watcher.has_no_barrier()
+    page.get_by_role("link", name="last 24 hours").click()
+    expect(page.get_by_role("link", name="last 24 hours")).to_have_attribute("aria-current", "true")
+    expect(page.get_by_role("img", name="Messages per minute in the last 24 hours")).to_be_visible()
+    row.get_by_role("link", name="held").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/queues/queue/*/change/")
+
+
+def test_it_fits_a_phone_and_its_navigation_leads_on(visit: Visit) -> None:
+    administrator = visit("administrator", viewport=PHONE)
+    administrator.go(OVERVIEW)
+    expect(administrator.page.get_by_text("Slots used")).to_be_visible()
+    administrator.fits()
+    administrator.has_no_barrier()
+
+    for name, pages in (("viewer", SEEN), ("administrator", (*SEEN, "Schedules", "Tokens", "Users", "Groups"))):
+        person = visit(name)
+        person.go(OVERVIEW)
+        navigation = person.page.locator("#nav-sidebar-inner")
+        for title in pages:
+            expect(navigation.get_by_role("link", name=title, exact=True)).to_be_visible()
+        if name == "viewer":
+            expect(navigation.get_by_role("link", name="Tokens", exact=True)).to_have_count(0)
+        navigation.get_by_role("link", name="Jobs", exact=True).click()
+        expect(person.page.get_by_role("heading", name="Jobs").first).to_be_visible()
