@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from bson import ObjectId
 
-from jobs import reads
+from jobs import reads, statistics
 from jobs.repositories import throughput
 from queues import repository as queues
 from queues.handlers import registry
@@ -58,7 +58,7 @@ def needed(limit: int) -> list[Attention]:
             },
             limit,
         )
-        waiting = queues.waiting_longest(taken, now, limit, before=now - WAITING)
+        waiting = queues.longest(statistics.state_filter("waiting", taken, now), limit, before=now - WAITING)
         failing = throughput.failing(now - FAILING_WITHIN, FAILING_SHARE, limit)
         failing_queues = {queue.id: queue for queue in queues.by_ids([queue_id for queue_id, _, _ in failing])}
 

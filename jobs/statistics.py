@@ -134,7 +134,7 @@ def current() -> Statistics:
         hour = throughput.sums(this_minute - 60 * MINUTE, this_minute)
         kinds, kinds_last_hour = failures.count(), failures.count(now - 60 * MINUTE)
         sums = queues.sums(taken, now)
-        waiting = queues.waiting_longest(taken, now, 1)
+        waiting = queues.longest(state_filter("waiting", taken, now), 1)
     workers = [worker for worker in processing.list_workers() if is_alive(worker, now)]
     return Statistics(
         at=now,

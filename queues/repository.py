@@ -284,16 +284,13 @@ def sums(taken: Iterable[ObjectId], now: datetime) -> dict[str, Sums]:
     return {row.pop("_id"): Sums(*row.values()) for row in _queues().aggregate([{"$group": group}])}
 
 
-def waiting_longest(
-    taken: Iterable[ObjectId], now: datetime, limit: int, before: datetime | None = None
-) -> list[tuple[Queue, datetime | None]]:
-    """Queues that have messages and nobody who handles them, with the moment since when, the earliest first.
+def longest(waiting: Document, limit: int, before: datetime | None = None) -> list[tuple[Queue, datetime | None]]:
+    """Queues that match the filter `waiting`, with the moment since when they do, the earliest first.
 
     It is that of the wake-up that nobody followed, else that of the observation. `before`: only those since then.
     """
     pipeline: list[Document] = [
-        {"$match": {"paused": False, "$or": [{"depthVisible": {"$gt": 0}}, {"wakeRequestedAt": {"$ne": None}}]}},
-        {"$match": {"$expr": {"$eq": [state(taken, now), "waiting"]}}},
+        {"$match": waiting},
         {"$set": {"since": {"$cond": [_WAKE_PENDING, "$wakeRequestedAt", "$depthObservedAt"]}}},
         *([] if before is None else [{"$match": {"since": {"$lt": before}}}]),
         {"$set": {"undated": {"$eq": [{"$ifNull": ["$since", None]}, None]}}},

@@ -134,22 +134,24 @@ def _throughput(found: Overall, span: Span, window: str) -> dict[str, Any] | Non
     return {
         "label": f"Messages per minute in the last {window}: {processed[-1]:g} at the end, {max(processed):g} at most;"
         f" failed attempts: {failed[-1]:g} at the end, {max(failed):g} at most",
+        "unit": "per minute",
         "labels": _labels([point.at for point in found.points], span),
         "series": [
-            {"label": "messages per minute", "values": processed, "colour": "done"},
-            {"label": "failed attempts per minute", "values": failed, "colour": "failed", "dashed": True},
+            {"label": "messages", "values": processed, "colour": "done"},
+            {"label": "failed attempts", "values": failed, "colour": "failed", "dash": [5, 4]},
         ],
     }
 
 
 def _backlog(found: Overall, span: Span, window: str) -> dict[str, Any] | None:
-    """What was waiting and in flight, as charts.js takes it; None where nobody recorded it."""
+    """What was waiting, as charts.js takes it; None where nobody recorded it."""
     known = [depth for depth in found.depths if depth is not None]
     if not known:
         return None
     return {
         "label": f"Backlog in the last {window}: {known[-1].visible} messages at the end,"
         f" {max(depth.visible for depth in known)} at most",
+        "unit": "messages",
         "labels": _labels([point.at for point in found.points], span),
         "series": [
             {"label": "waiting", "values": [d and d.visible for d in found.depths], "colour": "done"},

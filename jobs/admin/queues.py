@@ -26,8 +26,7 @@ from jobs.admin.pages import STATUS_VARIANTS
 from jobs.admin.queue_form import QueueForm
 from jobs.admin.queue_messages import AT_ONCE, SendForm, curl
 from jobs.models import JobStatus
-from queues import codec, peek, search, services, tasks
-from queues import messages as sending
+from queues import codec, observation, peek, search, services, tasks
 from queues.api.message_schemas import DeadLetterOut, MessageOut
 from queues.handlers import registry
 from queues.models import Queue
@@ -115,7 +114,7 @@ class QueueAdmin(RecordsAdmin):
     change_form_outer_before_template = "jobs/_queue_tabs.html"
 
     class Media:
-        js = ("queuesite/charts.js", "queuesite/queues.js")
+        js = ("queuesite/queues.js",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """As the API asks."""
@@ -597,33 +596,43 @@ def _working(request: HttpRequest, activity: reads.Activity) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _charts(queue: Queue, span: str) -> dict[str, Any]:
-    """What `charts.js` draws. Depths are gathered in the browser, since none but the last is kept."""
+def _charts(queue: Queue, span: str) -> dict[str, dict[str, Any]]:
+    """The charts of a queue, as charts.js takes them. The last depth is the one that was observed last."""
     step = statistics.parse_duration(SPANS[span], "step")
     points = statistics.series(queue.name, statistics.parse_duration(span, "window"), step)
     minutes = step.total_seconds() / 60
     form = "%H:%M" if span != "7d" else "%a %H:%M"
     labels = [f"{point.at:{form}}" for point in points]
+    known = observation.depths(queue.id, points[0].at, points[-1].at, step)
+    depths = [*known.values(), queue.depth]
 
-    def lines(**series: list[Any]) -> dict[str, Any]:
-        return {"labels": labels, "series": [{"label": name, "values": values} for name, values in series.items()]}
+    def chart(label: str, unit: str, **series: list[Any]) -> dict[str, Any]:
+        drawn = zip(series.items(), ("done", "failed", "third"), (None, [6, 3], [2, 3]), strict=False)
+        lines = [
+            {"label": name.replace("_", " "), "values": values, "colour": colour, **({"dash": dash} if dash else {})}
+            for (name, values), colour, dash in drawn
+        ]
+        return {"label": label, "unit": unit, "labels": labels, "series": lines}
 
     return {
-        "throughput": lines(
+        "depth": chart(
+            f"Depth: {queue.depth_visible} messages visible, {queue.depth_in_flight} in flight at last",
+            "messages",
+            visible=[depth and depth.visible for depth in depths],
+            in_flight=[depth and depth.in_flight for depth in depths],
+            delayed=[depth and depth.delayed for depth in depths],
+        ),
+        "throughput": chart(
+            f"Messages per minute: {max(point.processed for point in points) / minutes:g} processed at most",
+            "per minute",
             processed=[round(point.processed / minutes, 2) for point in points],
             failed=[round((point.failed + point.rejected) / minutes, 2) for point in points],
         ),
-        "durations": lines(
+        "durations": chart(
+            "Percentiles of the handler's time",
+            "s",
             p50=[point.p50 for point in points],
             p95=[point.p95 for point in points],
             p99=[point.p99 for point in points],
         ),
-        "depth": {
-            "gathers": True,
-            "series": [
-                {"label": "visible", "value": queue.depth_visible},
-                {"label": "in flight", "value": queue.depth_in_flight},
-                {"label": "delayed", "value": queue.depth_delayed},
-            ],
-        },
     }

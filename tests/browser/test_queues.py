@@ -66,7 +66,7 @@ def test_a_queue_is_made_filled_and_followed_to_the_end(visit: Visit, system: Li
 
     expect(row).to_contain_text("active")
     expect(row).to_contain_text("running")
-    page.get_by_role("link", name="Overview").click()
+    page.get_by_role("link", name="Overview", exact=True).click()
     expect(page.get_by_text("active", exact=True)).to_be_visible()
     (Path(system.directory) / "go").touch()
     expect(row).to_contain_text("completed, 50 messages")
@@ -75,7 +75,8 @@ def test_a_queue_is_made_filled_and_followed_to_the_end(visit: Visit, system: Li
     jobs = page.get_by_role("region", name="Newest jobs")
     expect(jobs).to_contain_text("completed")
     expect(jobs).to_contain_text("50")
-    assert page.evaluate("Chart.getChart(document.querySelector('[data-chart=depth]')).data.labels.length") > 1
+    expect(page.get_by_role("img", name="Messages per minute")).to_be_visible()
+    assert page.evaluate("Chart.getChart(document.querySelector('#depth canvas')).data.labels.length") > 1
     person.has_no_barrier()
 
 

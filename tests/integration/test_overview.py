@@ -146,7 +146,7 @@ def test_states_are_the_same_in_the_database_and_in_python() -> None:
     found = repository.sums(taken, now)
     assert {state: sums.queues for state, sums in found.items()} == counts
     assert sum(sums.visible for sums in found.values()) == sum(queue.depth_visible for queue in queues)
-    waiting = {queue.name for queue, _ in repository.waiting_longest(taken, now, 100)}
+    waiting = {queue.name for queue, _ in repository.longest(statistics.state_filter("waiting", taken, now), 100)}
     assert waiting == {
         q.name for q in queues if statistics.state_of(records.stored(q), q.id in taken, now) == "waiting"
     }
@@ -202,7 +202,7 @@ def test_charts_show_what_was_done_and_what_was_waiting(browser: Client) -> None
     repository.sample_depths(database_clock.now().replace(second=0, microsecond=0) - 5 * MINUTE)
 
     done = numbers(browser, "throughput", window="15m")
-    assert [series["label"] for series in done["series"]] == ["messages per minute", "failed attempts per minute"]
+    assert [series["label"] for series in done["series"]] == ["messages", "failed attempts"]
     assert sorted(done["series"][0]["values"])[-3:] == [0, 30, 60]
     assert sum(done["series"][1]["values"]) == 6
     assert len(done["labels"]) == 15

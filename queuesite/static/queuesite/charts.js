@@ -1,7 +1,8 @@
 "use strict";
 // Draws the charts of a page by Chart.js, and again whenever htmx brought new numbers or the theme changed.
 // A chart is <div class="qs-chart" id="X" hx-preserve data-numbers="Y"><canvas></canvas></div>, and its numbers stand
-// beside it, by Django's json_script: {label, labels: [...], series: [{label, values, colour, dashed, stack}]}.
+// beside it, by Django's json_script: {label, unit, labels: [...], series: [{label, values, colour, dash: [on, off]}]}.
+// Lines differ in dashes too, and not by colour alone; where Chart.js cannot draw, the label says it in words.
 (() => {
   const drawn = new Map();
 
@@ -13,17 +14,18 @@
     data: series.values,
     borderColor: colour(holder, series.colour),
     backgroundColor: `color-mix(in srgb, ${colour(holder, series.colour)} 15%, transparent)`,
-    borderDash: series.dashed ? [5, 4] : [],
+    borderDash: series.dash ?? [],
     borderWidth: 2,
     // A line has no place for a single value between gaps.
     pointRadius: ({ dataset: { data }, dataIndex: at }) => (data[at - 1] ?? data[at + 1] ?? null) === null ? 3 : 0,
     pointHitRadius: 8,
-    fill: !series.dashed,
+    fill: series.dash === undefined,
     tension: 0,
   });
 
-  const options = (holder) => {
-    const axis = { ticks: { color: colour(holder, "text"), maxRotation: 0, autoSkipPadding: 24, precision: 0 } };
+  const options = (holder, unit) => {
+    const axis = { ticks: { color: colour(holder, "text"), maxRotation: 0, autoSkipPadding: 24 } };
+    const title = { display: true, text: unit, color: colour(holder, "text") };
     return {
       animation: false,
       responsive: true,
@@ -37,7 +39,7 @@
       },
       scales: {
         x: { ...axis, grid: { display: false } },
-        y: { ...axis, beginAtZero: true, suggestedMax: 4, border: { display: false }, grid: { color: colour(holder, "line") } },
+        y: { ...axis, title, beginAtZero: true, border: { display: false }, grid: { color: colour(holder, "line") } },
       },
     };
   };
@@ -51,11 +53,11 @@
     const data = { labels: found.labels, datasets: found.series.map((series) => dataset(holder, series)) };
     const chart = drawn.get(canvas);
     if (chart === undefined) {
-      drawn.set(canvas, new Chart(canvas, { type: "line", data, options: options(holder) }));
+      drawn.set(canvas, new Chart(canvas, { type: "line", data, options: options(holder, found.unit) }));
     } else {
       // What the reader has hidden by a click on the legend stays hidden.
       data.datasets.forEach((set, place) => { set.hidden = !chart.isDatasetVisible(place); });
-      Object.assign(chart, { data, options: options(holder) });
+      Object.assign(chart, { data, options: options(holder, found.unit) });
       chart.update("none");
     }
   };
