@@ -27,6 +27,7 @@ from jobs.admin.queue_form import QueueForm
 from jobs.admin.queue_messages import AT_ONCE, SendForm, curl
 from jobs.models import JobStatus
 from queues import codec, observation, peek, search, services, tasks
+from queues import messages as sending
 from queues.api.message_schemas import DeadLetterOut, MessageOut
 from queues.handlers import registry
 from queues.models import Queue
