@@ -608,7 +608,7 @@ def _charts(queue: Queue, span: str) -> dict[str, dict[str, Any]]:
     depths = [*known.values(), queue.depth]
 
     def chart(label: str, unit: str, **series: list[Any]) -> dict[str, Any]:
-        drawn = zip(series.items(), ("done", "failed", "third"), (None, [6, 3], [2, 3]), strict=False)
+        drawn = zip(series.items(), ("done", "failed", "third"), (None, [5, 4], [2, 3]), strict=False)
         lines = [
             {"label": name.replace("_", " "), "values": values, "colour": colour, **({"dash": dash} if dash else {})}
             for (name, values), colour, dash in drawn
