@@ -27,6 +27,23 @@ else:
     QueueModelForm = forms.ModelForm  # which takes no parameter at run time
 
 
+#: What each setting means, its unit and limits, and what happens where it is changed while a consumer runs.
+HELP = {
+    "handler": "what is done with each message; a running consumer follows within seconds",
+    "timeout": "seconds that the handler may take for one message, {low} to {high}; empty: the handler's own limit, if "
+    "it has one. A handler at work keeps the limit that it began with",
+    "concurrency": "messages handled at once by one consumer, {low} to {high}; a running consumer follows within "
+    "seconds",
+    "max_consumers": "consumers that may share the queue while its backlog is large, {low} to {high}; on a FIFO queue "
+    "their groups stay in order",
+    "priority": "{low} to {high}; higher is served first where workers have too few slots",
+    "visibility_timeout": "seconds that a received message stays hidden, {low} to {high}; extended while it is "
+    "handled. Set in SQS at once, for what is received from then on",
+    "max_receive_count": "receives after which a message goes to the dead-letter queue, {low} to {high}; set in SQS at "
+    "once",
+}
+
+
 class OptionsWidget(forms.Widget):
     """The options of each handler as inputs of their own; those of the chosen handler are sent (`queue_form.js`).
 
@@ -158,18 +175,17 @@ class QueueForm(QueueModelForm):
                     for name in sorted(names)
                 ]
             )
-            self.fields["handler"].help_text = "what is done with each message; consumers follow within seconds"
         if "handler_options" in self.fields:
             widget = OptionsWidget()
             widget.chosen = str(self["handler"].value() or "")
             self.fields["handler_options"].widget = widget
-        if "concurrency" in self.fields:
-            self.fields["concurrency"].help_text = (
-                f"messages handled at once by one consumer, 1 to {get_config().max_concurrency}; "
-                "a running consumer follows within seconds"
-            )
-            if self.instance.pk is None:
-                self.fields["concurrency"].initial = get_config().default_concurrency
+        bounds = services.limits()
+        for name, words in HELP.items():
+            if name in self.fields:
+                low, high = bounds.get(name, (0, 0))
+                self.fields[name].help_text = words.format(low=low, high=f"{high:,}")
+        if "concurrency" in self.fields and self.instance.pk is None:
+            self.fields["concurrency"].initial = get_config().default_concurrency
 
     def clean(self) -> dict[str, Any]:
         """The rules of the services, as errors of their fields."""
