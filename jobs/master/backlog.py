@@ -169,7 +169,7 @@ class Backlog:
                 # It was drained, or it was woken: either way what was seen before says nothing any more.
                 known.released_at = now
                 if count == 0:
-                    known.depth = Depth(0, 0, 0)
+                    known.depth = None  # so that the next one is news: what was recorded last is from before the run
                     known.interval = self._min
                     self._schedule(queue_id, now + self._min)
             self._has(known, count, now)

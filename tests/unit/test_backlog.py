@@ -361,6 +361,16 @@ class TestRelease:
         watched.give()
         assert watched.backlog.next_due() <= watched.now + MIN
 
+    def test_the_first_look_after_the_release_is_news_also_where_the_queue_is_empty(self) -> None:
+        """Else lists would show for ever what was there before the run."""
+        orders = queue()
+        watched = Watched([orders])
+        assert watched.see(orders, visible(5))
+        watched.give(orders=1)
+        watched.give()
+        assert watched.see(orders, EMPTY)
+        assert not watched.see(orders, EMPTY)
+
     def test_what_was_seen_before_the_release_says_nothing_any_more(self) -> None:
         orders = queue()
         watched = Watched([orders])
