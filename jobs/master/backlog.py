@@ -21,8 +21,8 @@ from queues.sqs import Depth
 
 #: First looks a second at the most, when a master begins to lead.
 FIRST_LOOKS_PER_SECOND = 500.0
-#: Longest interval, in seconds, for a queue that has messages, whether it waits for a slot (a thousand that do must not
-#: take up the sweep) or all of them are hidden or delayed: they come back by themselves.
+#: Longest interval, in seconds, for a queue that has messages, whether it is being processed (its depth is shown), waits
+#: for a slot (a thousand that do must not take up the sweep) or all are hidden or delayed: they come back by themselves.
 NOT_EMPTY_SECONDS = 5.0
 #: Interval, in seconds, at which a queue that may have several consumers is looked at while it is being processed.
 SCALING_SECONDS = 2.0
@@ -142,7 +142,7 @@ class Backlog:
         return min(doubled, NOT_EMPTY_SECONDS) if depth.total else doubled
 
     def _busy_interval(self, known: Known) -> float:
-        return min(SCALING_SECONDS, self._max) if known.queue.max_consumers > 1 else self._max
+        return min(SCALING_SECONDS if known.queue.max_consumers > 1 else NOT_EMPTY_SECONDS, self._max)
 
     def _schedule(self, queue_id: ObjectId, due: float) -> None:
         self._known[queue_id].due = due
