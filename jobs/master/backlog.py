@@ -21,8 +21,8 @@ from queues.sqs import Depth
 
 #: First looks a second at the most, when a master begins to lead.
 FIRST_LOOKS_PER_SECOND = 500.0
-#: Longest interval, in seconds, for a queue that has messages, whether it is being processed (its depth is shown), waits
-#: for a slot (a thousand that do must not take up the sweep) or all are hidden or delayed: they come back by themselves.
+#: Longest interval, in seconds, for a queue that has messages: it is being processed, and its depth is shown; it waits
+#: for a slot, and a thousand that do must not take up the sweep; or all are hidden or delayed, and will come back.
 NOT_EMPTY_SECONDS = 5.0
 #: Interval, in seconds, at which a queue that may have several consumers is looked at while it is being processed.
 SCALING_SECONDS = 2.0
