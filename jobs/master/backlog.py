@@ -24,6 +24,8 @@ FIRST_LOOKS_PER_SECOND = 500.0
 #: Longest interval, in seconds, for a queue that has messages: it is being processed, and its depth is shown; it waits
 #: for a slot, and a thousand that do must not take up the sweep; or all are hidden or delayed, and will come back.
 NOT_EMPTY_SECONDS = 5.0
+#: Interval, in seconds, at which it is recorded that a queue is still empty: with what it holds its age is shown.
+TELL_EMPTY_SECONDS = 300.0
 #: Interval, in seconds, at which a queue that may have several consumers is looked at while it is being processed.
 SCALING_SECONDS = 2.0
 
@@ -41,6 +43,8 @@ class Known:
     #: Consumers that it has, and when that last became fewer: what was asked before then is out of date.
     consumers: int = 0
     released_at: float = field(default=float("-inf"))
+    #: When its depth was last news.
+    told_at: float = field(default=float("-inf"))
 
 
 class Backlog:
@@ -117,21 +121,26 @@ class Backlog:
         return self._due[0][0] if self._due else float("inf")
 
     def observed(self, queue_id: ObjectId, depth: Depth | None, asked_at: float, now: float) -> bool:
-        """Take the answer to a request that began at `asked_at` (None: it failed); whether the depth is a new one."""
+        """Take the answer to a request that began at `asked_at` (None: it failed); whether it should be recorded.
+
+        It should where it is another than before, or people would take it for old.
+        """
         known = self._known.get(queue_id)
         if known is None:
             return False
-        changed = False
+        news = False
         if depth is None:
             known.interval = min(known.interval * 2, self._max)
         elif asked_at >= known.released_at:
-            changed = depth != known.depth
+            news = depth != known.depth or now - known.told_at >= (0 if depth.total else TELL_EMPTY_SECONDS)
+            if news:
+                known.told_at = now
             known.interval = self._next_interval(known, depth)
             known.depth = depth
             if depth.visible:
                 self._candidates.add(queue_id)
         self._schedule(queue_id, now + known.interval * random.uniform(0.9, 1.0))
-        return changed
+        return news
 
     def _next_interval(self, known: Known, depth: Depth) -> float:
         if known.consumers:

@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 from bson import ObjectId
 
-from jobs.master.backlog import FIRST_LOOKS_PER_SECOND, NOT_EMPTY_SECONDS, SCALING_SECONDS, Backlog
+from jobs.master.backlog import FIRST_LOOKS_PER_SECOND, NOT_EMPTY_SECONDS, SCALING_SECONDS, TELL_EMPTY_SECONDS, Backlog
 from jobs.master.planner import WaitingQueue
 from queues.models import Queue
 from queues.sqs import Depth
@@ -141,12 +141,16 @@ class TestSweep:
         assert 0.7 * FIRST_LOOKS_PER_SECOND < within_a_second < 1.3 * FIRST_LOOKS_PER_SECOND
         assert within_a_second + len(watched.backlog.due(watched.now + count / FIRST_LOOKS_PER_SECOND, count)) == count
 
-    def test_whether_a_depth_is_news(self) -> None:
+    def test_whether_a_depth_is_recorded(self) -> None:
         orders = queue()
         watched = Watched([orders])
+        assert watched.see(orders, EMPTY)
+        watched.now += TELL_EMPTY_SECONDS - 1
+        assert not watched.see(orders, EMPTY)
+        watched.now += 1
+        assert watched.see(orders, EMPTY), "or it would look older than it is"
         assert watched.see(orders, visible(3))
-        assert not watched.see(orders, visible(3))
-        assert watched.see(orders, visible(4))
+        assert watched.see(orders, visible(3)), "one that has messages is looked at by people"
         assert not watched.see(queue("unknown"), visible(4))
 
     def test_a_busy_queue_with_one_consumer_is_looked_at_for_those_who_watch_it(self) -> None:
