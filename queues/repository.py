@@ -71,7 +71,9 @@ def by_name(name: str) -> Queue:
 def find(filters: Document, sort: str, *, descending: bool, limit: int) -> list[Queue]:
     """Up to `limit` queues that match, sorted by a field (MongoDB's name of it) and `_id`."""
     direction = DESCENDING if descending else ASCENDING
-    documents = _queues().find(filters).sort([(sort, direction), ("_id", direction)]).limit(limit)
+    # Names are unique: their index alone gives the order, where with `_id` all would be sorted.
+    order = [(sort, direction)] if sort == "name" else [(sort, direction), ("_id", direction)]
+    documents = _queues().find(filters).sort(order).limit(limit)
     return [to_model(Queue, document) for document in documents]
 
 
