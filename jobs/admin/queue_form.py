@@ -31,7 +31,7 @@ else:
 HELP = {
     "handler": "what is done with each message; a running consumer follows within seconds",
     "timeout": "seconds that the handler may take for one message, {low} to {high}; empty: the handler's own limit, if "
-    "it has one. A handler at work keeps the limit that it began with",
+    "it has one",
     "concurrency": "messages handled at once by one consumer, {low} to {high}; a running consumer follows within "
     "seconds",
     "max_consumers": "consumers that may share the queue while its backlog is large, {low} to {high}; on a FIFO queue "

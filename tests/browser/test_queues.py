@@ -34,7 +34,8 @@ def create(api: httpx.Client, name: str, **settings: Any) -> None:
 def test_a_queue_is_made_filled_and_followed_to_the_end(visit: Visit, system: Live) -> None:
     person = visit()
     page = person.page
-    person.go(f"{QUEUES}add/")
+    person.go(QUEUES)
+    page.get_by_role("link", name="Create a queue").click()
     page.get_by_label("Name").fill("orders")
     page.get_by_label("Handler", exact=False).first.select_option("simulate")
     expect(page.get_by_label("failure_rate")).to_be_visible()
