@@ -17,6 +17,7 @@ from django.utils import timezone
 from django_q.models import Schedule
 
 from jobs import attention, failures, statistics
+from jobs.models import Worker
 from jobs.repositories import assignments, leases, throughput, workers
 from jobs.repositories import failures as failure_repository
 from queues import observation, repository
@@ -123,6 +124,17 @@ def test_tiles_show_the_moment(browser: Client) -> None:
         "1 active 0 waiting",
     ):
         assert said in page, said
+
+
+def test_a_worker_that_is_silent_holds_nothing(browser: Client) -> None:
+    queue = records.define()
+    records.register()
+    workers.heartbeat("w1", [{"jobId": records.assign(queue).job_id, "queueName": queue.name, "inFlight": 5}])
+    collection(Worker).update_one({"_id": "w1"}, {"$set": {"heartbeatAt": ago(5)}})
+    page = text(browser)
+    assert "In flight 0" in page
+    assert "stalled" in page
+    assert "No worker runs" in page
 
 
 def test_states_are_the_same_in_the_database_and_in_python() -> None:
