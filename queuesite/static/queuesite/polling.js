@@ -13,7 +13,8 @@
   }
   document.addEventListener("htmx:beforeSwap", (event) => {
     // The session is over, and the login page came in place of the part: it belongs in the whole window.
-    if (new URL(event.detail.xhr.responseURL, location).pathname !== location.pathname) {
+    const asked = new URL(event.detail.requestConfig.path, location);
+    if (new URL(event.detail.xhr.responseURL, location).pathname !== asked.pathname) {
       event.detail.shouldSwap = false;
       location.reload();
     } else if (event.detail.xhr.status === 200) {
