@@ -42,9 +42,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if all(map(may, ("queues.view_queue", "jobs.view_job", "jobs.view_worker"))):
         numbers = statistics.current()
         context |= {"numbers": numbers, "failure_rate": _failure_rate(numbers), "missing": _missing(numbers)}
-        context |= _in_flight([worker for worker in alive if statistics.is_alive(worker, numbers.at)]) | _charts(
-            request
-        )
+        context |= _in_flight(alive, numbers.at) | _charts(request)
     if may("jobs.view_lease"):
         context |= _leader()
     if may("queues.view_queue"):
@@ -66,7 +64,7 @@ def _failure_rate(numbers: Statistics) -> float | None:
 
 
 def _in_flight(known: Sequence[Worker], now: datetime) -> dict[str, int]:
-    """What workers said in their last heartbeats: SQS is not asked about a queue while it is processed."""
+    """What the live workers said in their last heartbeats: younger than what SQS was last asked."""
     consumers = [consumer for worker in known if statistics.is_alive(worker, now) for consumer in worker.consumers]
     handled, buffered = (sum(consumer.get(name, 0) for consumer in consumers) for name in ("inFlight", "buffered"))
     return {"in_flight": handled + buffered, "handled": handled, "buffered": buffered}
