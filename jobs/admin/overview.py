@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from time import monotonic
+from typing import Any, TypeVar
 
+from django.core.cache import cache
 from django.http import HttpRequest
 
 from jobs import attention, reads, services, statistics
@@ -15,12 +17,17 @@ from jobs.models import Worker
 from jobs.statistics import Overall, Span, Statistics
 from queuesite import tasks
 from queuesite.admin.records import address
+from queuesite.config import get_config
 from queuesite.databases import database_clock, mongodb_errors
 
 #: Queues that need attention, workers and failures that are shown; their own pages have all of them.
 QUEUES_SHOWN = 10
 WORKERS_SHOWN = 12
 FAILURES_SHOWN = 5
+#: Seconds from which on an answer took long.
+SLOW_SECONDS = 0.2
+
+T = TypeVar("T")
 
 DEFAULT_SPAN = "1h"
 #: By the names of `statistics.SPANS`, as "in the last …" goes on.
@@ -40,7 +47,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "may_tasks": may("queuesite.view_backgroundtask"),
     }
     if all(map(may, ("queues.view_queue", "jobs.view_job", "jobs.view_worker"))):
-        numbers = statistics.current()
+        numbers = shared("numbers", statistics.current)
         context |= {"numbers": numbers, "failure_rate": _failure_rate(numbers), "missing": _missing(numbers)}
         context |= _in_flight(alive, numbers.at) | _charts(request)
     if may("jobs.view_lease"):
@@ -54,6 +61,22 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         found, _ = reads.find_failures(limit=FAILURES_SHOWN)
         context["failures"] = [{"failure": one, "address": address("jobs_failure_change", one.id)} for one in found]
     return context
+
+
+def shared(name: str, ask: Callable[[], T]) -> T:
+    """What `ask` answers. Where that took long, all who look get the same answer for ten times as long.
+
+    So pages that ask every two seconds keep no database busy, however many queues there are and however many look.
+    """
+    key = f"overview:{get_config().mongodb_name}:{name}"
+    known: T | None = cache.get(key)
+    if known is None:
+        began = monotonic()
+        known = ask()
+        took = monotonic() - began
+        if took > SLOW_SECONDS:
+            cache.set(key, known, 10 * took)
+    return known
 
 
 def _failure_rate(numbers: Statistics) -> float | None:
@@ -90,7 +113,7 @@ def _leader() -> dict[str, Any]:
 
 
 def _attention() -> dict[str, Any]:
-    found = attention.needed(QUEUES_SHOWN + 1)
+    found = shared("attention", lambda: attention.needed(QUEUES_SHOWN + 1))
     with mongodb_errors():
         now = database_clock.now()
     rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import time
@@ -17,6 +18,7 @@ from django.utils import timezone
 from django_q.models import Schedule
 
 from jobs import attention, failures, statistics
+from jobs.admin import overview
 from jobs.models import Worker
 from jobs.repositories import assignments, leases, throughput, workers
 from jobs.repositories import failures as failure_repository
@@ -297,3 +299,23 @@ def test_no_assignment_of_a_queue_that_is_gone_disturbs(browser: Client) -> None
     repository.delete(gone.id)
     assert assignments.all_assignments()
     assert "1 of 5" in text(browser)
+
+
+class TestWhatIsShared:
+    def test_an_answer_that_took_long_serves_all_for_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(overview, "SLOW_SECONDS", -1.0)
+        answers = iter("ab")
+        monkeypatch.setattr(overview, "monotonic", iter((0.0, 30.0)).__next__)
+        assert [overview.shared("x", lambda: next(answers)) for _ in range(3)] == ["a", "a", "a"]
+
+    def test_a_quick_one_is_asked_for_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(overview, "SLOW_SECONDS", 3_600.0)
+        answers = iter("ab")
+        assert [overview.shared("x", lambda: next(answers)) for _ in range(2)] == ["a", "b"]
+
+    def test_numbers_and_attention_can_be_kept(self, browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(overview, "monotonic", itertools.count(0, 30).__next__)
+        records.define("webhooks", handler="gone")
+        assert "handler missing" in text(browser).lower()
+        collection(Queue).delete_many({})
+        assert "handler missing" in text(browser).lower()
