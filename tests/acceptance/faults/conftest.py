@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from tests.support.cluster import Cluster
 
 
+@pytest.fixture(scope="module", autouse=True)
+def connected_afterwards(mongo_database: None) -> Iterator[None]:
+    """MongoDB is connected again for the tests after these: pytest-django lets none of them open a connection."""
+    yield
+    from queuesite.databases import check_mongodb
+
+    check_mongodb()
+
+
 @pytest.fixture(scope="module")
 def shared(mongo_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     from tests.support.cluster import Cluster
