@@ -4,9 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 SERVERS := .venv-servers
 # xdist: two processes for each core of the smallest machine that we support, since most tests wait for processes; a
-# file's tests stay together, for the servers that they share; files go in their order, which has the longest first, and
-# not those with the most tests first.
-PYTEST_FLAGS ?= -n 4 --dist loadfile --no-loadscope-reorder
+# file's tests stay together, for the servers that they share.
+PYTEST_FLAGS ?= -n 4 --dist loadfile
 MIN_COVERAGE := 90
 # Of `make chaos` and `make failover`.
 MINUTES ?= 3

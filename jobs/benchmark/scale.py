@@ -177,6 +177,7 @@ def measure(config: Config, queues: list[Queue], operations: OperationCounter, s
         resident = me.memory_info().rss
         say("one notified queue among them")
         notified = [_notify(fleet, queue) for queue in queues[:: max(1, len(queues) // 20)][:20]]
+        until(lambda: not assignments.all_assignments(), "all are released", 0.01)
         say(f"{min(BURST, len(queues))} woken at once")
         burst = queues[: min(BURST, len(queues))]
         fleet.begun.clear()
@@ -222,9 +223,7 @@ def _notify(fleet: Fleet, queue: Queue) -> float:
     sent = time.monotonic()
     repository.wake(queue.id)
     until(lambda: any(queue_id == queue.id for _, queue_id in fleet.begun[before:]), "it is assigned", 0.002)
-    took = time.monotonic() - sent
-    until(lambda: not assignments.all_assignments(), "it is released", 0.01)
-    return took
+    return time.monotonic() - sent
 
 
 def _refill(fleet: Fleet) -> float:
