@@ -24,7 +24,7 @@ CSRF_TRUSTED_ORIGINS = list(CONFIG.csrf_trusted_origins)
 
 INSTALLED_APPS = [
     "unfold",
-    "django.contrib.admin",
+    "django.contrib.admin.apps.SimpleAdminConfig",  # the pages are for queuesite.urls to load: workers do without
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
