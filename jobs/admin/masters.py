@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from jobs import reads
+from jobs.admin.pages import leader
 from jobs.models import Master
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.databases import database_clock, mongodb_errors
@@ -32,7 +33,8 @@ class MasterAdmin(RecordsAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
         """Every master that is there."""
         self.require_view(request)
-        lease = reads.leader()
+        lead = leader()
+        lease = lead["lease"]
         masters = reads.find_masters()
         with mongodb_errors():
             now = database_clock.now()
@@ -40,8 +42,7 @@ class MasterAdmin(RecordsAdmin):
             request,
             "jobs/_masters.html",
             "Masters",
-            lease=lease,
-            led_for=None if lease is None else max(0.0, (now - lease.elected_at).total_seconds()),
+            **lead,
             masters=[
                 {
                     "master": master,

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 
 from jobs import attention, reads, services, statistics
 from jobs.admin import workers
-from jobs.admin.pages import queue_address
+from jobs.admin.pages import leader, queue_address
 from jobs.models import Worker
 from jobs.statistics import Overall, Span, Statistics
 from queuesite import tasks
@@ -51,7 +51,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         context |= {"numbers": numbers, "failure_rate": _failure_rate(numbers), "missing": _missing(numbers)}
         context |= _in_flight(alive, numbers.at) | _charts(request)
     if may("jobs.view_lease"):
-        context |= _leader()
+        context |= {"may_lead": True, **leader()}
     if may("queues.view_queue"):
         context |= _attention()
     if may("jobs.view_worker"):
@@ -102,14 +102,6 @@ def _missing(numbers: Statistics) -> set[str]:
         "qcluster": tasks.are_run(),
     }
     return {part for part, there in parts.items() if not there}
-
-
-def _leader() -> dict[str, Any]:
-    lease = reads.leader()
-    with mongodb_errors():
-        now = database_clock.now()
-    led_for = None if lease is None else max(0.0, (now - lease.elected_at).total_seconds())
-    return {"may_lead": True, "lease": lease, "led_for": led_for}
 
 
 def _attention() -> dict[str, Any]:

@@ -54,8 +54,6 @@ _COLUMNS = (
     ("Concurrency", "concurrency", False), ("Handler", None, False), ("Priority", "priority", True),
     ("Worker", None, False),
 )  # fmt: skip
-#: Spans of the charts, with the step of a point.
-SPANS = {"15m": "1m", "1h": "1m", "24h": "15m", "7d": "2h"}
 _PAGE_JOBS = 10
 #: Characters of a body that are shown.
 SHOWN = 16_384
@@ -304,7 +302,7 @@ class QueueAdmin(RecordsAdmin):
         self.require_view(request)
         queue = self.queue(object_id)
         span = request.GET.get("span", "1h")
-        if span not in SPANS:
+        if span not in statistics.SPANS:
             raise Http404("there is no such span")
         may = request.user.has_perm
         activity = reads.activity([queue], with_jobs=may("jobs.view_job"))[queue.id]
@@ -323,7 +321,7 @@ class QueueAdmin(RecordsAdmin):
             handler=registry.all_handlers().get(queue.handler),
             backoff=None if queue.not_before is None else (queue.not_before - now).total_seconds(),
             charts=_charts(queue, span),
-            spans=[{"text": one, "address": f"?span={one}", "current": one == span} for one in SPANS],
+            spans=[{"text": one, "address": f"?span={one}", "current": one == span} for one in statistics.SPANS],
             jobs=[
                 {
                     "job": job,
@@ -599,8 +597,8 @@ def _working(request: HttpRequest, activity: reads.Activity) -> dict[str, Any]:
 
 def _charts(queue: Queue, span: str) -> dict[str, dict[str, Any]]:
     """The charts of a queue, as charts.js takes them. The last depth is the one that was observed last."""
-    step = statistics.parse_duration(SPANS[span], "step")
-    points = statistics.series(queue.name, statistics.parse_duration(span, "window"), step)
+    step = statistics.SPANS[span].step
+    points = statistics.series(queue.name, statistics.SPANS[span].length, step)
     minutes = step.total_seconds() / 60
     form = "%H:%M" if span != "7d" else "%a %H:%M"
     labels = [f"{point.at:{form}}" for point in points]
