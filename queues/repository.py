@@ -21,7 +21,7 @@ from pymongo.errors import DuplicateKeyError
 from queues.models import DepthSample, Queue
 from queues.sqs import Depth
 from queuesite.databases import Document, collection, database_clock
-from queuesite.documents import columns, to_document, to_model
+from queuesite.documents import columns, step_of, to_document, to_model
 from queuesite.errors import AlreadyExists, NotFound
 
 INDEXES: dict[type[models.Model], Sequence[IndexModel]] = {
@@ -240,11 +240,9 @@ def depth_samples(
 
     They are counted from midnight of the epoch.
     """
-    milliseconds = {"$toLong": "$minute"}
-    begin = {"$subtract": [milliseconds, {"$mod": [milliseconds, int(step.total_seconds() * 1_000)]}]}
     pipeline: list[Document] = [
         {"$match": {"queueId": queue_id, "minute": {"$gte": since, "$lt": until}}},
-        {"$group": {"_id": {"$toDate": begin}, **{name: {"$max": f"${name}"} for name in _DEPTHS}}},
+        {"$group": {"_id": step_of("minute", step), **{name: {"$max": f"${name}"} for name in _DEPTHS}}},
     ]
     rows = collection(DepthSample).aggregate(pipeline)
     return {row["_id"]: Depth(row["visible"], row["inFlight"], row["delayed"]) for row in rows}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from bson import ObjectId
@@ -39,3 +40,9 @@ def object_id(text: str, what: str) -> ObjectId:
     if not ObjectId.is_valid(text):
         raise NotFound(f"there is no {what} {text[:50]!r}")
     return ObjectId(text)
+
+
+def step_of(field: str, step: timedelta) -> Document:
+    """The beginning of the step that a date lies in, as MongoDB's expression; counted from midnight of the epoch."""
+    milliseconds = {"$toLong": f"${field}"}
+    return {"$toDate": {"$subtract": [milliseconds, {"$mod": [milliseconds, int(step.total_seconds() * 1_000)]}]}}

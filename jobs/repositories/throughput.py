@@ -20,7 +20,7 @@ from pymongo.errors import BulkWriteError
 from jobs import histogram
 from jobs.models import Throughput
 from queuesite.databases import Document, collection, database_clock, lost_races
-from queuesite.documents import to_model
+from queuesite.documents import step_of, to_model
 
 #: How long minutes are kept, and the sums of a queue that nothing is done with any more.
 MINUTES_KEPT = timedelta(days=7)
@@ -137,9 +137,7 @@ def sums(since: datetime, until: datetime) -> Throughput:
 
 def sums_by_step(since: datetime, until: datetime, step: timedelta) -> list[Throughput]:
     """Likewise, for each step in which anything was done; steps are counted from midnight of the epoch."""
-    milliseconds = {"$toLong": "$minute"}
-    begin = {"$subtract": [milliseconds, {"$mod": [milliseconds, int(step.total_seconds() * 1_000)]}]}
-    rows = _throughput().aggregate([_between(since, until), {"$group": _added({"$toDate": begin})}])
+    rows = _throughput().aggregate([_between(since, until), {"$group": _added(step_of("minute", step))}])
     return [_sum(row["_id"], row) for row in rows]
 
 
