@@ -162,8 +162,11 @@ def database_errors() -> Iterator[None]:
         config = get_config()
         address = mask("database_url", config.database_url) or config.data_dir / DATABASE
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        hint = "; run `manage.py migrate`" if "no such table" in reason or "does not exist" in reason else ""
-        raise DatabaseUnavailable(f"Django's database {address} failed: {reason}{hint}") from error
+        hint = "run `manage.py migrate`" if "no such table" in reason or "does not exist" in reason else None
+        raise DatabaseUnavailable(
+            f"Django's database {address} failed: {'; '.join(filter(None, (reason, hint)))}",
+            public=hint and f"Django's database lacks a table; {hint}",
+        ) from error
 
 
 def check_database() -> None:
@@ -177,7 +180,10 @@ def _explained(error: PyMongoError) -> MongoUnavailable:
         return no_mongodb()
     shown = mask("mongodb_uri", mongodb_address(get_config()))
     if isinstance(error, OperationFailure) and error.code in _AUTHENTICATION_FAILED:
-        return MongoDenied(f"MongoDB at {shown} refused the user or password; check MONGODB_URI")
+        return MongoDenied(
+            f"MongoDB at {shown} refused the user or password; check MONGODB_URI",
+            public="MongoDB refused our user or password; check MONGODB_URI",
+        )
     if isinstance(error, ConfigurationError):
         return MongoUnavailable(f"MONGODB_URI={shown} cannot be used: {mask_addresses(str(error))}")
     if isinstance(error, AWAY):
