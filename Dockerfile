@@ -11,19 +11,21 @@ COPY requirements-servers.txt /tmp/
 RUN pip install "$(grep '^ministack==' /tmp/requirements-servers.txt)"
 ENV SERVICES=sqs GATEWAY_PORT=4566 BIND_HOST=0.0.0.0 PERSIST_STATE=1 STATE_DIR=/data \
     IOT_MTLS_ENABLED=0 SFTP_ENABLED=0 LOG_LEVEL=WARNING
+# It takes the access key of QUEUESITE_ACCESS_KEY only, and nothing from browsers.
+COPY queuesite/ministack_guard.py /opt/
 USER app
 EXPOSE 4566
-CMD ["ministack"]
+CMD ["python", "-P", "/opt/ministack_guard.py"]
 
 FROM base AS app
 WORKDIR /app
 COPY requirements.txt .
 RUN pip install -r requirements.txt
 COPY . .
-# DEBUG=0 as in production: the static files get the hashed names that are served there.
-RUN DEBUG=0 SECRET_KEY=only-for-collecting-static-files-at-build DATA_DIR=/tmp/build \
+# Collected static files are served under names that change with their content.
+RUN SECRET_KEY=only-for-collecting-static-files-at-build DATA_DIR=/tmp/build \
     python manage.py collectstatic --no-input --verbosity 0 && chown -R app:app staticfiles
-ENV DATA_DIR=/data WEB_HOST=0.0.0.0 LOG_FORMAT=json
+ENV DEBUG=0 DATA_DIR=/data WEB_HOST=0.0.0.0 LOG_FORMAT=json
 USER app
 EXPOSE 8000
 CMD ["python", "manage.py", "runweb"]

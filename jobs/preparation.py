@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 
@@ -16,8 +15,9 @@ from jobs import status
 from jobs.indexes import ensure_indexes
 from queues import services
 from queues.sqs import get_gateway
-from queuesite.config import Config, kept_secret
+from queuesite.config import Config
 from queuesite.databases import MONGO, check_mongodb, database_errors, wait_for
+from queuesite.private import kept_secret
 
 Say = Callable[[str], None]
 
@@ -49,9 +49,6 @@ def prepare(config: Config, say: Say) -> None:
     call_command("migrate", database=MONGO, interactive=False, verbosity=0)
     ensure_indexes()
     _make_demo_queue(config, say)
-    if not settings.DEBUG:
-        say("collecting static files")
-        call_command("collectstatic", interactive=False, verbosity=0)
 
 
 def announce(config: Config, say: Say) -> None:
@@ -81,12 +78,12 @@ def _make_admin(config: Config, say: Say) -> None:
     if not users.objects.filter(username=ADMIN).exists():
         password = kept_secret(password_path(config), lambda: secrets.token_urlsafe(15))
         users.objects.create_superuser(username=ADMIN, password=password)
-        say(f"created the user {ADMIN}")
+        say(f"created the user {ADMIN} with the password {password}, which is kept in {password_path(config)}")
 
 
 def _make_demo_queue(config: Config, say: Say) -> None:
     # Nobody asked for a queue in an AWS account, which is shared and billed.
-    if config.aws_sqs_endpoint == "aws" or services.list_queues():
+    if config.on_aws or services.list_queues():
         return
     services.create(DEMO_QUEUE, settings={"handler": "simulate", "handler_options": DEMO_OPTIONS})
     say(f"created the queue {DEMO_QUEUE}; send messages by `manage.py sqs send {DEMO_QUEUE} 100`")
@@ -122,5 +119,5 @@ def _password(config: Config) -> str:
     path = password_path(config)
     user = get_user_model().objects.filter(username=ADMIN).first()
     if path.exists() and user is not None and user.check_password(path.read_text()):
-        return f"{path.read_text()} (kept in {path})"
+        return f"in {path}"
     return "the one that you gave it"

@@ -28,7 +28,7 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
-from queuesite.addresses import no_sqs, sqs_address
+from queuesite.addresses import embedded_keys, no_sqs, sqs_address
 from queuesite.config import Config, get_config, mask
 from queuesite.errors import Conflict, QueueMissing, ServerError, SqsDenied, SqsRejected, SqsUnavailable
 
@@ -154,14 +154,12 @@ class SqsGateway:
         self._client = self._connect(config, address)
 
     def _connect(self, config: Config, address: str) -> SQSClient:
-        keys: dict[str, str] = {}
-        if config.aws_access_key_id and config.aws_secret_access_key:
+        keys = embedded_keys(config) if config.embedded_sqs else {}
+        if not keys and config.aws_access_key_id and config.aws_secret_access_key:
             keys = {
-                "aws_access_key_id": config.aws_access_key_id,
-                "aws_secret_access_key": config.aws_secret_access_key,
+                "aws_access_key_id": config.aws_access_key_id.get_secret_value(),
+                "aws_secret_access_key": config.aws_secret_access_key.get_secret_value(),
             }
-        elif config.embedded_sqs:
-            keys = {"aws_access_key_id": "embedded", "aws_secret_access_key": "embedded"}  # it takes any
         with self._errors(None, counts=False):
             session = boto3.session.Session(region_name=config.aws_region, **keys)  # type: ignore[arg-type]
             return session.client(

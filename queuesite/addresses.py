@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import psutil
 
 from queuesite.config import Config
 from queuesite.errors import MongoUnavailable, SqsUnavailable
+from queuesite.private import kept_secret, touch_private
 
 #: What to do where no server is configured and none is running.
 START_HINT = "start the embedded servers with `make up`"
@@ -51,8 +53,9 @@ def record_path(config: Config) -> Path:
 def write_record(config: Config, servers: dict[str, Running]) -> None:
     """Record the embedded servers, by name (`mongodb`, `sqs`)."""
     path = record_path(config)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_suffix(f".{os.getpid()}")
+    touch_private(draft)
     draft.write_text(json.dumps({name: asdict(running) for name, running in servers.items()}))
     draft.replace(path)
 
@@ -74,21 +77,37 @@ def running(config: Config, name: str) -> str | None:
 
 def mongodb_address(config: Config) -> str | None:
     """MongoDB's address, or None where there is no server to talk to."""
-    return config.mongodb_uri or running(config, "mongodb")
+    return config.mongodb_uri.get_secret_value() if config.mongodb_uri else running(config, "mongodb")
 
 
 def sqs_address(config: Config) -> str | None:
     """SQS's address (`aws` for AWS itself), or None where there is no server to talk to."""
-    return config.aws_sqs_endpoint or running(config, "sqs")
+    return config.aws_sqs_endpoint.get_secret_value() if config.aws_sqs_endpoint else running(config, "sqs")
+
+
+def access_key_path(directory: Path) -> Path:
+    """Where the access key of the embedded SQS is that keeps its data in `directory`."""
+    return directory / "access-key"
+
+
+def access_key(directory: Path) -> str:
+    """The access key that this embedded SQS takes; made at the first call (mode 0600)."""
+    return kept_secret(access_key_path(directory), lambda: secrets.token_hex(16))
+
+
+def embedded_keys(config: Config) -> dict[str, str]:
+    """The keys for the embedded SQS, under boto3's names of them. Nobody's real ones are sent to it."""
+    key = access_key(config.data_dir / "sqs")
+    return {"aws_access_key_id": key, "aws_secret_access_key": key}  # it does not verify signatures
 
 
 def no_mongodb() -> MongoUnavailable:
     """The error for a command that needs MongoDB where there is none."""
-    return MongoUnavailable(f"no MongoDB: MONGODB_URI is not set and no embedded server runs; {START_HINT}, or set it")
+    message = f"no MongoDB: MONGODB_URI is not set and no embedded server runs; {START_HINT}, or set it"
+    return MongoUnavailable(message, public=message)
 
 
 def no_sqs() -> SqsUnavailable:
     """The error for a command that needs SQS where there is none."""
-    return SqsUnavailable(
-        f"no SQS: AWS_SQS_ENDPOINT is not set and no embedded server runs; {START_HINT}, or set it (aws for AWS)"
-    )
+    message = f"no SQS: AWS_SQS_ENDPOINT is not set and no embedded server runs; {START_HINT}, or set it (aws for AWS)"
+    return SqsUnavailable(message, public=message)

@@ -9,27 +9,27 @@ import difflib
 import functools
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import dj_database_url
 from dotenv import dotenv_values
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from queuesite import private
 from queuesite.errors import ConfigError
+from queuesite.masking import MASK, Address, mask_address
+from queuesite.rules import RULES
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-
-#: Names of settings whose values are never printed.
-SECRETS = frozenset({"secret_key", "aws_access_key_id", "aws_secret_access_key"})
-#: Names of settings that are addresses: their password alone is masked.
-ADDRESSES = frozenset({"mongodb_uri", "database_url", "aws_sqs_endpoint"})
+#: AWS_SQS_ENDPOINT's word for AWS itself.
+AWS = "aws"
 
 
 def _split(value: object) -> object:
@@ -42,19 +42,27 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
+_ENCODED = "/?#[]@:% in user and password percent-encoded"
+
+
+def _reason(address: str, error: Exception) -> str:
+    # What a library says of an address that it cannot read quotes parts of it, which may be parts of the password.
+    return f" ({error})" if mask_address(address) == address else ""
+
+
 class Config(BaseSettings):
     """Every setting, with its default and its limits. The environment's name is the field's in capitals."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, validate_default=True)
 
     # Servers
-    mongodb_uri: str | None = Field(None, description="MongoDB's address; empty: the embedded server")
+    mongodb_uri: Address | None = Field(None, description="MongoDB's address; empty: the embedded server")
     mongodb_name: str = Field("queuesite", pattern=r"^[A-Za-z0-9_-]{1,63}$", description="MongoDB's database")
-    database_url: str | None = Field(None, description="Django's own tables; empty: SQLite in DATA_DIR")
+    database_url: Address | None = Field(None, description="Django's own tables; empty: SQLite in DATA_DIR")
     aws_region: str = Field("us-east-1", pattern=r"^[a-z0-9-]+$", description="region of SQS")
-    aws_access_key_id: str | None = Field(None, description="empty: boto3's usual chain")
-    aws_secret_access_key: str | None = Field(None, description="empty: boto3's usual chain")
-    aws_sqs_endpoint: str | None = Field(None, description="SQS's address, or aws; empty: the embedded server")
+    aws_access_key_id: SecretStr | None = Field(None, description="empty: boto3's usual chain")
+    aws_secret_access_key: SecretStr | None = Field(None, description="empty: boto3's usual chain")
+    aws_sqs_endpoint: Address | None = Field(None, description="SQS's address, or aws; empty: the embedded server")
     queue_name_prefix: str = Field(
         "", pattern=r"^[A-Za-z0-9_-]{0,40}$", description="put before every queue's name in SQS"
     )
@@ -93,11 +101,17 @@ class Config(BaseSettings):
     log_format: Literal["console", "json"] = Field("console", description="console or json")
 
     # Web
-    debug: bool = Field(True, description="0 in production")
-    secret_key: str | None = Field(None, min_length=32, description="required where DEBUG=0")
+    debug: bool = Field(False, description="show the details of errors in the browser; on this machine only")
+    secret_key: SecretStr | None = Field(
+        None, min_length=32, description="empty: generated into DATA_DIR; required if machines share DATABASE_URL"
+    )
     allowed_hosts: CommaSeparated = Field(("localhost", "127.0.0.1", "[::1]"), description="names the site answers to")
     csrf_trusted_origins: CommaSeparated = Field((), description="origins (https://…) that may post forms")
     behind_tls_proxy: bool = Field(False, description="trust X-Forwarded-Proto, redirect to https, secure cookies")
+    hsts_seconds: int = Field(
+        31_536_000, ge=0, description="how long browsers insist on https behind a TLS proxy; 0: they do not"
+    )
+    session_hours: int = Field(12, ge=1, le=8_760, description="a login to the admin ends after this")
     web_host: str = Field("127.0.0.1", description="address that the web server of `up` binds")
     web_port: int = Field(8000, ge=1, le=65_535, description="port of the web server of `up`")
 
@@ -124,16 +138,20 @@ class Config(BaseSettings):
 
     @field_validator("mongodb_uri")
     @classmethod
-    def _mongodb_address(cls, value: str | None) -> str | None:
+    def _mongodb_address(cls, value: Address | None) -> Address | None:
         if value is None:
             return None
-        if not value.startswith(("mongodb://", "mongodb+srv://")):
+        text = value.get_secret_value()
+        if not text.startswith(("mongodb://", "mongodb+srv://")):
             raise ValueError("expected an address like mongodb://host:27017/?replicaSet=rs0")
-        if value.startswith("mongodb://"):  # the other form is looked up in DNS, which a check must not wait for
+        if text.startswith("mongodb://"):  # the other form is looked up in DNS, which a check must not wait for
             try:
-                parse_uri(value)
+                parse_uri(text)
             except (PyMongoError, ValueError) as error:
-                raise ValueError(f"not a MongoDB address ({error})") from None
+                raise ValueError(
+                    "not a MongoDB address; expected one like mongodb://user:password@host:27017/?replicaSet=rs0, "
+                    f"with {_ENCODED}{_reason(text, error)}"
+                ) from None
         return value
 
     @field_validator("api_open")
@@ -145,26 +163,33 @@ class Config(BaseSettings):
 
     @field_validator("aws_sqs_endpoint")
     @classmethod
-    def _sqs_address(cls, value: str | None) -> str | None:
-        if value is None or value.lower() == "aws":
-            return value and "aws"
+    def _sqs_address(cls, value: Address | None) -> Address | None:
+        if value is None:
+            return None
+        text = value.get_secret_value()
+        if text.lower() == AWS:
+            return Address(AWS)
         try:
-            parts = urlsplit(value)
+            parts = urlsplit(text)
             usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
         except ValueError:  # brackets of IPv6 that do not match, a port that is no number of a port
             usable = False
         if not usable:
             raise ValueError("expected aws, or an address like http://127.0.0.1:4566")
-        return value.rstrip("/")
+        return Address(text.rstrip("/"))
 
     @field_validator("database_url")
     @classmethod
-    def _database_address(cls, value: str | None) -> str | None:
+    def _database_address(cls, value: Address | None) -> Address | None:
         if value is not None:
             try:
-                dj_database_url.parse(value)
+                dj_database_url.parse(value.get_secret_value())
             except (ValueError, KeyError) as error:
-                raise ValueError(f"expected an address like postgres://user@host/name ({error})") from None
+                text = value.get_secret_value()
+                raise ValueError(
+                    "expected an address like postgres://user:password@host/name, "
+                    f"with {_ENCODED}{_reason(text, error)}"
+                ) from None
         return value
 
     @property
@@ -178,6 +203,11 @@ class Config(BaseSettings):
         return self.aws_sqs_endpoint is None
 
     @property
+    def on_aws(self) -> bool:
+        """Whether SQS is AWS itself, where queues are billed and shared."""
+        return self.aws_sqs_endpoint == Address(AWS)
+
+    @property
     def job_retention_seconds(self) -> int:
         """Life of a job's record, and of a kind of failure since it last came up."""
         return self.job_retention_days * 86_400
@@ -188,81 +218,14 @@ class Config(BaseSettings):
         return min(1.0, self.sweep_max_seconds)
 
 
-def _rule_stalled(c: Config) -> str | None:
-    if c.worker_stalled_after < 3 * c.heartbeat_seconds:
-        return (
-            f"WORKER_STALLED_AFTER={c.worker_stalled_after:g}: expected at least three heartbeats "
-            f"({3 * c.heartbeat_seconds:g} s at HEARTBEAT_SECONDS={c.heartbeat_seconds:g}), or one late heartbeat "
-            "makes a live worker count as dead"
-        )
-    return None
+def _of_type(wanted: type) -> frozenset[str]:
+    return frozenset(name for name, field in Config.model_fields.items() if wanted in get_args(field.annotation))
 
 
-def _rule_consumer(c: Config) -> str | None:
-    if c.consumer_stalled_after < 3 * c.heartbeat_seconds:
-        return (
-            f"CONSUMER_STALLED_AFTER={c.consumer_stalled_after:g}: expected at least three heartbeats "
-            f"({3 * c.heartbeat_seconds:g} s at HEARTBEAT_SECONDS={c.heartbeat_seconds:g}), or a busy one is killed"
-        )
-    return None
-
-
-def _rule_grace(c: Config) -> str | None:
-    if c.shutdown_grace_seconds <= c.idle_seconds:
-        return (
-            f"SHUTDOWN_GRACE_SECONDS={c.shutdown_grace_seconds:g}: expected more than IDLE_SECONDS={c.idle_seconds}, "
-            "for which a receive under way may still wait"
-        )
-    return None
-
-
-def _rule_concurrency(c: Config) -> str | None:
-    if c.default_concurrency > c.max_concurrency:
-        return (
-            f"DEFAULT_CONCURRENCY={c.default_concurrency}: expected at most MAX_CONCURRENCY={c.max_concurrency}; "
-            "lower the one or raise the other"
-        )
-    return None
-
-
-def _rule_credentials(c: Config) -> str | None:
-    if (c.aws_access_key_id is None) != (c.aws_secret_access_key is None):
-        missing = "AWS_SECRET_ACCESS_KEY" if c.aws_secret_access_key is None else "AWS_ACCESS_KEY_ID"
-        return f"{missing} is missing: set both keys, or neither to use boto3's usual chain"
-    return None
-
-
-def _rule_secret_key(c: Config) -> str | None:
-    if not c.debug and c.secret_key is None:
-        return (
-            "SECRET_KEY is missing: it is required where DEBUG=0; make one with "
-            "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
-        )
-    return None
-
-
-def _rule_data_dir(c: Config) -> str | None:
-    if c.secret_key is not None and c.database_url is not None:
-        return None  # nothing is written there
-    try:
-        c.data_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        return f"DATA_DIR={c.data_dir}: cannot be made ({error.strerror}); name a directory that can be written"
-    if not os.access(c.data_dir, os.W_OK | os.X_OK):
-        return f"DATA_DIR={c.data_dir}: cannot be written; change its permissions or name another directory"
-    return None
-
-
-#: Rules that span several settings: the names they read, and a function that answers a problem or None.
-_RULES: tuple[tuple[frozenset[str], Callable[[Config], str | None]], ...] = (
-    (frozenset({"worker_stalled_after", "heartbeat_seconds"}), _rule_stalled),
-    (frozenset({"consumer_stalled_after", "heartbeat_seconds"}), _rule_consumer),
-    (frozenset({"shutdown_grace_seconds", "idle_seconds"}), _rule_grace),
-    (frozenset({"default_concurrency", "max_concurrency"}), _rule_concurrency),
-    (frozenset({"aws_access_key_id", "aws_secret_access_key"}), _rule_credentials),
-    (frozenset({"secret_key", "debug"}), _rule_secret_key),
-    (frozenset({"data_dir", "secret_key", "database_url"}), _rule_data_dir),
-)
+#: Names of settings whose values are never shown.
+SECRETS = _of_type(SecretStr)
+#: Names of settings that are shown without their passwords.
+ADDRESSES = _of_type(Address)
 
 
 @dataclass(frozen=True)
@@ -285,24 +248,18 @@ def _problem_of(error: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def mask(name: str, value: object) -> str:
-    """`value` as it may be shown: secrets as asterisks, the password of an address replaced."""
+    """The setting `name` as it may be shown: secrets as asterisks, addresses without their passwords."""
     if value is None:
         return ""
     if name in SECRETS:
-        return "********"
+        return MASK
     if isinstance(value, tuple):
         return ",".join(value)
     if isinstance(value, bool):
         return "1" if value else "0"
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    if name in ADDRESSES and "@" in text:
-        head, _, tail = text.rpartition("@")
-        scheme, separator, user = head.partition("://")
-        if not separator:
-            return f"********@{tail}"
-        user = user.split(":", 1)[0] + ":********" if ":" in user else user
-        return f"{scheme}{separator}{user}@{tail}"
-    return text
+    # An `Address` has masked itself, which a second time changes nothing.
+    return mask_address(text) if name in ADDRESSES else text
 
 
 def load() -> Loaded:
@@ -350,7 +307,7 @@ def load() -> Loaded:
             problems.append(problem)
         # What is wrong in itself gives way to its default, so that the rules about the rest are still checked.
         config = Config(**{name: Config.model_fields[name].default for name in bad})
-    for names, rule in _RULES:
+    for names, rule in RULES:
         if not names & bad and (found := rule(config)):
             problems.append(found)
     if problems:
@@ -374,23 +331,7 @@ def get_sources() -> Mapping[str, str]:
 
 
 def secret_key(config: Config) -> str:
-    """SECRET_KEY, or where DEBUG allows to do without one, a generated key that is kept in DATA_DIR (mode 0600)."""
+    """SECRET_KEY, or a generated key that is kept in DATA_DIR (mode 0600)."""
     if config.secret_key is not None:
-        return config.secret_key
-    return kept_secret(config.data_dir / "secret_key", lambda: secrets.token_urlsafe(50))
-
-
-def kept_secret(path: Path, make: Callable[[], str]) -> str:
-    """The text of the file `path`, which is written from `make()` by whichever process comes first (mode 0600)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-        draft.touch(mode=0o600)
-        draft.write_text(make())
-        try:
-            os.link(draft, path)  # atomic, and refuses to replace what another process was faster to write
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    return path.read_text()
+        return config.secret_key.get_secret_value()
+    return private.kept_secret(config.data_dir / private.SECRET_KEY, lambda: secrets.token_urlsafe(50))

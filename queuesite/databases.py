@@ -33,6 +33,8 @@ from queuesite.clock import DatabaseClock
 from queuesite.config import Config, get_config, mask
 from queuesite.errors import DatabaseUnavailable, MongoDenied, MongoUnavailable, ServerError, SqsDenied
 from queuesite.logs import get_logger
+from queuesite.masking import mask_addresses
+from queuesite.private import DATABASE
 
 log = get_logger(__name__)
 
@@ -158,10 +160,13 @@ def database_errors() -> Iterator[None]:
         yield
     except DatabaseError as error:
         config = get_config()
-        address = mask("database_url", config.database_url) or config.data_dir / "queuesite.sqlite3"
+        address = mask("database_url", config.database_url) or config.data_dir / DATABASE
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        hint = "; run `manage.py migrate`" if "no such table" in reason or "does not exist" in reason else ""
-        raise DatabaseUnavailable(f"Django's database {address} failed: {reason}{hint}") from error
+        hint = "run `manage.py migrate`" if "no such table" in reason or "does not exist" in reason else None
+        raise DatabaseUnavailable(
+            f"Django's database {address} failed: {'; '.join(filter(None, (reason, hint)))}",
+            public=hint and f"Django's database lacks a table; {hint}",
+        ) from error
 
 
 def check_database() -> None:
@@ -175,9 +180,12 @@ def _explained(error: PyMongoError) -> MongoUnavailable:
         return no_mongodb()
     shown = mask("mongodb_uri", mongodb_address(get_config()))
     if isinstance(error, OperationFailure) and error.code in _AUTHENTICATION_FAILED:
-        return MongoDenied(f"MongoDB at {shown} refused the user or password; check MONGODB_URI")
+        return MongoDenied(
+            f"MongoDB at {shown} refused the user or password; check MONGODB_URI",
+            public="MongoDB refused our user or password; check MONGODB_URI",
+        )
     if isinstance(error, ConfigurationError):
-        return MongoUnavailable(f"MONGODB_URI={shown} cannot be used: {error}")
+        return MongoUnavailable(f"MONGODB_URI={shown} cannot be used: {mask_addresses(str(error))}")
     if isinstance(error, AWAY):
         return MongoUnavailable(f"MongoDB at {shown} does not answer; is it running, and is MONGODB_URI right?")
     return MongoUnavailable(f"MongoDB at {shown} refused an operation: {(str(error).splitlines() or [''])[0][:300]}")

@@ -1,6 +1,7 @@
 """The embedded servers: SecantusDB for MongoDB and ministack for SQS, each a process with a directory of its own.
 
-They serve development, demos and tests on 127.0.0.1, without passwords. A server holds a lock on its directory for as
+They serve development, demos and tests on 127.0.0.1. The SQS takes one generated access key (see `ministack_guard`);
+MongoDB has no password, and no browser speaks its protocol. A server holds a lock on its directory for as
 long as it lives (the descriptor is handed to it, so the kernel frees it however it ends): two servers never share one.
 """
 
@@ -23,10 +24,11 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from queuesite import processes
-from queuesite.addresses import recorded
-from queuesite.config import Config
+from queuesite.addresses import access_key, recorded
+from queuesite.config import BASE_DIR, Config
 from queuesite.errors import Conflict, MongoUnavailable, QueuesiteError, ServerError, SqsUnavailable
 from queuesite.logs import get_logger
+from queuesite.private import touch_private
 
 log = get_logger(__name__)
 
@@ -41,10 +43,11 @@ LEFTOVER_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class _Kind:
-    """What differs between the servers."""
+    """What differs between the servers. `script` is what its virtualenv's Python runs; empty: `program` itself."""
 
     label: str
     program: str
+    script: tuple[str, ...]
     default_port: int
     unavailable: type[ServerError]
     arguments: Callable[[int, Path], list[str]]
@@ -56,7 +59,7 @@ class _Kind:
 def _mongodb_arguments(port: int, directory: Path) -> list[str]:
     # Without a file named, it takes a secantusd.toml of the working or home directory.
     config = directory / "secantusd.toml"
-    config.touch()
+    config.touch(mode=0o600)
     storage = str(directory / "storage")
     return [
         *("--config", str(config), "--host", HOST, "--port", str(port), "--storage-path", storage),
@@ -80,8 +83,9 @@ def _mongodb_answers(port: int) -> bool:
 
 def _sqs_environment(port: int, directory: Path) -> dict[str, str]:
     temporary = directory / "tmp"
-    temporary.mkdir(exist_ok=True)
+    temporary.mkdir(mode=0o700, exist_ok=True)
     return {
+        "QUEUESITE_ACCESS_KEY": access_key(directory),
         "SERVICES": "sqs",
         "GATEWAY_PORT": str(port),
         "BIND_HOST": HOST,
@@ -112,6 +116,7 @@ _KINDS: Mapping[Name, _Kind] = {
     "mongodb": _Kind(
         label="MongoDB",
         program="secantusd-py",
+        script=(),
         default_port=27_117,
         unavailable=MongoUnavailable,
         arguments=_mongodb_arguments,
@@ -122,6 +127,8 @@ _KINDS: Mapping[Name, _Kind] = {
     "sqs": _Kind(
         label="SQS",
         program="ministack",
+        # -P: nothing of ours may stand in the way of what it imports.
+        script=("-P", str(BASE_DIR / "queuesite" / "ministack_guard.py")),
         default_port=4_599,
         unavailable=SqsUnavailable,
         arguments=lambda port, directory: [],
@@ -135,10 +142,13 @@ _KINDS: Mapping[Name, _Kind] = {
 class EmbeddedServer:
     """A server that was started here. `address` is what MONGODB_URI or AWS_SQS_ENDPOINT would be."""
 
-    def __init__(self, name: Name, process: subprocess.Popen[bytes], port: int, log_path: Path | None) -> None:
+    def __init__(
+        self, name: Name, process: subprocess.Popen[bytes], port: int, directory: Path, log_path: Path | None
+    ) -> None:
         self.name = name
         self.process = process
         self.port = port
+        self.directory = directory
         self.address = _KINDS[name].address(port)
         self._log_path = log_path
 
@@ -206,24 +216,26 @@ def start(
         raise ServerError(
             f"the embedded servers are not installed in {config.servers_venv} (no {kind.program}); run `make servers`"
         )
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         stack.callback(os.close, lock)
         _take(lock, kind, directory)
         chosen = port if port is not None else _free_port(directory, kind.default_port)
         log_path = directory / "server.log" if output is None else None
+        for path in filter(None, (directory / "port", log_path)):
+            touch_private(path)
         sink = stack.enter_context(log_path.open("wb")) if log_path is not None else output
         assert sink is not None
         process = processes.spawn(
-            [program, *kind.arguments(chosen, directory)],
+            [*_command(kind, program), *kind.arguments(chosen, directory)],
             env={**_base_environment(), **kind.environment(chosen, directory)},
             output=sink,
             inherit=[lock],
         )
         os.pwrite(lock, f"{process.pid:<10}".encode(), 0)
     (directory / "port").write_text(str(chosen))
-    return EmbeddedServer(name, process, chosen, log_path)
+    return EmbeddedServer(name, process, chosen, directory, log_path)
 
 
 def end_leftovers(config: Config) -> None:
@@ -246,6 +258,10 @@ def end_leftovers(config: Config) -> None:
                     f"the {name} server of an earlier `up` (process {entry.pid}) does not end; "
                     f"end it by `kill -9 {entry.pid}` and try again"
                 )
+
+
+def _command(kind: _Kind, program: Path) -> list[str | Path]:
+    return [program.with_name("python"), *kind.script] if kind.script else [program]
 
 
 def _base_environment() -> dict[str, str]:

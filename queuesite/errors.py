@@ -80,9 +80,17 @@ class StaleTransition(QueuesiteError):
 
 
 class ServerError(QueuesiteError):
-    """A server that we depend on is at fault or out of reach."""
+    """A server that we depend on is at fault or out of reach.
+
+    The message names hosts, paths and users, for the log and the command line. `public` is what API and admin may show
+    in its place; None: what is said of every error of its class.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, *, public: str | None = None) -> None:
+        self.public = public
+        super().__init__(message)
 
 
 class DatabaseUnavailable(ServerError):

@@ -13,6 +13,8 @@ from typing import IO
 
 import psutil
 
+from queuesite.private import UMASK
+
 #: Where a child's output goes: subprocess's own constants, or an open file.
 Output = int | IO[bytes]
 
@@ -54,7 +56,8 @@ def spawn(
 
     The session keeps a terminal's Ctrl-C from it, so that its parent decides when it ends. On Linux it gets SIGTERM
     when its parent dies, by SIGKILL too; the kernel means the *thread* that called this, so call it from one that
-    lives as long as the process. Raises `OSError` where the program cannot be started.
+    lives as long as the process. Only its owner may read what it writes. Raises `OSError` where the program cannot
+    be started.
     """
     return subprocess.Popen(
         argv,
@@ -63,6 +66,7 @@ def spawn(
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        umask=UMASK,
         pass_fds=tuple(inherit),
         preexec_fn=_die_with(os.getpid()),
     )

@@ -14,13 +14,16 @@ from django.templatetags.static import static
 from queuesite.config import BASE_DIR, get_config, secret_key
 from queuesite.databases import MONGO, mongo_settings
 from queuesite.navigation import sidebar
+from queuesite.private import DATABASE, touch_private
 
-CONFIG = get_config()
+# No setting of Django's, all of which its debug page shows.
+_config = get_config()
 
-SECRET_KEY = secret_key(CONFIG)
-DEBUG = CONFIG.debug
-ALLOWED_HOSTS = list(CONFIG.allowed_hosts)
-CSRF_TRUSTED_ORIGINS = list(CONFIG.csrf_trusted_origins)
+SECRET_KEY = secret_key(_config)
+DEBUG = _config.debug
+ALLOWED_HOSTS = list(_config.allowed_hosts)
+DEFAULT_EXCEPTION_REPORTER_FILTER = "queuesite.debug.ReporterFilter"
+CSRF_TRUSTED_ORIGINS = list(_config.csrf_trusted_origins)
 
 INSTALLED_APPS = [
     "unfold",
@@ -40,6 +43,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    *(["queuesite.debug.loopback_only"] if DEBUG else []),
     "queuesite.api.middleware.api_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -75,10 +79,11 @@ TEMPLATES = [
 
 
 def _default_database() -> dict[str, Any]:
-    if CONFIG.database_url is not None:
-        return dict(dj_database_url.parse(CONFIG.database_url, conn_max_age=60, conn_health_checks=True))
-    path: Path = CONFIG.data_dir / "queuesite.sqlite3"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if _config.database_url is not None:
+        address = _config.database_url.get_secret_value()
+        return dict(dj_database_url.parse(address, conn_max_age=60, conn_health_checks=True))
+    path: Path = _config.data_dir / DATABASE
+    touch_private(path)  # its journals get the same mode from SQLite
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": path,
@@ -92,7 +97,7 @@ def _default_database() -> dict[str, Any]:
     }
 
 
-DATABASES = {"default": _default_database(), MONGO: mongo_settings(CONFIG)}
+DATABASES = {"default": _default_database(), MONGO: mongo_settings(_config)}
 DATABASE_ROUTERS = ["queuesite.databases.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -144,32 +149,35 @@ USE_TZ = True
 
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
-WHITENOISE_USE_FINDERS = DEBUG
-if DEBUG:
-    # Development serves the apps' own files; the folder that collectstatic would fill is not missed.
+# Where collectstatic has been, its files are served, under names that change with their content; elsewhere, as on a
+# developer's machine, the apps' own.
+_collected = (STATIC_ROOT / "staticfiles.json").is_file() and not DEBUG
+WHITENOISE_USE_FINDERS = not _collected
+if not _collected:
     warnings.filterwarnings("ignore", message="No directory at", category=UserWarning)
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
-        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
-        if DEBUG
-        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if _collected
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }
 
-if CONFIG.behind_tls_proxy:
+SESSION_COOKIE_AGE = _config.session_hours * 3_600
+
+if _config.behind_tls_proxy:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
     # Asked from within, by what starts processes and what watches them, and not through the proxy.
     SECURE_REDIRECT_EXEMPT = [r"^api/v1/health/", r"^(api/v1/)?metrics$"]
-    SECURE_HSTS_SECONDS = 31_536_000
-    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
-    SECURE_HSTS_PRELOAD = True
+    SECURE_HSTS_SECONDS = _config.hsts_seconds
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _config.hsts_seconds > 0
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
 
 LOGGING_CONFIG = "queuesite.logs.configure_from_django"
-LOGGING = {"level": CONFIG.log_level, "fmt": CONFIG.log_format}
+LOGGING = {"level": _config.log_level, "fmt": _config.log_format}
 
 # django-q2 runs what is not the system's own work: the hourly sync and the long operations of admin and API. Its
 # broker is the relational database: on MongoDB its lock is a no-op and two clusters fire a schedule twice.

@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import urllib.parse
@@ -147,10 +146,14 @@ def test_a_whole_life(start: Start) -> None:
 
     # What it promises at its start.
     assert f"http://127.0.0.1:{up.port}/admin/\n" in up.output
-    password = up.says(r"password +(\S+) \(kept in .*admin-password\)$").group(1)
     kept = up.directory / "admin-password"
-    assert kept.read_text() == password
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    up.says(rf"^up +\|   password  in {kept}$")
+    password = kept.read_text()
+    assert up.output.count(password) == 1, "it is said when it is made"
+    # The folder and the ports are made above, open to all.
+    paths = [up.directory, *(path for path in up.directory.rglob("*") if path.name != "port")]
+    assert [path for path in paths if path.exists() and path.stat().st_mode & 0o077] == [], "others may read it"
+    assert_no_secret_is_seen(up)
     assert_login(up.port, password)
 
     # From a second shell, without any setting but DATA_DIR, messages are sent and processed.
@@ -213,6 +216,7 @@ def test_killed_it_leaves_nothing_and_starts_anew_with_its_data(start: Start) ->
     names = {queue["name"] for queue in json.loads(second.manage("sqs", "list", "--json").stdout)}
     assert names == {"demo", "orders"}
     assert "created the user" not in second.output
+    assert (second.directory / "admin-password").read_text() not in second.output
 
     # Ctrl-C in a terminal is SIGINT.
     assert second.stop(signal.SIGINT) == 0
@@ -295,6 +299,15 @@ def size(up: Up, name: str) -> int:
     """How many messages a queue still holds."""
     counts = json.loads(up.manage("sqs", "size", name, "--json").stdout)
     return int(counts["visible"]) + int(counts["inFlight"]) + int(counts["delayed"])
+
+
+def assert_no_secret_is_seen(up: Up) -> None:
+    """No generated secret is in the output, but for the password's making, or in the arguments of any process."""
+    arguments = " ".join(" ".join(process.cmdline()) for process in up.children())
+    for path in ("secret_key", "sqs/access-key", "admin-password"):
+        secret = (up.directory / path).read_text()
+        assert secret not in arguments
+        assert secret not in up.output or path == "admin-password"
 
 
 def assert_login(port: int, password: str) -> None:

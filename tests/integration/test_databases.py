@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from bson import ObjectId
 from django.contrib.auth.models import User
-from django.db import connections, models
+from django.db import OperationalError, connections, models
 from django.test.utils import isolate_apps
 from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient
 from pymongo.collection import Collection
@@ -32,8 +32,8 @@ from queues.models import Queue
 from queuesite import databases
 from queuesite.addresses import Running, write_record
 from queuesite.config import Config
-from queuesite.databases import Router, collection, ensure_indexes, mongo_settings, mongodb_errors
-from queuesite.errors import MongoDenied, MongoUnavailable, SqsUnavailable
+from queuesite.databases import Router, collection, database_errors, ensure_indexes, mongo_settings, mongodb_errors
+from queuesite.errors import DatabaseUnavailable, MongoDenied, MongoUnavailable, SqsUnavailable
 from tests.conftest import Configure
 from tests.support.processes import ROOT
 from tests.support.servers import free_port
@@ -356,6 +356,25 @@ class TestErrors:
         assert "hidden" not in shown
         assert "\n" not in shown
         assert caught.value.__cause__ is error
+        assert "example" not in (caught.value.public or "")
+        assert "me:" not in (caught.value.public or "")
+
+    def test_a_reason_from_the_library_shows_no_password(self, configure: Configure) -> None:
+        configure(mongodb_uri="mongodb://me:hidden@example.com/")
+
+        with pytest.raises(MongoUnavailable) as caught, mongodb_errors():
+            raise ConfigurationError("cannot use mongodb://me:hidden@example.com/")
+
+        assert "hidden" not in str(caught.value)
+
+    def test_a_missing_table_is_said_without_the_database_s_path(self, configure: Configure, tmp_path: Path) -> None:
+        configure(database_url=None, data_dir=tmp_path)
+
+        with pytest.raises(DatabaseUnavailable) as caught, database_errors():
+            raise OperationalError("no such table: auth_user")
+
+        assert str(tmp_path) in str(caught.value)
+        assert caught.value.public == "Django's database lacks a table; run `manage.py migrate`"
 
     def test_other_errors_pass(self) -> None:
         with pytest.raises(ZeroDivisionError), mongodb_errors():

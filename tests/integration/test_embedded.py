@@ -6,16 +6,22 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from email.message import Message as HTTPMessage
+from http.client import HTTPConnection
 from pathlib import Path
-from typing import get_args
+from struct import pack
+from typing import TYPE_CHECKING, get_args
 
 import boto3
 import psutil
 import pytest
+from botocore.exceptions import ClientError
+from bson import encode
 from pymongo import MongoClient
 
 from queuesite import embedded
-from queuesite.addresses import Running, recorded, running, write_record
+from queuesite.addresses import Running, access_key, recorded, running, write_record
 from queuesite.config import get_config
 from queuesite.embedded import EmbeddedServer, Name
 from queuesite.errors import Conflict, MongoUnavailable, ServerError, SqsUnavailable
@@ -23,6 +29,9 @@ from queuesite.processes import wait_gone
 from tests.conftest import Configure
 from tests.support.servers import free_port
 from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.client import SQSClient
 
 NAMES: tuple[Name, ...] = get_args(Name)
 UNAVAILABLE = {"mongodb": MongoUnavailable, "sqs": SqsUnavailable}
@@ -46,13 +55,20 @@ def start(tmp_path: Path) -> Iterator[Start]:
         server.stop()
 
 
+def client_of(server: EmbeddedServer, key: str | None = None) -> SQSClient:
+    """boto3's client with the server's own access key, or another."""
+    keys = dict.fromkeys(("aws_access_key_id", "aws_secret_access_key"), key or access_key(server.directory))
+    client: SQSClient = boto3.client("sqs", endpoint_url=server.address, region_name="us-east-1", **keys)  # type: ignore[call-overload]
+    return client
+
+
 def put(server: EmbeddedServer) -> None:
     """Leave something in a server."""
     if server.name == "mongodb":
         with MongoClient[dict[str, object]](server.address) as mongodb:
             mongodb.test.things.insert_one({"_id": 1})
     else:
-        sqs = boto3.client("sqs", endpoint_url=server.address, region_name="us-east-1")
+        sqs = client_of(server)
         url = sqs.create_queue(QueueName="kept")["QueueUrl"]
         sqs.send_message(QueueUrl=url, MessageBody="kept")
 
@@ -62,7 +78,7 @@ def has_it(server: EmbeddedServer) -> bool:
     if server.name == "mongodb":
         with MongoClient[dict[str, object]](server.address) as mongodb:
             return mongodb.test.things.find_one({"_id": 1}) is not None
-    sqs = boto3.client("sqs", endpoint_url=server.address, region_name="us-east-1")
+    sqs = client_of(server)
     url = sqs.get_queue_url(QueueName="kept")["QueueUrl"]
     attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
     return attributes["Attributes"]["ApproximateNumberOfMessages"] == "1"
@@ -82,6 +98,8 @@ def test_data_outlives_a_stop_and_the_port_stays(start: Start, name: Name) -> No
     put(first)
     first.stop()
     assert first.process.returncode is not None
+    paths = [first.directory, *first.directory.rglob("*")]
+    assert [path for path in paths if path.stat().st_mode & 0o077] == [], "others may read it"
     again = start(name, port=None)
     again.wait_ready()
     assert again.port == first.port, "queue URLs name the port, so it must stay"
@@ -153,6 +171,92 @@ def test_the_environment_does_not_reach_the_servers(start: Start, monkeypatch: p
     monkeypatch.setenv("USE_SSL", "1")
     monkeypatch.setenv("AUTH", "true")
     start("sqs").wait_ready()
+
+
+# --- who gets in ---
+
+
+@pytest.fixture
+def sqs_with_a_message(start: Start) -> EmbeddedServer:
+    server = start("sqs")
+    server.wait_ready()
+    put(server)
+    return server
+
+
+def ask(server: EmbeddedServer, method: str, path: str, headers: dict[str, str]) -> tuple[int, HTTPMessage]:
+    """The status and the headers of an answer."""
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection.request(method, path, headers=headers)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status, answer.headers
+
+
+#: As a page would take a message from the queue that `put` makes.
+RECEIVE = "/?Action=ReceiveMessage&QueueUrl=/000000000000/kept&VisibilityTimeout=600"
+
+
+#: What a page may send without asking, as it asks before it sends more, and what others might try.
+UNWANTED: list[tuple[str, str, dict[str, str]]] = [
+    ("POST", "/", {"Origin": "https://evil.example", "Content-Type": "text/plain"}),
+    ("POST", "/", {"Origin": "null"}),
+    ("GET", RECEIVE, {}),  # an <img>, which tells no origin
+    ("GET", RECEIVE, {"Sec-Fetch-Site": "cross-site"}),
+    ("POST", RECEIVE, {"Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/sqs/aws4_request"}),
+    ("POST", RECEIVE, {"Authorization": "AWS4-HMAC-SHA256 Credential="}),
+    ("OPTIONS", "/", {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}),
+    ("GET", "/_ministack/health", {"Origin": "https://evil.example"}),
+    ("POST", "/_ministack/reset", {}),
+    ("GET", "/", {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+                  "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}),
+]  # fmt: skip
+
+
+def test_a_web_page_gets_nothing_of_the_sqs(sqs_with_a_message: EmbeddedServer) -> None:
+    for method, path, headers in UNWANTED:
+        status, answered = ask(sqs_with_a_message, method, path, headers)
+        assert status == 403, (method, path, headers)
+        assert not [name for name in answered if name.lower().startswith("access-control")]
+    assert has_it(sqs_with_a_message), "the message was taken"
+
+
+def test_the_right_key_does_not_help_a_browser(sqs_with_a_message: EmbeddedServer) -> None:
+    key = access_key(sqs_with_a_message.directory)
+    signed = {"Authorization": f"AWS4-HMAC-SHA256 Credential={key}/20260101/us-east-1/sqs/aws4_request"}
+    browser = {**signed, "Origin": "https://evil.example"}
+    assert ask(sqs_with_a_message, "POST", RECEIVE, browser)[0] == 403
+    assert ask(sqs_with_a_message, "GET", "/?Action=ListQueues", signed)[0] == 200
+
+
+def test_another_key_is_refused_as_sqs_refuses_it(sqs_with_a_message: EmbeddedServer) -> None:
+    with pytest.raises(ClientError) as caught:
+        client_of(sqs_with_a_message, "test").list_queues()
+    assert caught.value.response["Error"]["Code"] == "InvalidClientTokenId"
+
+
+def test_a_web_page_gets_nothing_of_mongodb(start: Start) -> None:
+    """A page may send any bytes, but behind the first line of HTTP, which reads as a length that no message has."""
+    server = start("mongodb")
+    server.wait_ready()
+    command = encode({"insert": "things", "documents": [{"_id": 1}], "$db": "test"})
+    message = pack("<iiii", 21 + len(command), 1, 0, 2013) + pack("<iB", 0, 0) + command
+    for first in (b"POST / HTTP/1.1", b"GET / HTTP/1.1", b"OPTIONS * HTTP/1.1"):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as page:
+            page.sendall(first + b"\r\nHost: 127.0.0.1\r\n\r\n" + message)
+            with suppress(ConnectionResetError):
+                assert page.recv(1) == b"", "it hangs up"
+    assert not has_it(server)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as program:
+        program.sendall(message)
+        program.recv(1)
+    assert has_it(server), "the message itself is a good one"
+
+
+def test_no_secret_is_in_the_arguments_of_a_process(sqs_with_a_message: EmbeddedServer) -> None:
+    arguments = " ".join(psutil.Process(sqs_with_a_message.pid).cmdline())
+    assert access_key(sqs_with_a_message.directory) not in arguments
 
 
 # --- leftovers of an `up` that was killed ---

@@ -438,20 +438,27 @@ class TestErrors:
         assert gateway.address == "aws"
         assert gateway._client.meta.endpoint_url == "https://sqs.eu-west-1.amazonaws.com"
 
-    def test_embedded_server_takes_any_credentials(
+    def test_embedded_server_takes_the_key_of_its_folder(
         self, faulty: SqsProxy, configure: Configure, tmp_path: Path
     ) -> None:
-        from queuesite.addresses import Running, write_record
+        from queuesite.addresses import Running, access_key_path, write_record
 
-        address = faulty.address
+        address, given = faulty.address, os.environ["AWS_ACCESS_KEY_ID"]
         config = configure(
             aws_sqs_endpoint=None, data_dir=tmp_path, aws_access_key_id=None, aws_secret_access_key=None, **offline()
         )
         write_record(config, {"sqs": Running.of(address, os.getpid())})
+        key = access_key_path(tmp_path / "sqs")
+        key.parent.mkdir()
+        key.write_text("another")
+        with pytest.raises(SqsDenied, match="InvalidClientTokenId"):
+            SqsGateway(config).check()
+
+        key.write_text(given)
 
         SqsGateway(config).check()
 
-        assert faulty.count("ListQueues") == 1
+        assert faulty.count("ListQueues") == 2
 
 
 def offline() -> dict[str, Any]:

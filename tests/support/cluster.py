@@ -57,6 +57,7 @@ class Cluster(System):
             mongodb_name="cluster",
             aws_sqs_endpoint=f"http://127.0.0.1:{self.sqs.port}",
             queue_name_prefix="",
+            **servers.keys(self.servers["sqs"]),
         )
         self._numbers = itertools.count()
         #: Keys of the dead letters that have been read.
@@ -80,8 +81,7 @@ class Cluster(System):
             MONGODB_URI=f"{self.servers['mongodb'].address}&serverSelectionTimeoutMS=2000",
             MONGODB_NAME=self.environment["MONGODB_NAME"],
             AWS_SQS_ENDPOINT=self.servers["sqs"].address,
-            AWS_ACCESS_KEY_ID="test",
-            AWS_SECRET_ACCESS_KEY="test",
+            **servers.keys(self.servers["sqs"]),
             QUEUE_NAME_PREFIX="",
         )
         _reconnect()

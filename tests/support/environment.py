@@ -34,6 +34,7 @@ class Servers:
         if not environ.get("AWS_SQS_ENDPOINT"):
             self.started.append(servers.start("sqs", self.directory))
             environ["AWS_SQS_ENDPOINT"] = self.started[-1].address
+            environ.update(servers.keys(self.started[-1]))
         if environ["AWS_SQS_ENDPOINT"].lower() != "aws":
             # An emulator takes any, but boto3 sends no request without some.
             environ.setdefault("AWS_ACCESS_KEY_ID", "test")

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 from queuesite import embedded
+from queuesite.addresses import access_key
 from queuesite.config import Config
 from queuesite.errors import ServerError
 
@@ -33,6 +34,11 @@ def start(name: embedded.Name, directory: Path) -> embedded.EmbeddedServer:
         else:
             return server
     raise AssertionError("unreachable")
+
+
+def keys(server: embedded.EmbeddedServer) -> dict[str, str]:
+    """The variables by which boto3 and our own code get into an embedded SQS."""
+    return dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), access_key(server.directory))
 
 
 def start_again(server: embedded.EmbeddedServer, directory: Path) -> embedded.EmbeddedServer:

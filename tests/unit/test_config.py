@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from queuesite import config as configuration
-from queuesite.config import BASE_DIR, Config, Loaded, get_config, get_sources, kept_secret, load, mask, secret_key
+from queuesite.config import BASE_DIR, Config, Loaded, get_config, get_sources, load, mask, secret_key
 from queuesite.errors import ConfigError
+from queuesite.masking import Address
+from queuesite.private import kept_secret
 from tests.support.environment import SETTINGS
 
 KEY = "k" * 50
@@ -127,6 +130,8 @@ LIMITS: list[tuple[str, list[Any], list[Any]]] = [
     ("BACKLOG_PER_CONSUMER", [1], [0]),
     ("DELETE_LINGER_MS", [0, 5_000], [-1, 5_001]),
     ("JOB_RETENTION_DAYS", [1, 3_650], [0, 3_651]),
+    ("HSTS_SECONDS", [0, 63_072_000], [-1, "a year"]),
+    ("SESSION_HOURS", [1, 8_760], [0, 8_761]),
     ("WEB_PORT", [1, 65_535], [0, 65_536]),
     ("API_REQUESTS_PER_MINUTE", [0, 1_000_000], [-1]),
     ("API_MAX_BODY_MB", [2, 64], [1, 65]),
@@ -168,7 +173,8 @@ LIMITS: list[tuple[str, list[Any], list[Any]]] = [
 class TestLimits:
     @pytest.mark.parametrize(("name", "value"), [(name, value) for name, good, _ in LIMITS for value in good])
     def test_value_within_is_taken(self, env: Environment, name: str, value: object) -> None:
-        assert env.load(**{name: value}).sources[name.lower()] == "environment"
+        others = {"SECRET_KEY": KEY} if name == "DATABASE_URL" else {}
+        assert env.load(**{name: value, **others}).sources[name.lower()] == "environment"
 
     @pytest.mark.parametrize(("name", "value"), [(name, value) for name, _, bad in LIMITS for value in bad])
     def test_value_beyond_is_refused_by_name(self, env: Environment, name: str, value: object) -> None:
@@ -196,7 +202,7 @@ class TestLimits:
         assert config.allowed_hosts == ("a.example", "b.example")
 
     def test_trailing_slash_of_the_endpoint_is_dropped(self, env: Environment) -> None:
-        assert env.load(AWS_SQS_ENDPOINT="http://host:1/").config.aws_sqs_endpoint == "http://host:1"
+        assert env.load(AWS_SQS_ENDPOINT="http://host:1/").config.aws_sqs_endpoint == Address("http://host:1")
 
     def test_sweep_starts_at_a_second_or_less(self, env: Environment) -> None:
         assert env.load().config.sweep_min_seconds == 1.0
@@ -225,11 +231,45 @@ class TestRules:
 
         assert problem.startswith(f"{missing} is missing")
 
-    def test_production_needs_a_secret_key(self, env: Environment) -> None:
-        [problem] = env.problems(DEBUG=0)
+    def test_machines_that_share_a_database_share_a_key(self, env: Environment) -> None:
+        [problem] = env.problems(DATABASE_URL="postgres://host/name")
 
-        assert problem.startswith("SECRET_KEY is missing: it is required where DEBUG=0")
-        assert not env.load(SECRET_KEY=KEY).config.debug
+        assert problem.startswith("SECRET_KEY is missing: machines that share DATABASE_URL must share it")
+        env.load(SECRET_KEY=KEY)
+
+    @pytest.mark.parametrize("settings", [{}, {"DATABASE_URL": "sqlite:////tmp/x.sqlite3"}])
+    def test_one_machine_makes_its_own_key(self, env: Environment, settings: dict[str, str]) -> None:
+        config = env.load(**settings, WEB_HOST="0.0.0.0", ALLOWED_HOSTS="queues.example.com").config
+
+        assert not config.debug
+        assert config.secret_key is None
+
+    @pytest.mark.parametrize(
+        ("settings", "named"),
+        [
+            ({"WEB_HOST": "0.0.0.0"}, "WEB_HOST=0.0.0.0"),
+            ({"WEB_HOST": "::"}, "WEB_HOST=::"),
+            ({"WEB_HOST": "192.168.1.4"}, "WEB_HOST=192.168.1.4"),
+            ({"WEB_HOST": "queues.example.com"}, "WEB_HOST=queues.example.com"),
+            ({"ALLOWED_HOSTS": "*"}, "ALLOWED_HOSTS=*"),
+            ({"ALLOWED_HOSTS": "localhost,queues.example.com"}, "ALLOWED_HOSTS=localhost,queues.example.com"),
+            ({"ALLOWED_HOSTS": ".localhost.example"}, "ALLOWED_HOSTS=.localhost.example"),
+            ({"BEHIND_TLS_PROXY": "1"}, "BEHIND_TLS_PROXY=1"),
+            ({"WEB_HOST": "::", "ALLOWED_HOSTS": "*"}, "WEB_HOST=:: and ALLOWED_HOSTS=*"),
+        ],
+    )
+    def test_error_pages_are_for_this_machine_only(
+        self, env: Environment, settings: dict[str, str], named: str
+    ) -> None:
+        [problem] = env.problems(DEBUG=1, **settings)
+
+        assert problem.startswith("DEBUG=1: its error pages")
+        assert f"and {named} lets others in; set DEBUG=0" in problem
+        env.load(DEBUG=0)
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost", "site.localhost"])
+    def test_error_pages_on_this_machine(self, env: Environment, host: str) -> None:
+        assert env.load(DEBUG=1, WEB_HOST=host, ALLOWED_HOSTS=f"LOCALHOST,[::1],.localhost,{host}").config.debug
 
     @pytest.mark.parametrize("place", ["file", "file/below"])
     def test_data_directory_must_be_one(self, env: Environment, place: str) -> None:
@@ -255,7 +295,7 @@ class TestProblems:
             HEARTBEAT_SECONDS=5,
             DEFAULT_CONCURRENCY=9,
             AWS_ACCESS_KEY_ID="x",
-            DEBUG=0,
+            DATABASE_URL="postgres://host/name",
         )
 
         assert sorted(problem.split("=")[0].split(" ")[0] for problem in problems) == [
@@ -281,6 +321,17 @@ class TestProblems:
             ("MONGODB_URI", "mongodb://me:hid@hidden@host/"),
             ("MONGODB_URI", "http://me:hidden@host/"),
             ("MONGODB_URI", "me:hidden@host"),
+            # The mistake is in the password, and the libraries quote what they cannot read.
+            ("MONGODB_URI", "mongodb://me:hidden"),
+            ("MONGODB_URI", "mongodb://me:x/hidden@host/"),
+            ("MONGODB_URI", "mongodb://me:hidden%zz@host:port/"),
+            ("MONGODB_URI", "mongodb://me@host:port/?proxyPassword=hidden"),
+            ("MONGODB_URI", "mongodb://host/?authMechanism=MONGODB-AWS&authMechanismProperties=hidden"),
+            ("DATABASE_URL", "postgres://me:x/hidden@host/name"),
+            ("DATABASE_URL", "postgres://me:x[hidden@host/name"),
+            ("DATABASE_URL", "postgres://me:hidden"),
+            ("DATABASE_URL", "nothing://host/name?password=hidden"),
+            ("AWS_SQS_ENDPOINT", "http://hidden@host:port"),
             ("AWS_SQS_ENDPOINT", "ftp://me:hidden@host"),
             ("AWS_SQS_ENDPOINT", "http://me:hidden@"),
             ("DATABASE_URL", "postgres://me:hidden@host:port/name"),
@@ -292,6 +343,24 @@ class TestProblems:
 
         assert name in problem
         assert "hidden" not in problem
+
+    def test_the_reason_is_given_if_there_is_no_secret_in_it(self, env: Environment) -> None:
+        assert "Port must be an integer" in env.problems(MONGODB_URI="mongodb://host:99999")[0]
+
+    def test_the_configuration_shows_no_secret(self, env: Environment) -> None:
+        config = env.load(
+            SECRET_KEY=KEY,
+            AWS_ACCESS_KEY_ID="hidden",
+            AWS_SECRET_ACCESS_KEY="hidden",
+            AWS_SQS_ENDPOINT="https://me:hidden@host",
+            MONGODB_URI="mongodb://me:hidden@host/?tlsCertificateKeyFilePassword=hidden",
+            DATABASE_URL="postgres://me:hidden@host/name?sslpassword=hidden",
+        ).config
+
+        for shown in (repr(config), str(config), f"{config.model_dump()}", config.model_dump_json()):
+            assert "hidden" not in shown
+            assert KEY not in shown
+        assert "me:********@host" in repr(config)
 
     def test_error_is_shown_with_a_line_for_each(self) -> None:
         assert str(ConfigError(["a", "b"])) == "the configuration has problems:\n  - a\n  - b"
@@ -385,6 +454,12 @@ class TestMask:
             ("mongodb_uri", "mongodb://me@host/", "mongodb://me@host/"),
             ("mongodb_uri", "mongodb://host/", "mongodb://host/"),
             ("mongodb_uri", "me:secret@host", "********@host"),
+            (
+                "mongodb_uri",
+                Address("mongodb://me:secret@host/?proxyPassword=secret"),
+                "mongodb://me:********@host/?proxyPassword=********",
+            ),
+            ("secret_key", SecretStr(KEY), "********"),
             ("database_url", "postgres://me:secret@host/name", "postgres://me:********@host/name"),
             ("aws_sqs_endpoint", "http://me:secret@host:1", "http://me:********@host:1"),
             ("allowed_hosts", ("a", "b"), "a,b"),
@@ -440,7 +515,7 @@ class TestSecretKey:
 
     def test_processes_that_make_it_at_once_agree(self, tmp_path: Path) -> None:
         script = (
-            "import os, sys; from pathlib import Path; from queuesite.config import kept_secret;"
+            "import os, sys; from pathlib import Path; from queuesite.private import kept_secret;"
             "sys.stdout.write('ready'); sys.stdout.flush(); sys.stdin.read(1);"
             "print(kept_secret(Path(sys.argv[1]), lambda: os.urandom(16).hex()))"
         )

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from queuesite import config as configuration
 from queuesite.config import BASE_DIR
+from queuesite.debug import ReporterFilter
 from tests.conftest import Configure
 
 
@@ -26,7 +28,7 @@ def settings_of(configure: Configure, tmp_path: Path) -> Any:
 def test_development(settings_of: Any, tmp_path: Path) -> None:
     settings = settings_of()
 
-    assert settings["DEBUG"] is True
+    assert settings["DEBUG"] is False
     assert settings["ALLOWED_HOSTS"] == ["localhost", "127.0.0.1", "[::1]"]
     assert settings["SECRET_KEY"] == (tmp_path / "data" / "secret_key").read_text()
     default = settings["DATABASES"]["default"]
@@ -65,7 +67,62 @@ def test_production_behind_a_proxy(settings_of: Any) -> None:
     assert settings["SESSION_COOKIE_SECURE"] is settings["CSRF_COOKIE_SECURE"] is True
     default = settings["DATABASES"]["default"]
     assert (default["HOST"], default["NAME"], default["CONN_HEALTH_CHECKS"]) == ("db.example.com", "queuesite", True)
-    assert "Manifest" in settings["STORAGES"]["staticfiles"]["BACKEND"]
+    assert settings["SECURE_HSTS_SECONDS"] == 31_536_000
+    assert settings["SESSION_COOKIE_AGE"] == 12 * 3_600
+
+
+def test_how_long_logins_and_https_last(settings_of: Any) -> None:
+    settings = settings_of(behind_tls_proxy=1, hsts_seconds=0, session_hours=2)
+
+    assert settings["SESSION_COOKIE_AGE"] == 7_200
+    assert not settings["SECURE_HSTS_SECONDS"]
+    assert not settings["SECURE_HSTS_INCLUDE_SUBDOMAINS"]
+    assert not settings["SECURE_HSTS_PRELOAD"]
+
+
+@pytest.mark.parametrize(("collected", "debug"), [(True, 0), (True, 1), (False, 0), (False, 1)])
+def test_collected_files_are_served_once_there_are_some(
+    settings_of: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, collected: bool, debug: int
+) -> None:
+    monkeypatch.setattr(configuration, "BASE_DIR", tmp_path)
+    if collected:
+        (tmp_path / "staticfiles").mkdir()
+        (tmp_path / "staticfiles" / "staticfiles.json").write_text("{}")
+
+    settings = settings_of(debug=debug)
+
+    served = collected and not debug
+    assert ("Manifest" in settings["STORAGES"]["staticfiles"]["BACKEND"]) == served
+    assert settings["WHITENOISE_USE_FINDERS"] == (not served)
+
+
+def test_no_setting_of_django_shows_a_secret(settings_of: Any) -> None:
+    """Its debug page shows each of them, of which it hides the values that have names of secrets."""
+    settings = settings_of(
+        secret_key="hidden" * 9,
+        aws_access_key_id="hidden",
+        aws_secret_access_key="hidden",
+        mongodb_uri="mongodb://me:hidden@host/?tlsCertificateKeyFilePassword=hidden",
+        database_url="postgres://me:hidden@host/name?sslpassword=hidden",
+        aws_sqs_endpoint="https://me:hidden@host",
+        debug=1,
+    )
+    reporter = ReporterFilter()
+
+    shown = {name: reporter.cleanse_setting(name, value) for name, value in settings.items() if name.isupper()}
+
+    assert "me:********@host" in repr(shown["DATABASES"])
+    assert "hidden" not in repr(shown)
+
+
+@pytest.mark.django_db
+def test_static_files_are_served_without_being_collected(client: Client) -> None:
+    page = client.get("/admin/login/")
+    [icon] = re.findall(rb'href="(/static/queuesite/favicon[^"]*)"', page.content)
+
+    answer = client.get(icon.decode())
+    answer.close()
+    assert answer.status_code == 200
 
 
 def test_background_tasks_are_not_given_out_twice(settings_of: Any) -> None:

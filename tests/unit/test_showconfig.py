@@ -55,7 +55,8 @@ def test_secrets_are_masked(configure: Configure) -> None:
         aws_access_key_id="AKIDEXAMPLE",
         aws_secret_access_key="very-secret",
         mongodb_uri="mongodb://user:pass-word@db.example/?replicaSet=rs0",
-        database_url="postgres://user:pass-word@db.example/site",
+        database_url="postgres://user:pass-word@db.example/site?sslpassword=pass-word",
+        aws_sqs_endpoint="https://pass-word@sqs.example",
     )
     shown = settings()
     text = " ".join(f"{setting.value} {setting.text}" for setting in shown.values())
@@ -84,6 +85,13 @@ def test_embedded_servers_that_run_are_named(configure: Configure, tmp_path: Pat
     assert "MongoDB  mongodb://127.0.0.1:1/  (database test_" in table
 
 
+def test_where_the_key_of_the_embedded_sqs_is(tmp_path: Path, configure: Configure) -> None:
+    config = configure(mongodb_uri=None, aws_sqs_endpoint=None, data_dir=tmp_path)
+    write_record(config, {"sqs": Running("http://127.0.0.1:1", os.getpid(), psutil.Process().create_time())})
+    table = manage("showconfig", env={**EMBEDDED, "DATA_DIR": str(tmp_path)}).stdout
+    assert f"its access key, for the secret too, is in {tmp_path}/sqs/access-key" in table
+
+
 def test_the_table_says_how_to_start_servers(tmp_path: Path) -> None:
     done = manage("showconfig", env={**EMBEDDED, "DATA_DIR": str(tmp_path)})
     assert done.returncode == 0, done.stderr
@@ -99,8 +107,8 @@ def test_configured_servers_are_not_embedded() -> None:
 
 
 def test_json_keeps_the_types() -> None:
-    shown = shown_as_json(DEBUG="1", ALLOWED_HOSTS="a.example, b.example", LEASE_SECONDS="4.5")["settings"]
-    assert shown["DEBUG"]["value"] is True
+    shown = shown_as_json(BEHIND_TLS_PROXY="1", ALLOWED_HOSTS="a.example, b.example", LEASE_SECONDS="4.5")["settings"]
+    assert shown["BEHIND_TLS_PROXY"]["value"] is True
     assert shown["ALLOWED_HOSTS"]["value"] == ["a.example", "b.example"]
     assert shown["LEASE_SECONDS"]["value"] == 4.5
 
@@ -121,5 +129,5 @@ def test_the_example_file_is_a_valid_configuration(configure: Configure, tmp_pat
     file.write_text("\n".join([*uncommented, f"SECRET_KEY={'x' * 50}", f"DATA_DIR={tmp_path}"]))
     configure(**dict.fromkeys(names), env_file=file)
     shown = settings()
-    assert (shown["DEBUG"].value, shown["DEBUG"].source) == (False, "example.env")
+    assert (shown["ALLOWED_HOSTS"].text, shown["ALLOWED_HOSTS"].source) == ("queues.example.com", "example.env")
     assert shown["QUEUE_NAME_PREFIX"].value == "staging-"

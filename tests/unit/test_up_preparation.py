@@ -25,7 +25,7 @@ def test_the_address_is_one_that_a_browser_here_reaches(configure: Configure, ho
 def test_readiness_is_said_once_nothing_is_missing(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([["master and 1 worker", "web server"], ["web server"], []])
     monkeypatch.setattr(preparation, "_missing", lambda config: next(answers))
-    monkeypatch.setattr(preparation, "_password", lambda config: "secret (kept in x)")
+    monkeypatch.setattr(preparation, "_password", lambda config: "in x")
     monkeypatch.setattr(preparation, "REPORT_INTERVAL", 0.0)
     monkeypatch.setattr(preparation, "CHECK_INTERVAL", 0.0)
     said: list[str] = []
@@ -36,7 +36,7 @@ def test_readiness_is_said_once_nothing_is_missing(configure: Configure, monkeyp
         "ready",
         "  admin     http://127.0.0.1:8123/admin/",
         "  user      admin",
-        "  password  secret (kept in x)",
+        "  password  in x",
         "stop it with Ctrl-C",
     ]
 

@@ -21,6 +21,7 @@ from queuesite.commands import QueuesiteCommand
 from queuesite.config import BASE_DIR, Config, get_config
 from queuesite.errors import Conflict, InvalidInput
 from queuesite.output import PrefixedOutput
+from queuesite.private import UMASK, make_private
 from queuesite.supervisor import ChildSpec, Restart, Supervisor
 
 #: The name in front of our own lines.
@@ -58,6 +59,7 @@ class Command(QueuesiteCommand):
             self._up(config)
 
     def _up(self, config: Config) -> None:
+        os.umask(UMASK)  # of every process that is started from here
         lock = _lock(config)
         try:
             _check_port(config)
@@ -165,8 +167,8 @@ def _start_servers(config: Config, supervisor: Supervisor) -> None:
 
 def _lock(config: Config) -> int:
     """A descriptor that holds the lock of DATA_DIR, which the kernel frees however we end."""
-    config.data_dir.mkdir(parents=True, exist_ok=True)
-    lock = os.open(config.data_dir / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    make_private(config.data_dir)
+    lock = os.open(config.data_dir / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

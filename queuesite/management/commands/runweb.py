@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import uvicorn
 
 from queuesite.commands import QueuesiteCommand
 from queuesite.config import get_config
+from queuesite.private import UMASK
 
 #: Requests in flight get this long when the server is asked to stop.
 GRACE_SECONDS = 5
@@ -23,6 +25,7 @@ class Command(QueuesiteCommand):
     def run(self, **options: Any) -> None:
         """Serve until SIGINT or SIGTERM."""
         config = get_config()
+        os.umask(UMASK)
         uvicorn.run(
             "queuesite.asgi:application",
             host=config.web_host,

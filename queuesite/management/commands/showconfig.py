@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandParser
+from pydantic import SecretStr
 
-from queuesite.addresses import START_HINT, running
+from queuesite.addresses import START_HINT, access_key_path, running
 from queuesite.commands import QueuesiteCommand
-from queuesite.config import SECRETS, Config, get_config, get_sources, mask
+from queuesite.config import Config, get_config, get_sources, mask
+from queuesite.private import DATABASE
 
 NOT_RUNNING = "not running"
 
@@ -44,14 +46,14 @@ def effective_settings(config: Config, sources: dict[str, str]) -> list[Setting]
 
 def _effective(config: Config, name: str, source: str) -> tuple[Any, str]:
     value = getattr(config, name)
+    if isinstance(value, SecretStr):
+        return mask(name, value), source
     if name in _EMBEDDED and value is None:
         return running(config, _EMBEDDED[name]) or NOT_RUNNING, "embedded"
     if name == "secret_key" and value is None:
         return mask(name, "generated"), "generated"
     if name == "database_url" and value is None:
-        return f"sqlite:///{config.data_dir / 'queuesite.sqlite3'}", source
-    if name in SECRETS or isinstance(value, str):
-        return (None if value is None else mask(name, value)), source
+        return f"sqlite:///{config.data_dir / DATABASE}", source
     return str(value) if isinstance(value, Path) else value, source
 
 
@@ -95,4 +97,5 @@ class Command(QueuesiteCommand):
         if mongodb := servers.get("mongodb"):
             self.say(f"  MongoDB  {mongodb}  (database {config.mongodb_name}, no password)")
         if sqs := servers.get("sqs"):
-            self.say(f"  SQS      {sqs}  (region {config.aws_region}, any access key and secret)")
+            self.say(f"  SQS      {sqs}  (region {config.aws_region})")
+            self.say(f"           its access key, for the secret too, is in {access_key_path(config.data_dir / 'sqs')}")

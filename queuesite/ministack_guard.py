@@ -1,0 +1,65 @@
+"""ministack behind one access key. Run by the Python of the embedded servers, so it imports nothing of ours.
+
+ministack takes any credentials and lets the scripts of any web page in (`Access-Control-Allow-Origin: *`), so any page
+that is open on this machine could read and empty queues at its well-known port. Here a request needs the access key of
+QUEUESITE_ACCESS_KEY, and none comes from a browser's script. The key itself is the secret. Its signature is not
+verified: that takes time of each request, and keeps out nobody who knows the key.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+#: Says that the server answers, and nothing else.
+OPEN = "/_ministack/health"
+#: Browsers add one of these to what a page's script sends, and to every navigation that they call cross-site.
+_BROWSERS = frozenset({b"origin", b"sec-fetch-site"})
+# SQS's own name for a key that it does not know, by which SDKs raise what callers expect.
+_REFUSAL = json.dumps(
+    {
+        "__type": "com.amazonaws.sqs#InvalidClientTokenId",
+        "message": "the embedded SQS takes the access key of its data folder only, and no browser",
+    }
+).encode()
+
+
+def guarded(app: App, access_key: str) -> App:
+    """`app` for requests that carry `access_key` and come from no browser."""
+    credential = b"AWS4-HMAC-SHA256 Credential=" + access_key.encode() + b"/"
+
+    def allowed(scope: Message) -> bool:
+        authorization = b""
+        for name, value in scope["headers"]:  # in lower case, as ASGI wants it
+            if name in _BROWSERS:
+                return False
+            if name == b"authorization":
+                authorization = value
+        return scope["path"] == OPEN or hmac.compare_digest(authorization[: len(credential)], credential)
+
+    async def guard(scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or (scope["type"] == "http" and allowed(scope)):
+            await app(scope, receive, send)
+        elif scope["type"] == "http":
+            headers = [(b"content-type", b"application/x-amz-json-1.0"), (b"connection", b"close")]
+            await send({"type": "http.response.start", "status": 403, "headers": headers})
+            await send({"type": "http.response.body", "body": _REFUSAL})
+        else:  # a WebSocket, which SQS does without
+            await send({"type": "websocket.close", "code": 1008})
+
+    return guard
+
+
+if __name__ == "__main__":
+    from ministack import app as ministack
+
+    ministack.app = guarded(ministack.app, os.environ["QUEUESITE_ACCESS_KEY"])
+    ministack.main()
