@@ -28,7 +28,9 @@ INDEXES: dict[type[models.Model], Sequence[IndexModel]] = {
     Queue: (
         IndexModel([("name", ASCENDING)], unique=True, name="name_unique"),
         IndexModel([("queueUrl", ASCENDING)], unique=True, name="queueUrl_unique"),
+        # Both branches of `changed_since` need one, or MongoDB reads every queue.
         IndexModel([("updatedAt", ASCENDING)], name="updatedAt"),
+        IndexModel([("wakeRequestedAt", ASCENDING)], name="wakeRequestedAt"),
     ),
     DepthSample: (
         IndexModel([("queueId", ASCENDING), ("minute", ASCENDING)], name="queueId_minute"),

@@ -14,9 +14,11 @@ from jobs import failures
 from jobs.models import Failure, FailureCount
 from queues.models import Queue
 from queuesite.config import get_config
-from queuesite.databases import Document, collection, database_clock
+from queuesite.databases import Document, bulk_upsert, collection, database_clock
 from queuesite.documents import to_model
 from queuesite.errors import NotFound
+
+_NEWEST_FIRST = (("lastSeenAt", DESCENDING), ("_id", DESCENDING))
 
 
 def indexes() -> tuple[IndexModel, ...]:
@@ -25,7 +27,9 @@ def indexes() -> tuple[IndexModel, ...]:
         IndexModel(
             [("queueUrl", ASCENDING), ("fingerprint", ASCENDING)], unique=True, name="queueUrl_fingerprint_unique"
         ),
-        IndexModel([("queueName", ASCENDING), ("lastSeenAt", DESCENDING)], name="queueName_lastSeenAt"),
+        # Lists are sorted by (lastSeenAt, _id), of all queues or of one: any page of either is a range of an index.
+        IndexModel([*_NEWEST_FIRST], name="lastSeenAt_id"),
+        IndexModel([("queueName", ASCENDING), *_NEWEST_FIRST], name="queueName_lastSeenAt"),
         IndexModel(
             [("lastSeenAt", ASCENDING)],
             name="lastSeenAt_ttl",
@@ -63,8 +67,8 @@ def add(seen: Iterable[Seen]) -> None:
     """
     kinds = list(seen)
     if kinds:
-        _failures().bulk_write([_write(one.queue, one.failure) for one in kinds], ordered=False)
-        collection(FailureCount).bulk_write([_count(one.queue, one.failure) for one in kinds], ordered=False)
+        bulk_upsert(_failures(), [_write(one.queue, one.failure) for one in kinds])
+        bulk_upsert(collection(FailureCount), [_count(one.queue, one.failure) for one in kinds])
 
 
 def _write(queue: Queue, failure: failures.Failure) -> UpdateOne:
@@ -124,7 +128,7 @@ def of_queue(queue_url: str) -> list[Failure]:
 
 def newest(filters: Document, limit: int) -> list[Failure]:
     """Up to `limit` kinds of failure that match, those seen last first."""
-    found = _failures().find(filters).sort([("lastSeenAt", DESCENDING), ("_id", DESCENDING)]).limit(limit)
+    found = _failures().find(filters).sort([*_NEWEST_FIRST]).limit(limit)
     return [to_model(Failure, document) for document in found]
 
 

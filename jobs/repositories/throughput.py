@@ -15,11 +15,10 @@ from typing import Any
 from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
-from pymongo.errors import BulkWriteError
 
 from jobs import histogram
 from jobs.models import Throughput
-from queuesite.databases import Document, collection, database_clock, lost_races
+from queuesite.databases import Document, bulk_upsert, collection, database_clock
 from queuesite.documents import step_of, to_model
 
 #: How long minutes are kept, and the sums of a queue that nothing is done with any more.
@@ -33,9 +32,6 @@ INDEXES = (
 )
 
 COUNTS = ("processed", "failed", "rejected", "timedOut", "requests")
-
-#: Two upserts of one new document may collide; the one that lost finds it at its next try.
-_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -74,16 +70,7 @@ def _throughput() -> Collection[Document]:
 def add(rows: Iterable[Row]) -> None:
     """Add what was done, in one bulk write. A repetition after a lost answer counts twice: counts are for people."""
     writes = [write for row in rows if (increments := row.increments()) for write in _writes(row, increments)]
-    for attempt in range(_ATTEMPTS):
-        if not writes:
-            return
-        try:
-            _throughput().bulk_write(writes, ordered=False)
-            return
-        except BulkWriteError as error:
-            if attempt == _ATTEMPTS - 1:
-                raise
-            writes = [writes[index] for index in lost_races(error)]
+    bulk_upsert(_throughput(), writes)
 
 
 def _writes(row: Row, increments: Document) -> tuple[UpdateOne, UpdateOne]:

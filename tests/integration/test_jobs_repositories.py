@@ -12,11 +12,12 @@ from bson import ObjectId
 from pymongo.errors import BulkWriteError
 
 from jobs import status
-from jobs.models import Assignment, EndReason, Job, JobStatus, Lease, Worker
+from jobs.models import Assignment, EndReason, Failure, Job, JobStatus, Lease, Worker
 from jobs.repositories import assignments, jobs, leases, workers
 from jobs.repositories.assignments import NewAssignment
 from jobs.repositories.jobs import ERROR_CHARACTERS, Counts
-from queuesite.databases import collection, database_clock, server_time
+from queues.models import Queue
+from queuesite.databases import collection, database, database_clock, server_time
 from queuesite.errors import NotFound, StaleTransition
 from tests.support.records import (
     assign,
@@ -235,6 +236,15 @@ class TestAssignments:
                 raise BulkWriteError({"writeErrors": [{"index": 0, "code": 121, "errmsg": "validation failed"}]})
 
         monkeypatch.setattr(assignments, "_assignments", Refusing)
+        with pytest.raises(BulkWriteError):
+            assignments.insert_many([NewAssignment("http://sqs/orders", ObjectId(), 0, "w1")], 1)
+
+    def test_what_no_majority_confirmed_does_not_count_as_inserted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Unconfirmed:
+            def bulk_write(self, writes: list[Any], ordered: bool) -> None:
+                raise BulkWriteError({"writeErrors": [], "writeConcernErrors": [{"code": 64, "errmsg": "timed out"}]})
+
+        monkeypatch.setattr(assignments, "_assignments", Unconfirmed)
         with pytest.raises(BulkWriteError):
             assignments.insert_many([NewAssignment("http://sqs/orders", ObjectId(), 0, "w1")], 1)
 
@@ -474,3 +484,22 @@ def test_models_are_named_by_what_they_are() -> None:
     assert str(lease()) == "master: m1 (term 1)"
     assert str(workers.all_workers()[0]) == "w1"
     assert Worker._meta.db_table == "workers"
+
+
+class TestIndexesOfLists:
+    """A list's order is an index's, or MongoDB sorts all that there is for each page."""
+
+    ORDER = (("lastSeenAt", -1), ("_id", -1))
+
+    def test_failures_newest_first(self) -> None:
+        plan = database().command("explain", {"find": "failures", "filter": {}, "sort": dict(self.ORDER)})
+        assert plan["queryPlanner"]["winningPlan"]["inputStage"]["keyPattern"] == dict(self.ORDER)
+
+    def test_failures_of_one_queue_newest_first(self) -> None:
+        keys = [tuple(index["key"]) for index in collection(Failure).index_information().values()]
+        assert (("queueName", 1), *self.ORDER) in keys
+
+    def test_each_way_in_which_a_queue_may_have_changed(self) -> None:
+        # MongoDB uses indexes for an `$or` if each of its branches has one.
+        first_keys = {next(iter(index["key"]))[0] for index in collection(Queue).index_information().values()}
+        assert {"updatedAt", "wakeRequestedAt"} <= first_keys

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from bson import ObjectId
 from prometheus_client.parser import text_string_to_metric_families
-from pymongo.errors import BulkWriteError
 
 from jobs import histogram, metrics, statistics
 from jobs.models import Throughput
@@ -77,33 +76,6 @@ def test_many_workers_at_once() -> None:
     assert {total.processed for total in throughput.totals()} == {40}
     assert throughput.sums(minute, minute + MINUTE).requests == 240
     assert collection(Throughput).count_documents({}) == 6
-
-
-def test_upsert_that_lost_a_race_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    orders = records.define()
-    collections = [Losing(11000), Losing(11000)]
-
-    def next_collection() -> Any:
-        return collections.pop() if collections else collection(Throughput)
-
-    monkeypatch.setattr(throughput, "_throughput", next_collection)
-    throughput.add([row(orders, this_minute(), 0.1)])
-    assert [total.processed for total in throughput.totals()] == [1]
-
-    collections.append(Losing(2))
-    with pytest.raises(BulkWriteError):
-        throughput.add([row(orders, this_minute(), 0.1)])
-
-
-class Losing:
-    """A collection in which every write fails with a code."""
-
-    def __init__(self, code: int) -> None:
-        self.code = code
-
-    def bulk_write(self, writes: list[Any], **_: Any) -> None:
-        errors = [{"index": index, "code": self.code} for index in range(len(writes))]
-        raise BulkWriteError({"writeErrors": errors})
 
 
 def test_sums_of_a_window() -> None:
