@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bson import ObjectId
-from pymongo import ASCENDING, IndexModel, UpdateOne
+from pymongo import ASCENDING, DeleteOne, IndexModel, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
@@ -91,3 +91,9 @@ def release(assignment_id: ObjectId, worker_id: str) -> None:
     """End an assignment of this worker's. Raises `StaleTransition` where it has been taken away."""
     if not _assignments().delete_one({"_id": assignment_id, "worker": worker_id}).deleted_count:
         raise StaleTransition(f"assignment {assignment_id} is not {worker_id}'s any more")
+
+
+def release_many(ended: Iterable[Assignment]) -> int:
+    """End assignments, each only while it is its worker's, in one bulk; how many were there still."""
+    writes = [DeleteOne({"_id": assignment.id, "worker": assignment.worker}) for assignment in ended]
+    return _assignments().bulk_write(writes, ordered=False).deleted_count if writes else 0

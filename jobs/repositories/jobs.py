@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bson import ObjectId
-from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
@@ -153,19 +153,33 @@ def _end(
     )
 
 
-def abandon(job_id: ObjectId, counts: Counts, reason: EndReason, last_error: str) -> None:
-    """Queued or running -> abandoned, by a master: its worker died. Counts are those of the worker's last heartbeat."""
-    _transition(
-        job_id,
-        {"status": {"$in": _UNFINISHED}},
-        {
-            "status": JobStatus.ABANDONED.value,
-            **counts.as_document(),
-            "endReason": reason.value,
-            "lastError": last_error[:ERROR_CHARACTERS],
-        },
-        date="endedAt",
-    )
+@dataclass(frozen=True)
+class Abandoned:
+    """A job whose worker is gone, with the counts of that worker's last heartbeat."""
+
+    job_id: ObjectId
+    cause: str
+    counts: Counts = Counts()
+
+
+def abandon_many(lost: Iterable[Abandoned]) -> int:
+    """Queued or running -> abandoned, by a master, in one bulk; how many. Those that have ended stay as they are."""
+    writes = [
+        UpdateOne(
+            {"_id": one.job_id, "status": {"$in": _UNFINISHED}},
+            {
+                "$set": {
+                    "status": JobStatus.ABANDONED.value,
+                    **one.counts.as_document(),
+                    "endReason": EndReason.WORKER_DIED.value,
+                    "lastError": one.cause[:ERROR_CHARACTERS],
+                },
+                "$currentDate": {"lastModified": True, "endedAt": True},
+            },
+        )
+        for one in lost
+    ]
+    return _jobs().bulk_write(writes, ordered=False).matched_count if writes else 0
 
 
 def _transition(job_id: ObjectId, expected: Mapping[str, Any], changes: Mapping[str, Any], *, date: str) -> None:
@@ -184,9 +198,31 @@ def by_id(job_id: ObjectId) -> Job:
     return to_model(Job, document)
 
 
-def unfinished() -> list[Job]:
-    """Every job that is queued or running."""
-    return [to_model(Job, document) for document in _jobs().find({"status": {"$in": _UNFINISHED}})]
+@dataclass(frozen=True)
+class Unfinished:
+    """What a rescue needs to know of a job that is queued or running. `worker_id` is "" if the document names none."""
+
+    job_id: ObjectId
+    queue_id: ObjectId
+    worker_id: str
+
+
+def unfinished(before: datetime | None = None, workers: Iterable[str] | None = None) -> list[Unfinished]:
+    """The jobs that are queued or running: those that last changed before a moment, those of some workers."""
+    wanted: Document = {"status": {"$in": _UNFINISHED}}
+    if before is not None:
+        wanted["lastModified"] = {"$lt": before}
+    if workers is not None:
+        wanted["processor.workerId"] = {"$in": list(workers)}
+    # One whose queue's id is no id cannot be rescued, nor can anything wait for it: it lives out its time.
+    wanted["queueId"] = {"$type": "objectId"}
+    documents = _jobs().find(wanted, {"queueId": 1, "processor.workerId": 1})
+    found = []
+    for document in documents:
+        processor = document.get("processor")
+        worker_id = processor.get("workerId") if isinstance(processor, dict) else None
+        found.append(Unfinished(document["_id"], document["queueId"], str(worker_id or "")))
+    return found
 
 
 #: A list is read in slices of time, the newest first, until the page is full: each is a short range of an index. On

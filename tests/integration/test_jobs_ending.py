@@ -11,7 +11,6 @@ from jobs.consumer.buffer import CAUTION_SECONDS
 from jobs.consumer.run import Report
 from jobs.models import Assignment, EndReason, JobStatus
 from jobs.repositories import assignments, jobs
-from jobs.repositories.jobs import Counts
 from jobs.worker import ending
 from queues import repository
 from queues.models import Queue
@@ -63,7 +62,7 @@ class TestJob:
     def test_what_a_master_has_abandoned_stays_so(self) -> None:
         queue = define()
         assignment = running(queue)
-        jobs.abandon(assignment.job_id, Counts(), EndReason.WORKER_DIED, "taken for dead")
+        jobs.abandon_many([jobs.Abandoned(assignment.job_id, "taken for dead")])
         record(assignment, queue, Report(EndReason.REVOKED, 7))
         assert job_of(assignment).status == JobStatus.ABANDONED
         assert assignments.all_assignments() == []

@@ -101,7 +101,7 @@ class TestJobs:
         made = [assign(define(f"q{n}")) for n in range(5)]
         jobs.create_many((assignment, "q", processor()) for assignment in made)
         jobs.create_many([])
-        assert {job.id for job in jobs.unfinished()} == {assignment.job_id for assignment in made}
+        assert {job.job_id for job in jobs.unfinished()} == {assignment.job_id for assignment in made}
 
     def test_from_queued_to_completed(self) -> None:
         assignment = queued(define())
@@ -138,7 +138,7 @@ class TestJobs:
     @pytest.mark.parametrize("make", [queued, running])
     def test_a_master_abandons_what_has_not_ended(self, make: Callable[..., Assignment]) -> None:
         assignment = make(define())
-        jobs.abandon(assignment.job_id, Counts(3), EndReason.WORKER_DIED, "its worker died")
+        jobs.abandon_many([jobs.Abandoned(assignment.job_id, "its worker died", Counts(3))])
         ended = job_of(assignment)
         assert (ended.status, ended.message_count) == (JobStatus.ABANDONED, 3)
         assert ended.end_reason == EndReason.WORKER_DIED
@@ -170,7 +170,6 @@ class TestJobs:
             lambda job_id: jobs.start(job_id, processor("w1")),
             lambda job_id: jobs.complete(job_id, "w1", Counts(9), EndReason.DRAINED),
             lambda job_id: jobs.fail(job_id, "w1", Counts(9), EndReason.CRASHED, "cause"),
-            lambda job_id: jobs.abandon(job_id, Counts(9), EndReason.WORKER_DIED, "cause"),
         ],
     )
     def test_what_has_ended_stays_as_it_is(self, final: JobStatus, change: Callable[[ObjectId], None]) -> None:
@@ -180,10 +179,11 @@ class TestJobs:
         elif final is JobStatus.FAILED:
             jobs.fail(assignment.job_id, "w1", Counts(1), EndReason.CRASHED, "cause")
         else:
-            jobs.abandon(assignment.job_id, Counts(1), EndReason.WORKER_DIED, "cause")
+            jobs.abandon_many([jobs.Abandoned(assignment.job_id, "cause", Counts(1))])
         before = collection(Job).find_one({})
         with pytest.raises(StaleTransition):
             change(assignment.job_id)
+        assert jobs.abandon_many([jobs.Abandoned(assignment.job_id, "cause", Counts(9))]) == 0
         assert collection(Job).find_one({}) == before
 
     def test_one_that_is_not_there(self) -> None:
