@@ -13,6 +13,7 @@ from django_mongodb_backend.fields import ObjectIdAutoField, ObjectIdField
 
 from queues.naming import is_fifo
 from queues.sqs import Depth
+from queuesite.config import get_config
 
 #: Limits of SQS (visibility: 12 h; maxReceiveCount: 1 to 1,000) and of our own (priority, consumers).
 PRIORITIES = (0, 9)
@@ -115,6 +116,18 @@ class Queue(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @classmethod
+    def limits(cls) -> dict[str, tuple[int, int]]:
+        """Lowest and highest value of each numeric setting."""
+        return {
+            "concurrency": (1, get_config().max_concurrency),
+            "priority": PRIORITIES,
+            "max_consumers": (1, MAX_CONSUMERS_LIMIT),
+            "visibility_timeout": VISIBILITY_TIMEOUTS,
+            "max_receive_count": MAX_RECEIVE_COUNTS,
+            "timeout": TIMEOUTS,
+        }
 
     @property
     def fifo(self) -> bool:

@@ -18,12 +18,13 @@ from jobs.repositories import jobs as job_repository
 from jobs.repositories import workers as worker_repository
 from jobs.repositories.jobs import Abandoned, Counts, Unfinished
 from queues import repository as queues
+from queuesite import documents
 from queuesite.logs import get_logger
 
 log = get_logger(__name__)
 
-#: How many workers, assignments or jobs a turn deals with. A chunk takes the embedded server some 50 ms.
-CHUNK = 100
+#: How many workers, assignments or jobs a turn deals with. A chunk takes the embedded server some 150 ms.
+CHUNK = 50
 #: Age, in seconds, at which an unfinished job without an assignment is taken for an orphan: the two are written and
 #: removed within milliseconds of each other.
 ORPHAN_SECONDS = 60.0
@@ -102,6 +103,18 @@ class Rescue:
         )
         queues.wake_many(list({job.queue_id for job in lost}))
         log.warning("jobs_abandoned", count=count, cause=cause)
+
+
+def remove_malformed() -> None:
+    """Delete assignments and workers whose documents are malformed, as what the system itself writes again.
+
+    A malformed assignment would block its slot for good. Its worker reads it as taken away and ends the run; the job
+    is found as an orphan. A worker whose document is gone registers again.
+    """
+    for model in (Assignment, Worker):
+        for error in documents.malformed(model, CHUNK):
+            if documents.remove(model, error):
+                log.error("document_removed", collection=error.collection, error=error.wrong, id=str(error.key))
 
 
 def last_counts(worker: Worker) -> Mapping[str, Counts]:

@@ -21,7 +21,7 @@ from jobs.master.backlog import Backlog
 from jobs.master.leadership import Leadership
 from jobs.master.liveness import Liveness
 from jobs.master.planner import FreeWorker, HeldSlot, Plan, plan
-from jobs.master.rescue import Rescue
+from jobs.master.rescue import Rescue, remove_malformed
 from jobs.master.sweeper import Sweeper
 from jobs.models import Assignment, Worker
 from jobs.repositories import assignments, jobs, masters, workers
@@ -247,6 +247,7 @@ class Scheduler:
         more = len(freed) < len(orphans) or self._rescue.abandon_pruned()
         now = time.monotonic()
         if not more and now >= self._next_orphan_search:
+            remove_malformed()
             more = self._rescue.abandon_orphaned(held, alive, date)
             if not more:
                 self._next_orphan_search = now + ORPHAN_SEARCH_SECONDS * random.uniform(0.9, 1.1)

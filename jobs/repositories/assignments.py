@@ -12,7 +12,7 @@ from pymongo.errors import BulkWriteError
 
 from jobs.models import Assignment
 from queuesite.databases import Document, collection, lost_races
-from queuesite.documents import to_document, to_model
+from queuesite.documents import to_document, to_models
 from queuesite.errors import StaleTransition
 
 INDEXES = (
@@ -71,12 +71,12 @@ def _insertion(row: Assignment) -> UpdateOne:
 
 def all_assignments() -> list[Assignment]:
     """Every assignment, oldest first. There are never more than all workers' slots together."""
-    return [to_model(Assignment, document) for document in _assignments().find().sort("createdAt", ASCENDING)]
+    return to_models(Assignment, _assignments().find().sort("createdAt", ASCENDING))
 
 
 def of_worker(worker_id: str) -> list[Assignment]:
     """The assignments of one worker."""
-    return [to_model(Assignment, document) for document in _assignments().find({"worker": worker_id})]
+    return to_models(Assignment, _assignments().find({"worker": worker_id}))
 
 
 def request_yield(assignment_ids: Iterable[ObjectId]) -> int:

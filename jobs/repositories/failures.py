@@ -9,13 +9,14 @@ from datetime import datetime, timedelta
 from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
+from pymongo.cursor import Cursor
 
 from jobs import failures
 from jobs.models import Failure, FailureCount
 from queues.models import Queue
 from queuesite.config import get_config
 from queuesite.databases import Document, bulk_upsert, collection, database_clock
-from queuesite.documents import to_model
+from queuesite.documents import read, to_model, to_models
 from queuesite.errors import NotFound
 
 _NEWEST_FIRST = (("lastSeenAt", DESCENDING), ("_id", DESCENDING))
@@ -117,19 +118,22 @@ def hourly(kinds: Sequence[Failure], since: datetime) -> list[FailureCount]:
             "hour": {"$gte": since},
         }
     )
-    return [to_model(FailureCount, document) for document in found]
+    return to_models(FailureCount, found)
 
 
 def of_queue(queue_url: str) -> list[Failure]:
     """The kinds of failure of a queue, the latest first."""
     found = _failures().find({"queueUrl": queue_url}).sort("lastSeenAt", DESCENDING)
-    return [to_model(Failure, document) for document in found]
+    return to_models(Failure, found)
 
 
 def newest(filters: Document, limit: int) -> list[Failure]:
     """Up to `limit` kinds of failure that match, those seen last first."""
-    found = _failures().find(filters).sort([*_NEWEST_FIRST]).limit(limit)
-    return [to_model(Failure, document) for document in found]
+
+    def some(skip: int, wanted: int) -> Cursor[Document]:
+        return _failures().find(filters).sort([*_NEWEST_FIRST]).skip(skip).limit(wanted)
+
+    return read(Failure, some, limit)
 
 
 def by_id(failure_id: ObjectId) -> Failure:

@@ -13,12 +13,14 @@ from typing import Any
 from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
+from pymongo.cursor import Cursor
 from pymongo.errors import BulkWriteError
 
 from jobs.models import Assignment, EndReason, Job, JobStatus
 from queuesite.config import get_config
 from queuesite.databases import Document, collection, database_clock, lost_races
-from queuesite.documents import to_document, to_model
+from queuesite.documents import read as read_models
+from queuesite.documents import to_document, to_model, to_models
 from queuesite.errors import NotFound, StaleTransition
 
 _UNFINISHED = [JobStatus.QUEUED.value, JobStatus.RUNNING.value]
@@ -248,8 +250,11 @@ def newest(
 
     def read(created_at: Document | datetime, **more: Document) -> None:
         query: Document = {**filters, **more, **({"createdAt": created_at} if created_at else {})}
-        documents = _jobs().find(query).sort([*_NEWEST_FIRST]).limit(limit - len(found))
-        found.extend(to_model(Job, document) for document in documents)
+
+        def some(skip: int, wanted: int) -> Cursor[Document]:
+            return _jobs().find(query).sort([*_NEWEST_FIRST]).skip(skip).limit(wanted)
+
+        found.extend(read_models(Job, some, limit - len(found)))
 
     if behind is not None:
         read(behind[0], _id={"$lt": behind[1]})  # made at the same moment as that last one
@@ -281,6 +286,6 @@ def newest_of(queue_names: Sequence[str]) -> dict[str, Job]:
         found.setdefault(job.queue_name, job)
     if len(recent) == _RECENT:
         for name in set(queue_names) - set(found):
-            for document in _jobs().find({"queueName": name}).sort([*_NEWEST_FIRST]).limit(1):
-                found[name] = to_model(Job, document)
+            for job in to_models(Job, _jobs().find({"queueName": name}).sort([*_NEWEST_FIRST]).limit(1)):
+                found[name] = job
     return found

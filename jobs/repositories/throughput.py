@@ -19,7 +19,7 @@ from pymongo.collection import Collection
 from jobs import histogram
 from jobs.models import Throughput
 from queuesite.databases import Document, bulk_upsert, collection, database_clock
-from queuesite.documents import step_of, to_model
+from queuesite.documents import step_of, to_model, to_models
 
 #: How long minutes are kept, and the sums of a queue that nothing is done with any more.
 MINUTES_KEPT = timedelta(days=7)
@@ -96,13 +96,13 @@ def _writes(row: Row, increments: Document) -> tuple[UpdateOne, UpdateOne]:
 
 def totals() -> list[Throughput]:
     """The sums of every queue since it was made (or since 30 days without anything done)."""
-    return [to_model(Throughput, document) for document in _throughput().find({"minute": None})]
+    return to_models(Throughput, _throughput().find({"minute": None}))
 
 
 def minutes(queue_id: ObjectId, since: datetime, until: datetime) -> list[Throughput]:
     """A queue's minutes from `since` to before `until`, in order; those without anything done are missing."""
     found = _throughput().find({"queueId": queue_id, "minute": {"$gte": since, "$lt": until}})
-    return [to_model(Throughput, document) for document in found.sort("minute", ASCENDING)]
+    return to_models(Throughput, found.sort("minute", ASCENDING))
 
 
 def minutes_of(queue_ids: Sequence[ObjectId], since: datetime, until: datetime) -> list[Throughput]:
@@ -113,7 +113,7 @@ def minutes_of(queue_ids: Sequence[ObjectId], since: datetime, until: datetime) 
         {"queueId": {"$in": list(queue_ids)}, "minute": {"$gte": since, "$lt": until}},
         {"queueId": 1, "minute": 1, "processed": 1},
     )
-    return [to_model(Throughput, document) for document in found]
+    return to_models(Throughput, found)
 
 
 def sums(since: datetime, until: datetime) -> Throughput:

@@ -476,8 +476,8 @@ class TestStatus:
 
 
 def test_models_are_named_by_what_they_are() -> None:
-    assignment = running(define())
     leases.acquire("m1", 30)
+    assignment = running(define())
     register()
     assert str(job_of(assignment)) == f"orders {assignment.job_id}"
     assert str(assignment) == "http://sqs/orders [0] on w1"
