@@ -1,4 +1,4 @@
-"""All indexes of the system's collections. Masters, workers and `up` make them at their start."""
+"""All indexes of the system's collections. Masters, workers and `up` make them at their start, the leader each hour."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def ensure_indexes() -> None:
             Throughput: throughput.INDEXES,
         }
     )
+
+
+def ensure_deciding() -> None:
+    """Create the unique index that decides to whom a slot is given: without it nothing may be assigned."""
+    databases.ensure_indexes({Assignment: assignments.INDEXES})

@@ -23,6 +23,7 @@ from jobs.master.liveness import Liveness
 from jobs.master.planner import FreeWorker, HeldSlot, Plan, plan
 from jobs.master.rescue import Rescue, remove_malformed
 from jobs.master.sweeper import Sweeper
+from jobs.master.upkeep import IndexUpkeep
 from jobs.models import Assignment, Worker
 from jobs.repositories import assignments, jobs, masters, workers
 from jobs.repositories.jobs import Processor
@@ -32,7 +33,7 @@ from queues.sync import sync
 from queuesite.changes import Bell, ChangeWatcher
 from queuesite.config import Config
 from queuesite.databases import MongoError, database_clock
-from queuesite.errors import ServerError
+from queuesite.errors import MongoUnavailable, ServerError
 from queuesite.logs import bind, carrying, get_logger
 from queuesite.outage import Outage
 
@@ -56,6 +57,8 @@ OBSERVED_SECONDS = 1.0
 #: How many are written at once: the embedded server does nothing else meanwhile.
 OBSERVED_AT_ONCE = 500
 
+#: Changes that take indexes with them: the leader begins as at the start of a term.
+_LOSSES = ("drop", "dropDatabase", "rename")
 _WATCHED_FIELDS = ("updatedAt", "wakeRequestedAt", "servedUntil")
 _PIPELINE = [
     {
@@ -66,6 +69,7 @@ _PIPELINE = [
                     {"ns.coll": "queues", f"updateDescription.updatedFields.{name}": {"$exists": True}}
                     for name in _WATCHED_FIELDS
                 ),
+                {"operationType": {"$in": [*_LOSSES]}},
                 {"ns.coll": "assignments", "operationType": "delete"},
                 {"ns.coll": "workers", "operationType": {"$in": ["insert", "delete"]}},
                 {"ns.coll": "workers", "updateDescription.updatedFields.draining": {"$exists": True}},
@@ -101,6 +105,10 @@ class Scheduler:
         self._seen: dict[ObjectId, float] = {}
         self._liveness = Liveness(config.worker_stalled_after)
         self._rescue = Rescue()
+        self._indexes = IndexUpkeep()
+        #: The term that has been begun, and whether a collection was dropped since.
+        self._begun: int | None = None
+        self._dropped = False
         # What a consumer has buffered is about a second of work, which it does before it yields: asked so much earlier,
         # it has made room when its time slice is over.
         self._time_slice = config.time_slice_seconds - min(PREFETCH_SECONDS, config.time_slice_seconds / 4)
@@ -159,7 +167,9 @@ class Scheduler:
 
     def _on_change(self, change: dict[str, Any]) -> None:
         # In the watcher's thread: notes and the bell alone.
-        if change["ns"]["coll"] == "queues":
+        if change["operationType"] in _LOSSES:
+            self._dropped = True
+        elif change["ns"]["coll"] == "queues":
             with self._lock:
                 self._changed.add(change["documentKey"]["_id"])
         elif change["ns"]["coll"] == "leases":
@@ -191,16 +201,19 @@ class Scheduler:
         """One turn; how long the loop may wait for an event before the next."""
         try:
             if time.monotonic() >= self._leadership.next_attempt:
-                before = self._leadership.term
-                term = self._leadership.attempt()
-                if term is not None and term != before:
+                self._leadership.attempt()
+            term = self._leadership.term
+            if term is not None:
+                if self._dropped or term != self._begun:
+                    self._dropped = False
                     self._begin_term()
-            if self._leadership.term is not None:
+                    self._begun = term
+                self._indexes.turn(time.monotonic())
                 self._lead()
             if time.monotonic() >= self._next_heartbeat:
                 self._next_heartbeat = time.monotonic() + masters.HEARTBEAT_SECONDS * random.uniform(0.9, 1.0)
                 masters.heartbeat(self._leadership.holder, socket.gethostname(), os.getpid())
-        except MongoError as error:
+        except (MongoError, MongoUnavailable) as error:
             pause = self._outage.failed(error)
             self._liveness.lost(time.monotonic(), pause)  # no worker could send a heartbeat either
             return pause
@@ -209,7 +222,9 @@ class Scheduler:
         return max(0.0, min(self._leadership.next_attempt - now, TURN_SECONDS * random.uniform(0.9, 1.0)))
 
     def _begin_term(self) -> None:
-        """A new leader knows nothing and reads everything."""
+        """A new leader knows nothing, makes certain of the unique index and reads everything."""
+        self._begun = None
+        self._indexes.begin()
         self._backlog = self._new_backlog()
         self._reload = True
         self._next_orphan_search = time.monotonic()

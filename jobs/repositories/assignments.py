@@ -14,6 +14,9 @@ from jobs.models import Assignment
 from queuesite.databases import Document, collection, lost_races
 from queuesite.documents import to_document, to_models
 from queuesite.errors import StaleTransition
+from queuesite.logs import get_logger
+
+log = get_logger(__name__)
 
 INDEXES = (
     IndexModel([("queueUrl", ASCENDING), ("slot", ASCENDING)], unique=True, name="queueUrl_slot_unique"),
@@ -97,3 +100,16 @@ def release_many(ended: Iterable[Assignment]) -> int:
     """End assignments, each only while it is its worker's, in one bulk; how many were there still."""
     writes = [DeleteOne({"_id": assignment.id, "worker": assignment.worker}) for assignment in ended]
     return _assignments().bulk_write(writes, ordered=False).deleted_count if writes else 0
+
+
+def remove_duplicates() -> int:
+    """Delete all assignments of a slot but its oldest; how many. There are none while the unique index stands."""
+    slots: dict[tuple[object, object], list[ObjectId]] = {}
+    for document in _assignments().find({}, {"queueUrl": 1, "slot": 1}).sort([("createdAt", ASCENDING), ("_id", 1)]):
+        slots.setdefault((str(document.get("queueUrl")), str(document.get("slot"))), []).append(document["_id"])
+    later = [key for keys in slots.values() for key in keys[1:]]
+    if not later:
+        return 0
+    removed = _assignments().delete_many({"_id": {"$in": later}}).deleted_count
+    log.error("duplicate_assignments_removed", count=removed, meaning="the unique index had been missing")
+    return removed

@@ -19,7 +19,8 @@ import structlog
 from bson import ObjectId
 from structlog.testing import capture_logs
 
-from jobs.master import rescue, scheduler
+from jobs.indexes import ensure_indexes
+from jobs.master import rescue, scheduler, upkeep
 from jobs.master.planner import YIELD_SECONDS, Plan, plan
 from jobs.master.rescue import Rescue
 from jobs.master.scheduler import Scheduler
@@ -32,7 +33,7 @@ from queues.models import Queue
 from queues.sqs import Depth, SqsGateway, get_gateway
 from queuesite.config import Config
 from queuesite.databases import MongoError, collection, database_clock
-from queuesite.errors import SqsUnavailable
+from queuesite.errors import MongoUnavailable, SqsUnavailable
 from tests.support import mongo_queries
 from tests.support.faults import SqsProxy
 from tests.support.records import (
@@ -540,6 +541,82 @@ class TestLeading:
         assert master.term == 2
 
 
+class TestIndexes:
+    def unique(self) -> bool:
+        return "queueUrl_slot_unique" in collection(Assignment).index_information()
+
+    @pytest.fixture
+    def dropped(self) -> Iterator[None]:
+        """The collection is dropped, and its index with it."""
+        collection(Assignment).drop()
+        yield
+        ensure_indexes()
+
+    def test_a_term_begins_with_the_unique_index(self, dropped: None, master: Master) -> None:
+        create()
+        register("w1")
+        master.turn()
+        assert self.unique()
+        assert assigned() == ["orders"]
+
+    def test_without_it_nothing_is_assigned(
+        self, dropped: None, master: Master, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        create()
+        register("w1")
+
+        def fails() -> None:
+            raise MongoUnavailable("no index")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(upkeep, "ensure_deciding", fails)
+            master.turn(3)
+            assert assigned() == []
+        master.until(lambda: assigned() == ["orders"], "it went on")
+        assert self.unique()
+
+    def test_a_slot_that_was_given_out_twice_meanwhile_is_the_firsts(self, dropped: None, master: Master) -> None:
+        queue = create()
+        first = assign(queue, register("w1"))
+        repeated = collection(Assignment).find_one({})
+        assert repeated is not None
+        collection(Assignment).insert_one(repeated | {"_id": ObjectId(), "worker": register("w2")})
+        master.turn()
+        assert [(a.id, a.worker) for a in assignments.all_assignments()] == [(first.id, "w1")]
+        assert self.unique()
+
+    def test_a_collection_that_is_dropped_begins_the_term_again(self, dropped: None, master: Master) -> None:
+        master.turn()
+        term = master.term
+        collection(Assignment).drop()
+        master.scheduler._on_change({"operationType": "drop", "ns": {"db": "d", "coll": "assignments"}})
+        master.turn()
+        assert self.unique()
+        assert master.term == term
+
+    def test_all_are_made_again_each_hour_in_a_thread(self) -> None:
+        made: list[str] = []
+        keeping = upkeep.IndexUpkeep(lambda: made.append(threading.current_thread().name))
+        now = 1_000.0
+        for passed, count in ((0, 1), (60, 1), (2 * upkeep.EACH_SECONDS, 2)):
+            keeping.turn(now + passed)
+            keeping._thread.join(10)
+            assert made == ["indexes"] * count
+        keeping.begin()
+        keeping.turn(now + 2 * upkeep.EACH_SECONDS + 1)
+        keeping._thread.join(10)
+        assert len(made) == 3, "a term's start makes them due"
+
+    def test_what_failed_is_tried_again_soon(self) -> None:
+        def fails() -> None:
+            raise MongoUnavailable("away")
+
+        keeping = upkeep.IndexUpkeep(fails)
+        keeping.turn(time.monotonic())
+        keeping._thread.join(10)
+        assert keeping._due <= time.monotonic() + upkeep.RETRY_SECONDS
+
+
 class TestFinding:
     def test_a_queue_that_is_woken_while_it_leads(self, master: Master) -> None:
         queue = create(woken=False)
@@ -866,6 +943,17 @@ class TestWithChangeStreams:
         live.settle()
         wake(queue)
         self.ring_until(live, lambda: assigned() == ["orders"], "the queue was assigned")
+
+    def test_a_dropped_collection_rings_and_is_made_whole(self, live: Master) -> None:
+        try:
+            collection(Assignment).drop()
+            self.ring_until(
+                live,
+                lambda: "queueUrl_slot_unique" in collection(Assignment).index_information(),
+                "the unique index is there again",
+            )
+        finally:
+            ensure_indexes()
 
     def test_a_deleted_queue_is_forgotten(self, live: Master) -> None:
         create(woken=False)
