@@ -78,6 +78,9 @@ class Queue(models.Model):
     crash_count = models.PositiveIntegerField(
         default=0, editable=False, db_column="crashCount", help_text="runs in a row that failed"
     )
+    empty_runs = models.PositiveIntegerField(
+        default=0, editable=False, db_column="emptyRuns", help_text="runs in a row that received no message"
+    )
     not_before = models.DateTimeField(
         null=True,
         default=None,

@@ -158,9 +158,14 @@ def changed_since(moment: datetime) -> list[Queue]:
     return to_models(Queue, _queues().find({"$or": [{"updatedAt": since}, {"wakeRequestedAt": since}]}))
 
 
-def served(queue_id: ObjectId, until: datetime) -> None:
-    """Record that a consumer saw the queue empty at `until` (server's time): wake-ups before it are satisfied."""
-    _queues().update_one({"_id": queue_id}, {"$max": {"servedUntil": until}, "$set": {"crashCount": 0}})
+def served(queue_id: ObjectId, until: datetime, empty_runs: int = 0) -> None:
+    """Record that a consumer saw the queue empty at `until` (server's time): wake-ups before it are satisfied.
+
+    `empty_runs` is how many runs in a row, this one among them, received no message.
+    """
+    _queues().update_one(
+        {"_id": queue_id}, {"$max": {"servedUntil": until}, "$set": {"crashCount": 0, "emptyRuns": empty_runs}}
+    )
 
 
 def failed(queue_id: ObjectId, count: int, not_before: datetime) -> None:

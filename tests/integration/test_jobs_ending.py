@@ -193,6 +193,17 @@ class TestQueue:
         record(queued(queue), queue, drained())
         assert stored(queue).crash_count == 0
 
+    def test_runs_that_received_nothing_are_counted_in_a_row(self) -> None:
+        queue = define()
+        for expected, processed, failed in ((1, 0, 0), (2, 0, 0), (0, 1, 0), (1, 0, 0), (0, 0, 1)):
+            queue = stored(queue)
+            report = Report(EndReason.DRAINED, processed, failed, empty_at=time.monotonic())
+            assignment = queued(queue)
+            record(assignment, queue, report)
+            assert stored(queue).empty_runs == expected
+            ending._tell_queue(queue, report)  # repeated after a lost answer
+            assert stored(queue).empty_runs == expected
+
     def test_a_queue_that_is_gone_is_no_concern(self) -> None:
         queue = define()
         assignment = running(queue)

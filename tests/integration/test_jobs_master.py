@@ -643,6 +643,22 @@ class TestFinding:
         wake(queue)
         master.until(lambda: assigned() == ["orders"], "the queue was assigned")
 
+    def test_counts_that_are_late_are_no_reason_for_another_empty_run(
+        self, master: Master, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The queue was drained, by a run that found nothing any more; SQS's counts do not say so yet."""
+        monkeypatch.setattr(SqsGateway, "depth", lambda *_: Depth(3, 0, 0))
+        queue = create()
+        register("w1")
+        master.until(lambda: assigned() == ["orders"], "its wake-up counts")
+        (assignment,) = assignments.all_assignments()
+        master.turn()
+        jobs.complete(assignment.job_id, "w1", Counts(), EndReason.DRAINED)
+        repository.served(queue.id, database_clock.now() + timedelta(minutes=1), empty_runs=1)
+        assignments.release(assignment.id, "w1")
+        master.settle()
+        assert assigned() == []
+
     def test_a_new_queue(self, master: Master) -> None:
         register("w1")
         master.turn()
