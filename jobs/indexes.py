@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.models import Assignment, Departure, Failure, FailureCount, Job, Master, Throughput
+from jobs.models import Assignment, Departure, Failure, FailureCount, Job, Master, Throughput, ThroughputHour
 from jobs.repositories import assignments, failures, jobs, masters, throughput, workers
 from queues import repository as queues
 from queuesite import databases
@@ -20,6 +20,7 @@ def ensure_indexes() -> None:
             Departure: workers.departure_indexes(),
             Master: masters.INDEXES,
             Throughput: throughput.INDEXES,
+            ThroughputHour: throughput.INDEXES,
         }
     )
 
