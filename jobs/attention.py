@@ -8,11 +8,14 @@ from datetime import datetime, timedelta
 from bson import ObjectId
 
 from jobs import reads, statistics
+from jobs.models import Assignment, Lease, Worker
 from jobs.repositories import throughput
 from queues import repository as queues
 from queues.handlers import registry
 from queues.models import Queue
+from queuesite import documents
 from queuesite.databases import database_clock, mongodb_errors
+from queuesite.errors import MalformedDocument
 
 #: How long messages may wait for a slot until it is told.
 WAITING = timedelta(minutes=1)
@@ -39,6 +42,16 @@ class Attention:
 
     queue: Queue
     reasons: list[Reason] = field(default_factory=list)
+
+
+def malformed(limit: int) -> list[MalformedDocument]:
+    """Up to `limit` documents that no process can use as they are; a queue among them is not processed.
+
+    Those of the small collections: of the large ones MongoDB would have to read millions. Raises `MongoUnavailable`.
+    """
+    with mongodb_errors():
+        found = [error for model in (Queue, Worker, Assignment, Lease) for error in documents.malformed(model, limit)]
+    return found[:limit]
 
 
 def needed(limit: int) -> list[Attention]:

@@ -1,8 +1,8 @@
-"""All indexes of the system's collections. Masters, workers and `up` make them at their start."""
+"""All indexes of the system's collections. Masters, workers and `up` make them at their start, the leader each hour."""
 
 from __future__ import annotations
 
-from jobs.models import Assignment, Departure, Failure, FailureCount, Job, Master, Throughput
+from jobs.models import Assignment, Departure, Failure, FailureCount, Job, Master, Throughput, ThroughputHour
 from jobs.repositories import assignments, failures, jobs, masters, throughput, workers
 from queues import repository as queues
 from queuesite import databases
@@ -20,5 +20,11 @@ def ensure_indexes() -> None:
             Departure: workers.departure_indexes(),
             Master: masters.INDEXES,
             Throughput: throughput.INDEXES,
+            ThroughputHour: throughput.INDEXES,
         }
     )
+
+
+def ensure_deciding() -> None:
+    """Create the unique index that decides to whom a slot is given: without it nothing may be assigned."""
+    databases.ensure_indexes({Assignment: assignments.INDEXES})

@@ -208,8 +208,8 @@ class Master(models.Model):
         return self.master_id
 
 
-class Throughput(models.Model):
-    """What was done with a queue's messages in one minute; without a minute: in all. See `repositories.throughput`."""
+class Work(models.Model):
+    """What was done with a queue's messages in a span of time, which begins at `minute`."""
 
     id = models.CharField(max_length=50, primary_key=True, db_column="_id")
     queue_id = ObjectIdField(null=True, default=None, db_column="queueId")
@@ -225,10 +225,9 @@ class Throughput(models.Model):
     expires_at = models.DateTimeField(null=True, default=None, db_column="expiresAt")
 
     class Meta:
-        db_table = "throughput"
+        abstract = True
         managed = False
         ordering = ("-minute",)
-        verbose_name_plural = "throughput"
 
     def __str__(self) -> str:
         return f"{self.queue_name} {self.minute or 'in all'}"
@@ -237,6 +236,24 @@ class Throughput(models.Model):
     def buckets(self) -> tuple[int, ...]:
         """The handlings by duration (`jobs.histogram`)."""
         return histogram.from_document(self.durations)
+
+
+class Throughput(Work):
+    """What was done in one minute; without a minute: in all. See `repositories.throughput`."""
+
+    class Meta(Work.Meta):
+        abstract = False
+        db_table = "throughput"
+        verbose_name_plural = "throughput"
+
+
+class ThroughputHour(Work):
+    """What was done in one hour."""
+
+    class Meta(Work.Meta):
+        abstract = False
+        db_table = "throughputHours"
+        default_permissions = ()
 
 
 class Lease(models.Model):

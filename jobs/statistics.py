@@ -206,7 +206,7 @@ def series(queue_name: str, span: timedelta, step: timedelta) -> list[Point]:
         now = database_clock.now()
         end = stepped(now, step) + step
         begin = stepped(now - span, step) + step
-        rows = throughput.minutes(queue.id, begin, end)
+        rows = throughput.work(queue.id, begin, end, step)
     return points(rows, begin, end, step)
 
 
@@ -234,7 +234,7 @@ def stepped(moment: datetime, step: timedelta) -> datetime:
 
 
 def points(rows: Sequence[Throughput], begin: datetime, end: datetime, step: timedelta) -> list[Point]:
-    """Rows of minutes as points, with those where nothing was done. Pure."""
+    """Rows of minutes or hours as points, with those where nothing was done. Pure."""
     by_step: dict[datetime, list[Throughput]] = {}
     for row in rows:
         if row.minute is not None:
@@ -251,7 +251,8 @@ def points(rows: Sequence[Throughput], begin: datetime, end: datetime, step: tim
 class Span:
     """A window of the whole system's charts: how far back, by which steps, and how often it is asked for anew.
 
-    Adding up a week is work that grows with the queues in use (a document for each queue and minute), hence the last.
+    Adding up is work that grows with the queues in use (a document for each queue and minute, or hour if steps are
+    whole hours), hence the last.
     """
 
     length: timedelta

@@ -13,6 +13,7 @@ from django_mongodb_backend.fields import ObjectIdAutoField, ObjectIdField
 
 from queues.naming import is_fifo
 from queues.sqs import Depth
+from queuesite.config import get_config
 
 #: Limits of SQS (visibility: 12 h; maxReceiveCount: 1 to 1,000) and of our own (priority, consumers).
 PRIORITIES = (0, 9)
@@ -77,6 +78,9 @@ class Queue(models.Model):
     crash_count = models.PositiveIntegerField(
         default=0, editable=False, db_column="crashCount", help_text="runs in a row that failed"
     )
+    empty_runs = models.PositiveIntegerField(
+        default=0, editable=False, db_column="emptyRuns", help_text="runs in a row that received no message"
+    )
     not_before = models.DateTimeField(
         null=True,
         default=None,
@@ -115,6 +119,18 @@ class Queue(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @classmethod
+    def limits(cls) -> dict[str, tuple[int, int]]:
+        """Lowest and highest value of each numeric setting."""
+        return {
+            "concurrency": (1, get_config().max_concurrency),
+            "priority": PRIORITIES,
+            "max_consumers": (1, MAX_CONSUMERS_LIMIT),
+            "visibility_timeout": VISIBILITY_TIMEOUTS,
+            "max_receive_count": MAX_RECEIVE_COUNTS,
+            "timeout": TIMEOUTS,
+        }
 
     @property
     def fifo(self) -> bool:

@@ -16,19 +16,22 @@ from bson import ObjectId
 from django.db import models
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
+from pymongo.cursor import Cursor
 from pymongo.errors import DuplicateKeyError
 
 from queues.models import DepthSample, Queue
 from queues.sqs import Depth
 from queuesite.databases import Document, collection, database_clock
-from queuesite.documents import columns, step_of, to_document, to_model
+from queuesite.documents import columns, read, step_of, to_document, to_model, to_models
 from queuesite.errors import AlreadyExists, NotFound
 
 INDEXES: dict[type[models.Model], Sequence[IndexModel]] = {
     Queue: (
         IndexModel([("name", ASCENDING)], unique=True, name="name_unique"),
         IndexModel([("queueUrl", ASCENDING)], unique=True, name="queueUrl_unique"),
+        # Both branches of `changed_since` need one, or MongoDB reads every queue.
         IndexModel([("updatedAt", ASCENDING)], name="updatedAt"),
+        IndexModel([("wakeRequestedAt", ASCENDING)], name="wakeRequestedAt"),
     ),
     DepthSample: (
         IndexModel([("queueId", ASCENDING), ("minute", ASCENDING)], name="queueId_minute"),
@@ -43,12 +46,12 @@ def _queues() -> Collection[Document]:
 
 def all_queues() -> list[Queue]:
     """Every queue, by name."""
-    return [to_model(Queue, document) for document in _queues().find().sort("name", ASCENDING)]
+    return to_models(Queue, _queues().find().sort("name", ASCENDING))
 
 
 def by_ids(ids: Iterable[ObjectId]) -> list[Queue]:
     """The queues of these ids that exist."""
-    return [to_model(Queue, document) for some in _chunks(ids) for document in _queues().find({"_id": {"$in": some}})]
+    return to_models(Queue, (one for some in _chunks(ids) for one in _queues().find({"_id": {"$in": some}})))
 
 
 def _chunks(ids: Iterable[ObjectId]) -> Iterator[list[ObjectId]]:
@@ -65,7 +68,7 @@ def by_name(name: str) -> Queue:
     document = _queues().find_one({"name": name})
     if document is None:
         raise NotFound(f"there is no queue {name!r}; `manage.py sqs list` shows those there are")
-    return to_model(Queue, document)
+    return to_model(Queue, document, bounded=False)
 
 
 def find(filters: Document, sort: str, *, descending: bool, limit: int) -> list[Queue]:
@@ -73,14 +76,17 @@ def find(filters: Document, sort: str, *, descending: bool, limit: int) -> list[
     direction = DESCENDING if descending else ASCENDING
     # Names are unique: their index alone gives the order, where with `_id` all would be sorted.
     order = [(sort, direction)] if sort == "name" else [(sort, direction), ("_id", direction)]
-    documents = _queues().find(filters).sort(order).limit(limit)
-    return [to_model(Queue, document) for document in documents]
+
+    def some(skip: int, wanted: int) -> Cursor[Document]:
+        return _queues().find(filters).sort(order).skip(skip).limit(wanted)
+
+    return read(Queue, some, limit, bounded=False)
 
 
 def least_observed(limit: int) -> list[Queue]:
     """The queues whose dead letters were not counted for the longest time, those never counted first."""
     documents = _queues().find({"dlqUrl": {"$ne": None}}).sort("deadLettersObservedAt", ASCENDING).limit(limit)
-    return [to_model(Queue, document) for document in documents]
+    return to_models(Queue, documents)
 
 
 def dead_letters_observed(counts: Mapping[ObjectId, int]) -> None:
@@ -149,15 +155,17 @@ def wake_many(queue_ids: Sequence[ObjectId]) -> int:
 def changed_since(moment: datetime) -> list[Queue]:
     """Queues whose settings changed, or that were woken, at `moment` or later."""
     since = {"$gte": moment}
-    return [
-        to_model(Queue, document)
-        for document in _queues().find({"$or": [{"updatedAt": since}, {"wakeRequestedAt": since}]})
-    ]
+    return to_models(Queue, _queues().find({"$or": [{"updatedAt": since}, {"wakeRequestedAt": since}]}))
 
 
-def served(queue_id: ObjectId, until: datetime) -> None:
-    """Record that a consumer saw the queue empty at `until` (server's time): wake-ups before it are satisfied."""
-    _queues().update_one({"_id": queue_id}, {"$max": {"servedUntil": until}, "$set": {"crashCount": 0}})
+def served(queue_id: ObjectId, until: datetime, empty_runs: int = 0) -> None:
+    """Record that a consumer saw the queue empty at `until` (server's time): wake-ups before it are satisfied.
+
+    `empty_runs` is how many runs in a row, this one among them, received no message.
+    """
+    _queues().update_one(
+        {"_id": queue_id}, {"$max": {"servedUntil": until}, "$set": {"crashCount": 0, "emptyRuns": empty_runs}}
+    )
 
 
 def failed(queue_id: ObjectId, count: int, not_before: datetime) -> None:
@@ -297,7 +305,14 @@ def longest(waiting: Document, limit: int, before: datetime | None = None) -> li
         {"$sort": {"undated": ASCENDING, "since": ASCENDING, "name": ASCENDING}},
         {"$limit": limit},
     ]
-    return [(to_model(Queue, document), document.get("since")) for document in _queues().aggregate(pipeline)]
+    since = {}
+
+    def dated() -> Iterator[Document]:
+        for document in _queues().aggregate(pipeline):
+            since[document["_id"]] = document.get("since")
+            yield document
+
+    return [(queue, since[queue.id]) for queue in to_models(Queue, dated(), bounded=False)]
 
 
 def each_of(filters: Mapping[str, tuple[Document, str]], limit: int) -> dict[str, list[Queue]]:
@@ -307,4 +322,4 @@ def each_of(filters: Mapping[str, tuple[Document, str]], limit: int) -> dict[str
         for name, (match, field) in filters.items()
     }
     found = next(iter(_queues().aggregate([{"$facet": facets}])))
-    return {name: [to_model(Queue, document) for document in found[name]] for name in filters}
+    return {name: to_models(Queue, found[name], bounded=False) for name in filters}

@@ -17,11 +17,6 @@ from queues import naming, repository
 from queues.handlers import registry
 from queues.models import (
     DEFAULT_HANDLER,
-    MAX_CONSUMERS_LIMIT,
-    MAX_RECEIVE_COUNTS,
-    PRIORITIES,
-    TIMEOUTS,
-    VISIBILITY_TIMEOUTS,
     Queue,
 )
 from queues.sqs import Depth, SqsGateway, get_gateway, redrive_policy
@@ -49,14 +44,7 @@ OPTIONAL = frozenset({"timeout"})
 
 def limits() -> dict[str, tuple[int, int]]:
     """Lowest and highest value of each numeric setting."""
-    return {
-        "concurrency": (1, get_config().max_concurrency),
-        "priority": PRIORITIES,
-        "max_consumers": (1, MAX_CONSUMERS_LIMIT),
-        "visibility_timeout": VISIBILITY_TIMEOUTS,
-        "max_receive_count": MAX_RECEIVE_COUNTS,
-        "timeout": TIMEOUTS,
-    }
+    return Queue.limits()
 
 
 def validate_settings(settings: Mapping[str, Any], *, current: Queue | None = None) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from bson.codec_options import CodecOptions
 from django.db import DatabaseError, connections, models
-from pymongo import IndexModel
+from pymongo import IndexModel, UpdateOne
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import (
@@ -57,6 +57,8 @@ _INDEX_CONFLICTS = frozenset({85, 86})
 _INDEX_NOT_FOUND = 27
 # Django wants an address, also where there is none; this one refuses.
 _NOWHERE = "mongodb://127.0.0.1:1"
+#: Tries to upsert a document that another process may be inserting: the second finds it.
+_UPSERT_ATTEMPTS = 3
 #: Tries to make an index that another process may be changing at the same time.
 _INDEX_ATTEMPTS = 5
 # Django's backend wants naive datetimes from its client; everything of ours is aware.
@@ -227,12 +229,27 @@ def wait_for(check: Callable[[], None], what: str, seconds: float) -> None:
 def lost_races(error: BulkWriteError) -> list[int]:
     """The numbers of the writes of an unordered bulk that a unique index refused: somebody else was faster.
 
-    Raises the error itself where any write failed for another reason.
+    Raises the error itself if any write failed for another reason, or if a write concern was not met: such a write was
+    applied, but a change of MongoDB's primary may still undo it.
     """
     failed = error.details["writeErrors"]
-    if any(item["code"] != _DUPLICATE_KEY for item in failed):
+    if error.details.get("writeConcernErrors") or any(item["code"] != _DUPLICATE_KEY for item in failed):
         raise error
     return [item["index"] for item in failed]
+
+
+def bulk_upsert(target: Collection[Document], writes: Sequence[UpdateOne]) -> None:
+    """Carry upserts out in one unordered bulk. Two of one new document may collide: the one that lost is repeated."""
+    for attempt in range(_UPSERT_ATTEMPTS):
+        if not writes:
+            return
+        try:
+            target.bulk_write(writes, ordered=False)
+            return
+        except BulkWriteError as error:
+            if attempt == _UPSERT_ATTEMPTS - 1:
+                raise
+            writes = [writes[index] for index in lost_races(error)]
 
 
 def ensure_indexes(wanted: Mapping[type[models.Model], Sequence[IndexModel]]) -> None:

@@ -1,24 +1,211 @@
-"""Documents to models and back: the repositories read and write through pymongo, the rest of the code sees models."""
+"""Documents to models and back: the repositories read and write through pymongo, the rest of the code sees models.
+
+Each document is judged when it is read, by what its model's fields may hold: a hand, a script or another program may
+have broken it. One such document must not end a process that reads a thousand, so lists leave it out and log it once
+for each thing that is wrong with it; whoever asks for it by its name or id gets the error.
+"""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 from bson import ObjectId
+from bson.int64 import Int64
 from django.db import models
 
-from queuesite.databases import MONGO, Document
-from queuesite.errors import NotFound
+from queuesite.databases import MONGO, Document, collection
+from queuesite.errors import MalformedDocument, NotFound
+from queuesite.logs import get_logger
+
+log = get_logger(__name__)
 
 M = TypeVar("M", bound=models.Model)
 
+#: What is remembered of the documents that were reported; past it the memory begins again.
+_REMEMBERED = 1_000
+_reported: dict[tuple[str, str], str] = {}
 
-def to_model(model: type[M], document: Document) -> M:
-    """The model instance of a document. A field that an older document lacks has the model's default."""
-    fields = model._meta.concrete_fields
-    values = [document[f.column] if f.column in document else f.get_default() for f in fields]
-    return model.from_db(MONGO, [f.attname for f in fields], values)
+_MISSING = ...
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a field may hold: Python's types, MongoDB's names of them, and words for people."""
+
+    types: frozenset[type]
+    names: tuple[str, ...]
+    words: str
+
+
+_NUMBER = _Kind(frozenset({int, Int64}), ("int", "long"), "a whole number from 0")
+_KINDS: Mapping[str, _Kind] = {
+    "CharField": _Kind(frozenset({str}), ("string",), "a string"),
+    "TextField": _Kind(frozenset({str}), ("string",), "a string"),
+    "PositiveIntegerField": _NUMBER,
+    "FloatField": _Kind(frozenset({float, int, Int64}), ("number",), "a number"),
+    "BooleanField": _Kind(frozenset({bool}), ("bool",), "true or false"),
+    "DateTimeField": _Kind(frozenset({datetime}), ("date",), "a date"),
+    "ObjectIdField": _Kind(frozenset({ObjectId}), ("objectId",), "an ObjectId"),
+    "ObjectIdAutoField": _Kind(frozenset({ObjectId}), ("objectId",), "an ObjectId"),
+}
+_OBJECT = _Kind(frozenset({dict}), ("object",), "an object")
+_LIST = _Kind(frozenset({list}), ("array",), "an array of objects")
+
+
+@dataclass(frozen=True)
+class _Field:
+    column: str
+    attname: str
+    types: frozenset[type]
+    kind: _Kind
+    null: bool
+    #: Makes its value in a document that lacks it; None: every document has it.
+    default: Callable[[], Any] | None
+    whole: bool
+    objects: bool
+
+
+@cache
+def _fields(model: type[models.Model]) -> tuple[_Field, ...]:
+    found = []
+    for field in model._meta.concrete_fields:
+        kind = _KINDS.get(field.get_internal_type())
+        if kind is None:
+            kind = _LIST if field.default is list else _OBJECT
+        types = kind.types | {type(None)} if field.null else kind.types
+        default = field.get_default if field.has_default() or field.null else None
+        found.append(
+            _Field(str(field.column), field.attname, types, kind, field.null, default, kind is _NUMBER, kind is _LIST)
+        )
+    return tuple(found)
+
+
+@cache
+def _names(model: type[models.Model]) -> list[str]:
+    return [field.attname for field in _fields(model)]
+
+
+def bounds(model: type[models.Model]) -> Mapping[str, tuple[int, int]]:
+    """Lowest and highest value of the settings that a model declares limits for, by MongoDB's names."""
+    limits: Callable[[], Mapping[str, tuple[int, int]]] | None = getattr(model, "limits", None)
+    if limits is None:
+        return {}
+    return {str(model._meta.get_field(name).column): of for name, of in limits().items()}  # type: ignore[union-attr]
+
+
+def to_model(model: type[M], document: Document, *, bounded: bool = True) -> M:
+    """The model instance of a document. A field that an older document lacks has the model's default.
+
+    Raises `MalformedDocument`, also for settings out of their bounds, unless `bounded` is false: pages show those, so
+    that they can be mended there.
+    """
+    return _judged(model, document, bounds(model) if bounded else {})
+
+
+def to_models(model: type[M], documents: Iterable[Document], *, bounded: bool = True) -> list[M]:
+    """The instances of those documents that are well formed; the others are reported."""
+    limits = bounds(model) if bounded else {}
+    found = []
+    for document in documents:
+        try:
+            found.append(_judged(model, document, limits))
+        except MalformedDocument as error:
+            _report(error)
+    return found
+
+
+def read(
+    model: type[M], find: Callable[[int, int], Iterable[Document]], limit: int, *, bounded: bool = True
+) -> list[M]:
+    """Up to `limit` instances of what `find(skip, limit)` answers. Malformed ones make no page end early."""
+    found: list[M] = []
+    skip = 0
+    while wanted := limit - len(found):
+        documents = list(find(skip, wanted))
+        found += to_models(model, documents, bounded=bounded)
+        skip += len(documents)
+        if len(documents) < wanted:
+            break
+    return found
+
+
+def malformed(model: type[models.Model], limit: int) -> list[MalformedDocument]:
+    """Up to `limit` malformed documents of a collection, found by the database: it reads all of them for it."""
+    found = []
+    for document in collection(model).find(_malformed(model)).limit(limit):
+        try:
+            to_model(model, document)
+        except MalformedDocument as error:
+            found.append(error)
+    return found
+
+
+def remove(model: type[models.Model], error: MalformedDocument) -> bool:
+    """Delete a malformed document, as long as what is wrong with it is still so; whether it was."""
+    value = {"$exists": False} if error.value is _MISSING else error.value
+    return bool(collection(model).delete_one({"_id": error.key, error.field: value}).deleted_count)
+
+
+def _judged(model: type[M], document: Document, limits: Mapping[str, tuple[int, int]]) -> M:
+    values = []
+    for field in _fields(model):
+        value = document.get(field.column, _MISSING)
+        if type(value) not in field.types:
+            value = _mended(model, document, field, value)
+        if field.whole and value is not None and value < 0:
+            raise _error(model, document, field.column, value, field.kind.words)
+        if field.objects and not all(type(one) is dict for one in value):
+            raise _error(model, document, field.column, value, field.kind.words)
+        values.append(value)
+    for column, (low, high) in limits.items():
+        value = document.get(column)
+        if value is not None and not low <= value <= high:
+            raise _error(model, document, column, value, f"a whole number from {low} to {high}")
+    return model.from_db(MONGO, _names(model), values)
+
+
+def _mended(model: type[models.Model], document: Document, field: _Field, value: Any) -> Any:
+    """The value of a field that lacks or is of another type but may be used, as a shell's 3.0 for 3."""
+    if value is _MISSING and field.default is not None:
+        return field.default()
+    if field.whole and isinstance(value, float) and value.is_integer():
+        return int(value)
+    raise _error(model, document, field.column, value, field.kind.words)
+
+
+def _error(model: type[models.Model], document: Document, column: str, value: Any, expected: str) -> MalformedDocument:
+    name = next((text for key in ("name", "queueName", "queueUrl") if isinstance(text := document.get(key), str)), "")
+    return MalformedDocument(model._meta.db_table, document.get("_id"), name, column, value, expected)
+
+
+def _report(error: MalformedDocument) -> None:
+    key = (error.collection, repr(error.key))
+    if _reported.get(key) == error.wrong:
+        return
+    if len(_reported) >= _REMEMBERED:
+        _reported.clear()
+    _reported[key] = error.wrong
+    log.error("document_malformed", collection=error.collection, error=str(error), meaning="it is left out")
+
+
+def _malformed(model: type[models.Model]) -> Document:
+    """The filter of the documents that `to_model` refuses, and of some that it mends."""
+    wrong: list[Document] = []
+    for field in _fields(model):
+        types = [*field.kind.names, *(["null"] if field.null else [])]
+        is_other: Document = {"$not": {"$type": types}}
+        wrong.append({field.column: is_other if field.default is None else {"$exists": True, **is_other}})
+        if field.whole:
+            wrong.append({field.column: {"$lt": 0}})
+        if field.objects:
+            wrong.append({field.column: {"$elemMatch": {"$not": {"$type": "object"}}}})
+    for column, (low, high) in bounds(model).items():
+        wrong += [{column: {"$lt": low}}, {column: {"$gt": high}}]
+    return {"$or": wrong}
 
 
 def columns(model: type[models.Model], values: dict[str, Any]) -> Document:

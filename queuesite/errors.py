@@ -55,6 +55,29 @@ class AlreadyExists(Conflict):
         super().__init__(message)
 
 
+class MalformedDocument(Conflict):
+    """A document of MongoDB's that holds what no process of ours wrote: a field of another type, or out of bounds."""
+
+    def __init__(self, collection: str, key: object, name: str, field: str, value: object, expected: str) -> None:
+        shown = f"{name!r} (_id {key})" if name else f"with _id {key}"
+        id_ = f'ObjectId("{key}")' if type(key).__name__ == "ObjectId" else repr(key)
+        super().__init__(
+            f"the document {shown} in {collection} is malformed: {field} {_short(value)}: expected {expected}; mend it "
+            f"with mongosh: db.{collection}.updateOne({{_id: {id_}}}, {{$set: {{{field}: …}}}})"
+        )
+        self.collection, self.key, self.name = collection, key, name
+        self.field, self.value, self.expected = field, value, expected
+
+    @property
+    def wrong(self) -> str:
+        """What is wrong, in a few words."""
+        return f"{self.field} {_short(self.value)}: expected {self.expected}"
+
+
+def _short(value: object) -> str:
+    return "is missing" if value is Ellipsis else repr(value)[:100]
+
+
 class Unauthenticated(QueuesiteError):
     """Nobody is known to ask: no token, or one that is not, or no longer, valid."""
 

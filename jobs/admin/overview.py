@@ -119,7 +119,8 @@ def _attention() -> dict[str, Any]:
         }
         for one in found
     ]
-    return {"attention": rows[:QUEUES_SHOWN], "attention_more": len(rows) > QUEUES_SHOWN}
+    malformed = shared("malformed", lambda: attention.malformed(QUEUES_SHOWN))
+    return {"attention": rows[:QUEUES_SHOWN], "attention_more": len(rows) > QUEUES_SHOWN, "malformed": malformed}
 
 
 def _charts(request: HttpRequest) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 A wake-up says that a queue has messages. Of messages that nobody announced the sweep learns by asking SQS for the depth
 of each queue, at an interval that doubles while the queue stays empty: ten thousand idle queues cost a steady trickle
 of requests, one that was just busy is looked at again within a second.
+
+SQS's counts are late, on AWS by up to a minute: a queue that was drained seems to have messages still. A run that
+received nothing therefore makes depth weak evidence for a while; a wake-up counts as ever.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import heapq
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from bson import ObjectId
 
@@ -28,6 +31,11 @@ NOT_EMPTY_SECONDS = 5.0
 TELL_EMPTY_SECONDS = 300.0
 #: Interval, in seconds, at which a queue that may have several consumers is looked at while it is being processed.
 SCALING_SECONDS = 2.0
+#: For so long, in seconds, depth is not believed after a run that received nothing; it doubles with each such run in a
+#: row, up to SWEEP_MAX_SECONDS, within which a message that nobody announced is to be found.
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html: counts are
+#: approximate, and right only about a minute after senders and consumers have stopped.
+DISBELIEF_SECONDS = 5.0
 
 
 @dataclass(eq=False)
@@ -205,7 +213,7 @@ class Backlog:
             wanted = self._wanted(known, date)
             if wanted <= known.consumers:
                 known.since = None
-                if wanted == 0 and not self._backing_off(known, date):
+                if wanted == 0 and not self._backing_off(known, date) and self._believes(known, date):
                     self._candidates.discard(queue_id)
                 continue
             if known.since is None:
@@ -218,9 +226,18 @@ class Backlog:
         queue = known.queue
         if queue.paused or self._backing_off(known, date):
             return 0
-        visible = known.depth.visible if known.depth is not None else 0
+        visible = known.depth.visible if known.depth is not None and self._believes(known, date) else 0
         first = 1 if known.consumers or visible or queue.wake_pending else 0
         return min(queue.max_consumers, max(first, visible // self._per_consumer))
+
+    def _believes(self, known: Known, date: datetime) -> bool:
+        """Whether what SQS says of a queue is reason enough for a run."""
+        queue = known.queue
+        if not queue.empty_runs or queue.served_until is None:
+            return True
+        # Past ten doublings the longest pause has long been reached.
+        pause = min(DISBELIEF_SECONDS * 2 ** min(queue.empty_runs - 1, 10), self._max)
+        return date >= queue.served_until + timedelta(seconds=pause)
 
     @staticmethod
     def _backing_off(known: Known, date: datetime) -> bool:

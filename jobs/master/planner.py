@@ -7,7 +7,8 @@ Rules, in order:
    lowest is not starved; then the longest waiting.
 4. Each goes to the least loaded worker.
 5. Where queues still wait, consumers that have held their slot past the time slice are asked to yield, the longest
-   first, one for each waiting queue, and only for a queue that the freed slot would go to.
+   first, one for each waiting queue, and only for a queue that the freed slot would go to. If one that was asked has
+   not made room within YIELD_SECONDS, the next is asked.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from jobs.repositories.assignments import NewAssignment
 
 #: Seconds of waiting that count as one priority more: priority 0 overtakes a newly waiting priority 9 after 90 s.
 AGING_SECONDS = 10.0
+#: How long a yield may take, in seconds, before its slot is no longer expected to come free soon. A consumer that is
+#: asked handles what it has buffered, about a second of work; one with a long handler in its way may take hours.
+YIELD_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ class HeldSlot:
     priority: int
     #: For how long it has been held, in seconds.
     held_for: float
-    yielding: bool = False
+    #: How long ago it was asked to yield, in seconds; None: it was not.
+    asked_for: float | None = None
 
 
 @dataclass(frozen=True)
@@ -129,9 +134,10 @@ def _yields(
     time_slice: float,
     aging: float,
 ) -> Iterable[ObjectId]:
-    already = sum(slot.yielding for slot in held)
+    # Only slots that come free soon, and on a worker that takes assignments, count as room that is being made.
+    already = sum(s.asked_for is not None and s.asked_for < YIELD_SECONDS and s.worker in load for s in held)
     candidates = sorted(
-        (s for s in held if not s.yielding and s.held_for >= time_slice and s.worker in load),
+        (s for s in held if s.asked_for is None and s.held_for >= time_slice and s.worker in load),
         key=lambda s: (-s.held_for, s.queue_url, s.slot),
     )
     for queue in unserved[already:]:

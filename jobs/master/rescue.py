@@ -1,73 +1,138 @@
 """The rescue: what dead workers leave behind is put right.
 
 Everything is found by looking, nothing by remembering, and done in an order in which dying half-way leaves it to be
-found again: job, queue, then assignment.
+found again: job, queue, then assignment. It is done in chunks, each of them three writes: the leader's turn takes one,
+so that it renews its lease and gives out slots while thousands wait to be rescued.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
 
-from jobs.models import Assignment, EndReason, Worker
+from jobs.models import Assignment, Worker
 from jobs.repositories import assignments as assignment_repository
 from jobs.repositories import jobs as job_repository
 from jobs.repositories import workers as worker_repository
-from jobs.repositories.jobs import Counts
+from jobs.repositories.jobs import Abandoned, Counts, Unfinished
 from queues import repository as queues
-from queuesite.errors import StaleTransition
+from queuesite import documents
 from queuesite.logs import get_logger
 
 log = get_logger(__name__)
 
+#: How many workers, assignments or jobs a turn deals with. A chunk takes the embedded server some 150 ms.
+CHUNK = 50
 #: Age, in seconds, at which an unfinished job without an assignment is taken for an orphan: the two are written and
 #: removed within milliseconds of each other.
 ORPHAN_SECONDS = 60.0
 
 
-def prune_stalled(workers: Iterable[Worker], now: datetime, stalled_after: float) -> list[Worker]:
-    """Take out workers whose heartbeat is older than `stalled_after` seconds at `now` (the database's clock)."""
-    pruned = []
-    for worker in workers:
-        age = (now - worker.heartbeat_at).total_seconds()
-        if age > stalled_after and worker_repository.prune(worker.worker_id, worker.heartbeat_at):
-            log.warning("worker_stalled", worker=worker.worker_id, heartbeat_age=round(age, 1))
-            pruned.append(worker)
-    return pruned
+class Rescue:
+    """The work of one term. What it remembers of dead workers, the counts of their last heartbeats, may get lost."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, Counts] = {}
+        self._pruned: set[str] = set()
+
+    def prune(self, workers: Iterable[Worker], now: datetime, stalled_after: float) -> set[str]:
+        """Take out workers whose heartbeat is older than `stalled_after` seconds at `now` (the database's clock)."""
+        pruned = set()
+        silent = (worker for worker in workers if (now - worker.heartbeat_at).total_seconds() > stalled_after)
+        for worker in islice(silent, CHUNK):
+            if worker_repository.prune(worker.worker_id, worker.heartbeat_at):
+                age = round((now - worker.heartbeat_at).total_seconds(), 1)
+                log.warning("worker_stalled", worker=worker.worker_id, heartbeat_age=age)
+                pruned.add(worker.worker_id)
+                self._counts.update(last_counts(worker))
+        self._pruned |= pruned
+        return pruned
+
+    def free(self, orphans: Sequence[Assignment]) -> list[Assignment]:
+        """End a chunk of the assignments of workers that are gone: job abandoned, queue woken, assignment deleted.
+
+        Answers those that it dealt with.
+        """
+        chunk = list(orphans[:CHUNK])
+        if chunk:
+            job_repository.abandon_many(
+                Abandoned(
+                    assignment.job_id,
+                    f"worker {assignment.worker} died, or was cut off, for its heartbeat had stopped",
+                    self._counts.pop(str(assignment.job_id), Counts()),
+                )
+                for assignment in chunk
+            )
+            queues.wake_many(list({assignment.queue_id for assignment in chunk}))
+            freed = assignment_repository.release_many(chunk)
+            log.warning("assignments_rescued", count=freed, workers=sorted({one.worker for one in chunk}))
+        return chunk
+
+    def abandon_pruned(self) -> bool:
+        """Abandon a chunk of the jobs that pruned workers went on with after their assignments; whether more are left.
+
+        A worker gives an assignment up once it receives nothing more, while its long handlers finish.
+        """
+        if not self._pruned:
+            return False
+        left = job_repository.unfinished(workers=self._pruned)
+        self._abandon(left[:CHUNK], "its worker's heartbeat had stopped")
+        if len(left) > CHUNK:
+            return True
+        self._pruned.clear()
+        self._counts.clear()
+        return False
+
+    def abandon_orphaned(self, held: Iterable[Assignment], workers: Iterable[Worker], now: datetime) -> bool:
+        """Abandon a chunk of the jobs that nobody owns; whether more are left.
+
+        `held` and `workers` are all assignments and all live workers, read before this.
+        """
+        old = job_repository.unfinished(before=now - timedelta(seconds=ORPHAN_SECONDS))
+        lost = orphaned(old, {assignment.job_id for assignment in held}, workers)
+        self._abandon(lost[:CHUNK], "its assignment was gone")
+        return len(lost) > CHUNK
+
+    def _abandon(self, lost: Sequence[Unfinished], cause: str) -> None:
+        if not lost:
+            return
+        count = job_repository.abandon_many(
+            Abandoned(job.job_id, cause, self._counts.get(str(job.job_id), Counts())) for job in lost
+        )
+        queues.wake_many(list({job.queue_id for job in lost}))
+        log.warning("jobs_abandoned", count=count, cause=cause)
 
 
-def rescue(orphans: Iterable[Assignment], departed: Iterable[Worker]) -> None:
-    """End the assignments of workers that are gone: job abandoned, queue woken, assignment deleted."""
-    last_counts = {
-        str(entry.get("jobId")): Counts(entry.get("processed", 0), entry.get("failed", 0))
-        for worker in departed
+def remove_malformed() -> None:
+    """Delete assignments and workers whose documents are malformed, as what the system itself writes again.
+
+    A malformed assignment would block its slot for good. Its worker reads it as taken away and ends the run; the job
+    is found as an orphan. A worker whose document is gone registers again.
+    """
+    for model in (Assignment, Worker):
+        for error in documents.malformed(model, CHUNK):
+            if documents.remove(model, error):
+                log.error("document_removed", collection=error.collection, error=error.wrong, id=str(error.key))
+
+
+def last_counts(worker: Worker) -> Mapping[str, Counts]:
+    """What a worker said in its last heartbeat of each of its jobs, by id. Pure."""
+    return {
+        str(entry.get("jobId")): Counts(_number(entry.get("processed")), _number(entry.get("failed")))
         for entry in worker.consumers
     }
-    for assignment in orphans:
-        counts = last_counts.get(str(assignment.job_id), Counts())
-        reason = f"worker {assignment.worker} died, or was cut off, for its heartbeat had stopped"
-        with suppress(StaleTransition):  # it had ended, or was never created
-            job_repository.abandon(assignment.job_id, counts, EndReason.WORKER_DIED, reason)
-        queues.wake(assignment.queue_id)
-        try:
-            assignment_repository.release(assignment.id, assignment.worker)
-        except StaleTransition:
-            continue  # released in the meantime
-        log.warning("assignment_rescued", queue_url=assignment.queue_url, worker=assignment.worker)
 
 
-def abandon_orphaned_jobs(assignments: Iterable[Assignment], now: datetime) -> int:
-    """Give jobs a final status that no assignment belongs to any more; how many there were."""
-    held = {assignment.job_id for assignment in assignments}
-    limit = now - timedelta(seconds=ORPHAN_SECONDS)
-    count = 0
-    for job in job_repository.unfinished():
-        if job.id not in held and job.last_modified < limit:
-            try:
-                job_repository.abandon(job.id, Counts(), EndReason.WORKER_DIED, "its assignment was gone")
-            except StaleTransition:
-                continue
-            log.warning("job_abandoned", job_id=str(job.id), queue=job.queue_name)
-            count += 1
-    return count
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def orphaned(jobs: Iterable[Unfinished], held: Collection[Any], workers: Iterable[Worker]) -> list[Unfinished]:
+    """The jobs that neither have an assignment (`held` are the job ids of all) nor run in a live worker. Pure.
+
+    A worker that has given an assignment up, for it receives nothing more, reports the job until its handlers end.
+    """
+    reported = {(worker.worker_id, job_id) for worker in workers for job_id in last_counts(worker)}
+    return [job for job in jobs if job.job_id not in held and (job.worker_id, str(job.job_id)) not in reported]

@@ -17,11 +17,13 @@ from bson import ObjectId
 
 from jobs.consumer.buffer import PREFETCH_SECONDS
 from jobs.identity import new_id
-from jobs.master import rescue
 from jobs.master.backlog import Backlog
 from jobs.master.leadership import Leadership
+from jobs.master.liveness import Liveness
 from jobs.master.planner import FreeWorker, HeldSlot, Plan, plan
+from jobs.master.rescue import Rescue, remove_malformed
 from jobs.master.sweeper import Sweeper
+from jobs.master.upkeep import IndexUpkeep
 from jobs.models import Assignment, Worker
 from jobs.repositories import assignments, jobs, masters, workers
 from jobs.repositories.jobs import Processor
@@ -31,7 +33,7 @@ from queues.sync import sync
 from queuesite.changes import Bell, ChangeWatcher
 from queuesite.config import Config
 from queuesite.databases import MongoError, database_clock
-from queuesite.errors import ServerError
+from queuesite.errors import MongoUnavailable, ServerError
 from queuesite.logs import bind, carrying, get_logger
 from queuesite.outage import Outage
 
@@ -55,6 +57,8 @@ OBSERVED_SECONDS = 1.0
 #: How many are written at once: the embedded server does nothing else meanwhile.
 OBSERVED_AT_ONCE = 500
 
+#: Changes that take indexes with them: the leader begins as at the start of a term.
+_LOSSES = ("drop", "dropDatabase", "rename")
 _WATCHED_FIELDS = ("updatedAt", "wakeRequestedAt", "servedUntil")
 _PIPELINE = [
     {
@@ -65,6 +69,7 @@ _PIPELINE = [
                     {"ns.coll": "queues", f"updateDescription.updatedFields.{name}": {"$exists": True}}
                     for name in _WATCHED_FIELDS
                 ),
+                {"operationType": {"$in": [*_LOSSES]}},
                 {"ns.coll": "assignments", "operationType": "delete"},
                 {"ns.coll": "workers", "operationType": {"$in": ["insert", "delete"]}},
                 {"ns.coll": "workers", "updateDescription.updatedFields.draining": {"$exists": True}},
@@ -98,12 +103,15 @@ class Scheduler:
         self._next_observed = 0.0
         self._recording = threading.Thread()
         self._seen: dict[ObjectId, float] = {}
-        self._prune_from = float("-inf")
+        self._liveness = Liveness(config.worker_stalled_after)
+        self._rescue = Rescue()
+        self._indexes = IndexUpkeep()
+        #: The term that has been begun, and whether a collection was dropped since.
+        self._begun: int | None = None
+        self._dropped = False
         # What a consumer has buffered is about a second of work, which it does before it yields: asked so much earlier,
         # it has made room when its time slice is over.
         self._time_slice = config.time_slice_seconds - min(PREFETCH_SECONDS, config.time_slice_seconds / 4)
-        #: When all workers were last read.
-        self._led_at = time.monotonic()
         self._next_heartbeat = float("-inf")
 
     def run(self) -> None:
@@ -159,7 +167,9 @@ class Scheduler:
 
     def _on_change(self, change: dict[str, Any]) -> None:
         # In the watcher's thread: notes and the bell alone.
-        if change["ns"]["coll"] == "queues":
+        if change["operationType"] in _LOSSES:
+            self._dropped = True
+        elif change["ns"]["coll"] == "queues":
             with self._lock:
                 self._changed.add(change["documentKey"]["_id"])
         elif change["ns"]["coll"] == "leases":
@@ -191,29 +201,35 @@ class Scheduler:
         """One turn; how long the loop may wait for an event before the next."""
         try:
             if time.monotonic() >= self._leadership.next_attempt:
-                before = self._leadership.term
-                term = self._leadership.attempt()
-                if term is not None and term != before:
+                self._leadership.attempt()
+            term = self._leadership.term
+            if term is not None:
+                if self._dropped or term != self._begun:
+                    self._dropped = False
                     self._begin_term()
-            if self._leadership.term is not None:
+                    self._begun = term
+                self._indexes.turn(time.monotonic())
                 self._lead()
             if time.monotonic() >= self._next_heartbeat:
                 self._next_heartbeat = time.monotonic() + masters.HEARTBEAT_SECONDS * random.uniform(0.9, 1.0)
                 masters.heartbeat(self._leadership.holder, socket.gethostname(), os.getpid())
-        except MongoError as error:
+        except (MongoError, MongoUnavailable) as error:
             pause = self._outage.failed(error)
-            # No worker could send a heartbeat either: each gets as long as it has anyway to show that it lives.
-            self._prune_from = time.monotonic() + pause + self._config.worker_stalled_after
+            self._liveness.lost(time.monotonic(), pause)  # no worker could send a heartbeat either
             return pause
         self._outage.over()
         now = time.monotonic()
         return max(0.0, min(self._leadership.next_attempt - now, TURN_SECONDS * random.uniform(0.9, 1.0)))
 
     def _begin_term(self) -> None:
-        """A new leader knows nothing and reads everything."""
+        """A new leader knows nothing, makes certain of the unique index and reads everything."""
+        self._begun = None
+        self._indexes.begin()
         self._backlog = self._new_backlog()
         self._reload = True
-        self._next_orphan_search = self._led_at = time.monotonic()
+        self._next_orphan_search = time.monotonic()
+        self._liveness.begin(time.monotonic())
+        self._rescue = Rescue()
         self._seen.clear()
         self._observed.clear()
 
@@ -226,25 +242,33 @@ class Scheduler:
         # Read after the assignments: whoever left in between has released its own, and nobody is taken for dead.
         present = workers.all_workers()
         date = database_clock.now()
-        read_at = time.monotonic()
-        if read_at - self._led_at > self._config.worker_stalled_after / 2:
-            # MongoDB answered nobody for a while, without an error: heartbeats wait in its queue behind this reading.
-            self._prune_from = read_at + self._config.worker_stalled_after
-        self._led_at = read_at
-        departed: list[Worker] = []
-        if read_at >= self._prune_from:
-            departed = rescue.prune_stalled(present, date, self._config.worker_stalled_after)
-        alive = {worker.worker_id: worker for worker in present if worker not in departed}
-        orphans = [assignment for assignment in held if assignment.worker not in alive]
-        if orphans:
-            rescue.rescue(orphans, departed)
-            held = [assignment for assignment in held if assignment.worker in alive]
+        pruned: set[str] = set()
+        if self._liveness.may_prune(time.monotonic(), date):
+            pruned = self._rescue.prune(present, date, self._config.worker_stalled_after)
+        alive = {worker.worker_id: worker for worker in present if worker.worker_id not in pruned}
+        held = self._put_right(held, list(alive.values()), date)
+        self._observe(held, time.monotonic())
+        self._apply(self._plan(held, list(alive.values()), time.monotonic()), alive)
+
+    def _put_right(self, held: list[Assignment], alive: list[Worker], date: datetime) -> list[Assignment]:
+        """Take one chunk of what dead workers left, and have the next turn come at once if there is more.
+
+        Answers the assignments that are left: those that wait for their rescue hold their slots until then.
+        """
+        present = {worker.worker_id for worker in alive}
+        orphans = [assignment for assignment in held if assignment.worker not in present]
+        freed = {assignment.id for assignment in self._rescue.free(orphans)}
+        held = [assignment for assignment in held if assignment.id not in freed]
+        more = len(freed) < len(orphans) or self._rescue.abandon_pruned()
         now = time.monotonic()
-        if now >= self._next_orphan_search:
-            self._next_orphan_search = now + ORPHAN_SEARCH_SECONDS * random.uniform(0.9, 1.1)
-            rescue.abandon_orphaned_jobs(held, date)
-        self._observe(held, now)
-        self._apply(self._plan(held, list(alive.values()), now), alive)
+        if not more and now >= self._next_orphan_search:
+            remove_malformed()
+            more = self._rescue.abandon_orphaned(held, alive, date)
+            if not more:
+                self._next_orphan_search = now + ORPHAN_SEARCH_SECONDS * random.uniform(0.9, 1.1)
+        if more:
+            self._bell.ring()
+        return held
 
     def _observe(self, held: list[Assignment], now: float) -> None:
         """Bring the backlog up to date: definitions, consumers, depths."""
@@ -298,9 +322,11 @@ class Scheduler:
     def _plan(self, held: list[Assignment], alive: list[Worker], now: float) -> Plan:
         # How long a slot has been held is counted from when this leader first saw it: monotonic, and never too long.
         self._seen = {assignment.id: self._seen.get(assignment.id, now) for assignment in held}
+        date = database_clock.now()
         slots = []
         for assignment in held:
             known = self._backlog.get(assignment.queue_id)
+            asked_at = assignment.yield_requested_at
             slots.append(
                 HeldSlot(
                     assignment.id,
@@ -309,11 +335,11 @@ class Scheduler:
                     assignment.worker,
                     known.queue.priority if known is not None else 0,
                     now - self._seen[assignment.id],
-                    assignment.yield_requested_at is not None,
+                    None if asked_at is None else (date - asked_at).total_seconds(),
                 )
             )
         free = [FreeWorker(worker.worker_id, worker.capacity) for worker in alive if not worker.draining]
-        waiting = self._backlog.waiting(now, database_clock.now())
+        waiting = self._backlog.waiting(now, date)
         return plan(waiting, free, slots, now=now, time_slice=self._time_slice)
 
     def _apply(self, decided: Plan, alive: dict[str, Worker]) -> None:

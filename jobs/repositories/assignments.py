@@ -6,14 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bson import ObjectId
-from pymongo import ASCENDING, IndexModel, UpdateOne
+from pymongo import ASCENDING, DeleteOne, IndexModel, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
 from jobs.models import Assignment
 from queuesite.databases import Document, collection, lost_races
-from queuesite.documents import to_document, to_model
+from queuesite.documents import to_document, to_models
 from queuesite.errors import StaleTransition
+from queuesite.logs import get_logger
+
+log = get_logger(__name__)
 
 INDEXES = (
     IndexModel([("queueUrl", ASCENDING), ("slot", ASCENDING)], unique=True, name="queueUrl_slot_unique"),
@@ -71,12 +74,12 @@ def _insertion(row: Assignment) -> UpdateOne:
 
 def all_assignments() -> list[Assignment]:
     """Every assignment, oldest first. There are never more than all workers' slots together."""
-    return [to_model(Assignment, document) for document in _assignments().find().sort("createdAt", ASCENDING)]
+    return to_models(Assignment, _assignments().find().sort("createdAt", ASCENDING))
 
 
 def of_worker(worker_id: str) -> list[Assignment]:
     """The assignments of one worker."""
-    return [to_model(Assignment, document) for document in _assignments().find({"worker": worker_id})]
+    return to_models(Assignment, _assignments().find({"worker": worker_id}))
 
 
 def request_yield(assignment_ids: Iterable[ObjectId]) -> int:
@@ -91,3 +94,22 @@ def release(assignment_id: ObjectId, worker_id: str) -> None:
     """End an assignment of this worker's. Raises `StaleTransition` where it has been taken away."""
     if not _assignments().delete_one({"_id": assignment_id, "worker": worker_id}).deleted_count:
         raise StaleTransition(f"assignment {assignment_id} is not {worker_id}'s any more")
+
+
+def release_many(ended: Iterable[Assignment]) -> int:
+    """End assignments, each only while it is its worker's, in one bulk; how many were there still."""
+    writes = [DeleteOne({"_id": assignment.id, "worker": assignment.worker}) for assignment in ended]
+    return _assignments().bulk_write(writes, ordered=False).deleted_count if writes else 0
+
+
+def remove_duplicates() -> int:
+    """Delete all assignments of a slot but its oldest; how many. There are none while the unique index stands."""
+    slots: dict[tuple[object, object], list[ObjectId]] = {}
+    for document in _assignments().find({}, {"queueUrl": 1, "slot": 1}).sort([("createdAt", ASCENDING), ("_id", 1)]):
+        slots.setdefault((str(document.get("queueUrl")), str(document.get("slot"))), []).append(document["_id"])
+    later = [key for keys in slots.values() for key in keys[1:]]
+    if not later:
+        return 0
+    removed = _assignments().delete_many({"_id": {"$in": later}}).deleted_count
+    log.error("duplicate_assignments_removed", count=removed, meaning="the unique index had been missing")
+    return removed

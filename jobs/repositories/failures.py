@@ -9,14 +9,17 @@ from datetime import datetime, timedelta
 from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
+from pymongo.cursor import Cursor
 
 from jobs import failures
 from jobs.models import Failure, FailureCount
 from queues.models import Queue
 from queuesite.config import get_config
-from queuesite.databases import Document, collection, database_clock
-from queuesite.documents import to_model
+from queuesite.databases import Document, bulk_upsert, collection, database_clock
+from queuesite.documents import read, to_model, to_models
 from queuesite.errors import NotFound
+
+_NEWEST_FIRST = (("lastSeenAt", DESCENDING), ("_id", DESCENDING))
 
 
 def indexes() -> tuple[IndexModel, ...]:
@@ -25,7 +28,9 @@ def indexes() -> tuple[IndexModel, ...]:
         IndexModel(
             [("queueUrl", ASCENDING), ("fingerprint", ASCENDING)], unique=True, name="queueUrl_fingerprint_unique"
         ),
-        IndexModel([("queueName", ASCENDING), ("lastSeenAt", DESCENDING)], name="queueName_lastSeenAt"),
+        # Lists are sorted by (lastSeenAt, _id), of all queues or of one: any page of either is a range of an index.
+        IndexModel([*_NEWEST_FIRST], name="lastSeenAt_id"),
+        IndexModel([("queueName", ASCENDING), *_NEWEST_FIRST], name="queueName_lastSeenAt"),
         IndexModel(
             [("lastSeenAt", ASCENDING)],
             name="lastSeenAt_ttl",
@@ -63,8 +68,8 @@ def add(seen: Iterable[Seen]) -> None:
     """
     kinds = list(seen)
     if kinds:
-        _failures().bulk_write([_write(one.queue, one.failure) for one in kinds], ordered=False)
-        collection(FailureCount).bulk_write([_count(one.queue, one.failure) for one in kinds], ordered=False)
+        bulk_upsert(_failures(), [_write(one.queue, one.failure) for one in kinds])
+        bulk_upsert(collection(FailureCount), [_count(one.queue, one.failure) for one in kinds])
 
 
 def _write(queue: Queue, failure: failures.Failure) -> UpdateOne:
@@ -113,19 +118,22 @@ def hourly(kinds: Sequence[Failure], since: datetime) -> list[FailureCount]:
             "hour": {"$gte": since},
         }
     )
-    return [to_model(FailureCount, document) for document in found]
+    return to_models(FailureCount, found)
 
 
 def of_queue(queue_url: str) -> list[Failure]:
     """The kinds of failure of a queue, the latest first."""
     found = _failures().find({"queueUrl": queue_url}).sort("lastSeenAt", DESCENDING)
-    return [to_model(Failure, document) for document in found]
+    return to_models(Failure, found)
 
 
 def newest(filters: Document, limit: int) -> list[Failure]:
     """Up to `limit` kinds of failure that match, those seen last first."""
-    found = _failures().find(filters).sort([("lastSeenAt", DESCENDING), ("_id", DESCENDING)]).limit(limit)
-    return [to_model(Failure, document) for document in found]
+
+    def some(skip: int, wanted: int) -> Cursor[Document]:
+        return _failures().find(filters).sort([*_NEWEST_FIRST]).skip(skip).limit(wanted)
+
+    return read(Failure, some, limit)
 
 
 def by_id(failure_id: ObjectId) -> Failure:

@@ -11,14 +11,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bson import ObjectId
-from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
+from pymongo.cursor import Cursor
 from pymongo.errors import BulkWriteError
 
 from jobs.models import Assignment, EndReason, Job, JobStatus
 from queuesite.config import get_config
 from queuesite.databases import Document, collection, database_clock, lost_races
-from queuesite.documents import to_document, to_model
+from queuesite.documents import read as read_models
+from queuesite.documents import to_document, to_model, to_models
 from queuesite.errors import NotFound, StaleTransition
 
 _UNFINISHED = [JobStatus.QUEUED.value, JobStatus.RUNNING.value]
@@ -153,19 +155,33 @@ def _end(
     )
 
 
-def abandon(job_id: ObjectId, counts: Counts, reason: EndReason, last_error: str) -> None:
-    """Queued or running -> abandoned, by a master: its worker died. Counts are those of the worker's last heartbeat."""
-    _transition(
-        job_id,
-        {"status": {"$in": _UNFINISHED}},
-        {
-            "status": JobStatus.ABANDONED.value,
-            **counts.as_document(),
-            "endReason": reason.value,
-            "lastError": last_error[:ERROR_CHARACTERS],
-        },
-        date="endedAt",
-    )
+@dataclass(frozen=True)
+class Abandoned:
+    """A job whose worker is gone, with the counts of that worker's last heartbeat."""
+
+    job_id: ObjectId
+    cause: str
+    counts: Counts = Counts()
+
+
+def abandon_many(lost: Iterable[Abandoned]) -> int:
+    """Queued or running -> abandoned, by a master, in one bulk; how many. Those that have ended stay as they are."""
+    writes = [
+        UpdateOne(
+            {"_id": one.job_id, "status": {"$in": _UNFINISHED}},
+            {
+                "$set": {
+                    "status": JobStatus.ABANDONED.value,
+                    **one.counts.as_document(),
+                    "endReason": EndReason.WORKER_DIED.value,
+                    "lastError": one.cause[:ERROR_CHARACTERS],
+                },
+                "$currentDate": {"lastModified": True, "endedAt": True},
+            },
+        )
+        for one in lost
+    ]
+    return _jobs().bulk_write(writes, ordered=False).matched_count if writes else 0
 
 
 def _transition(job_id: ObjectId, expected: Mapping[str, Any], changes: Mapping[str, Any], *, date: str) -> None:
@@ -184,9 +200,31 @@ def by_id(job_id: ObjectId) -> Job:
     return to_model(Job, document)
 
 
-def unfinished() -> list[Job]:
-    """Every job that is queued or running."""
-    return [to_model(Job, document) for document in _jobs().find({"status": {"$in": _UNFINISHED}})]
+@dataclass(frozen=True)
+class Unfinished:
+    """What a rescue needs to know of a job that is queued or running. `worker_id` is "" if the document names none."""
+
+    job_id: ObjectId
+    queue_id: ObjectId
+    worker_id: str
+
+
+def unfinished(before: datetime | None = None, workers: Iterable[str] | None = None) -> list[Unfinished]:
+    """The jobs that are queued or running: those that last changed before a moment, those of some workers."""
+    wanted: Document = {"status": {"$in": _UNFINISHED}}
+    if before is not None:
+        wanted["lastModified"] = {"$lt": before}
+    if workers is not None:
+        wanted["processor.workerId"] = {"$in": list(workers)}
+    # One whose queue's id is no id cannot be rescued, nor can anything wait for it: it lives out its time.
+    wanted["queueId"] = {"$type": "objectId"}
+    documents = _jobs().find(wanted, {"queueId": 1, "processor.workerId": 1})
+    found = []
+    for document in documents:
+        processor = document.get("processor")
+        worker_id = processor.get("workerId") if isinstance(processor, dict) else None
+        found.append(Unfinished(document["_id"], document["queueId"], str(worker_id or "")))
+    return found
 
 
 #: A list is read in slices of time, the newest first, until the page is full: each is a short range of an index. On
@@ -212,8 +250,11 @@ def newest(
 
     def read(created_at: Document | datetime, **more: Document) -> None:
         query: Document = {**filters, **more, **({"createdAt": created_at} if created_at else {})}
-        documents = _jobs().find(query).sort([*_NEWEST_FIRST]).limit(limit - len(found))
-        found.extend(to_model(Job, document) for document in documents)
+
+        def some(skip: int, wanted: int) -> Cursor[Document]:
+            return _jobs().find(query).sort([*_NEWEST_FIRST]).skip(skip).limit(wanted)
+
+        found.extend(read_models(Job, some, limit - len(found)))
 
     if behind is not None:
         read(behind[0], _id={"$lt": behind[1]})  # made at the same moment as that last one
@@ -245,6 +286,6 @@ def newest_of(queue_names: Sequence[str]) -> dict[str, Job]:
         found.setdefault(job.queue_name, job)
     if len(recent) == _RECENT:
         for name in set(queue_names) - set(found):
-            for document in _jobs().find({"queueName": name}).sort([*_NEWEST_FIRST]).limit(1):
-                found[name] = to_model(Job, document)
+            for job in to_models(Job, _jobs().find({"queueName": name}).sort([*_NEWEST_FIRST]).limit(1)):
+                found[name] = job
     return found

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from pymongo import DESCENDING
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
-from jobs.models import Lease
+from jobs.models import Assignment, Lease
 from queuesite.databases import Document, collection, database_clock
-from queuesite.documents import to_model
+from queuesite.documents import to_model, to_models
+from queuesite.errors import MalformedDocument
+from queuesite.logs import get_logger
+
+log = get_logger(__name__)
 
 MASTER = "master"
+#: Stands as the holder of a lease that was malformed: no master has this id.
+_NOBODY = "(mended)"
 
 
 def _leases() -> Collection[Document]:
@@ -23,13 +30,12 @@ def _leases() -> Collection[Document]:
 
 
 def current() -> Lease | None:
-    """The lease as it stands, or None where nobody ever led."""
-    document = _leases().find_one({"_id": MASTER})
-    return None if document is None else to_model(Lease, document)
+    """The lease as it stands, or None if nobody ever led, or nobody can tell from what stands there."""
+    return next(iter(to_models(Lease, _leases().find({"_id": MASTER}))), None)
 
 
 def leader() -> Lease | None:
-    """The lease, where it is held and has not expired."""
+    """The lease, if it is held and has not expired."""
     lease = current()
     if lease is None or lease.holder is None or lease.expires_at <= database_clock.now():
         return None
@@ -41,15 +47,14 @@ def acquire(holder: str, ttl: float) -> int | None:
 
     A holder that does not know how its last attempt ended takes its own lease again under a new term.
     """
-    lease = current()
-    if lease is None:
-        now = database_clock.now()
-        document = {"_id": MASTER, "holder": holder, "term": 1, "electedAt": now, "expiresAt": _in(ttl)}
-        try:
-            _leases().insert_one(document)
-        except DuplicateKeyError:
-            return None
-        return 1
+    document = _leases().find_one({"_id": MASTER})
+    if document is None:
+        return _insert(holder, ttl)
+    try:
+        lease = to_model(Lease, document)
+    except MalformedDocument as error:
+        _mend(document, error, ttl)
+        return None
     if lease.holder not in (None, holder) and lease.expires_at > database_clock.now():
         return None
     term = lease.term + 1
@@ -58,6 +63,35 @@ def acquire(holder: str, ttl: float) -> int | None:
         [{"$set": {"holder": holder, "term": term, "electedAt": "$$NOW", "expiresAt": _from_now(ttl)}}],
     )
     return term if result.matched_count else None
+
+
+def _insert(holder: str, ttl: float) -> int | None:
+    term = _highest_assigned() + 1
+    document = {"_id": MASTER, "holder": holder, "term": term, "electedAt": database_clock.now(), "expiresAt": _in(ttl)}
+    try:
+        _leases().insert_one(document)
+    except DuplicateKeyError:
+        return None
+    return term
+
+
+def _mend(document: Document, error: MalformedDocument, ttl: float) -> None:
+    """Replace a malformed lease, as it was read, by one of a new term that nobody holds and that runs out in `ttl`.
+
+    Whoever led does not find its own any more and steps down; until the new one has run out it may act still. So the
+    lease is won only then.
+    """
+    written: object = document.get("term")
+    term = max(written if isinstance(written, int) else 0, _highest_assigned()) + 1
+    changes = {"holder": _NOBODY, "term": term, "electedAt": "$$NOW", "expiresAt": _from_now(ttl)}
+    if _leases().update_one(document, [{"$set": changes}]).matched_count:
+        log.error("lease_mended", error=error.wrong, term=term)
+
+
+def _highest_assigned() -> int:
+    """The highest term of any assignment: terms only ever rise, even if the lease is lost."""
+    found = collection(Assignment).find({"term": {"$type": ["int", "long"]}}, {"term": 1}).sort("term", DESCENDING)
+    return next((document["term"] for document in found.limit(1)), 0)
 
 
 def renew(holder: str, term: int, ttl: float) -> bool:

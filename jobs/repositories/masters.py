@@ -9,7 +9,7 @@ from pymongo.collection import Collection
 
 from jobs.models import Master
 from queuesite.databases import Document, collection, database_clock
-from queuesite.documents import to_model
+from queuesite.documents import to_models
 
 #: Seconds between two heartbeats of a master.
 HEARTBEAT_SECONDS = 5.0
@@ -45,4 +45,4 @@ def leave(master_id: str) -> None:
 def present() -> list[Master]:
     """The masters that have shown themselves lately, the oldest first."""
     found = _masters().find({"heartbeatAt": {"$gt": database_clock.now() - SHOWN}}).sort("startedAt", ASCENDING)
-    return [to_model(Master, document) for document in found]
+    return to_models(Master, found)

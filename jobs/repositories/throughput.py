@@ -1,8 +1,11 @@
-"""The `throughput` collection: what was done with a queue's messages in a minute, and in all.
+"""The collections `throughput`, what was done with a queue's messages in a minute and in all, and `throughputHours`.
 
 Beside its minutes each queue has one document without a minute, with the sums since it was made: minutes are removed
 after a week, and a counter that Prometheus reads must never sink. `_id` carries queue and minute, which makes them
 unique and each write one look-up by `_id`.
+
+Long spans are read by the hour: a week is 168 documents a queue instead of 10,080. Hours have a collection of their
+own, so that reading the sums need not pass by them. For the time before hours were written, minutes are still read.
 """
 
 from __future__ import annotations
@@ -15,12 +18,11 @@ from typing import Any
 from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
-from pymongo.errors import BulkWriteError
 
 from jobs import histogram
-from jobs.models import Throughput
-from queuesite.databases import Document, collection, database_clock, lost_races
-from queuesite.documents import step_of, to_model
+from jobs.models import Throughput, ThroughputHour
+from queuesite.databases import Document, bulk_upsert, collection, database_clock
+from queuesite.documents import step_of, to_model, to_models
 
 #: How long minutes are kept, and the sums of a queue that nothing is done with any more.
 MINUTES_KEPT = timedelta(days=7)
@@ -31,11 +33,11 @@ INDEXES = (
     IndexModel([("minute", ASCENDING)], name="minute"),
     IndexModel([("expiresAt", ASCENDING)], name="expiresAt_ttl", expireAfterSeconds=0),
 )
+HOUR = timedelta(hours=1)
+#: A day longer than minutes: the first step of a chart begins before its span does.
+HOURS_KEPT = MINUTES_KEPT + timedelta(days=1)
 
 COUNTS = ("processed", "failed", "rejected", "timedOut", "requests")
-
-#: Two upserts of one new document may collide; the one that lost finds it at its next try.
-_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -71,19 +73,18 @@ def _throughput() -> Collection[Document]:
     return collection(Throughput)
 
 
+def _hours() -> Collection[Document]:
+    return collection(ThroughputHour)
+
+
 def add(rows: Iterable[Row]) -> None:
-    """Add what was done, in one bulk write. A repetition after a lost answer counts twice: counts are for people."""
-    writes = [write for row in rows if (increments := row.increments()) for write in _writes(row, increments)]
-    for attempt in range(_ATTEMPTS):
-        if not writes:
-            return
-        try:
-            _throughput().bulk_write(writes, ordered=False)
-            return
-        except BulkWriteError as error:
-            if attempt == _ATTEMPTS - 1:
-                raise
-            writes = [writes[index] for index in lost_races(error)]
+    """Add what was done, in a bulk write for each collection.
+
+    A repetition after a lost answer counts twice: counts are for people.
+    """
+    done = [(row, increments) for row in rows if (increments := row.increments())]
+    bulk_upsert(_throughput(), [write for row, increments in done for write in _writes(row, increments)])
+    bulk_upsert(_hours(), [_hour(row, increments) for row, increments in done])
 
 
 def _writes(row: Row, increments: Document) -> tuple[UpdateOne, UpdateOne]:
@@ -107,15 +108,56 @@ def _writes(row: Row, increments: Document) -> tuple[UpdateOne, UpdateOne]:
     )
 
 
+def _hour(row: Row, increments: Document) -> UpdateOne:
+    hour = row.minute.replace(minute=0, second=0, microsecond=0)
+    fixed = {"queueId": row.queue_id, "queueName": row.queue_name, "minute": hour, "expiresAt": hour + HOURS_KEPT}
+    return UpdateOne(
+        {"_id": f"{row.queue_id}-{hour:%Y%m%dT%H}"}, {"$inc": increments, "$setOnInsert": fixed}, upsert=True
+    )
+
+
 def totals() -> list[Throughput]:
     """The sums of every queue since it was made (or since 30 days without anything done)."""
-    return [to_model(Throughput, document) for document in _throughput().find({"minute": None})]
+    return to_models(Throughput, _throughput().find({"minute": None}))
 
 
-def minutes(queue_id: ObjectId, since: datetime, until: datetime) -> list[Throughput]:
-    """A queue's minutes from `since` to before `until`, in order; those without anything done are missing."""
-    found = _throughput().find({"queueId": queue_id, "minute": {"$gte": since, "$lt": until}})
-    return [to_model(Throughput, document) for document in found.sort("minute", ASCENDING)]
+def work(queue_id: ObjectId, since: datetime, until: datetime, step: timedelta) -> list[Throughput]:
+    """What was done with a queue from `since` to before `until`, in rows none of which is longer than `step`.
+
+    They are in order; times without anything done are missing.
+    """
+    return [
+        row
+        for source, begin, end in _sources(since, until, step)
+        for row in to_models(
+            Throughput,
+            source.find({"queueId": queue_id, "minute": {"$gte": begin, "$lt": end}}).sort("minute", ASCENDING),
+        )
+    ]
+
+
+def _sources(
+    since: datetime, until: datetime, step: timedelta
+) -> list[tuple[Collection[Document], datetime, datetime]]:
+    """From which collections a span is read, part by part: whole hours from theirs if steps consist of such.
+
+    The first hour that was ever written may lack what was done before: its minutes are read.
+    """
+    if step % HOUR:
+        return [(_throughput(), since, until)]
+    first = next(iter(_hours().find({}, {"minute": 1}).sort("minute", ASCENDING).limit(1)), None)
+    end = until.replace(minute=0, second=0, microsecond=0)
+    begin = end if first is None else min(end, max(_next_hour(since), first["minute"] + HOUR))
+    if begin >= end:
+        return [(_throughput(), since, until)]
+    parts = [(_throughput(), since, begin), (_hours(), begin, end), (_throughput(), end, until)]
+    return [part for part in parts if part[1] < part[2]]
+
+
+def _next_hour(moment: datetime) -> datetime:
+    """The first whole hour at or after a moment."""
+    hour = moment.replace(minute=0, second=0, microsecond=0)
+    return hour if hour == moment else hour + HOUR
 
 
 def minutes_of(queue_ids: Sequence[ObjectId], since: datetime, until: datetime) -> list[Throughput]:
@@ -126,7 +168,7 @@ def minutes_of(queue_ids: Sequence[ObjectId], since: datetime, until: datetime) 
         {"queueId": {"$in": list(queue_ids)}, "minute": {"$gte": since, "$lt": until}},
         {"queueId": 1, "minute": 1, "processed": 1},
     )
-    return [to_model(Throughput, document) for document in found]
+    return to_models(Throughput, found)
 
 
 def sums(since: datetime, until: datetime) -> Throughput:
@@ -137,8 +179,13 @@ def sums(since: datetime, until: datetime) -> Throughput:
 
 def sums_by_step(since: datetime, until: datetime, step: timedelta) -> list[Throughput]:
     """Likewise, for each step in which anything was done; steps are counted from midnight of the epoch."""
-    rows = _throughput().aggregate([_between(since, until), {"$group": _added(step_of("minute", step))}])
-    return [_sum(row["_id"], row) for row in rows]
+    sums: dict[datetime, Document] = {}
+    for source, begin, end in _sources(since, until, step):
+        for row in source.aggregate([_between(begin, end), {"$group": _added(step_of("minute", step))}]):
+            known = sums.setdefault(row.pop("_id"), {})
+            for name, value in row.items():
+                known[name] = known.get(name, 0) + value
+    return [_sum(at, row) for at, row in sums.items()]
 
 
 def failing(since: datetime, share: float, limit: int) -> list[tuple[ObjectId, int, int]]:

@@ -11,7 +11,7 @@ from pymongo.collection import Collection
 from jobs.models import Departure, DepartureReason, Worker
 from queuesite.config import get_config
 from queuesite.databases import Document, collection
-from queuesite.documents import to_model
+from queuesite.documents import to_models
 from queuesite.errors import StaleTransition
 
 
@@ -80,6 +80,8 @@ def prune(worker_id: str, heartbeat_at: datetime) -> bool:
 
 
 def _remember(worker: Document, reason: DepartureReason) -> None:
+    if not to_models(Worker, [worker]):
+        return  # a malformed one has nothing to be remembered by
     kept = {name: worker[name] for name in ("host", "pid", "capacity", "startedAt", "heartbeatAt")}
     collection(Departure).update_one(
         {"_id": worker["_id"]},
@@ -91,9 +93,9 @@ def _remember(worker: Document, reason: DepartureReason) -> None:
 def departures(limit: int) -> list[Departure]:
     """The last `limit` workers that left, the latest first."""
     found = collection(Departure).find().sort("departedAt", DESCENDING).limit(limit)
-    return [to_model(Departure, document) for document in found]
+    return to_models(Departure, found)
 
 
 def all_workers() -> list[Worker]:
     """Every registered worker."""
-    return [to_model(Worker, document) for document in _workers().find()]
+    return to_models(Worker, _workers().find())

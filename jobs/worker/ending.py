@@ -85,7 +85,8 @@ def _tell_queue(queue: Queue, report: Report) -> None:
         until = database_clock.at(report.empty_at) - timedelta(seconds=CLOCK_MARGIN)
         # A wake-up that was there when the run began came before its last look, whatever the clocks say.
         known = queue.wake_requested_at
-        queues.served(queue.id, until if known is None else max(until, known))
+        empty_runs = 0 if report.processed or report.failed else queue.empty_runs + 1
+        queues.served(queue.id, until if known is None else max(until, known), empty_runs)
     elif report.reason in _LEFTOVERS:
         queues.wake(queue.id)
 

@@ -19,7 +19,7 @@ from queues import messages, services
 from queues.models import Queue
 from queues.sqs import OutgoingMessage
 from queuesite.databases import collection
-from queuesite.documents import to_model
+from queuesite.documents import to_models
 from tests.support.background import Background, running
 from tests.support.ledger import Event, Ledger
 from tests.support.waiting import eventually
@@ -149,7 +149,7 @@ def test_every_message_of_twelve_queues_is_handled_exactly_once(
 
 
 def all_jobs() -> list[Job]:
-    return [to_model(Job, document) for document in collection(Job).find()]
+    return to_models(Job, collection(Job).find())
 
 
 def handled(events: Sequence[Event]) -> dict[str, list[tuple[Event, Event]]]:

@@ -16,7 +16,7 @@ from bson import ObjectId
 from django.contrib.auth.models import User
 from django.db import OperationalError, connections, models
 from django.test.utils import isolate_apps
-from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient
+from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import (
     AutoReconnect,
@@ -482,6 +482,43 @@ class TestLostRaces:
         with pytest.raises(BulkWriteError) as caught:
             databases.lost_races(error)
         assert caught.value is error
+
+    @pytest.mark.parametrize("errors", [[], [{"index": 0, "code": 11000}]])
+    def test_a_write_concern_that_was_not_met_is_no_race(self, errors: list[dict[str, int]]) -> None:
+        """What the majority has not confirmed may be undone: nobody may rely on it."""
+        unconfirmed = [{"code": 64, "errmsg": "waiting for replication timed out"}]
+        error = BulkWriteError({"writeErrors": errors, "writeConcernErrors": unconfirmed})
+        with pytest.raises(BulkWriteError) as caught:
+            databases.lost_races(error)
+        assert caught.value is error
+
+
+class TestBulkUpsert:
+    class Losing:
+        """A collection in which the first write of each bulk loses its race so many times."""
+
+        def __init__(self, times: int) -> None:
+            self.times = times
+            self.bulks: list[list[Any]] = []
+
+        def bulk_write(self, writes: list[Any], **_: Any) -> None:
+            self.bulks.append(list(writes))
+            if len(self.bulks) <= self.times:
+                raise BulkWriteError({"writeErrors": [{"index": 0, "code": 11000}]})
+
+    def test_what_lost_a_race_is_repeated(self) -> None:
+        target, writes = self.Losing(2), [UpdateOne({}, {}), UpdateOne({}, {})]
+        databases.bulk_upsert(target, writes)  # type: ignore[arg-type]
+        assert target.bulks == [writes, writes[:1], writes[:1]]
+
+    def test_not_for_ever(self) -> None:
+        with pytest.raises(BulkWriteError):
+            databases.bulk_upsert(self.Losing(3), [UpdateOne({}, {})])  # type: ignore[arg-type]
+
+    def test_nothing(self) -> None:
+        target = self.Losing(1)
+        databases.bulk_upsert(target, [])  # type: ignore[arg-type]
+        assert not target.bulks
 
 
 def test_collection_is_a_real_one() -> None:

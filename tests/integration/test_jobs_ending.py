@@ -11,7 +11,6 @@ from jobs.consumer.buffer import CAUTION_SECONDS
 from jobs.consumer.run import Report
 from jobs.models import Assignment, EndReason, JobStatus
 from jobs.repositories import assignments, jobs
-from jobs.repositories.jobs import Counts
 from jobs.worker import ending
 from queues import repository
 from queues.models import Queue
@@ -63,7 +62,7 @@ class TestJob:
     def test_what_a_master_has_abandoned_stays_so(self) -> None:
         queue = define()
         assignment = running(queue)
-        jobs.abandon(assignment.job_id, Counts(), EndReason.WORKER_DIED, "taken for dead")
+        jobs.abandon_many([jobs.Abandoned(assignment.job_id, "taken for dead")])
         record(assignment, queue, Report(EndReason.REVOKED, 7))
         assert job_of(assignment).status == JobStatus.ABANDONED
         assert assignments.all_assignments() == []
@@ -193,6 +192,17 @@ class TestQueue:
         queue = define(crash_count=4)
         record(queued(queue), queue, drained())
         assert stored(queue).crash_count == 0
+
+    def test_runs_that_received_nothing_are_counted_in_a_row(self) -> None:
+        queue = define()
+        for expected, processed, failed in ((1, 0, 0), (2, 0, 0), (0, 1, 0), (1, 0, 0), (0, 0, 1)):
+            queue = stored(queue)
+            report = Report(EndReason.DRAINED, processed, failed, empty_at=time.monotonic())
+            assignment = queued(queue)
+            record(assignment, queue, report)
+            assert stored(queue).empty_runs == expected
+            ending._tell_queue(queue, report)  # repeated after a lost answer
+            assert stored(queue).empty_runs == expected
 
     def test_a_queue_that_is_gone_is_no_concern(self) -> None:
         queue = define()

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,8 +19,10 @@ import structlog
 from bson import ObjectId
 from structlog.testing import capture_logs
 
-from jobs.master import rescue, scheduler
-from jobs.master.planner import Plan, plan
+from jobs.indexes import ensure_indexes
+from jobs.master import rescue, scheduler, upkeep
+from jobs.master.planner import YIELD_SECONDS, Plan, plan
+from jobs.master.rescue import Rescue
 from jobs.master.scheduler import Scheduler
 from jobs.master.sweeper import QUEUED, Observation, Sweeper
 from jobs.models import Assignment, EndReason, JobStatus, Lease
@@ -30,7 +33,8 @@ from queues.models import Queue
 from queues.sqs import Depth, SqsGateway, get_gateway
 from queuesite.config import Config
 from queuesite.databases import MongoError, collection, database_clock
-from queuesite.errors import SqsUnavailable
+from queuesite.errors import MongoUnavailable, SqsUnavailable
+from tests.support import mongo_queries
 from tests.support.faults import SqsProxy
 from tests.support.records import (
     age_job,
@@ -114,6 +118,10 @@ class Master:
         self.scheduler._backlog.observed = observed  # type: ignore[method-assign]
         self.turn()
 
+    def trust_heartbeats(self) -> None:
+        """End the time in which workers may show themselves."""
+        self.scheduler._liveness._prune_from = float("-inf")
+
     def close(self) -> None:
         self.scheduler._watcher.stop()
         self.scheduler._sweeper.stop()
@@ -174,8 +182,7 @@ class TestPrune:
         now = database_clock.now()
         set_heartbeat("dead", now - timedelta(seconds=8.1))
         set_heartbeat("alive", now - timedelta(seconds=7.9))
-        pruned = rescue.prune_stalled(workers.all_workers(), now, 8)
-        assert [worker.worker_id for worker in pruned] == ["dead"]
+        assert Rescue().prune(workers.all_workers(), now, 8) == {"dead"}
         assert [worker.worker_id for worker in workers.all_workers()] == ["alive"]
 
     def test_a_heartbeat_in_between_saves_it(self) -> None:
@@ -184,8 +191,15 @@ class TestPrune:
         set_heartbeat("late", now - timedelta(seconds=60))
         seen = workers.all_workers()
         workers.heartbeat("late", [])
-        assert rescue.prune_stalled(seen, now, 8) == []
+        assert Rescue().prune(seen, now, 8) == set()
         assert len(workers.all_workers()) == 1
+
+    def test_a_chunk_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rescue, "CHUNK", 2)
+        now = database_clock.now()
+        for n in range(3):
+            set_heartbeat(register(f"w{n}"), now - timedelta(seconds=60))
+        assert len(Rescue().prune(workers.all_workers(), now, 8)) == 2
 
 
 class TestRescue:
@@ -194,7 +208,10 @@ class TestRescue:
         assignment = running(queue, "dead")
         register("dead")
         workers.heartbeat("dead", [{"jobId": assignment.job_id, "processed": 7, "failed": 2}])
-        rescue.rescue([assignment], workers.all_workers())
+        set_heartbeat("dead", database_clock.now() - timedelta(minutes=1))
+        rescuer = Rescue()
+        rescuer.prune(workers.all_workers(), database_clock.now(), 8)
+        assert rescuer.free([assignment]) == [assignment]
         job = job_of(assignment)
         assert (job.status, job.end_reason) == (JobStatus.ABANDONED, EndReason.WORKER_DIED)
         assert (job.message_count, job.failed_count) == (7, 2)
@@ -206,7 +223,7 @@ class TestRescue:
 
     def test_an_assignment_without_its_job(self) -> None:
         queue = define()
-        rescue.rescue([assign(queue, "dead")], [])
+        Rescue().free([assign(queue, "dead")])
         assert assignments.all_assignments() == []
         assert stored(queue).wake_pending
         assert all_jobs() == []
@@ -214,17 +231,25 @@ class TestRescue:
     def test_a_job_that_had_ended_stays_as_it_is(self) -> None:
         assignment = running(define(), "dead")
         jobs.complete(assignment.job_id, "dead", Counts(5), EndReason.DRAINED)
-        rescue.rescue([assignment], [])
+        Rescue().free([assignment])
         assert job_of(assignment).status == JobStatus.COMPLETED
         assert assignments.all_assignments() == []
 
     def test_one_that_was_released_meanwhile_does_not_stop_the_others(self) -> None:
         gone, left = assign(define("q0"), "dead"), assign(define("q1"), "dead")
         assignments.release(gone.id, "dead")
-        rescue.rescue([gone, left], [])
+        Rescue().free([gone, left])
         assert assignments.all_assignments() == []
 
-    @pytest.mark.parametrize("step", ["abandon", "wake", "release"])
+    def test_one_that_was_given_to_another_worker_meanwhile_is_kept(self) -> None:
+        queue = define()
+        gone = assign(queue, "dead")
+        assignments.release(gone.id, "dead")
+        again = assign(queue, "w2")
+        Rescue().free([gone])
+        assert [a.id for a in assignments.all_assignments()] == [again.id]
+
+    @pytest.mark.parametrize("step", ["abandon_many", "wake_many", "release_many"])
     def test_dying_at_any_step_leaves_it_to_be_found_again(self, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
         queue = define()
         assignment = running(queue, "dead")
@@ -232,39 +257,88 @@ class TestRescue:
         def die(*_: object, **__: object) -> None:
             raise MongoError("the master dies here")
 
-        module = {"abandon": jobs, "wake": repository, "release": assignments}[step]
+        module = {"abandon_many": jobs, "wake_many": repository, "release_many": assignments}[step]
         with monkeypatch.context() as patch:
             patch.setattr(module, step, die)
             with pytest.raises(MongoError):
-                rescue.rescue([assignment], [])
+                Rescue().free([assignment])
         assert [a.id for a in assignments.all_assignments()] == [assignment.id]
-        rescue.rescue(assignments.all_assignments(), [])
+        Rescue().free(assignments.all_assignments())
         assert assignments.all_assignments() == []
         assert job_of(assignment).status == JobStatus.ABANDONED
         assert stored(queue).wake_requested_at is not None
 
+    def test_a_chunk_takes_as_many_requests_as_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rescue, "CHUNK", 20)
+        lost = [running(define(f"q{n}"), "dead") for n in range(30)]
+        with mongo_queries.counted() as operations:
+            assert len(Rescue().free(lost)) == 20
+        assert len(operations) <= 3
+        assert len(assignments.all_assignments()) == 10
 
-class TestOrphanedJobs:
+
+class TestJobsWithoutAssignments:
+    def lost(self, queue: Queue, worker_id: str = "w1", *, slot: int = 0, age: float = 61) -> Assignment:
+        """A running job whose assignment is gone."""
+        assignment = running(queue, worker_id, slot=slot)
+        assignments.release(assignment.id, worker_id)
+        age_job(assignment.job_id, database_clock.now() - timedelta(seconds=age))
+        return assignment
+
+    def abandon(self, *held: Assignment) -> bool:
+        return Rescue().abandon_orphaned(held, workers.all_workers(), database_clock.now())
+
     def test_an_unfinished_job_without_an_assignment_is_given_an_end(self) -> None:
         queue = define()
-        lost, fresh, held = running(queue), running(queue, slot=1), running(queue, slot=2)
-        now = database_clock.now()
-        for assignment in (lost, held):
-            age_job(assignment.job_id, now - timedelta(seconds=61))
-        age_job(fresh.job_id, now - timedelta(seconds=59))
-        assert rescue.abandon_orphaned_jobs([held], now) == 1
+        lost, fresh, held = self.lost(queue), self.lost(queue, slot=1, age=59), self.lost(queue, slot=2)
+        assert not self.abandon(held)
         assert job_of(lost).status == JobStatus.ABANDONED
         assert job_of(fresh).status == job_of(held).status == JobStatus.RUNNING
+        assert stored(queue).wake_pending
 
-    def test_one_that_ends_by_itself_meanwhile_is_not_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        lost = running(define())
-        now = database_clock.now()
-        age_job(lost.job_id, now - timedelta(seconds=61))
+    def test_one_that_ends_by_itself_meanwhile_is_not_touched(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        lost = self.lost(define())
         seen = jobs.unfinished()
         jobs.complete(lost.job_id, "w1", Counts(), EndReason.DRAINED)
-        monkeypatch.setattr(jobs, "unfinished", lambda: seen)
-        assert rescue.abandon_orphaned_jobs([], now) == 0
+        monkeypatch.setattr(jobs, "unfinished", lambda **_: seen)
+        self.abandon()
         assert job_of(lost).status == JobStatus.COMPLETED
+
+    def test_one_whose_long_handlers_a_live_worker_still_runs_is_spared(self) -> None:
+        """It has given its assignment up, for it receives nothing more."""
+        queue = define()
+        spared, forgotten, stolen = self.lost(queue), self.lost(queue, slot=1), self.lost(queue, "w2", slot=2)
+        register("w1")
+        workers.heartbeat("w1", [{"jobId": one.job_id, "processed": 1, "failed": 0} for one in (spared, stolen)])
+        self.abandon()
+        assert job_of(spared).status == JobStatus.RUNNING
+        assert job_of(forgotten).status == job_of(stolen).status == JobStatus.ABANDONED
+
+    def test_with_its_worker_it_is_abandoned_at_once_with_its_last_counts(self) -> None:
+        queue = define()
+        mine, other = self.lost(queue, "dead", age=0), self.lost(queue, "w2", slot=1, age=0)
+        workers.heartbeat(register("dead"), [{"jobId": mine.job_id, "processed": 3, "failed": 1}])
+        set_heartbeat("dead", database_clock.now() - timedelta(minutes=1))
+        rescuer = Rescue()
+        assert not rescuer.abandon_pruned()
+        rescuer.prune(workers.all_workers(), database_clock.now(), 8)
+        assert not rescuer.abandon_pruned()
+        assert (job_of(mine).status, job_of(mine).message_count) == (JobStatus.ABANDONED, 3)
+        assert job_of(other).status == JobStatus.RUNNING
+        assert stored(queue).wake_pending
+
+    def test_a_chunk_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rescue, "CHUNK", 2)
+        queue = define()
+        for n in range(5):
+            self.lost(queue, "w1" if n < 3 else "w2", slot=n)
+        set_heartbeat(register("w1"), database_clock.now() - timedelta(minutes=1))
+        rescuer = Rescue()
+        rescuer.prune(workers.all_workers(), database_clock.now(), 8)
+        assert [rescuer.abandon_pruned() for _ in range(3)] == [True, False, False]
+        assert len(jobs.unfinished()) == 2
+        assert not self.abandon()
+        assert jobs.unfinished() == []
 
 
 class TestSweeper:
@@ -467,6 +541,82 @@ class TestLeading:
         assert master.term == 2
 
 
+class TestIndexes:
+    def unique(self) -> bool:
+        return "queueUrl_slot_unique" in collection(Assignment).index_information()
+
+    @pytest.fixture
+    def dropped(self) -> Iterator[None]:
+        """The collection is dropped, and its index with it."""
+        collection(Assignment).drop()
+        yield
+        ensure_indexes()
+
+    def test_a_term_begins_with_the_unique_index(self, dropped: None, master: Master) -> None:
+        create()
+        register("w1")
+        master.turn()
+        assert self.unique()
+        assert assigned() == ["orders"]
+
+    def test_without_it_nothing_is_assigned(
+        self, dropped: None, master: Master, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        create()
+        register("w1")
+
+        def fails() -> None:
+            raise MongoUnavailable("no index")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(upkeep, "ensure_deciding", fails)
+            master.turn(3)
+            assert assigned() == []
+        master.until(lambda: assigned() == ["orders"], "it went on")
+        assert self.unique()
+
+    def test_a_slot_that_was_given_out_twice_meanwhile_is_the_firsts(self, dropped: None, master: Master) -> None:
+        queue = create()
+        first = assign(queue, register("w1"))
+        repeated = collection(Assignment).find_one({})
+        assert repeated is not None
+        collection(Assignment).insert_one(repeated | {"_id": ObjectId(), "worker": register("w2")})
+        master.turn()
+        assert [(a.id, a.worker) for a in assignments.all_assignments()] == [(first.id, "w1")]
+        assert self.unique()
+
+    def test_a_collection_that_is_dropped_begins_the_term_again(self, dropped: None, master: Master) -> None:
+        master.turn()
+        term = master.term
+        collection(Assignment).drop()
+        master.scheduler._on_change({"operationType": "drop", "ns": {"db": "d", "coll": "assignments"}})
+        master.turn()
+        assert self.unique()
+        assert master.term == term
+
+    def test_all_are_made_again_each_hour_in_a_thread(self) -> None:
+        made: list[str] = []
+        keeping = upkeep.IndexUpkeep(lambda: made.append(threading.current_thread().name))
+        now = 1_000.0
+        for passed, count in ((0, 1), (60, 1), (2 * upkeep.EACH_SECONDS, 2)):
+            keeping.turn(now + passed)
+            keeping._thread.join(10)
+            assert made == ["indexes"] * count
+        keeping.begin()
+        keeping.turn(now + 2 * upkeep.EACH_SECONDS + 1)
+        keeping._thread.join(10)
+        assert len(made) == 3, "a term's start makes them due"
+
+    def test_what_failed_is_tried_again_soon(self) -> None:
+        def fails() -> None:
+            raise MongoUnavailable("away")
+
+        keeping = upkeep.IndexUpkeep(fails)
+        keeping.turn(time.monotonic())
+        keeping._thread.join(10)
+        assert keeping._due <= time.monotonic() + upkeep.RETRY_SECONDS
+
+
 class TestFinding:
     def test_a_queue_that_is_woken_while_it_leads(self, master: Master) -> None:
         queue = create(woken=False)
@@ -492,6 +642,22 @@ class TestFinding:
             master.turn(2)
         wake(queue)
         master.until(lambda: assigned() == ["orders"], "the queue was assigned")
+
+    def test_counts_that_are_late_are_no_reason_for_another_empty_run(
+        self, master: Master, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The queue was drained, by a run that found nothing any more; SQS's counts do not say so yet."""
+        monkeypatch.setattr(SqsGateway, "depth", lambda *_: Depth(3, 0, 0))
+        queue = create()
+        register("w1")
+        master.until(lambda: assigned() == ["orders"], "its wake-up counts")
+        (assignment,) = assignments.all_assignments()
+        master.turn()
+        jobs.complete(assignment.job_id, "w1", Counts(), EndReason.DRAINED)
+        repository.served(queue.id, database_clock.now() + timedelta(minutes=1), empty_runs=1)
+        assignments.release(assignment.id, "w1")
+        master.settle()
+        assert assigned() == []
 
     def test_a_new_queue(self, master: Master) -> None:
         register("w1")
@@ -612,6 +778,24 @@ class TestCapacity:
         assert sorted((a.slot, a.worker) for a in assignments.all_assignments()) == [(0, "w1"), (1, "w2")]
         assert {job.status for job in all_jobs(queue)} == {JobStatus.QUEUED}
 
+    def test_one_that_does_not_make_room_is_not_waited_for(self, master: Master) -> None:
+        create("slow")
+        register("w1", capacity=2)
+        master.until(lambda: assigned() == ["slow"], "the first was assigned")
+        create("other")
+        master.until(lambda: assigned() == ["other", "slow"], "the worker is full")
+        create("third")
+
+        def asked() -> list[Assignment]:
+            return [a for a in assignments.all_assignments() if a.yield_requested_at is not None]
+
+        master.until(lambda: len(asked()) == 1, "one was asked to yield")
+        master.turn(3)
+        assert len(asked()) == 1
+        long_ago = database_clock.now() - timedelta(seconds=YIELD_SECONDS)
+        collection(Assignment).update_one({"_id": asked()[0].id}, {"$set": {"yieldRequestedAt": long_ago}})
+        master.until(lambda: len(asked()) == 2, "the other was asked")
+
     def test_a_waiting_queue_is_made_room_for(self, master: Master) -> None:
         first = create("first")
         register("w1", capacity=1)
@@ -640,6 +824,7 @@ class TestRescuing:
         workers.heartbeat("dead", [{"jobId": lost.job_id, "processed": 4, "failed": 1}])
         set_heartbeat("dead", database_clock.now() - timedelta(minutes=1))
         register("w2")
+        master.trust_heartbeats()
         master.until(lambda: [a.worker for a in assignments.all_assignments()] == ["w2"], "the other took over")
         assert (job_of(lost).status, job_of(lost).message_count) == (JobStatus.ABANDONED, 4)
         assert [worker.worker_id for worker in workers.all_workers()] == ["w2"]
@@ -670,19 +855,49 @@ class TestRescuing:
         master.turn(3)
         assert len(assignments.all_assignments()) == 1
         assert [worker.worker_id for worker in workers.all_workers()] == ["w1"]
-        master.scheduler._prune_from = time.monotonic()
+        master.trust_heartbeats()
         master.until(lambda: not workers.all_workers(), "then it is taken for dead")
 
     def test_after_mongodb_answered_nobody_for_a_while_too(self, master: Master) -> None:
         create()
         register("w1")
         master.turn()
-        master.scheduler._led_at -= 60
+        assert master.scheduler._liveness._read is not None
+        read_at, date = master.scheduler._liveness._read
+        master.scheduler._liveness._read = read_at - 60, date
         set_heartbeat("w1", database_clock.now() - timedelta(minutes=1))
         master.turn(3)
         assert [worker.worker_id for worker in workers.all_workers()] == ["w1"]
-        master.scheduler._prune_from = time.monotonic()
+        master.trust_heartbeats()
         master.until(lambda: not workers.all_workers(), "then it is taken for dead")
+
+    def test_a_new_leader_gives_them_that_time_too(self, master: Master) -> None:
+        """MongoDB was away, and whoever led before: nobody could write a heartbeat."""
+        queue = create()
+        assignment = running(queue, register("w1"))
+        set_heartbeat("w1", database_clock.now() - timedelta(minutes=1))
+        master.turn(3)
+        assert [worker.worker_id for worker in workers.all_workers()] == ["w1"]
+        assert job_of(assignment).status == JobStatus.RUNNING
+        workers.heartbeat("w1", [])
+        master.trust_heartbeats()
+        master.turn(3)
+        assert [a.id for a in assignments.all_assignments()] == [assignment.id]
+
+    def test_scheduling_goes_on_while_many_are_rescued(self, master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rescue, "CHUNK", 2)
+        for n in range(7):
+            running(define(f"lost{n}"), "gone", slot=3)
+        notified = create()
+        register("w1", capacity=1)
+        master.turn()
+        assert [a.queue_id for a in assignments.all_assignments() if a.worker == "w1"] == [notified.id]
+        assert len(assignments.all_assignments()) == 6
+        for left in (3, 1, 0):
+            assert wait([master.scheduler._bell.fileno()], timeout=0), "the next turn comes at once"
+            master.scheduler._bell.silence()
+            master.turn()
+            assert sum(a.worker == "gone" for a in assignments.all_assignments()) == left
 
     def test_what_a_pruned_worker_left_is_found_by_the_next_leader_too(self, master: Master) -> None:
         """The leader before died between pruning the worker and rescuing its assignment."""
@@ -728,8 +943,6 @@ class TestWithChangeStreams:
 
     def rung(self, master: Master) -> None:
         """Wait for the bell as the loop does, for no other reason to take a turn."""
-        from multiprocessing.connection import wait
-
         bell = master.scheduler._bell
         assert wait([bell.fileno()], timeout=10), "the bell was not rung"
         bell.silence()
@@ -746,6 +959,17 @@ class TestWithChangeStreams:
         live.settle()
         wake(queue)
         self.ring_until(live, lambda: assigned() == ["orders"], "the queue was assigned")
+
+    def test_a_dropped_collection_rings_and_is_made_whole(self, live: Master) -> None:
+        try:
+            collection(Assignment).drop()
+            self.ring_until(
+                live,
+                lambda: "queueUrl_slot_unique" in collection(Assignment).index_information(),
+                "the unique index is there again",
+            )
+        finally:
+            ensure_indexes()
 
     def test_a_deleted_queue_is_forgotten(self, live: Master) -> None:
         create(woken=False)

@@ -12,11 +12,12 @@ from bson import ObjectId
 from pymongo.errors import BulkWriteError
 
 from jobs import status
-from jobs.models import Assignment, EndReason, Job, JobStatus, Lease, Worker
+from jobs.models import Assignment, EndReason, Failure, Job, JobStatus, Lease, Worker
 from jobs.repositories import assignments, jobs, leases, workers
 from jobs.repositories.assignments import NewAssignment
 from jobs.repositories.jobs import ERROR_CHARACTERS, Counts
-from queuesite.databases import collection, database_clock, server_time
+from queues.models import Queue
+from queuesite.databases import collection, database, database_clock, server_time
 from queuesite.errors import NotFound, StaleTransition
 from tests.support.records import (
     assign,
@@ -100,7 +101,7 @@ class TestJobs:
         made = [assign(define(f"q{n}")) for n in range(5)]
         jobs.create_many((assignment, "q", processor()) for assignment in made)
         jobs.create_many([])
-        assert {job.id for job in jobs.unfinished()} == {assignment.job_id for assignment in made}
+        assert {job.job_id for job in jobs.unfinished()} == {assignment.job_id for assignment in made}
 
     def test_from_queued_to_completed(self) -> None:
         assignment = queued(define())
@@ -137,7 +138,7 @@ class TestJobs:
     @pytest.mark.parametrize("make", [queued, running])
     def test_a_master_abandons_what_has_not_ended(self, make: Callable[..., Assignment]) -> None:
         assignment = make(define())
-        jobs.abandon(assignment.job_id, Counts(3), EndReason.WORKER_DIED, "its worker died")
+        jobs.abandon_many([jobs.Abandoned(assignment.job_id, "its worker died", Counts(3))])
         ended = job_of(assignment)
         assert (ended.status, ended.message_count) == (JobStatus.ABANDONED, 3)
         assert ended.end_reason == EndReason.WORKER_DIED
@@ -169,7 +170,6 @@ class TestJobs:
             lambda job_id: jobs.start(job_id, processor("w1")),
             lambda job_id: jobs.complete(job_id, "w1", Counts(9), EndReason.DRAINED),
             lambda job_id: jobs.fail(job_id, "w1", Counts(9), EndReason.CRASHED, "cause"),
-            lambda job_id: jobs.abandon(job_id, Counts(9), EndReason.WORKER_DIED, "cause"),
         ],
     )
     def test_what_has_ended_stays_as_it_is(self, final: JobStatus, change: Callable[[ObjectId], None]) -> None:
@@ -179,10 +179,11 @@ class TestJobs:
         elif final is JobStatus.FAILED:
             jobs.fail(assignment.job_id, "w1", Counts(1), EndReason.CRASHED, "cause")
         else:
-            jobs.abandon(assignment.job_id, Counts(1), EndReason.WORKER_DIED, "cause")
+            jobs.abandon_many([jobs.Abandoned(assignment.job_id, "cause", Counts(1))])
         before = collection(Job).find_one({})
         with pytest.raises(StaleTransition):
             change(assignment.job_id)
+        assert jobs.abandon_many([jobs.Abandoned(assignment.job_id, "cause", Counts(9))]) == 0
         assert collection(Job).find_one({}) == before
 
     def test_one_that_is_not_there(self) -> None:
@@ -235,6 +236,15 @@ class TestAssignments:
                 raise BulkWriteError({"writeErrors": [{"index": 0, "code": 121, "errmsg": "validation failed"}]})
 
         monkeypatch.setattr(assignments, "_assignments", Refusing)
+        with pytest.raises(BulkWriteError):
+            assignments.insert_many([NewAssignment("http://sqs/orders", ObjectId(), 0, "w1")], 1)
+
+    def test_what_no_majority_confirmed_does_not_count_as_inserted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Unconfirmed:
+            def bulk_write(self, writes: list[Any], ordered: bool) -> None:
+                raise BulkWriteError({"writeErrors": [], "writeConcernErrors": [{"code": 64, "errmsg": "timed out"}]})
+
+        monkeypatch.setattr(assignments, "_assignments", Unconfirmed)
         with pytest.raises(BulkWriteError):
             assignments.insert_many([NewAssignment("http://sqs/orders", ObjectId(), 0, "w1")], 1)
 
@@ -466,11 +476,30 @@ class TestStatus:
 
 
 def test_models_are_named_by_what_they_are() -> None:
-    assignment = running(define())
     leases.acquire("m1", 30)
+    assignment = running(define())
     register()
     assert str(job_of(assignment)) == f"orders {assignment.job_id}"
     assert str(assignment) == "http://sqs/orders [0] on w1"
     assert str(lease()) == "master: m1 (term 1)"
     assert str(workers.all_workers()[0]) == "w1"
     assert Worker._meta.db_table == "workers"
+
+
+class TestIndexesOfLists:
+    """A list's order is an index's, or MongoDB sorts all that there is for each page."""
+
+    ORDER = (("lastSeenAt", -1), ("_id", -1))
+
+    def test_failures_newest_first(self) -> None:
+        plan = database().command("explain", {"find": "failures", "filter": {}, "sort": dict(self.ORDER)})
+        assert plan["queryPlanner"]["winningPlan"]["inputStage"]["keyPattern"] == dict(self.ORDER)
+
+    def test_failures_of_one_queue_newest_first(self) -> None:
+        keys = [tuple(index["key"]) for index in collection(Failure).index_information().values()]
+        assert (("queueName", 1), *self.ORDER) in keys
+
+    def test_each_way_in_which_a_queue_may_have_changed(self) -> None:
+        # MongoDB uses indexes for an `$or` if each of its branches has one.
+        first_keys = {next(iter(index["key"]))[0] for index in collection(Queue).index_information().values()}
+        assert {"updatedAt", "wakeRequestedAt"} <= first_keys

@@ -232,7 +232,7 @@ class TestBeginning:
         worker.turn()
         assignment = assign(queue, "w2")  # so that the worker does not see it yet
         jobs.create_many([(assignment, queue.name, processor(worker.id))])
-        jobs.abandon(assignment.job_id, jobs.Counts(), EndReason.WORKER_DIED, "taken for dead")
+        jobs.abandon_many([jobs.Abandoned(assignment.job_id, "taken for dead")])
         assignments.release(assignment.id, "w2")
         assignment.worker = worker.id
         worker.supervisor._start(assignment, queue, None)
@@ -615,7 +615,7 @@ class TestStop:
 def test_a_worker_that_was_pruned_while_a_run_ended_records_what_it_can(worker: Worker) -> None:
     queue = define()
     assignment, _ = worker.take(queue)
-    jobs.abandon(assignment.job_id, jobs.Counts(), EndReason.WORKER_DIED, "taken for dead")
+    jobs.abandon_many([jobs.Abandoned(assignment.job_id, "taken for dead")])
     repository.served(queue.id, database_clock.now() - timedelta(seconds=1))
     worker.report(assignment, Report(EndReason.REVOKED, 5))
     worker.until(lambda: not assignments.all_assignments(), "the assignment was released")

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from bson import ObjectId
 from prometheus_client.parser import text_string_to_metric_families
-from pymongo.errors import BulkWriteError
 
 from jobs import histogram, metrics, statistics
-from jobs.models import Throughput
+from jobs.models import Throughput, ThroughputHour
 from jobs.repositories import leases, throughput
 from jobs.repositories.throughput import Row
+from queues.models import Queue
 from queuesite.databases import collection, database_clock
 from queuesite.errors import InvalidInput
 from tests.conftest import Configure
@@ -50,7 +50,7 @@ def test_counts_of_a_minute_add_up() -> None:
     throughput.add([row(orders, minute, 0.01, 0.2, requests=3)])
     throughput.add([row(orders, minute, 400.0, failed=1, rejected=1, timed_out=1)])
 
-    (found,) = throughput.minutes(orders.id, minute - MINUTE, minute + MINUTE)
+    (found,) = throughput.work(orders.id, minute - MINUTE, minute + MINUTE, MINUTE)
     assert found.minute == minute.replace(second=0, microsecond=0)
     assert (found.processed, found.failed, found.rejected, found.timed_out, found.requests) == (3, 1, 1, 1, 3)
     assert found.buckets == histogram.counts([0.01, 0.2, 400.0])
@@ -79,33 +79,6 @@ def test_many_workers_at_once() -> None:
     assert collection(Throughput).count_documents({}) == 6
 
 
-def test_upsert_that_lost_a_race_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    orders = records.define()
-    collections = [Losing(11000), Losing(11000)]
-
-    def next_collection() -> Any:
-        return collections.pop() if collections else collection(Throughput)
-
-    monkeypatch.setattr(throughput, "_throughput", next_collection)
-    throughput.add([row(orders, this_minute(), 0.1)])
-    assert [total.processed for total in throughput.totals()] == [1]
-
-    collections.append(Losing(2))
-    with pytest.raises(BulkWriteError):
-        throughput.add([row(orders, this_minute(), 0.1)])
-
-
-class Losing:
-    """A collection in which every write fails with a code."""
-
-    def __init__(self, code: int) -> None:
-        self.code = code
-
-    def bulk_write(self, writes: list[Any], **_: Any) -> None:
-        errors = [{"index": index, "code": self.code} for index in range(len(writes))]
-        raise BulkWriteError({"writeErrors": errors})
-
-
 def test_sums_of_a_window() -> None:
     orders, invoices = records.define("orders"), records.define("invoices")
     minute = this_minute()
@@ -117,6 +90,65 @@ def test_sums_of_a_window() -> None:
     assert (found.processed, found.failed) == (3, 4)
     assert found.buckets == histogram.counts([0.01, 0.01, 2.0])
     assert throughput.sums(minute + MINUTE, minute + 2 * MINUTE).processed == 0
+
+
+class TestHours:
+    """Long spans are read by the hour, and come to the same as their minutes do."""
+
+    HOUR = timedelta(hours=1)
+    SINCE = datetime(2026, 11, 20, 6, tzinfo=UTC)
+    UNTIL = datetime(2026, 11, 20, 11, 30, tzinfo=UTC)
+
+    def work(self) -> list[Queue]:
+        """Two queues with something done every 20 minutes from well before SINCE to well after UNTIL."""
+        queues = [records.define("orders"), records.define("invoices")]
+        moments = [self.SINCE + n * 20 * MINUTE for n in range(-6, 24)]
+        throughput.add([row(queue, at, 0.01, 2.0, failed=1) for queue in queues for at in moments])
+        return queues
+
+    def by_step(self, step: timedelta) -> dict[datetime | None, tuple[int, int, tuple[int, ...]]]:
+        found = throughput.sums_by_step(self.SINCE, self.UNTIL, step)
+        return {row.minute: (row.processed, row.failed, row.buckets) for row in found}
+
+    def of_queue(self, queue: Queue) -> dict[datetime, int]:
+        rows = throughput.work(queue.id, self.SINCE, self.UNTIL, self.HOUR)
+        return {point.at: point.processed for point in statistics.points(rows, self.SINCE, self.UNTIL, self.HOUR)}
+
+    def test_an_hour_is_one_document_a_queue(self) -> None:
+        self.work()
+        hours = collection(ThroughputHour)
+        assert hours.count_documents({}) == 2 * 10
+        (found,) = hours.find({"queueName": "orders", "minute": self.SINCE})
+        assert (found["processed"], found["failed"]) == (6, 3)
+        assert found["expiresAt"] == self.SINCE + timedelta(days=8)
+
+    def test_both_ways_come_to_the_same(self) -> None:
+        orders, _ = self.work()
+        expected, of_orders = self.by_step(2 * self.HOUR), self.of_queue(orders)
+        assert [sums[0] for _, sums in sorted(expected.items())] == [24, 24, 20]
+        collection(ThroughputHour).delete_many({})
+        assert self.by_step(2 * self.HOUR) == expected
+        assert self.of_queue(orders) == of_orders
+
+    def test_what_was_done_before_hours_were_written_is_in_the_minutes(self) -> None:
+        orders, _ = self.work()
+        expected, of_orders = self.by_step(2 * self.HOUR), self.of_queue(orders)
+        # They began at 8:50: of the hour before only its last part is there.
+        hours = collection(ThroughputHour)
+        hours.delete_many({"minute": {"$lt": self.SINCE + 2 * self.HOUR}})
+        hours.update_many({"minute": self.SINCE + 2 * self.HOUR}, {"$set": {"processed": 1, "failed": 0}})
+        assert self.by_step(2 * self.HOUR) == expected
+        assert self.of_queue(orders) == of_orders
+
+    def test_minutes_are_read_for_the_edges_alone(self) -> None:
+        self.work()
+        collection(Throughput).delete_many({"minute": {"$gte": self.SINCE, "$lt": self.SINCE + 5 * self.HOUR}})
+        assert sum(sums[0] for sums in self.by_step(self.HOUR).values()) == 68
+
+    def test_steps_of_minutes_are_read_by_the_minute(self) -> None:
+        self.work()
+        collection(ThroughputHour).delete_many({})
+        assert len(self.by_step(20 * MINUTE)) == 17
 
 
 class TestSeries:

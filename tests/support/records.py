@@ -14,7 +14,7 @@ from jobs.repositories.jobs import Processor
 from queues import repository
 from queues.models import Queue
 from queuesite.databases import collection
-from queuesite.documents import to_model
+from queuesite.documents import to_models
 
 HOST = "host-1"
 PID = 4711
@@ -70,7 +70,7 @@ def job_of(assignment: Assignment) -> Job:
 def all_jobs(queue: Queue | None = None) -> list[Job]:
     """Every job (of one queue), oldest first."""
     wanted = {} if queue is None else {"queueId": queue.id}
-    return [to_model(Job, document) for document in collection(Job).find(wanted).sort("createdAt", 1)]
+    return to_models(Job, collection(Job).find(wanted).sort("createdAt", 1))
 
 
 def set_heartbeat(worker_id: str, moment: datetime) -> None:

@@ -437,3 +437,69 @@ class TestManyQueues:
         # One look at each in 27 to 30 s.
         assert count / MAX * 0.9 < sum(steady) / len(steady) < count / (0.9 * MAX) * 1.1
         assert max(steady) < 3 * count / MAX
+
+
+class TestLateCounts:
+    """SQS's counts lag: a queue that was drained seems to have messages for a while."""
+
+    IDLE = 2.0
+
+    def runs(self, lag: float, until: float = 150.0) -> list[float]:
+        """When the runs begin of a queue whose last message was handled at 0, if each ends after IDLE seconds."""
+        orders = queue()
+        watched = Watched([orders])
+        began = watched.now
+        found: list[float] = []
+        run_ends: float | None = 0.0  # it is being processed, by the run that drains it
+        watched.give(orders=1)
+        while (at := watched.now - began) < until:
+            date = DATE + timedelta(seconds=at)
+            if run_ends is not None and at >= run_ends:
+                orders.served_until, orders.empty_runs = date, len(found)
+                watched.give()
+                run_ends = None
+            for due in watched.backlog.due(watched.now, 10):
+                watched.see(due, visible(3) if at < lag else EMPTY)
+            if run_ends is None and watched.backlog.waiting(watched.now, date):
+                found.append(at)
+                watched.give(orders=1)
+                run_ends = at + self.IDLE
+            watched.now += 0.25
+        return found
+
+    def test_counts_that_are_right_cost_no_run(self) -> None:
+        assert self.runs(0) == []
+
+    @pytest.mark.parametrize(("lag", "most"), [(1.5, 1), (25, 3), (60, 5)])
+    def test_late_ones_cost_a_few(self, lag: float, most: int) -> None:
+        found = self.runs(lag)
+        assert len(found) <= most
+        assert all(at < lag + NOT_EMPTY_SECONDS for at in found)
+
+    def emptied(self, runs: int) -> tuple[Watched, Queue]:
+        """A queue that just had so many runs that received nothing, of which SQS says that it has messages."""
+        orders = queue(empty_runs=runs, served_until=DATE)
+        watched = Watched([orders])
+        watched.next_look(orders)
+        watched.see(orders, visible(3))
+        return watched, orders
+
+    @pytest.mark.parametrize(("runs", "pause"), [(1, 5.0), (2, 10.0), (3, 20.0), (4, MAX), (5_000, MAX)])
+    def test_depth_counts_again_after_a_pause_that_doubles(self, runs: int, pause: float) -> None:
+        watched, _ = self.emptied(runs)
+        moments = (0.0, pause - 0.1, pause)
+        assert [len(watched.backlog.waiting(watched.now, DATE + timedelta(seconds=at))) for at in moments] == [0, 0, 1]
+
+    def test_a_wake_up_counts_at_once(self) -> None:
+        watched, orders = self.emptied(9)
+        orders.wake_requested_at = DATE + timedelta(seconds=1)
+        watched.backlog.learn(orders, watched.now)
+        assert watched.names() == ["orders"]
+
+    def test_no_further_consumers_for_what_is_not_believed(self) -> None:
+        orders = queue(empty_runs=1, served_until=DATE, max_consumers=5)
+        watched = Watched([orders])
+        watched.give(orders=1)
+        watched.see(orders, visible(500))
+        assert watched.waiting() == []
+        assert [found.wanted for found in watched.waiting(after=5)] == [5]

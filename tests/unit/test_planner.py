@@ -9,7 +9,7 @@ from bson import ObjectId
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.master.planner import AGING_SECONDS, FreeWorker, HeldSlot, Plan, WaitingQueue, plan, score
+from jobs.master.planner import AGING_SECONDS, YIELD_SECONDS, FreeWorker, HeldSlot, Plan, WaitingQueue, plan, score
 from jobs.repositories.assignments import NewAssignment
 
 NOW = 1_000_000.0
@@ -31,9 +31,9 @@ def held(
     slot: int = 0,
     priority: int = 0,
     held_for: float = 0.0,
-    yielding: bool = False,
+    asked_for: float | None = None,
 ) -> HeldSlot:
-    return HeldSlot(ObjectId(), url(name), slot, worker, priority, held_for, yielding)
+    return HeldSlot(ObjectId(), url(name), slot, worker, priority, held_for, asked_for)
 
 
 def decide(queues: list[WaitingQueue], workers: list[FreeWorker], slots: list[HeldSlot] | None = None) -> Plan:
@@ -81,7 +81,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
             slot=slot,
             priority=draw(st.integers(0, 9)),
             held_for=draw(seconds),
-            yielding=draw(st.booleans()),
+            asked_for=draw(st.none() | seconds),
         )
         for name, slot in sorted(taken)
     ]
@@ -156,7 +156,7 @@ class TestAnySnapshot:
         assert len(asked) == len(decided.yield_)
         present = {worker.worker_id for worker in snapshot.workers}
         for slot in asked.values():
-            assert not slot.yielding
+            assert slot.asked_for is None
             assert slot.held_for >= SLICE
             assert slot.worker in present
 
@@ -167,7 +167,11 @@ class TestAnySnapshot:
         unserved = [
             q for q in snapshot.queues if not snapshot.slots_of(q.queue_url) and q.queue_url not in served and q.wanted
         ]
-        already = sum(slot.yielding for slot in snapshot.held)
+        live = {worker.worker_id for worker in snapshot.workers}
+        already = sum(
+            slot.asked_for is not None and slot.asked_for < YIELD_SECONDS and slot.worker in live
+            for slot in snapshot.held
+        )
         assert len(decided.yield_) <= max(0, len(unserved) - already)
 
     @given(snapshots())
@@ -238,10 +242,25 @@ class TestYield:
         assert decided.yield_ == (slots[0].assignment_id, slots[1].assignment_id)
 
     def test_one_that_was_asked_already_counts(self) -> None:
-        slots = [held("a", held_for=90, yielding=True), held("b", held_for=80)]
+        slots = [held("a", held_for=90, asked_for=1), held("b", held_for=80)]
         assert decide([waiting("x")], [FreeWorker("w1", 2)], slots) == Plan()
         two = decide([waiting("x"), waiting("y")], [FreeWorker("w1", 2)], slots)
         assert two.yield_ == (slots[1].assignment_id,)
+
+    def test_a_yield_that_takes_no_effect_is_not_waited_for(self) -> None:
+        """A consumer with a long handler keeps its slot; the next one can make room."""
+        slots = [held("slow", held_for=90, asked_for=YIELD_SECONDS), held("b", held_for=80)]
+        assert decide([waiting("q")], [FreeWorker("w1", 2)], slots).yield_ == (slots[1].assignment_id,)
+
+    def test_however_many_of_them_there_are(self) -> None:
+        slots = [held(n, held_for=90, asked_for=YIELD_SECONDS + n) for n in range(5)]
+        slots += [held("young", held_for=80, asked_for=0.5), held("next", held_for=70), held("last", held_for=60)]
+        asked = decide([waiting("q"), waiting("r")], [FreeWorker("w1", 8)], slots).yield_
+        assert asked == (slots[6].assignment_id,)
+
+    def test_room_on_a_worker_that_takes_nothing_is_no_room(self) -> None:
+        slots = [held("a", "draining", held_for=90, asked_for=1), held("b", held_for=80)]
+        assert decide([waiting("q")], [FreeWorker("w1", 1)], slots).yield_ == (slots[1].assignment_id,)
 
     def test_none_for_a_queue_that_would_lose_the_slot_to_the_one_that_yields(self) -> None:
         slots = [held("important", held_for=300, priority=9)]
