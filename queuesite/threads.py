@@ -17,6 +17,8 @@ from queuesite.logs import carrying, get_logger
 
 log = get_logger(__name__)
 
+OnDeath = Callable[[BaseException], object]
+
 #: The exit code of a process that lost one of its threads: EX_SOFTWARE of sysexits.h, "internal software error".
 DEATH_EXIT_CODE = 70
 
@@ -30,9 +32,7 @@ def end_process(error: BaseException) -> None:
     os._exit(DEATH_EXIT_CODE)
 
 
-def supervised(
-    name: str, function: Callable[[], object], on_death: Callable[[BaseException], object] = end_process
-) -> threading.Thread:
+def supervised(name: str, function: Callable[[], object], on_death: OnDeath = end_process) -> threading.Thread:
     """A daemon thread for `function`, not yet started, whose log events have the fields that are bound here and now.
 
     If `function` raises anything, that is logged and given to `on_death`, which the dying thread calls. SystemExit is
