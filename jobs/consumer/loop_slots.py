@@ -123,7 +123,7 @@ class LoopSlots:
                 if turn.message is None:
                     self._over(turn)
                 else:
-                    self._begin(turn, self._call(turn), self._over)
+                    self._begin(turn, self._handle(turn), self._over)
         except BaseException as error:  # asyncio would log it and go on, with a message that nobody looks after
             log.critical("loop_slots_failed", exc_info=True)
             self._on_death(error)
@@ -141,29 +141,26 @@ class LoopSlots:
 
         task.add_done_callback(done)
 
-    async def _call(self, turn: Turn) -> None:
-        assert turn.message is not None
-        try:
-            awaitable = turn.work.handler.function(turn.message)
-        except BaseException as error:
-            turn.error = error
-            end_if_forked(self._pid, error)
-        else:
-            await self._handle(turn, awaitable)
+    async def _handle(self, turn: Turn, awaitable: Awaitable[Any] | None = None) -> None:
+        """Call the handler, or await what it returned, and note what comes of it.
 
-    async def _handle(self, turn: Turn, awaitable: Awaitable[Any]) -> None:
-        """Note what the handler returns or raises. A SystemExit that left its task would end the loop under all."""
-        limit, scope = turn.work.timeout, None
+        Nothing is raised: a SystemExit that left its task would end the loop under all others.
+        """
+        work, scope = turn.work, None
         try:
-            if limit is None:
+            if awaitable is None:
+                awaitable = work.handler.function(turn.message)  # type: ignore[arg-type]  # there is one, see `_take`
+            if work.timeout is None:
                 turn.result = await awaitable
             else:
-                async with asyncio.timeout_at(turn.started + limit) as scope:  # the loop's clock is the monotonic one
+                # The loop's clock is the monotonic one.
+                async with asyncio.timeout_at(turn.started + work.timeout) as scope:
                     turn.result = await awaitable
         except BaseException as error:
             turn.error = error
-        if limit is not None and scope is not None and scope.expired():
-            turn.error = TimedOut(limit)
+        if scope is not None and scope.expired():
+            assert work.timeout is not None
+            turn.error = TimedOut(work.timeout)
         end_if_forked(self._pid, turn.error)
 
     def _over(self, turn: Turn) -> None:

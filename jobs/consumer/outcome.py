@@ -64,7 +64,7 @@ class GiveUp:
 
 Outcome = Done | TryAgain | GiveUp
 
-_DONE = Done()
+DONE = Done()
 
 
 def judge(result: object, error: BaseException | None, receive_count: int) -> Outcome:
@@ -75,7 +75,7 @@ def judge(result: object, error: BaseException | None, receive_count: int) -> Ou
     """
     answer = error if error is not None else result
     if answer is None:
-        return _DONE
+        return DONE
     kind = answer if isinstance(answer, type) else type(answer)
     if issubclass(kind, Reject):
         return GiveUp(text_of((None if answer is kind else answer.reason) or "rejected"))  # type: ignore[attr-defined]
@@ -84,7 +84,7 @@ def judge(result: object, error: BaseException | None, receive_count: int) -> Ou
         asked: Any = None if answer is kind else answer.delay  # type: ignore[attr-defined]
         reason = (None if answer is kind else answer.reason) or "retry requested"  # type: ignore[attr-defined]
         return TryAgain(retry_delay(receive_count) if asked is None else _seconds(asked), text_of(reason))
-    return failed(error, receive_count) if error is not None else _DONE
+    return failed(error, receive_count) if error is not None else DONE
 
 
 def failed(error: BaseException, receive_count: int) -> TryAgain:

@@ -12,13 +12,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from jobs.consumer.buffer import Held
-from jobs.consumer.outcome import Done, Outcome, Unfinished, close, failed, judge
+from jobs.consumer.outcome import DONE, Outcome, Unfinished, close, failed, judge
 from queues.handlers import Message
 from queues.handlers.registry import Handler
 from queuesite.logs import get_logger
@@ -40,26 +40,30 @@ class Work:
     timeout: float | None = None
 
 
-@dataclass(eq=False, slots=True)
 class Turn:
     """A message in a slot."""
 
-    held: Held
-    work: Work
-    #: When it began and when its handler came back (monotonic clock).
-    started: float = field(default_factory=time.monotonic)
-    ended: float = 0.0
-    #: The thread that handles it, and the task if it is handled on the event loop.
-    thread: int = field(default_factory=threading.get_ident)
-    task: asyncio.Task[None] | None = None
-    #: On the event loop: it is cancelled when its time is over, and given up only if that does not help.
-    cancellable: bool = False
-    #: It ran past its limit and does not end: it has been settled, and its slot is lost.
-    given_up: bool = False
-    message: Message | None = None
-    result: Any = None
-    error: BaseException | None = None
-    outcome: Outcome = field(default_factory=Done)
+    __slots__ = (
+        "cancellable", "ended", "error", "given_up", "held", "message", "outcome", "result", "started", "task",
+        "thread", "work",
+    )  # fmt: skip
+
+    def __init__(self, held: Held, work: Work) -> None:
+        self.held = held
+        self.work = work
+        #: When it began and when its handler came back (monotonic clock).
+        self.started = self.ended = time.monotonic()
+        #: The thread that handles it, and the task if it is handled on the event loop.
+        self.thread = threading.get_ident()
+        self.task: asyncio.Task[None] | None = None
+        #: On the event loop: it is cancelled when its time is over, and given up only if that does not help.
+        self.cancellable = False
+        #: It ran past its limit and does not end: it has been settled, and its slot is lost.
+        self.given_up = False
+        self.message: Message | None = None
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.outcome: Outcome = DONE
 
 
 class Stage:
@@ -106,7 +110,8 @@ class Pipeline:
     def end(self, turn: Turn) -> bool:
         """Judge what the handler returned or raised. False if the turn has been given up: it is settled already."""
         turn.ended = time.monotonic()
-        _judge(turn)
+        if turn.result is not None or turn.error is not None:
+            _judge(turn)
         for after in self._after:
             try:
                 after(turn)
