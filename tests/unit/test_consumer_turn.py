@@ -7,7 +7,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -40,7 +40,7 @@ class Never(Reject):
 
 class Unsettled(Retry):
     @property
-    def delay(self) -> float:  # type: ignore[override]
+    def delay(self) -> float:
         raise SystemExit("from a property")
 
     @delay.setter
@@ -400,10 +400,10 @@ class TestSettingsThatCannotWork:
         ],
     )
     def test_no_message_is_received(self, setting: str, value: object) -> None:
-        sqs = MemorySqs("a", "b")
+        sqs, changes = MemorySqs("a", "b"), cast(Any, {setting: value})
         refused = pytest.raises(InvalidInput, match=f"queue 'orders' has {setting.replace('_', ' ')} .*: expected")
         with registered(lambda message: None), refused:
-            MemoryRun(sqs, **{setting: value})
+            MemoryRun(sqs, **changes)
         assert sqs.receives == {}
 
 
@@ -420,7 +420,9 @@ class Noting(Stage):
 
 class TestPipeline:
     def test_a_stage_surrounds_the_handler(self) -> None:
-        stage, settled, freed = Noting(), [], []
+        stage = Noting()
+        settled: list[object] = []
+        freed: list[object] = []
         pipeline = Pipeline([stage, Stage()], lambda held, outcome: settled.append(outcome), freed.append)
         message = held()
         turn = pipeline.begin(message, Work("orders", Handler("h", lambda message: None), None))

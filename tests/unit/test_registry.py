@@ -158,7 +158,7 @@ class TestWhatCannotHandle:
 
     def test_classes_are_refused(self) -> None:
         with pytest.raises(HandlerError, match=r"cannot take AsyncCallable: it is a class"):
-            handler("orders")(AsyncCallable)
+            handler("orders")(AsyncCallable)  # type: ignore[type-var]
 
     def test_what_cannot_be_called_is_refused(self) -> None:
         with pytest.raises(HandlerError, match=r"cannot take 3: it cannot be called"):
