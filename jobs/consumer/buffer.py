@@ -30,6 +30,11 @@ LONGEST_CAUTION = 900.0
 LOOK_AGAIN_SECONDS = 5.0
 
 
+#: Seconds after which a thread that is in a request to SQS is not waited for any more: boto3 tries three times, for at
+#: most 35 s each (see `queues.sqs`).
+LONGEST_REQUEST_SECONDS = 120.0
+
+
 @dataclass(eq=False, slots=True)
 class Held:
     """A message that this consumer holds: received, and neither deleted nor given back."""

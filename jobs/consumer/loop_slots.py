@@ -18,7 +18,7 @@ from jobs.consumer.outcome import Done, TimedOut
 from jobs.consumer.time_limits import CANCEL_SECONDS
 from jobs.consumer.turn import Pipeline, Turn, Work
 from queuesite.logs import carrying, get_logger
-from queuesite.threads import OnDeath
+from queuesite.threads import OnDeath, end_process
 
 log = get_logger(__name__)
 
@@ -94,6 +94,7 @@ class LoopSlots:
         Tasks that handlers started and did not wait for are theirs: they go on, as threads of handlers do.
         """
         loop, left = self._loop, list(self._tasks)
+        self._handler_loop.on_death = end_process  # until the next run
         if self._settlers is not None:
             self._settlers.shutdown(wait=False)
         if loop is None:
@@ -129,7 +130,8 @@ class LoopSlots:
             self._on_death(error)
 
     def _begin(self, turn: Turn, work: Any, over: Callable[[Turn], None]) -> None:
-        task = turn.task = asyncio.ensure_future(work)
+        # Its message's id is what asyncio's debug mode and a dump of all tasks show of it.
+        task = turn.task = asyncio.get_running_loop().create_task(work, name=turn.held.message.message_id)
         turn.thread = threading.get_ident()
         self._tasks.add(task)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jobs.consumer.buffer import Buffer, Held
+from jobs.consumer.buffer import LONGEST_REQUEST_SECONDS, Buffer, Held
 from queues.sqs import MAX_BATCH, ReceivedMessage, SqsGateway
 from queuesite.errors import QueueMissing, ServerError, SqsRejected
 from queuesite.outage import Outage
@@ -81,7 +81,7 @@ class Receiver:
     def join(self) -> None:
         """Wait until the last request has ended: the idle time, or what a server that is away takes to show it."""
         for thread in self._threads:
-            thread.join()
+            thread.join(LONGEST_REQUEST_SECONDS)
 
     def _run(self) -> None:
         try:

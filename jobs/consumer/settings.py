@@ -57,7 +57,7 @@ class QueueSettings:
         value = getattr(self, name)
         return InvalidInput(
             f"queue {self.name!r} has {name.replace('_', ' ')} {value!r}: expected {expected}; "
-            "set it with: manage.py sqs update",
+            "correct it in the admin or by the API",
             field=name,
         )
 

@@ -39,8 +39,8 @@ class TimeLimits(Stage):
         with self._changed:
             self._running.add(turn)
             if not self._watching:
-                self._watching = True
                 supervised("time-limits", self._watch, self._on_death).start()
+                self._watching = True  # not before: a thread that cannot be started fails this attempt alone
             elif deadline_of(turn) < self._next_look:
                 self._changed.notify_all()
 

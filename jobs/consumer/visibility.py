@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from jobs.consumer.buffer import Held
+from jobs.consumer.buffer import LONGEST_REQUEST_SECONDS, Held
 from queues.sqs import MAX_BATCH, MAX_VISIBILITY_SECONDS, SqsGateway
 from queuesite.errors import ServerError
 from queuesite.logs import get_logger
@@ -44,7 +44,7 @@ class VisibilityKeeper:
     def stop(self) -> None:
         """End the thread; what is still held runs out by itself."""
         self._stopping.set()
-        self._thread.join()
+        self._thread.join(LONGEST_REQUEST_SECONDS)
 
     def keep(self, held: Held) -> None:
         """Keep a message hidden from now on."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import structlog
@@ -74,3 +76,15 @@ threading.Event().wait()
     assert ended.returncode == DEATH_EXIT_CODE
     for words in ("thread_died", "pump", "RuntimeError: a bug", "process_ends"):
         assert words in ended.stdout + ended.stderr
+
+
+def test_no_thread_of_the_product_is_started_without_it() -> None:
+    # A probe of readiness notes its own failure, whatever it is; the benchmark's threads are no part of the product.
+    exempt = {"queuesite/threads.py", "queues/readiness.py"}
+    found = {
+        str(path.relative_to(BASE_DIR))
+        for package in ("queuesite", "queues", "jobs")
+        for path in Path(BASE_DIR, package).rglob("*.py")
+        if "benchmark" not in path.parts and re.search(r"\bThread\((?!\))", path.read_text(encoding="utf-8"))
+    }
+    assert found == exempt
