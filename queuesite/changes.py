@@ -17,6 +17,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from queuesite.databases import Document, database
 from queuesite.logs import get_logger
 from queuesite.outage import Outage
+from queuesite.threads import supervised
 
 log = get_logger(__name__)
 
@@ -40,7 +41,7 @@ class ChangeWatcher:
         self._on_change = on_change
         self._on_open = on_open
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
+        self._thread = supervised("changes", self._run)
         self.live = False
 
     def start(self) -> None:

@@ -18,8 +18,9 @@ from jobs.consumer.buffer import Held
 from jobs.consumer.visibility import VisibilityKeeper
 from queues.sqs import MAX_BATCH, BatchFailure, SqsGateway
 from queuesite.errors import QueueMissing, ServerError, SqsUnavailable
-from queuesite.logs import carrying, get_logger
+from queuesite.logs import get_logger
 from queuesite.outage import Outage
+from queuesite.threads import OnDeath, end_process, supervised
 
 log = get_logger(__name__)
 
@@ -54,7 +55,14 @@ class Acknowledger:
     Its threads are woken for a batch that is full or due, not for each message.
     """
 
-    def __init__(self, gateway: SqsGateway, queue_url: str, keeper: VisibilityKeeper, linger: float) -> None:
+    def __init__(
+        self,
+        gateway: SqsGateway,
+        queue_url: str,
+        keeper: VisibilityKeeper,
+        linger: float,
+        on_death: OnDeath = end_process,
+    ) -> None:
         self._gateway = gateway
         self._queue_url = queue_url
         self._keeper = keeper
@@ -65,9 +73,7 @@ class Acknowledger:
         self._closing_deadline: float | None = None
         self._paused_until = 0.0
         self._changed = threading.Condition()
-        self._threads = [
-            threading.Thread(target=carrying(self._run), name=f"acknowledger-{n}", daemon=True) for n in range(THREADS)
-        ]
+        self._threads = [supervised(f"acknowledger-{n}", self._run, on_death) for n in range(THREADS)]
         self._outage = Outage("SQS (delete)")
 
     def start(self) -> None:
@@ -136,7 +142,7 @@ class Acknowledger:
                     self._hurry = False
                     if closing:
                         return None
-                    self._changed.wait()
+                    self._changed.wait(5.0)  # no wait is without a bound
                     continue
                 first = float("inf")
                 for kind in self._pending:

@@ -26,6 +26,15 @@ CAUTION_SECONDS = 30.0
 LONGEST_CAUTION = 900.0
 
 
+#: Seconds after which a slot that waits for a message looks again unasked: no wait is without a bound.
+LOOK_AGAIN_SECONDS = 5.0
+
+
+#: Seconds after which a thread that is in a request to SQS is not waited for any more: boto3 tries three times, for at
+#: most 35 s each (see `queues.sqs`).
+LONGEST_REQUEST_SECONDS = 120.0
+
+
 @dataclass(eq=False, slots=True)
 class Held:
     """A message that this consumer holds: received, and neither deleted nor given back."""
@@ -196,7 +205,7 @@ class Buffer:
                         return held
                     if self._closed and not self._waiting:
                         return None
-                    self._available.wait()
+                    self._available.wait(LOOK_AGAIN_SECONDS)
             finally:
                 self._idle_threads -= 1
 

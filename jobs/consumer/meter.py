@@ -7,6 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jobs import histogram
+from jobs.consumer.turn import Stage, Turn
+
+#: Weight of the newest duration in the running mean.
+_NEWEST = 0.2
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Work:
 NONE = Work()
 
 
-class Meter:
+class Meter(Stage):
     """Counts the work of one run; safe for all its threads. `requests` tells how many the process has made in all."""
 
     def __init__(self, requests: Callable[[], int]) -> None:
@@ -59,6 +63,14 @@ class Meter:
         self.first_start: float | None = None
         self.last_end: float | None = None
         self.last_error: str | None = None
+        #: Running mean of how long a message takes, in seconds; None before the first.
+        self.mean_seconds: float | None = None
+
+    def after(self, turn: Turn) -> None:
+        """Count the handler's time."""
+        self.handled(turn.started, turn.ended)
+        took, mean = turn.ended - turn.started, self.mean_seconds
+        self.mean_seconds = took if mean is None else mean + _NEWEST * (took - mean)
 
     def handled(self, started: float, ended: float) -> None:
         """A handler came back, in whatever way."""

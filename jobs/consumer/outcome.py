@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import AsyncGenerator, Awaitable, Generator
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from jobs.consumer.backoff import retry_delay
 from jobs.failures import storable
 from queues.handlers import Reject, Retry
+from queues.sqs import MAX_VISIBILITY_SECONDS
 
 
 class TimedOut(Exception):
@@ -16,6 +21,24 @@ class TimedOut(Exception):
     def __init__(self, limit: float) -> None:
         self.limit = limit
         super().__init__(f"the handler took longer than its time limit of {limit:g} s")
+
+
+#: Values that stand for work which nobody has done yet.
+_UNFINISHED = (Awaitable, Generator, AsyncGenerator, Future, map, filter)
+
+
+class Unfinished(Exception):
+    """A handler returned work in place of doing it: an awaitable, a generator, a future."""
+
+    @classmethod
+    def of(cls, result: object) -> Unfinished | None:
+        """The error that `result` is, or None if it is a value like any other."""
+        if not isinstance(result, _UNFINISHED):
+            return None
+        return cls(
+            f"the handler returned {type(result).__name__!r}, whose work is not done: "
+            "await it, loop over it or take its result within the handler"
+        )
 
 
 @dataclass(frozen=True)
@@ -41,18 +64,40 @@ class GiveUp:
 
 Outcome = Done | TryAgain | GiveUp
 
+DONE = Done()
+
 
 def judge(result: object, error: BaseException | None, receive_count: int) -> Outcome:
-    """The outcome of a handler that returned `result`, or raised `error`, at a message's `receive_count`th receive."""
+    """The outcome of a handler that returned `result`, or raised `error`, at a message's `receive_count`th receive.
+
+    The classes `Retry` and `Reject` are as good as instances without a reason. Raises `ValueError` if a retry's delay
+    is none that SQS takes, and whatever an answer of a class of the handler's own raises.
+    """
     answer = error if error is not None else result
-    if isinstance(answer, Reject):
-        return GiveUp(text_of(answer.reason or "rejected"))
-    if isinstance(answer, Retry):
-        delay = retry_delay(receive_count) if answer.delay is None else math.ceil(answer.delay)
-        return TryAgain(delay, text_of(answer.reason or "retry requested"))
-    if error is not None:
-        return TryAgain(retry_delay(receive_count), describe(error), timed_out=isinstance(error, TimedOut))
-    return Done()
+    if answer is None:
+        return DONE
+    kind = answer if isinstance(answer, type) else type(answer)
+    if issubclass(kind, Reject):
+        return GiveUp(text_of((None if answer is kind else answer.reason) or "rejected"))  # type: ignore[attr-defined]
+    if issubclass(kind, Retry):
+        # A subclass need not call Retry's constructor, and may set what it likes.
+        asked: Any = None if answer is kind else answer.delay  # type: ignore[attr-defined]
+        reason = (None if answer is kind else answer.reason) or "retry requested"  # type: ignore[attr-defined]
+        return TryAgain(retry_delay(receive_count) if asked is None else _seconds(asked), text_of(reason))
+    return failed(error, receive_count) if error is not None else DONE
+
+
+def failed(error: BaseException, receive_count: int) -> TryAgain:
+    """The outcome of an attempt that ended with an error, whatever that is."""
+    return TryAgain(retry_delay(receive_count), describe(error), timed_out=isinstance(error, TimedOut))
+
+
+def close(result: object) -> None:
+    """End a coroutine or generator that is not going to be run: Python would warn of one that was never awaited."""
+    end = getattr(result, "close", None)
+    if end is not None:
+        with suppress(BaseException):
+            end()
 
 
 def describe(error: BaseException) -> str:
@@ -68,3 +113,11 @@ def text_of(value: object) -> str:
     except BaseException:  # a handler's own class may raise anything here, SystemExit too
         text = "(its message cannot be shown)"
     return storable(text)
+
+
+def _seconds(delay: Any) -> int:
+    if not isinstance(delay, int | float) or not 0 <= delay <= MAX_VISIBILITY_SECONDS:  # NaN is not, either
+        raise ValueError(
+            f"a retry's delay is {delay!r}: expected 0 to {MAX_VISIBILITY_SECONDS} seconds (12 h), or None"
+        )
+    return math.ceil(delay)

@@ -17,15 +17,18 @@ from typing import Any
 
 import psutil
 
+from jobs.consumer.handler_loop import get_handler_loop
 from jobs.consumer.meter import NONE, Work
+from jobs.consumer.outcome import describe
 from jobs.consumer.run import Report, Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.failures import Failure
 from jobs.models import EndReason
 from queues.sqs import get_gateway
 from queuesite.errors import QueuesiteError
-from queuesite.logs import bind, carrying, get_logger
+from queuesite.logs import bind, get_logger
 from queuesite.processes import die_with_parent
+from queuesite.threads import supervised
 
 log = get_logger(__name__)
 
@@ -92,6 +95,8 @@ def main(connection: Connection, worker_id: str, limits: RunLimits, live_seconds
     # the fork server, its parent, has died after the worker (see `jobs.worker.preload`).
     die_with_parent(signal.SIGKILL)
     _let_fork_server_end()
+    # A child that a handler forks must not speak for this process, nor keep the pipe open when this one is gone.
+    os.register_at_fork(after_in_child=connection.close)
     bind(worker=worker_id, consumer_pid=os.getpid())
     Consumer(connection, limits, live_seconds).serve()
 
@@ -131,7 +136,7 @@ class Consumer:
 
     def serve(self) -> None:
         """Run what the worker asks for, until it says that it is enough or is gone."""
-        threading.Thread(target=carrying(self._listen), name="pipe", daemon=True).start()
+        supervised("pipe", self._listen).start()
         while True:
             with self._state:
                 while self._next is None and not self._exiting:
@@ -149,9 +154,13 @@ class Consumer:
     def _carry_out(self, start: Start) -> Report:
         bind(queue=start.settings.name, job_id=start.job_id)
         try:
-            run = Run(get_gateway(), start.settings, self._limits)
+            run = Run(get_gateway(), start.settings, self._limits, get_handler_loop())
         except QueuesiteError as error:
             return Report(EndReason.ERROR, last_error=str(error))
+        except Exception as error:
+            # A handler's options model may raise anything; what else it has left behind is not known.
+            log.exception("run_not_made")
+            return Report(EndReason.ERROR, last_error=describe(error), tainted=True)
         with self._state:
             self._run, self._job_id = run, start.job_id
             if self._exiting:

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jobs.consumer.buffer import Buffer, Held
+from jobs.consumer.buffer import LONGEST_REQUEST_SECONDS, Buffer, Held
 from queues.sqs import MAX_BATCH, ReceivedMessage, SqsGateway
 from queuesite.errors import QueueMissing, ServerError, SqsRejected
-from queuesite.logs import carrying
 from queuesite.outage import Outage
+from queuesite.threads import OnDeath, end_process, supervised
 
 #: A server may answer a long poll some milliseconds early.
 _EARLY = 0.05
@@ -33,6 +33,8 @@ class ReceiverHooks:
     drained: Callable[[float], None]
     #: The queue is not in SQS any more.
     missing: Callable[[], None]
+    #: A thread of the receiver has died of an error that nobody foresaw.
+    on_death: OnDeath = end_process
 
 
 class Receiver:
@@ -59,9 +61,9 @@ class Receiver:
         self._hooks = hooks
         self._stopping = threading.Event()
         self._flowing = threading.Event()
-        self._threads = [threading.Thread(target=carrying(self._run), name="receiver", daemon=True)]
+        self._threads = [supervised("receiver", self._run, hooks.on_death)]
         if not fifo:
-            self._threads.append(threading.Thread(target=carrying(self._assist), name="receiver-2", daemon=True))
+            self._threads.append(supervised("receiver-2", self._assist, hooks.on_death))
         self._outage = Outage("SQS (receive)")
         self._empty_since: float | None = None
 
@@ -79,7 +81,7 @@ class Receiver:
     def join(self) -> None:
         """Wait until the last request has ended: the idle time, or what a server that is away takes to show it."""
         for thread in self._threads:
-            thread.join()
+            thread.join(LONGEST_REQUEST_SECONDS)
 
     def _run(self) -> None:
         try:
@@ -117,7 +119,8 @@ class Receiver:
     def _assist(self) -> None:
         """Ask for a second batch while full ones come in. What fails here the first thread meets too, and reports."""
         while not self._stopping.is_set():
-            self._flowing.wait()
+            if not self._flowing.wait(1.0):
+                continue
             limit = self._buffer.reserve(self._hooks.prefetch(), 1.0, full=True)
             if limit == 0:
                 continue

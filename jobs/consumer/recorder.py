@@ -6,12 +6,16 @@ import threading
 import time
 
 from jobs import failures
-from jobs.consumer.outcome import TimedOut, text_of
-from queues.handlers import Reject
+from jobs.consumer.outcome import Done, GiveUp, TimedOut, text_of
+from jobs.consumer.turn import Stage, Turn
+from queues.handlers import Reject, Retry
 from queues.sqs import ReceivedMessage
+from queuesite.logs import get_logger
+
+log = get_logger(__name__)
 
 
-class Recorder:
+class Recorder(Stage):
     """The failures of one run since the last report."""
 
     def __init__(self) -> None:
@@ -22,6 +26,25 @@ class Recorder:
         """What was counted since the last call."""
         with self._lock:
             return self._kinds.take()
+
+    def after(self, turn: Turn) -> None:
+        """Note an attempt that failed."""
+        outcome = turn.outcome
+        if isinstance(outcome, Done):
+            return
+        received, handler = turn.held.message, turn.work.handler.path
+        log.info(
+            "message_failed",
+            queue=turn.work.queue,
+            message_id=received.message_id,
+            receive_count=received.receive_count,
+            outcome=type(outcome).__name__,
+            error=outcome.reason if isinstance(outcome, GiveUp) else outcome.error,
+        )
+        if turn.error is not None and not isinstance(turn.error, Retry):  # a retry that was asked for is no failure
+            self.raised(turn.error, received, handler)
+        elif isinstance(outcome, GiveUp):
+            self.rejected(outcome.reason, received, handler)
 
     def raised(self, error: BaseException, message: ReceivedMessage, handler: str) -> None:
         """Count an error that the function `handler` raised. Formatting it costs some: one a kind and report is."""

@@ -10,13 +10,17 @@ from typing import Any
 from jobs.consumer.acknowledger import Acknowledger
 from jobs.consumer.backoff import retry_delay
 from jobs.consumer.buffer import Buffer, Held, caution, prefetch
+from jobs.consumer.connections import Connections
 from jobs.consumer.dead_letters import send_to_dead_letters
-from jobs.consumer.executor import Executor, Work
+from jobs.consumer.executor import Executor
+from jobs.consumer.handler_loop import HandlerLoop, get_handler_loop
 from jobs.consumer.meter import Meter
-from jobs.consumer.outcome import Done, GiveUp, Outcome, TryAgain
+from jobs.consumer.outcome import Done, GiveUp, Outcome, TimedOut, TryAgain, describe, failed
 from jobs.consumer.receiver import Receiver, ReceiverHooks
 from jobs.consumer.recorder import Recorder
 from jobs.consumer.settings import QueueSettings, RunLimits
+from jobs.consumer.time_limits import TimeLimits, stack_of
+from jobs.consumer.turn import Pipeline, Turn, Work
 from jobs.consumer.visibility import VisibilityKeeper
 from jobs.models import EndReason
 from queues.handlers import registry
@@ -49,21 +53,30 @@ class Report:
     #: When its first handler began and its last one ended (monotonic clock).
     first_start: float | None = None
     last_end: float | None = None
-    #: A handler of it still runs: the process must serve no other run.
+    #: A handler of it still runs, or a thread of it has died: the process must serve no other run.
     tainted: bool = False
 
 
 class Run:
     """Processes one queue. `execute` blocks until the end; the other methods may be called from any thread."""
 
-    def __init__(self, gateway: SqsGateway, settings: QueueSettings, limits: RunLimits) -> None:
-        """Raises `InvalidInput` where the handler is not registered or its options do not fit."""
+    def __init__(
+        self, gateway: SqsGateway, settings: QueueSettings, limits: RunLimits, loop: HandlerLoop | None = None
+    ) -> None:
+        """`loop` is for async handlers, and the process's own unless another is given.
+
+        Raises `InvalidInput` where the handler is not registered, its options do not fit, or a number in the settings
+        is none that a run can work with.
+        """
+        work = _work(settings)
         self._gateway = gateway
         self._settings = settings
         self._limits = limits
         self._lock = threading.Lock()
         #: Messages whose handlers do not end, and the delay after which they are to be retried.
         self._stuck: list[tuple[Held, int]] = []
+        #: The error of which one of the run's threads died.
+        self._broken: str | None = None
         self._cautious_until = time.monotonic() + settings.cautious
         self._troubled_until: float | None = None
         self._end_reason: EndReason | None = None
@@ -73,16 +86,19 @@ class Run:
         self.recorder = Recorder()
         self.meter = Meter(lambda: gateway.requests)
         self._keeper = VisibilityKeeper(
-            gateway, settings.queue_url, lambda: self._settings.visibility_timeout, self._lost
+            gateway, settings.queue_url, lambda: self._settings.visibility_timeout, self._lost, self._break
         )
-        self._acknowledger = Acknowledger(gateway, settings.queue_url, self._keeper, limits.linger)
+        self._acknowledger = Acknowledger(gateway, settings.queue_url, self._keeper, limits.linger, self._break)
+        self._time_limits = TimeLimits(self._overdue, self._break)
         self._executor = Executor(
             self._buffer,
-            _work(settings),
-            self._settle,
-            self._overdue,
-            self.recorder,
-            self.meter,
+            work,
+            # The time limit first: what it has given up is no concern of the others.
+            Pipeline(
+                [self._time_limits, self.meter, self.recorder, Connections()], self._settle, self._buffer.finished
+            ),
+            loop or get_handler_loop(),
+            self._break,
             settling_blocks=settings.fifo,
         )
         self._receiver = Receiver(
@@ -97,6 +113,7 @@ class Run:
                 give_back=self._give_back,
                 drained=self._drained,
                 missing=lambda: self.end(EndReason.QUEUE_MISSING),
+                on_death=self._break,
             ),
             fifo=settings.fifo,
         )
@@ -117,13 +134,13 @@ class Run:
             reason,
             work.processed,
             work.failed,
-            self.meter.last_error,
+            self._broken or self.meter.last_error,
             self._empty_at,
             work.timed_out,
             self._troubled_until,
             self.meter.first_start,
             self.meter.last_end,
-            tainted=bool(self._stuck),
+            tainted=bool(self._stuck) or self._broken is not None,
         )
 
     def end(self, reason: EndReason) -> None:
@@ -176,14 +193,16 @@ class Run:
             # Kept hidden until now, when its handler has not much longer to live: nobody else has it at the same time.
             self._acknowledger.show_again(held, delay, at_once=True)
         self._acknowledger.close(time.monotonic() + SETTLE_SECONDS)
-        self._executor.close()
+        self._time_limits.close()
+        if not self._executor.close() and not self._stuck:
+            self._break(RuntimeError("a task of an async handler did not end when it was cancelled"))
         self._keeper.stop()
 
     def _wait_for_slots(self) -> None:
         """Wait for the handlers in flight. A worker that has its own limit kills a consumer that takes too long."""
         until = float("inf")
         while not self._buffer.wait_idle(min(until, time.monotonic() + 1.0)):
-            if self._stuck and until == float("inf"):
+            if (self._stuck or self._broken is not None) and until == float("inf"):
                 until = time.monotonic() + self._limits.grace
             if time.monotonic() >= until:
                 waiting, in_flight, _ = self._buffer.counts
@@ -192,7 +211,7 @@ class Run:
 
     def _prefetch(self) -> int:
         settings = self._settings
-        return prefetch(settings.concurrency, self._executor.mean_seconds, settings.max_receive_count)
+        return prefetch(settings.concurrency, self.meter.mean_seconds, settings.max_receive_count)
 
     def _accept(self, messages: list[Held]) -> None:
         for held in messages:
@@ -216,28 +235,52 @@ class Run:
         """Act on what came of a message: the one place that does."""
         try:
             self._act(held, outcome)
-        except Exception:
+        except BaseException as error:
+            # Its visibility runs out, and it is handled again; those after it in its FIFO group must not go before it.
             self._keeper.forget(held)
+            self.meter.failed(f"the outcome of a message could not be carried out: {describe(error)}")
+            if self._settings.fifo:
+                self._give_back(self._buffer.withdraw(held.message.group))
             raise
 
-    def _overdue(self, held: Held, outcome: TryAgain) -> None:
+    def _overdue(self, turn: Turn) -> None:
         """A handler is past its time limit and does not end: neither can this process, which has to be replaced."""
+        held = turn.held
+        error = TimedOut(turn.work.timeout or 0.0)
+        outcome = failed(error, held.message.receive_count)
+        self.meter.handled(turn.started, time.monotonic())
         self.meter.failed(outcome.error, timed_out=True)
+        log.error(
+            "handler_stuck",
+            queue=turn.work.queue,
+            message_id=held.message.message_id,
+            seconds=error.limit,
+            meaning="the run ends, and its consumer is replaced",
+        )
+        self.recorder.stuck(error, held.message, turn.work.handler.path, stack_of(turn))
         with self._lock:
             self._stuck.append((held, outcome.delay))
         self.end(EndReason.TIMED_OUT)
         self._buffer.given_up(held)
+
+    def _break(self, error: BaseException) -> None:
+        """A thread of this run has died of an error that nobody foresaw: the run ends as one, whatever it was at."""
+        with self._lock:
+            self._broken = self._broken or f"a thread of the consumer died: {describe(error)}"
+            self._end_reason = EndReason.ERROR
+        self._ending.set()
 
     def _act(self, held: Held, outcome: Outcome) -> None:
         if isinstance(outcome, GiveUp):
             outcome = self._reject(held, outcome)
         fifo = self._settings.fifo
         if isinstance(outcome, Done | GiveUp):
+            self._delete(held, wait=fifo)
+            # Counted only now: what cannot be given to the acknowledger is a failure, and nothing else.
             if isinstance(outcome, Done):
                 self.meter.done()
             else:
                 self.meter.failed(f"rejected: {outcome.reason}", rejected=True)
-            self._delete(held, wait=fifo)
         else:
             self.meter.failed(outcome.error, timed_out=outcome.timed_out)
             if fifo:
@@ -277,6 +320,7 @@ class Run:
 
 
 def _work(settings: QueueSettings) -> Work:
+    settings.check()
     handler = registry.get(settings.handler)
     timeout = settings.timeout if settings.timeout is not None else handler.timeout
     return Work(settings.name, handler, handler.parse_options(settings.handler_options), timeout)

@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from queues.models import Queue
+from queues.models import MAX_RECEIVE_COUNTS, TIMEOUTS, VISIBILITY_TIMEOUTS, Queue
 from queuesite.config import Config
+from queuesite.errors import InvalidInput
+
+#: Slots that one consumer can have: as many as MAX_CONCURRENCY may allow.
+CONCURRENCIES = (1, 1_000)
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,33 @@ class QueueSettings:
     cautious: float = field(default=0.0, compare=False)
     #: By which the worker notices that it has to say so anew.
     troubled_until: datetime | None = None
+
+    def check(self) -> None:
+        """Raise `InvalidInput` for a number that no run can work with: anybody may have written it to the database.
+
+        A run without a slot would receive messages that nobody handles, again and again, up to their dead-letter queue.
+        """
+        for name, (low, high) in (
+            ("concurrency", CONCURRENCIES),
+            ("visibility_timeout", VISIBILITY_TIMEOUTS),
+            ("max_receive_count", MAX_RECEIVE_COUNTS),
+        ):
+            value: Any = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+                raise self._unusable(name, f"a whole number from {low} to {high}")
+        limit: Any = self.timeout
+        if limit is not None and (
+            isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit <= TIMEOUTS[1]
+        ):
+            raise self._unusable("timeout", f"above 0 and at most {TIMEOUTS[1]} seconds, or null for no limit")
+
+    def _unusable(self, name: str, expected: str) -> InvalidInput:
+        value = getattr(self, name)
+        return InvalidInput(
+            f"queue {self.name!r} has {name.replace('_', ' ')} {value!r}: expected {expected}; "
+            "correct it in the admin or by the API",
+            field=name,
+        )
 
     @classmethod
     def of(cls, queue: Queue, now: datetime | None = None) -> QueueSettings:

@@ -6,11 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 
-from jobs.consumer.buffer import Held
+from jobs.consumer.buffer import LONGEST_REQUEST_SECONDS, Held
 from queues.sqs import MAX_BATCH, MAX_VISIBILITY_SECONDS, SqsGateway
 from queuesite.errors import ServerError
-from queuesite.logs import carrying, get_logger
+from queuesite.logs import get_logger
 from queuesite.outage import Outage
+from queuesite.threads import OnDeath, end_process, supervised
 
 log = get_logger(__name__)
 
@@ -24,6 +25,7 @@ class VisibilityKeeper:
         queue_url: str,
         visibility_timeout: Callable[[], int],
         on_loss: Callable[[Held], None] = lambda held: None,
+        on_death: OnDeath = end_process,
     ) -> None:
         self._gateway = gateway
         self._queue_url = queue_url
@@ -32,7 +34,7 @@ class VisibilityKeeper:
         self._held: dict[int, Held] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=carrying(self._run), name="visibility", daemon=True)
+        self._thread = supervised("visibility", self._run, on_death)
         self._outage = Outage("SQS (visibility)")
 
     def start(self) -> None:
@@ -42,7 +44,7 @@ class VisibilityKeeper:
     def stop(self) -> None:
         """End the thread; what is still held runs out by itself."""
         self._stopping.set()
-        self._thread.join()
+        self._thread.join(LONGEST_REQUEST_SECONDS)
 
     def keep(self, held: Held) -> None:
         """Keep a message hidden from now on."""

@@ -34,8 +34,9 @@ from queuesite.changes import Bell, ChangeWatcher
 from queuesite.config import Config
 from queuesite.databases import MongoError, database_clock
 from queuesite.errors import MongoUnavailable, ServerError
-from queuesite.logs import bind, carrying, get_logger
+from queuesite.logs import bind, get_logger
 from queuesite.outage import Outage
+from queuesite.threads import supervised
 
 log = get_logger(__name__)
 
@@ -133,7 +134,7 @@ class Scheduler:
         """What `run` does, without its signals: for a thread."""
         bind(master=self._leadership.holder)
         log.info("master_started", holder=self._leadership.holder)
-        threading.Thread(target=carrying(self._sync), name="sync", daemon=True).start()
+        supervised("sync", self._sync).start()
         self._watcher.start()
         self._sweeper.start()
         try:
@@ -284,7 +285,7 @@ class Scheduler:
             some = dict(islice(self._observed.items(), OBSERVED_AT_ONCE))
             for queue_id in some:
                 del self._observed[queue_id]
-            self._recording = threading.Thread(target=carrying(_record), args=(some,), daemon=True)
+            self._recording = supervised("depths", lambda: _record(some))
             self._recording.start()
 
     def _sweep(self, now: float) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from queues.sqs import Depth, SqsGateway
 from queuesite.errors import QueueMissing, QueuesiteError
 from queuesite.logs import get_logger
 from queuesite.outage import Outage
+from queuesite.threads import supervised
 
 log = get_logger(__name__)
 
@@ -44,7 +44,7 @@ class Sweeper:
         self._under_way = 0
         self._outage = Outage("SQS (sweep)")
         self._missing: set[ObjectId] = set()
-        self._threads = [threading.Thread(target=self._run, name="sweep", daemon=True) for _ in range(THREADS)]
+        self._threads = [supervised("sweep", self._run) for _ in range(THREADS)]
 
     def start(self) -> None:
         """Start the threads."""

@@ -11,7 +11,8 @@ from jobs.indexes import ensure_deciding, ensure_indexes
 from jobs.repositories import assignments
 from queuesite.databases import MongoError
 from queuesite.errors import ServerError
-from queuesite.logs import carrying, get_logger
+from queuesite.logs import get_logger
+from queuesite.threads import supervised
 
 log = get_logger(__name__)
 
@@ -47,7 +48,7 @@ class IndexUpkeep:
         """Ensure all indexes if that is due, in a thread: an index of millions of documents takes minutes to build."""
         if now >= self._due and not self._thread.is_alive():
             self._due = now + EACH_SECONDS * random.uniform(0.9, 1.1)
-            self._thread = threading.Thread(target=carrying(self._run), name="indexes", daemon=True)
+            self._thread = supervised("indexes", self._run)
             self._thread.start()
 
     def _run(self) -> None:

@@ -23,16 +23,30 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "queuesite.settings")
 django.setup()
 
 from jobs.consumer import process  # noqa: E402
+from jobs.worker import inheritance  # noqa: E402
 from queues.handlers import registry  # noqa: E402
 from queues.sqs import SqsGateway  # noqa: E402
 from queuesite.config import get_config  # noqa: E402
 from queuesite.errors import QueuesiteError  # noqa: E402
+from queuesite.logs import get_logger  # noqa: E402
 
 try:
+    before = inheritance.open_sockets()  # the fork server's own
     registry.discover()
     SqsGateway(get_config())
 except QueuesiteError:
     pass  # the worker, or a consumer's run, meets it again and says so
+else:
+    sockets = [what for number, what in inheritance.open_sockets().items() if number not in before]
+    threads = inheritance.running_threads()
+    if sockets or threads:
+        get_logger(__name__).warning(
+            "handlers_opened_at_import",
+            sockets=sockets,
+            threads=threads,
+            meaning="consumers are forked after the import: they share these sockets, and do not have these threads",
+            remedy="make clients when a handler first needs them",
+        )
 
 
 def _linger() -> None:

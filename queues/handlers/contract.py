@@ -63,8 +63,13 @@ class Message:
 class Retry(Exception):
     """Have the message handled again, after `delay` seconds (0 to 43,200), or the usual backoff where it is None.
 
-    Raised or returned by a handler. The attempt counts towards the queue's maxReceiveCount.
+    Raised or returned by a handler, as an instance or as the class. The attempt counts towards the queue's
+    maxReceiveCount.
     """
+
+    # Here as well, for a subclass that does not call this constructor.
+    reason: str = ""
+    delay: float | None = None
 
     def __init__(self, reason: str = "", *, delay: float | None = None) -> None:
         if delay is not None and not 0 <= delay <= MAX_VISIBILITY_SECONDS:
@@ -77,9 +82,11 @@ class Retry(Exception):
 class Reject(Exception):
     """Give the message up: it goes to the dead-letter queue at once, with `reason` as its attribute.
 
-    Raised or returned by a handler. On a queue without a dead-letter queue the message is kept and retried, since
-    dropping it would lose it.
+    Raised or returned by a handler, as an instance or as the class. On a queue without a dead-letter queue the message
+    is kept and retried, since dropping it would lose it.
     """
+
+    reason: str = ""
 
     def __init__(self, reason: str = "") -> None:
         self.reason = reason

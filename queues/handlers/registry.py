@@ -8,6 +8,7 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
@@ -38,15 +39,20 @@ class Handler:
     #: Seconds that it may take for one message where its queue says nothing else; None: no limit.
     timeout: float | None = None
 
-    @property
+    @cached_property
     def is_async(self) -> bool:
-        """Whether its function is a coroutine function."""
-        return inspect.iscoroutinefunction(self.function)
+        """Whether calling it makes a coroutine."""
+        return inspect.iscoroutinefunction(_called(self.function))
 
-    @property
+    @cached_property
     def path(self) -> str:
-        """Where its function is."""
-        return f"{self.function.__module__}.{self.function.__qualname__}"
+        """Where its function is; for an object that is called, where its class is."""
+        named: Any = self.function
+        while isinstance(named, partial):
+            named = named.func
+        if not hasattr(named, "__qualname__"):
+            named = type(named)
+        return f"{named.__module__}.{named.__qualname__}"
 
     @property
     def summary(self) -> str:
@@ -70,6 +76,34 @@ class Handler:
             raise InvalidInput(f"options of handler {self.name!r}: {problems}", field="handler_options") from None
 
 
+def _called(function: Any) -> Any:
+    """The function that runs when `function` is called: under partials, bound methods and objects with `__call__`."""
+    while True:
+        if isinstance(function, partial):
+            function = function.func
+        elif inspect.ismethod(function):
+            function = function.__func__
+        elif inspect.isroutine(function) or isinstance(function, type) or not callable(function):
+            return function
+        else:
+            function = type(function).__call__
+
+
+def _refusal(function: Any) -> str | None:
+    """Why `function` cannot handle messages, though it could be called: its work would never be done."""
+    if not callable(function):
+        return "it cannot be called; register a function"
+    if isinstance(function, type):
+        return "it is a class, and calling it only makes an instance; register a function, or an instance with __call__"
+    called = _called(function)
+    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+        return (
+            "it is a generator function, since it has `yield` in it, and calling it runs none of its code; "
+            "do the work in the function itself, and return"
+        )
+    return None
+
+
 #: What the model's field holds.
 MAX_NAME_LENGTH = 100
 
@@ -82,7 +116,8 @@ def handler(name: str, *, options: type[BaseModel] | None = None, timeout: float
     """Register the decorated function under `name`; `options` is the pydantic model of a queue's options for it.
 
     `timeout` is how long it may take for one message, in seconds (above 0, at most 43,200: SQS hides no message for
-    longer); a queue may set another. Raises `HandlerError` where another function has the name already.
+    longer); a queue may set another. Raises `HandlerError` if another function has the name already, and for what
+    would do nothing when it is called: a generator function, a class.
     """
     # `@handler` without its brackets passes the function.
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME_LENGTH:  # type: ignore[redundant-expr]
@@ -96,6 +131,10 @@ def handler(name: str, *, options: type[BaseModel] | None = None, timeout: float
         )
 
     def register(function: F) -> F:
+        refusal = _refusal(function)
+        if refusal is not None:
+            shown = getattr(function, "__qualname__", None) or repr(function)
+            raise HandlerError(f"@handler({name!r}) cannot take {shown}: {refusal}")
         new = Handler(name, function, options, timeout)
         with _lock:
             old = _handlers.get(name)

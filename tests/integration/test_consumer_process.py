@@ -411,6 +411,17 @@ class TestPool:
         eventually(lambda: gone(first.pid), 10, "the one that has served its time has ended")
         assert [event.pid for event in ledger.events("end")] == pids
 
+    def test_a_child_that_a_handler_forks_says_and_handles_nothing(self, pool: Pool, ledger: Ledger) -> None:
+        queue = create(handler="recorder", concurrency=2)
+        bodies = [f"m{number}" for number in range(8)]
+        send(queue, '{"do": {"fork": 3}}', *bodies)
+        worker = Worker(pool)
+        consumer = worker.begin(queue)
+        report = worker.end_of(consumer)
+        assert (report.processed, report.failed, report.tainted) == (9, 0, False)
+        assert {event.pid for event in ledger.events("end")} == {consumer.pid}
+        assert len(ledger.events("end")) == 9
+
     def test_the_most_used_is_taken_first_and_a_new_one_where_none_is_idle(self, pool: Pool) -> None:
         queue = create(handler="recorder")
         worker = Worker(pool)

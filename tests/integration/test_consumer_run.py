@@ -331,7 +331,7 @@ class TestFailure:
         probe.behave = lambda message: Reject("no")
         running = begin(queue, LASTING)
         assert len(dead_letters(queue)) == 1
-        assert running.end().failed == 1
+        assert running.end().failed == 2
         assert [message.receive_count for message in probe.ended] == [1, 2]
 
 

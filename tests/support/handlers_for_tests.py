@@ -11,6 +11,7 @@ message's handling should come to, the message says itself where its body is a J
     {"do": {"reject": "reason"}}           is rejected
     {"do": {"die": 9, "times": 1}}         ends its process by this signal at its first receive
     {"do": {"exit": 3, "times": 1}}        ends its process with this exit code
+    {"do": {"fork": 3}}                    forks a child that ends by sys.exit(3), and waits for it
     {"do": {"program": ["sleep", "60"]}}   starts this program and terminates it
     {"do": {"hold": 60}}                   takes that long without letting go of the interpreter
     {"do": {"wait": "name"}}               waits until the file `name` is in the ledger's directory
@@ -22,7 +23,9 @@ import asyncio
 import ctypes
 import json
 import os
+import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -53,6 +56,8 @@ def recorder(message: Message) -> None:
             _wait_for(Path(os.environ["LEDGER_DIR"]) / what["wait"])
         if "program" in what:
             _run_and_terminate(what["program"])
+        if "fork" in what:
+            _fork(what["fork"])
         if "hold" in what:
             ctypes.PyDLL(None).sleep(what["hold"])  # a PyDLL's functions are called with the interpreter's lock held
         time.sleep(_seconds(message, what))
@@ -102,6 +107,16 @@ def _act(message: Message, what: dict[str, Any]) -> None:
         raise RuntimeError(what["raise"])
     if "fail" in what:
         raise RuntimeError("the body asks for it")
+
+
+def _fork(code: int) -> None:
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(10)  # ends a child that goes on as a consumer
+        sys.exit(code)
+    ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if ended != code:
+        raise RuntimeError(f"the child ended with {ended}, not with {code}")
 
 
 def _run_and_terminate(program: list[str]) -> None:

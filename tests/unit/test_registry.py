@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial, wraps
 from pathlib import Path
 
 import pytest
@@ -101,10 +102,105 @@ class TestRegister:
             handler(name)
 
 
+class Plain:
+    """An object that is called."""
+
+    def __call__(self, message: Message) -> None:
+        pass
+
+
+class AsyncCallable:
+    async def __call__(self, message: Message) -> None:
+        pass
+
+    async def method(self, message: Message) -> None:
+        pass
+
+
+class Generating:
+    def __call__(self, message: Message) -> Iterator[int]:
+        yield 1
+
+    def method(self, message: Message) -> Iterator[int]:
+        yield 1
+
+    @staticmethod
+    def static(message: Message) -> Iterator[int]:
+        yield 1
+
+
+def generate(message: Message) -> Iterator[int]:
+    yield 1
+
+
+async def generate_slowly(message: Message) -> AsyncIterator[int]:
+    yield 1
+
+
+class TestWhatCannotHandle:
+    @pytest.mark.parametrize(
+        "function",
+        [
+            generate,
+            generate_slowly,
+            partial(generate),
+            partial(partial(generate_slowly)),
+            Generating(),
+            partial(Generating()),
+            Generating().method,
+            Generating.static,
+        ],
+    )
+    def test_generator_functions_are_refused(self, function: Callable[[Message], object]) -> None:
+        with pytest.raises(HandlerError, match=r"@handler\('orders'\) cannot take .*: it is a generator function"):
+            handler("orders")(function)
+        assert registry._handlers == {}
+
+    def test_classes_are_refused(self) -> None:
+        with pytest.raises(HandlerError, match=r"cannot take AsyncCallable: it is a class"):
+            handler("orders")(AsyncCallable)  # type: ignore[type-var]
+
+    def test_what_cannot_be_called_is_refused(self) -> None:
+        with pytest.raises(HandlerError, match=r"cannot take 3: it cannot be called"):
+            handler("orders")(3)  # type: ignore[type-var]
+
+    def test_a_wrapper_may_run_a_generator(self) -> None:
+        @wraps(generate)
+        def drain(message: Message) -> None:
+            for _ in generate(message):
+                pass
+
+        assert handler("orders")(drain) is drain
+
+
+class TestWhatIsCalled:
+    @pytest.mark.parametrize(
+        ("function", "path", "is_async"),
+        [
+            (partial(do_nothing), "do_nothing", False),
+            (partial(do_nothing_slowly), "do_nothing_slowly", True),
+            (Plain(), "Plain", False),
+            (AsyncCallable(), "AsyncCallable", True),
+            (partial(AsyncCallable()), "AsyncCallable", True),
+            (AsyncCallable().method, "AsyncCallable.method", True),
+            (len, "len", False),
+        ],
+    )
+    def test_it_has_a_path_and_is_known_to_be_async(
+        self, function: Callable[[Message], object], path: str, is_async: bool
+    ) -> None:
+        handler("orders")(function)
+        handler("orders")(function)  # as when its module is imported again
+
+        found = registry._handlers["orders"]
+        assert found.path in {f"{__name__}.{path}", f"builtins.{path}"}
+        assert found.is_async is is_async
+
+
 class TestDiscovery:
     def test_built_in_handlers_are_there(self) -> None:
         # Their module was imported before, so it is done anew.
-        sys.modules.pop("queues.handlers.builtin")
+        sys.modules.pop("queues.handlers.builtin", None)
 
         assert {"http", "log", "simulate"} <= set(registry.all_handlers())
 

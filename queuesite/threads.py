@@ -1,0 +1,49 @@
+"""Threads that a process cannot do without: none of them ends unseen.
+
+A thread that dies of an error that nobody foresaw leaves a process that looks alive and does only a part of its work.
+So whoever starts one says what is to happen then: a consumer's run ends as an error, a master or worker ends, and
+whatever supervises it (systemd, a container's runtime, `up`) starts it again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from queuesite.logs import carrying, get_logger
+
+log = get_logger(__name__)
+
+OnDeath = Callable[[BaseException], object]
+
+#: The exit code of a process that lost one of its threads: EX_SOFTWARE of sysexits.h, "internal software error".
+DEATH_EXIT_CODE = 70
+
+
+def end_process(error: BaseException) -> None:
+    """End this process at once, with `DEATH_EXIT_CODE`: its other threads may wait for the one that died."""
+    log.critical("process_ends", pid=os.getpid(), exit_code=DEATH_EXIT_CODE, reason="one of its threads has died")
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # closed, or its reader has gone
+            stream.flush()
+    os._exit(DEATH_EXIT_CODE)
+
+
+def supervised(name: str, function: Callable[[], object], on_death: OnDeath = end_process) -> threading.Thread:
+    """A daemon thread for `function`, not yet started, whose log events have the fields that are bound here and now.
+
+    If `function` raises anything, that is logged and given to `on_death`, which the dying thread calls. SystemExit is
+    no exception to this: Python would end the thread without a word.
+    """
+
+    def run() -> None:
+        try:
+            function()
+        except BaseException as error:
+            log.critical("thread_died", thread=name, exc_info=True)
+            on_death(error)
+
+    return threading.Thread(target=carrying(run), name=name, daemon=True)
