@@ -42,22 +42,24 @@ _TRANSIENT = frozenset(
 #: false for most of them.
 _PERMANENT = ("AccessDenied", "Batch", "Invalid", "Kms", "MessageTooLong", "Missing", "Unsupported")
 _EXPIRED = frozenset({"ExpiredToken", "RequestExpired"})
-_DENIED = frozenset(
+_BAD_KEYS = frozenset(
     {
-        "AccessDenied",
-        "AuthFailure",
-        "IncompleteSignature",
         "InvalidAccessKeyId",
         "InvalidClientTokenId",
-        "InvalidSecurity",
-        "InvalidSignature",
         "MissingAuthenticationToken",
-        "NotAuthorized",
-        "OptInRequired",
         "SignatureDoesNotMatch",
         "UnrecognizedClient",
     }
 )
+_DENIED = _BAD_KEYS | {
+    "AccessDenied",
+    "AuthFailure",
+    "IncompleteSignature",
+    "InvalidSecurity",
+    "InvalidSignature",
+    "NotAuthorized",
+    "OptInRequired",
+}
 #: What to do about each error of KMS that lasts until somebody does it.
 _KMS = {
     "KmsAccessDenied": "allow kms:GenerateDataKey and kms:Decrypt on the queue's key",
@@ -138,6 +140,11 @@ def failures_of(answer: Any) -> tuple[BatchFailure, ...]:
         )
         for item in answer.get("Failed") or ()
     )
+
+
+def bad_credentials(code: str) -> bool:
+    """Whether `code` (canonical) refuses the credentials, rather than what they may do."""
+    return code in _EXPIRED or code in _BAD_KEYS
 
 
 def error_for(

@@ -1,4 +1,4 @@
-"""The SQS gateway: the one module that talks to boto3.
+"""The SQS gateway: every request that the system makes to SQS.
 
 Every method is one request (or one page loop), returns plain values, and raises our own errors: `SqsUnavailable` where
 SQS cannot be reached or throttles, `SqsDenied` where it refuses the credentials, `QueueMissing`, `SqsRejected`.
@@ -10,45 +10,35 @@ from __future__ import annotations
 import functools
 import json
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import boto3
-import botocore
-from botocore.config import Config as BotoConfig
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    TokenRetrievalError,
-)
-from botocore.exceptions import ConnectionError as BotoConnectionError
+from botocore.exceptions import BotoCoreError, ClientError
 
+from queues.connection import code_of, connect, credentials_failed, explained
 from queues.refusals import BatchFailure as BatchFailure
-from queues.refusals import canonical, error_for, failures_of
+from queues.refusals import failures_of
 from queuesite.addresses import no_sqs, sqs_address
 from queuesite.config import Config, get_config, mask
-from queuesite.errors import Conflict, QueueMissing, ServerError, SqsDenied, SqsRejected, SqsUnavailable
+from queuesite.errors import QueueMissing, SqsRejected
 
 if TYPE_CHECKING:
-    from types_boto3_sqs.client import SQSClient
+    pass
 
 # SQS's limits: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 MAX_BATCH = 10
 MAX_MESSAGE_BYTES = 1_048_576
 MAX_DELAY_SECONDS = 900
 MAX_VISIBILITY_SECONDS = 43_200
-MAX_WAIT_SECONDS = 20
 
 #: Attributes of SQS's own that a handler's message is made of. Each further one costs time in every answer.
 NEEDED_ATTRIBUTES = ("ApproximateReceiveCount", "SentTimestamp", "MessageGroupId")
 
-#: Threads that one process uses towards SQS at the most, and so the connections that its client keeps.
-MAX_CONNECTIONS = 64
+#: Least time between two looks for other credentials after some were refused: a look takes 0.2 s of CPU.
+_LOOK_AGAIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -125,65 +115,37 @@ class SqsGateway:
         self.address = mask("aws_sqs_endpoint", address)
         #: Requests made so far (boto3's own repetitions not counted): what AWS bills.
         self.requests = 0
-        self._requests_lock = threading.Lock()
-        self._client = self._connect(config, address)
-
-    def _connect(self, config: Config, address: str) -> SQSClient:
-        keys: dict[str, str] = {}
-        if config.aws_access_key_id and config.aws_secret_access_key:
-            keys = {
-                "aws_access_key_id": config.aws_access_key_id,
-                "aws_secret_access_key": config.aws_secret_access_key,
-            }
-        elif config.embedded_sqs:
-            keys = {"aws_access_key_id": "embedded", "aws_secret_access_key": "embedded"}  # it takes any
+        self._config, self._endpoint = config, address
+        self._lock = threading.Lock()
+        self._look_again_at = 0.0
         with self._errors(None, counts=False):
-            session = boto3.session.Session(region_name=config.aws_region, **keys)  # type: ignore[arg-type]
-            return session.client(
-                "sqs",
-                endpoint_url=None if address == "aws" else address,
-                config=BotoConfig(
-                    connect_timeout=5,
-                    read_timeout=MAX_WAIT_SECONDS + 10,
-                    retries={"mode": "standard", "total_max_attempts": 3},
-                    max_pool_connections=MAX_CONNECTIONS,
-                    tcp_keepalive=True,
-                    # What goes out is typed and checked by us; checking it again took a twentieth of each call.
-                    parameter_validation=False,
-                    # botocore else composes its own twice for each request, a tenth of a call's CPU.
-                    user_agent=f"Queuesite Boto3/{boto3.__version__} Botocore/{botocore.__version__}",
-                ),
-            )
+            self._client = connect(config, address)
 
     @contextmanager
     def _errors(self, queue_url: str | None, *, counts: bool = True) -> Iterator[None]:
         if counts:
-            with self._requests_lock:
+            with self._lock:
                 self.requests += 1
         try:
             yield
-        except ClientError as error:
-            raise self._explained(error, queue_url) from error
-        except (NoCredentialsError, PartialCredentialsError, TokenRetrievalError) as error:
-            raise SqsDenied(
-                f"no AWS credentials ({error}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or boto3's usual chain"
-            ) from error
-        except (HTTPClientError, BotoConnectionError) as error:
-            raise SqsUnavailable(
-                f"SQS at {self.address} does not answer; is it running, and is AWS_SQS_ENDPOINT right?"
-            ) from error
-        except BotoCoreError as error:
-            raise SqsRejected(f"SQS at {self.address}: {error}") from error
+        except (ClientError, BotoCoreError) as error:
+            if counts and credentials_failed(error):
+                self._look_for_credentials_again()
+            raise explained(error, self.address, queue_url) from error
 
-    def _explained(self, error: ClientError, queue_url: str | None) -> ServerError | Conflict:
-        details = error.response.get("Error", {})
-        return error_for(
-            _code(error),
-            details.get("Message", "").strip() or str(error),
-            status=error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400),
-            queue_url=queue_url,
-            address=self.address,
-        )
+    def _look_for_credentials_again(self) -> None:
+        """Have the next request made by a client that has read boto3's files anew.
+
+        boto3 renews what it fetched itself, but never what it read from a file: keys that a person or a program has
+        renewed there would be noticed at a restart only.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if now < self._look_again_at:
+                return
+            self._look_again_at = now + _LOOK_AGAIN_SECONDS
+        with suppress(BotoCoreError):  # a file that is being written: the old client has another look later
+            self._client = connect(self._config, self._endpoint)
 
     # --- queues ---
 
@@ -198,7 +160,7 @@ class SqsGateway:
             with self._errors(None):
                 return self._client.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]  # type: ignore[arg-type]
         except SqsRejected as error:
-            if _code(error.__cause__) != "QueueNameExists":
+            if code_of(error.__cause__) != "QueueNameExists":
                 raise
         url = self.queue_url(name)
         if url is None:
@@ -344,7 +306,7 @@ class SqsGateway:
             with self._errors(None):
                 return self._client.start_message_move_task(SourceArn=dlq_arn)["TaskHandle"]
         except SqsRejected as error:
-            if _code(error.__cause__) in {"InvalidAction", "UnsupportedOperation", "UnknownOperation"}:
+            if code_of(error.__cause__) in {"InvalidAction", "UnsupportedOperation", "UnknownOperation"}:
                 return None
             raise
 
@@ -374,11 +336,6 @@ def _send_entry(index: int, message: OutgoingMessage) -> dict[str, Any]:
     if message.deduplication_id is not None:
         entry["MessageDeduplicationId"] = message.deduplication_id
     return entry
-
-
-def _code(error: BaseException | None) -> str:
-    """The canonical code of an error of boto3's; empty if it is none that SQS answered."""
-    return canonical(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
 
 
 def redrive_policy(dlq_arn: str, max_receive_count: int) -> str:

@@ -27,7 +27,7 @@ from queuesite.errors import ConfigError
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 #: Names of settings whose values are never printed.
-SECRETS = frozenset({"secret_key", "aws_access_key_id", "aws_secret_access_key"})
+SECRETS = frozenset({"secret_key", "aws_access_key_id", "aws_secret_access_key", "aws_session_token"})
 #: Names of settings that are addresses: their password alone is masked.
 ADDRESSES = frozenset({"mongodb_uri", "database_url", "aws_sqs_endpoint"})
 
@@ -54,6 +54,7 @@ class Config(BaseSettings):
     aws_region: str = Field("us-east-1", pattern=r"^[a-z0-9-]+$", description="region of SQS")
     aws_access_key_id: str | None = Field(None, description="empty: boto3's usual chain")
     aws_secret_access_key: str | None = Field(None, description="empty: boto3's usual chain")
+    aws_session_token: str | None = Field(None, description="of temporary keys, which begin with ASIA")
     aws_sqs_endpoint: str | None = Field(None, description="SQS's address, or aws; empty: the embedded server")
     queue_name_prefix: str = Field(
         "", pattern=r"^[A-Za-z0-9_-]{0,40}$", description="put before every queue's name in SQS"
@@ -331,6 +332,9 @@ def load() -> Loaded:
         for name in sorted(set(from_file) - known)
         if (close := difflib.get_close_matches(name, known, n=1, cutoff=0.85))
     ]
+    key = from_file.get("AWS_ACCESS_KEY_ID")
+    if key and environ.get("AWS_ACCESS_KEY_ID", key) != key:
+        from_file.pop("AWS_SESSION_TOKEN", None)  # it belongs to the file's own keys, which the environment overrides
     origin = {}
     for name in known:
         if environ.get(name):

@@ -19,6 +19,7 @@ from jobs.consumer.run import Report
 from jobs.consumer.settings import QueueSettings
 from jobs.worker.pool import Pool
 from queues import messages
+from queues.connection import EMBEDDED_KEYS
 from queues.models import Queue
 from queues.sqs import OutgoingMessage
 from queuesite.addresses import sqs_address
@@ -43,10 +44,8 @@ def measure_floor(config: Config, queue: Queue, count: int, threads: int) -> Usa
     address = sqs_address(config)
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    keys: tuple[str | None, str | None] = (config.aws_access_key_id, config.aws_secret_access_key)
-    if config.embedded_sqs and keys == (None, None):
-        keys = ("embedded", "embedded")
-    target = Target(queue.queue_url, config.aws_region, None if address == "aws" else address, *keys)
+    keys = EMBEDDED_KEYS if config.embedded_sqs else {}
+    target = Target(queue.queue_url, config.aws_region, None if address == "aws" else address, keys)
     process = context.Process(target=floor.measure, args=(theirs, target, count, threads))
     process.start()
     theirs.close()

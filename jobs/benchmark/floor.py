@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -19,8 +20,8 @@ class Target:
     queue_url: str
     region: str
     endpoint: str | None
-    access_key: str | None
-    secret_key: str | None
+    #: boto3's names of keys and their values; empty: boto3's usual chain.
+    keys: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ def measure(pipe: Connection, target: Target, messages: int, threads: int) -> No
         "sqs",
         region_name=target.region,
         endpoint_url=target.endpoint,
-        aws_access_key_id=target.access_key,
-        aws_secret_access_key=target.secret_key,
+        **target.keys,
         config=BotoConfig(max_pool_connections=threads),
     )
     lock = threading.Lock()

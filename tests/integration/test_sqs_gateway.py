@@ -421,7 +421,7 @@ class TestErrors:
     def test_unknown_profile(self, sqs: object, configure: Configure) -> None:
         config = configure(aws_access_key_id=None, aws_secret_access_key=None, **{**offline(), "aws_profile": "nobody"})
 
-        with pytest.raises(SqsRejected, match="nobody"):
+        with pytest.raises(SqsDenied, match="nobody"):
             SqsGateway(config)
 
     def test_password_in_the_address_is_not_shown(self, sqs: object, configure: Configure) -> None:
