@@ -122,6 +122,12 @@ class BatchFailure:
         return self.code in _TRANSIENT or not (self.sender_fault or self.code.startswith(_PERMANENT) or self.gone)
 
     @property
+    def text(self) -> str:
+        """Code and text, and what to do about it if that is known."""
+        remedy = f"; {_KMS[self.code]}" if self.code in _KMS else ""
+        return f"{self.code}: {self.message}{remedy}"
+
+    @property
     def error(self) -> ServerError | Conflict:
         """The failure as an error, with its remedy."""
         return error_for(self.code, self.message, status=503 if self.transient else 400)

@@ -23,7 +23,7 @@ from queues.refusals import BatchFailure as BatchFailure
 from queues.refusals import failures_of
 from queuesite.addresses import no_sqs, sqs_address
 from queuesite.config import Config, get_config, mask
-from queuesite.errors import QueueMissing, SqsRejected
+from queuesite.errors import Conflict, QueueMissing, SqsRejected
 
 if TYPE_CHECKING:
     pass
@@ -69,6 +69,11 @@ class ReceivedMessage:
     def receive_count(self) -> int:
         """How often the message has been received, this time included."""
         return int(self.system.get("ApproximateReceiveCount", "1"))
+
+    @property
+    def sent_at(self) -> float:
+        """When it was sent, by SQS's clock, in seconds since 1970 (a FIFO dead letter: when it became one)."""
+        return int(self.system.get("SentTimestamp", "0")) / 1_000
 
     @property
     def group(self) -> str | None:
@@ -300,21 +305,29 @@ class SqsGateway:
 
     # --- redrive ---
 
-    def start_redrive(self, dlq_arn: str) -> str | None:
-        """Start SQS's own task that moves a dead-letter queue back to its sources. None where the server has none."""
+    def start_redrive(self, dlq_arn: str, destination_arn: str) -> str | None:
+        """Start SQS's own task that moves a dead-letter queue to another queue, or find the one that runs.
+
+        None where the server has no such tasks. `SqsRejected` if it refuses this one.
+        """
         try:
             with self._errors(None):
-                return self._client.start_message_move_task(SourceArn=dlq_arn)["TaskHandle"]
+                return self._client.start_message_move_task(SourceArn=dlq_arn, DestinationArn=destination_arn)[
+                    "TaskHandle"
+                ]
         except SqsRejected as error:
+            if "already a task running" in str(error):  # one that a process which died has started
+                running = [task.get("TaskHandle") for task in self._move_tasks(dlq_arn)]
+                if running and running[0]:
+                    return running[0]
+                raise Conflict("SQS is moving these dead letters already; try again when it is done") from error
             if code_of(error.__cause__) in {"InvalidAction", "UnsupportedOperation", "UnknownOperation"}:
                 return None
             raise
 
     def redrive_progress(self, dlq_arn: str, handle: str) -> tuple[str, int, int | None]:
         """State (`RUNNING`, `COMPLETED`, `FAILED`, …), messages moved and messages to move of a redrive task."""
-        with self._errors(None):
-            results = self._client.list_message_move_tasks(SourceArn=dlq_arn, MaxResults=10).get("Results", ())
-        for task in results:
+        for task in self._move_tasks(dlq_arn):
             # A task that has ended has no handle any more; the newest comes first.
             if task.get("TaskHandle", handle) == handle:
                 return (
@@ -323,6 +336,10 @@ class SqsGateway:
                     task.get("ApproximateNumberOfMessagesToMove"),
                 )
         return "COMPLETED", 0, None
+
+    def _move_tasks(self, dlq_arn: str) -> Sequence[Any]:
+        with self._errors(None):
+            return self._client.list_message_move_tasks(SourceArn=dlq_arn, MaxResults=10).get("Results", ())
 
 
 def _send_entry(index: int, message: OutgoingMessage) -> dict[str, Any]:
