@@ -312,13 +312,12 @@ class SqsGateway:
         """
         try:
             with self._errors(None):
-                return self._client.start_message_move_task(SourceArn=dlq_arn, DestinationArn=destination_arn)[
-                    "TaskHandle"
-                ]
+                answer = self._client.start_message_move_task(SourceArn=dlq_arn, DestinationArn=destination_arn)
+            return answer["TaskHandle"]
         except SqsRejected as error:
             if "already a task running" in str(error):  # one that a process which died has started
-                running = [task.get("TaskHandle") for task in self._move_tasks(dlq_arn)]
-                if running and running[0]:
+                running: list[str] = [t["TaskHandle"] for t in self._move_tasks(dlq_arn) if t.get("TaskHandle")]
+                if running:
                     return running[0]
                 raise Conflict("SQS is moving these dead letters already; try again when it is done") from error
             if code_of(error.__cause__) in {"InvalidAction", "UnsupportedOperation", "UnknownOperation"}:

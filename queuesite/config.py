@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import difflib
 import functools
+import ipaddress
 import os
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -81,7 +83,8 @@ class Config(BaseSettings):
     delete_linger_ms: int = Field(200, ge=0, le=5_000, description="how long a delete waits for its batch to fill")
     shutdown_grace_seconds: Seconds = Field(25, description="time that handlers in flight get to finish")
     job_retention_days: int = Field(5, ge=1, le=3_650, description="how long a job's record is kept")
-    http_allow_internal: bool = Field(False, description="let the http handler call link-local and metadata addresses")
+    http_allow_internal: bool = Field(False, description="let the http handler call any address, metadata included")
+    http_allowed: CommaSeparated = Field((), description="internal hosts and networks that the http handler may call")
 
     # Liveness
     heartbeat_seconds: Seconds = Field(2, description="interval of a worker's heartbeat")
@@ -142,6 +145,19 @@ class Config(BaseSettings):
     def _open_operations(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not set(value) <= {"ready", "metrics"}:
             raise ValueError("expected ready, metrics, both with a comma between them, or nothing")
+        return value
+
+    @field_validator("http_allowed")
+    @classmethod
+    def _hosts_and_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            try:
+                ipaddress.ip_network(entry)
+            except ValueError as error:
+                if re.fullmatch(r"[\d.:/]*|.*[:/].*", entry):
+                    raise ValueError(f"{error}; expected hosts and networks like 127.0.0.1,10.1.0.0/16") from None
+                if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", entry):
+                    raise ValueError(f"{entry!r} is no host; expected ones like hooks.internal,10.1.0.0/16") from None
         return value
 
     @field_validator("aws_sqs_endpoint")

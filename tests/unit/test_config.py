@@ -140,6 +140,11 @@ LIMITS: list[tuple[str, list[Any], list[Any]]] = [
     ("LOG_FORMAT", ["console", "JSON"], ["xml"]),
     ("DEBUG", ["1", "true", "yes"], ["maybe"]),
     ("HTTP_ALLOW_INTERNAL", ["0", "1"], ["some"]),
+    (
+        "HTTP_ALLOWED",
+        ["hooks.internal", "127.0.0.1,::1", "10.0.0.0/8, fd00::/8", "my_host"],
+        ["10.0.0.1/8", "10.0.0.256", "http://hooks.internal", "hooks.internal:80", "a b", "*", "10.0.0.0/33"],
+    ),
     ("BEHIND_TLS_PROXY", ["0", "1"], ["some"]),
     ("SECRET_KEY", ["x" * 32], ["x" * 31]),
     (
