@@ -1,4 +1,4 @@
-"""The SQS gateway: the one module that talks to boto3.
+"""The SQS gateway: every request that the system makes to SQS.
 
 Every method is one request (or one page loop), returns plain values, and raises our own errors: `SqsUnavailable` where
 SQS cannot be reached or throttles, `SqsDenied` where it refuses the credentials, `QueueMissing`, `SqsRejected`.
@@ -10,60 +10,32 @@ from __future__ import annotations
 import functools
 import json
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import boto3
-import botocore
-from botocore.config import Config as BotoConfig
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    TokenRetrievalError,
-)
-from botocore.exceptions import ConnectionError as BotoConnectionError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from queuesite.addresses import embedded_keys, no_sqs, sqs_address
+from queues.connection import code_of, connect, credentials_failed, explained
+from queues.refusals import BatchFailure as BatchFailure
+from queues.refusals import failures_of
+from queuesite.addresses import no_sqs, sqs_address
 from queuesite.config import Config, get_config, mask
-from queuesite.errors import Conflict, QueueMissing, ServerError, SqsDenied, SqsRejected, SqsUnavailable
-
-if TYPE_CHECKING:
-    from types_boto3_sqs.client import SQSClient
+from queuesite.errors import Conflict, QueueMissing, SqsRejected
 
 # SQS's limits: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 MAX_BATCH = 10
 MAX_MESSAGE_BYTES = 1_048_576
 MAX_DELAY_SECONDS = 900
 MAX_VISIBILITY_SECONDS = 43_200
-MAX_WAIT_SECONDS = 20
 
 #: Attributes of SQS's own that a handler's message is made of. Each further one costs time in every answer.
 NEEDED_ATTRIBUTES = ("ApproximateReceiveCount", "SentTimestamp", "MessageGroupId")
 
-#: Threads that one process uses towards SQS at the most, and so the connections that its client keeps.
-MAX_CONNECTIONS = 64
-
-_MISSING = {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"}
-_EXISTS = {"QueueAlreadyExists", "QueueNameExists"}
-_THROTTLED = {"RequestThrottled", "ThrottlingException", "Throttling", "TooManyRequestsException", "OverLimit"}
-_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
-_DENIED = {
-    "AccessDenied",
-    "AccessDeniedException",
-    "AuthFailure",
-    "IncompleteSignature",
-    "InvalidAccessKeyId",
-    "InvalidClientTokenId",
-    "InvalidSecurity",
-    "MissingAuthenticationToken",
-    "SignatureDoesNotMatch",
-    "UnrecognizedClientException",
-}
+#: Least time between two looks for other credentials after some were refused: a look takes 0.2 s of CPU.
+_LOOK_AGAIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -96,6 +68,11 @@ class ReceivedMessage:
         return int(self.system.get("ApproximateReceiveCount", "1"))
 
     @property
+    def sent_at(self) -> float:
+        """When it was sent, by SQS's clock, in seconds since 1970 (a FIFO dead letter: when it became one)."""
+        return int(self.system.get("SentTimestamp", "0")) / 1_000
+
+    @property
     def group(self) -> str | None:
         """The FIFO message group, or None."""
         return self.system.get("MessageGroupId")
@@ -123,16 +100,6 @@ class OutgoingMessage:
 
 
 @dataclass(frozen=True)
-class BatchFailure:
-    """An entry of a batch that SQS refused: its place in the batch, SQS's code and text, and whether it blames us."""
-
-    index: int
-    code: str
-    message: str
-    sender_fault: bool
-
-
-@dataclass(frozen=True)
 class SendResult:
     """What became of a batch: message ids by place, and the failures."""
 
@@ -150,81 +117,37 @@ class SqsGateway:
         self.address = mask("aws_sqs_endpoint", address)
         #: Requests made so far (boto3's own repetitions not counted): what AWS bills.
         self.requests = 0
-        self._requests_lock = threading.Lock()
-        self._client = self._connect(config, address)
-
-    def _connect(self, config: Config, address: str) -> SQSClient:
-        keys = embedded_keys(config) if config.embedded_sqs else {}
-        if not keys and config.aws_access_key_id and config.aws_secret_access_key:
-            keys = {
-                "aws_access_key_id": config.aws_access_key_id.get_secret_value(),
-                "aws_secret_access_key": config.aws_secret_access_key.get_secret_value(),
-            }
+        self._config, self._endpoint = config, address
+        self._lock = threading.Lock()
+        self._look_again_at = 0.0
         with self._errors(None, counts=False):
-            session = boto3.session.Session(region_name=config.aws_region, **keys)  # type: ignore[arg-type]
-            return session.client(
-                "sqs",
-                endpoint_url=None if address == "aws" else address,
-                config=BotoConfig(
-                    connect_timeout=5,
-                    read_timeout=MAX_WAIT_SECONDS + 10,
-                    retries={"mode": "standard", "total_max_attempts": 3},
-                    max_pool_connections=MAX_CONNECTIONS,
-                    tcp_keepalive=True,
-                    # What goes out is typed and checked by us; checking it again took a twentieth of each call.
-                    parameter_validation=False,
-                    # botocore else composes its own twice for each request, a tenth of a call's CPU.
-                    user_agent=f"Queuesite Boto3/{boto3.__version__} Botocore/{botocore.__version__}",
-                ),
-            )
+            self._client = connect(config, address)
 
     @contextmanager
     def _errors(self, queue_url: str | None, *, counts: bool = True) -> Iterator[None]:
         if counts:
-            with self._requests_lock:
+            with self._lock:
                 self.requests += 1
         try:
             yield
-        except ClientError as error:
-            raise self._explained(error, queue_url) from error
-        except (NoCredentialsError, PartialCredentialsError, TokenRetrievalError) as error:
-            raise SqsDenied(
-                f"no AWS credentials ({error}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or boto3's usual chain"
-            ) from error
-        except (HTTPClientError, BotoConnectionError) as error:
-            raise SqsUnavailable(
-                f"SQS at {self.address} does not answer; is it running, and is AWS_SQS_ENDPOINT right?"
-            ) from error
-        except BotoCoreError as error:
-            raise SqsRejected(f"SQS at {self.address}: {error}") from error
+        except (ClientError, BotoCoreError) as error:
+            if counts and credentials_failed(error):
+                self._look_for_credentials_again()
+            raise explained(error, self.address, queue_url) from error
 
-    def _explained(self, error: ClientError, queue_url: str | None) -> ServerError | Conflict:
-        details = error.response.get("Error", {})
-        code = details.get("Code", "")
-        text = details.get("Message", "").strip() or str(error)
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code in _MISSING:
-            return QueueMissing(f"SQS has no queue {queue_url or ''}; `manage.py sqs sync` creates what is missing")
-        if code in _EXPIRED:
-            return SqsDenied(
-                f"the AWS credentials have expired ({code}: {text}); renew them: set new keys and a new "
-                "AWS_SESSION_TOKEN, or log in again (aws sso login)"
-            )
-        if code in _DENIED:
-            return SqsDenied(
-                f"SQS refused the credentials or permissions ({code}: {text}); check the AWS keys and policy"
-            )
-        if code == "AWS.SimpleQueueService.PurgeQueueInProgress" or "PurgeQueueInProgress" in code:
-            return Conflict(
-                "the queue was purged less than 60 s ago, and SQS allows one purge a minute; try again later"
-            )
-        if code == "AWS.SimpleQueueService.QueueDeletedRecently" or "QueueDeletedRecently" in code:
-            return Conflict(
-                "a queue of this name was deleted less than 60 s ago, and SQS makes you wait; try again later"
-            )
-        if code in _THROTTLED or status >= 500:
-            return SqsUnavailable(f"SQS at {self.address} is overloaded ({code or status}: {text}); try again")
-        return SqsRejected(f"SQS refused the request ({code}: {text})")
+    def _look_for_credentials_again(self) -> None:
+        """Have the next request made by a client that has read boto3's files anew.
+
+        boto3 renews what it fetched itself, but never what it read from a file: keys that a person or a program has
+        renewed there would be noticed at a restart only.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if now < self._look_again_at:
+                return
+            self._look_again_at = now + _LOOK_AGAIN_SECONDS
+        with suppress(BotoCoreError):  # a file that is being written: the old client has another look later
+            self._client = connect(self._config, self._endpoint)
 
     # --- queues ---
 
@@ -239,8 +162,7 @@ class SqsGateway:
             with self._errors(None):
                 return self._client.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]  # type: ignore[arg-type]
         except SqsRejected as error:
-            cause = error.__cause__
-            if not isinstance(cause, ClientError) or cause.response["Error"]["Code"] not in _EXISTS:
+            if code_of(error.__cause__) != "QueueNameExists":
                 raise
         url = self.queue_url(name)
         if url is None:
@@ -315,7 +237,7 @@ class SqsGateway:
             answer = self._client.send_message_batch(QueueUrl=queue_url, Entries=entries)  # type: ignore[arg-type]
         return SendResult(
             {int(item["Id"]): item["MessageId"] for item in answer.get("Successful", ())},
-            _failures(answer),
+            failures_of(answer),
         )
 
     def receive(
@@ -364,7 +286,7 @@ class SqsGateway:
                 QueueUrl=queue_url,
                 Entries=[{"Id": str(i), "ReceiptHandle": handle} for i, handle in enumerate(receipt_handles)],
             )
-        return _failures(answer)
+        return failures_of(answer)
 
     def change_visibility(self, queue_url: str, changes: Sequence[tuple[str, int]]) -> tuple[BatchFailure, ...]:
         """Set how long, from now and in seconds (0 to 43,200), up to 10 received messages stay hidden."""
@@ -376,31 +298,32 @@ class SqsGateway:
                     for i, (handle, seconds) in enumerate(changes)
                 ],
             )
-        return _failures(answer)
+        return failures_of(answer)
 
     # --- redrive ---
 
-    def start_redrive(self, dlq_arn: str) -> str | None:
-        """Start SQS's own task that moves a dead-letter queue back to its sources. None where the server has none."""
+    def start_redrive(self, dlq_arn: str, destination_arn: str) -> str | None:
+        """Start SQS's own task that moves a dead-letter queue to another queue, or find the one that runs.
+
+        None where the server has no such tasks. `SqsRejected` if it refuses this one.
+        """
         try:
             with self._errors(None):
-                return self._client.start_message_move_task(SourceArn=dlq_arn)["TaskHandle"]
+                answer = self._client.start_message_move_task(SourceArn=dlq_arn, DestinationArn=destination_arn)
+            return answer["TaskHandle"]
         except SqsRejected as error:
-            cause = error.__cause__
-            if isinstance(cause, ClientError) and cause.response["Error"]["Code"] in {
-                "InvalidAction",
-                "AWS.SimpleQueueService.UnsupportedOperation",
-                "UnsupportedOperation",
-                "UnknownOperationException",
-            }:
+            if "already a task running" in str(error):  # one that a process which died has started
+                running: list[str] = [t["TaskHandle"] for t in self._move_tasks(dlq_arn) if t.get("TaskHandle")]
+                if running:
+                    return running[0]
+                raise Conflict("SQS is moving these dead letters already; try again when it is done") from error
+            if code_of(error.__cause__) in {"InvalidAction", "UnsupportedOperation", "UnknownOperation"}:
                 return None
             raise
 
     def redrive_progress(self, dlq_arn: str, handle: str) -> tuple[str, int, int | None]:
         """State (`RUNNING`, `COMPLETED`, `FAILED`, …), messages moved and messages to move of a redrive task."""
-        with self._errors(None):
-            results = self._client.list_message_move_tasks(SourceArn=dlq_arn, MaxResults=10).get("Results", ())
-        for task in results:
+        for task in self._move_tasks(dlq_arn):
             # A task that has ended has no handle any more; the newest comes first.
             if task.get("TaskHandle", handle) == handle:
                 return (
@@ -409,6 +332,10 @@ class SqsGateway:
                     task.get("ApproximateNumberOfMessagesToMove"),
                 )
         return "COMPLETED", 0, None
+
+    def _move_tasks(self, dlq_arn: str) -> Sequence[Any]:
+        with self._errors(None):
+            return self._client.list_message_move_tasks(SourceArn=dlq_arn, MaxResults=10).get("Results", ())
 
 
 def _send_entry(index: int, message: OutgoingMessage) -> dict[str, Any]:
@@ -422,16 +349,6 @@ def _send_entry(index: int, message: OutgoingMessage) -> dict[str, Any]:
     if message.deduplication_id is not None:
         entry["MessageDeduplicationId"] = message.deduplication_id
     return entry
-
-
-def _failures(answer: Any) -> tuple[BatchFailure, ...]:
-    failed: Iterable[dict[str, Any]] = answer.get("Failed", ())
-    return tuple(
-        BatchFailure(
-            int(item["Id"]), item.get("Code", ""), item.get("Message", ""), bool(item.get("SenderFault", False))
-        )
-        for item in failed
-    )
 
 
 def redrive_policy(dlq_arn: str, max_receive_count: int) -> str:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import difflib
 import functools
+import ipaddress
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,6 +64,7 @@ class Config(BaseSettings):
     aws_region: str = Field("us-east-1", pattern=r"^[a-z0-9-]+$", description="region of SQS")
     aws_access_key_id: SecretStr | None = Field(None, description="empty: boto3's usual chain")
     aws_secret_access_key: SecretStr | None = Field(None, description="empty: boto3's usual chain")
+    aws_session_token: SecretStr | None = Field(None, description="of temporary keys, which begin with ASIA")
     aws_sqs_endpoint: Address | None = Field(None, description="SQS's address, or aws; empty: the embedded server")
     queue_name_prefix: str = Field(
         "", pattern=r"^[A-Za-z0-9_-]{0,40}$", description="put before every queue's name in SQS"
@@ -88,7 +91,8 @@ class Config(BaseSettings):
     delete_linger_ms: int = Field(200, ge=0, le=5_000, description="how long a delete waits for its batch to fill")
     shutdown_grace_seconds: Seconds = Field(25, description="time that handlers in flight get to finish")
     job_retention_days: int = Field(5, ge=1, le=3_650, description="how long a job's record is kept")
-    http_allow_internal: bool = Field(False, description="let the http handler call link-local and metadata addresses")
+    http_allow_internal: bool = Field(False, description="let the http handler call any address, metadata included")
+    http_allowed: CommaSeparated = Field((), description="internal hosts and networks that the http handler may call")
 
     # Liveness
     heartbeat_seconds: Seconds = Field(2, description="interval of a worker's heartbeat")
@@ -159,6 +163,19 @@ class Config(BaseSettings):
     def _open_operations(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not set(value) <= {"ready", "metrics"}:
             raise ValueError("expected ready, metrics, both with a comma between them, or nothing")
+        return value
+
+    @field_validator("http_allowed")
+    @classmethod
+    def _hosts_and_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            try:
+                ipaddress.ip_network(entry)
+            except ValueError as error:
+                if re.fullmatch(r"[\d.:/]*|.*[:/].*", entry):
+                    raise ValueError(f"{error}; expected hosts and networks like 127.0.0.1,10.1.0.0/16") from None
+                if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", entry):
+                    raise ValueError(f"{entry!r} is no host; expected ones like hooks.internal,10.1.0.0/16") from None
         return value
 
     @field_validator("aws_sqs_endpoint")
@@ -288,6 +305,9 @@ def load() -> Loaded:
         for name in sorted(set(from_file) - known)
         if (close := difflib.get_close_matches(name, known, n=1, cutoff=0.85))
     ]
+    key = from_file.get("AWS_ACCESS_KEY_ID")
+    if key and environ.get("AWS_ACCESS_KEY_ID", key) != key:
+        from_file.pop("AWS_SESSION_TOKEN", None)  # it belongs to the file's own keys, which the environment overrides
     origin = {}
     for name in known:
         if environ.get(name):

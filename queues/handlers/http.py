@@ -2,6 +2,7 @@
 
 Built on urllib3, which boto3 brings anyway. The host is resolved here and the connection made to the very address that
 was checked, so that a name that answers differently a moment later (DNS rebinding) cannot slip past the check.
+Redirects are not followed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import functools
 import ipaddress
 import json
 import re
-import socket
 import time
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
@@ -19,17 +19,13 @@ import urllib3
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from urllib3 import HTTPHeaderDict
 from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import TimeoutError as ExchangeTimeout
 
 from queues.handlers.contract import Message, Reject, Retry
+from queues.handlers.deadline import Deadline, addresses_of, pool_manager
+from queues.handlers.reach import Address, refusal
 from queues.sqs import MAX_VISIBILITY_SECONDS
 from queuesite.config import get_config
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-#: Where clouds serve instance metadata, beside the link-local 169.254.169.254: AWS over IPv6, Alibaba, Oracle, Azure.
-METADATA_ADDRESSES = frozenset(
-    ipaddress.ip_address(text) for text in ("fd00:ec2::254", "100.100.100.200", "192.0.0.192", "168.63.129.16")
-)
 
 #: How much of an answer is read, in bytes: enough for a reason, not enough to fill the memory.
 ANSWER_BYTES = 2_048
@@ -47,7 +43,9 @@ class HttpOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     url: str = Field(description="where to POST the body, http:// or https://", max_length=2_000)
-    timeout: float = Field(30.0, gt=0, le=900, description="seconds until the answer must be there")
+    timeout: float = Field(
+        30.0, gt=0, le=900, description="seconds for the whole exchange, the look-up of the name included"
+    )
     headers: dict[str, str] = Field(default_factory=dict, description="further headers, such as Authorization")
 
     @field_validator("url")
@@ -65,14 +63,15 @@ class HttpOptions(BaseModel):
             raise ValueError("an address with a user or password would be logged; give an Authorization in the headers")
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError(expected)
+        local = parts.hostname == "localhost" or parts.hostname.endswith(".localhost")
         try:
             _ = parts.port
-            literal = ipaddress.ip_address(parts.hostname)
+            literal = ipaddress.ip_address("127.0.0.1" if local else parts.hostname)
         except ValueError as error:
             if "port" in str(error).lower():
                 raise ValueError(f"{value!r}: the port must be from 1 to 65535") from None
             return value  # a name, which is checked when it has been resolved
-        if refused := refusal(literal):
+        if refused := refusal(literal, get_config(), parts.hostname):
             raise ValueError(refused)
         return value
 
@@ -89,19 +88,9 @@ class HttpOptions(BaseModel):
         return value
 
 
-def refusal(address: Address) -> str | None:
-    """Why `address` must not be called, or None where it may be."""
-    if get_config().http_allow_internal:
-        return None
-    plain = getattr(address, "ipv4_mapped", None) or address
-    if plain.is_link_local or plain in METADATA_ADDRESSES:
-        return f"{address} is a link-local or metadata address; HTTP_ALLOW_INTERNAL=1 would allow it"
-    return None
-
-
 @functools.cache
 def _pools() -> urllib3.PoolManager:
-    return urllib3.PoolManager(num_pools=50, maxsize=64, retries=False)
+    return pool_manager(num_pools=50, maxsize=64, retries=False)
 
 
 def post_message(message: Message) -> None:
@@ -125,31 +114,41 @@ def post_message(message: Message) -> None:
         headers[name] = value  # whatever its case
     tls = {"server_hostname": host, "assert_hostname": host} if parts.scheme == "https" else None
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    addresses = _resolve(host, port)
-    for address in addresses:
-        pool = _pools().connection_from_host(str(address), port, parts.scheme, pool_kwargs=tls)
-        try:
-            answer = pool.urlopen(
-                "POST",
-                target,
-                body=message.body.encode("utf-8", "surrogatepass"),
-                headers=headers,
-                timeout=urllib3.Timeout(total=options.timeout),
-                redirect=False,
-                retries=False,
-                preload_content=False,
-            )
-            text = answer.read(ANSWER_BYTES).decode("utf-8", "replace").strip()
-            if not answer.closed:  # what is left unread would be taken for the next answer
-                answer.close()
-            break
-        except NewConnectionError as error:
-            if address == addresses[-1]:
+    deadline = Deadline(options.timeout)
+    addresses = _resolve(options, host, port, deadline)
+    with deadline.enforced():
+        for address in addresses:
+            pool = _pools().connection_from_host(str(address), port, parts.scheme, pool_kwargs=tls)
+            try:
+                answer = pool.urlopen(
+                    "POST",
+                    target,
+                    body=message.body.encode("utf-8", "surrogatepass"),
+                    headers=headers,
+                    timeout=urllib3.Timeout(total=deadline.left),
+                    redirect=False,
+                    retries=False,
+                    preload_content=False,
+                )
+                text = answer.read(ANSWER_BYTES).decode("utf-8", "replace").strip()
+                if not answer.closed:  # what is left unread would be taken for the next answer
+                    answer.close()
+                break
+            except NewConnectionError as error:
+                if address == addresses[-1]:
+                    raise Retry(f"{options.url}: {error}") from error
+                # Nobody listens there: `localhost` is ::1 first, and a server may be on 127.0.0.1 alone.
+            except HTTPError as error:
+                if deadline.broken or isinstance(error, ExchangeTimeout):
+                    raise _late(options) from error
                 raise Retry(f"{options.url}: {error}") from error
-            # Nobody listens there: `localhost` is ::1 first, and a server may be on 127.0.0.1 alone.
-        except HTTPError as error:
-            raise Retry(f"{options.url}: {error}") from error
+    if deadline.broken:
+        raise _late(options)
     _judge(answer.status, answer.headers.get("Retry-After"), text)
+
+
+def _late(options: HttpOptions) -> Retry:
+    return Retry(f"{options.url}: timed out after {options.timeout:g} s")
 
 
 def _judge(status: int, retry_after: str | None, text: str) -> None:
@@ -175,16 +174,17 @@ def _seconds(retry_after: str | None) -> float | None:
     return min(max(seconds, 0.0), float(MAX_VISIBILITY_SECONDS))
 
 
-def _resolve(host: str, port: int) -> list[Address]:
+def _resolve(options: HttpOptions, host: str, port: int, deadline: Deadline) -> list[Address]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = [ipaddress.ip_address(text) for text in addresses_of(host, port, deadline)]
+    except TimeoutError as error:
+        raise _late(options) from error
     except OSError as error:
         raise Retry(f"{host} cannot be resolved: {error}") from error
-    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
-    for address in addresses:
-        if refused := refusal(address):
+    for address in found:
+        if refused := refusal(address, get_config(), host):
             raise Reject(f"{host}: {refused}")
-    return list(dict.fromkeys(addresses))
+    return list(dict.fromkeys(found))
 
 
 def _is_json(body: str) -> bool:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
-from queues.handlers import http, registry
+from queues.handlers import registry
 from queues.handlers.contract import Message, Reject, Retry
 from queues.handlers.http import HttpOptions, post_message
 from queuesite.errors import InvalidInput
@@ -26,6 +25,12 @@ from tests.support.servers import free_port
 def target() -> Iterator[Target]:
     with http_target() as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def loopback_is_allowed(configure: Configure) -> None:
+    """The tests' servers are on this machine."""
+    configure(http_allowed="127.0.0.0/8,::1")
 
 
 def message(url: str, body: str = "hello", **options: Any) -> Message:
@@ -170,8 +175,48 @@ class TestNoAnswer:
     def test_timeout(self, target: Target) -> None:
         target.go.clear()
 
-        with pytest.raises(Retry, match=r"127\.0\.0\.1.*timed out"):
+        with pytest.raises(Retry, match=r"127\.0\.0\.1.*timed out after 0\.1 s"):
             post_message(message(target.address, timeout=0.1))
+
+    def test_name_that_takes_too_long_to_resolve(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        ended = threading.Event()
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: ended.wait(20))
+
+        with pytest.raises(Retry, match=r"slow\.example\.com.*timed out"):
+            post_message(message("http://slow.example.com/", timeout=0.1))
+
+        ended.set()
+
+    @pytest.mark.parametrize(
+        ("part", "again"),
+        [
+            *((part, False) for part in ("status", "headers", "body", "chunks", "handshake")),
+            *((part, True) for part in ("status", "headers", "body", "chunks")),
+        ],
+    )
+    def test_deadline_holds_for_an_answer_that_comes_in_drops(self, part: str, again: bool) -> None:
+        """Each drop is in time for a timeout of reads. `again`: on a connection that was used before."""
+        with dripping(part, first=again) as (port, gave_up):
+            scheme = "https" if part == "handshake" else "http"
+            if again:
+                post_message(message(f"http://127.0.0.1:{port}/"))
+
+            with pytest.raises(Retry, match=r"timed out after 0\.3 s"):
+                post_message(message(f"{scheme}://127.0.0.1:{port}/", timeout=0.3))
+
+            assert gave_up.wait(10)  # the connection is closed, not left to drip on
+
+    def test_deadline_holds_for_the_next_address_of_a_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        resolves_to(monkeypatch, "::1", "127.0.0.1")
+        with dripping("body", first=False) as (port, gave_up):
+            with pytest.raises(Retry, match="timed out"):
+                post_message(message(f"http://localhost:{port}/", timeout=0.3))
+
+            assert gave_up.wait(10)
+
+    def test_deadline_holds_for_a_request_that_is_not_read(self) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as server, pytest.raises(Retry, match="timed out"):
+            post_message(message(f"http://127.0.0.1:{server.getsockname()[1]}/", "x" * 20_000_000, timeout=0.3))
 
     def test_refused_connection(self) -> None:
         with pytest.raises(Retry, match="127\\.0\\.0\\.1"):
@@ -203,6 +248,55 @@ class TestNoAnswer:
     def test_no_tls_where_it_is_expected(self, target: Target) -> None:
         with pytest.raises(Retry, match="https://localhost"):
             post_message(message(f"https://localhost:{target.port}/", timeout=5))
+
+
+DROPS = {
+    "status": (b"", b"HTTP/1.1 200"),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"X-Drop: 1\r\n"),
+    "body": (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"x"),
+    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    "handshake": (b"\x16\x03\x03\x40\x00", b"\x02"),  # the beginning of a long record of TLS
+}
+
+
+def read_request(connection: socket.socket) -> None:
+    read = b""
+    while not read.endswith(b"\r\n\r\nhello"):
+        read += connection.recv(65_536)
+
+
+@contextmanager
+def dripping(part: str, *, first: bool) -> Iterator[tuple[int, threading.Event]]:
+    """A server whose answer stands still at `part` but for a drop each 50 ms, until the caller gives up.
+
+    With `first` it answers one request in order before.
+    """
+    gave_up, stopping = threading.Event(), threading.Event()
+    begin, drop = DROPS[part]
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection:
+            if first:
+                read_request(connection)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            if part != "handshake":
+                read_request(connection)
+            try:
+                connection.sendall(begin)
+                while not stopping.wait(0.05):
+                    connection.sendall(drop)
+            except OSError:
+                gave_up.set()
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield server.getsockname()[1], gave_up
+        finally:
+            stopping.set()
+            thread.join(5)
 
 
 def resolves_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
@@ -269,8 +363,54 @@ class TestForbiddenAddresses:
 
         assert HttpOptions(url="http://169.254.169.254/").url == "http://169.254.169.254/"
 
-    @pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1", "[::1]", "example.com", "[2001:db8::1]", "192.168.1.1"])
-    def test_other_internal_addresses_are_allowed(self, host: str) -> None:
+    @pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1", "[::1]", "localhost", "sqs.localhost", "[::7f00:1]"])
+    def test_other_internal_addresses_are_refused_when_the_queue_is_saved(
+        self, configure: Configure, host: str
+    ) -> None:
+        configure(http_allowed=None)
+
+        with pytest.raises(ValueError, match="is an internal address; to allow it"):
+            HttpOptions(url=f"http://{host}:8080/")
+
+    @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.1.2.3", "fd12::1"])
+    def test_names_that_resolve_to_internal_addresses_are_refused(
+        self, monkeypatch: pytest.MonkeyPatch, configure: Configure, target: Target, address: str
+    ) -> None:
+        configure(http_allowed=None)
+        resolves_to(monkeypatch, address)
+
+        with pytest.raises(Reject, match="is an internal address"):
+            post_message(message(f"http://innocent.example.com:{target.port}/"))
+
+        assert target.requests == []
+
+    def test_host_that_is_allowed(self, monkeypatch: pytest.MonkeyPatch, configure: Configure, target: Target) -> None:
+        configure(http_allowed="hooks.internal")
+        resolves_to(monkeypatch, "127.0.0.1")
+
+        post_message(message(f"http://hooks.internal:{target.port}/"))
+
+        assert target.requests[0].headers["Host"] == f"hooks.internal:{target.port}"
+
+    def test_name_that_resolves_otherwise_a_moment_later_is_not_looked_up_again(
+        self, monkeypatch: pytest.MonkeyPatch, target: Target
+    ) -> None:
+        real = socket.getaddrinfo
+        answers = iter(["127.0.0.1"])
+
+        def resolve(host: str, port: int, *args: Any, **options: Any) -> list[Any]:
+            return list(real(next(answers) if host == "rebinding.example.com" else host, port, *args, **options))
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+        post_message(message(f"http://rebinding.example.com:{target.port}/"))
+
+        assert len(target.requests) == 1
+
+    @pytest.mark.parametrize("host", ["example.com", "[2606:4700:4700::1111]", "93.184.216.34"])
+    def test_the_internet_may_be_called(self, configure: Configure, host: str) -> None:
+        configure(http_allowed=None)
+
         assert HttpOptions(url=f"http://{host}:8080/").url.startswith("http://")
 
 
@@ -315,7 +455,3 @@ class TestOptions:
 
         assert options.timeout == 30
         assert options.headers == {}
-
-
-def test_refusal_of_an_allowed_address_is_none() -> None:
-    assert http.refusal(ip_address("127.0.0.1")) is None

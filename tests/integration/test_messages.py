@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from queues import messages, repository, services
+from queues import batches, messages, moving, repository, services
 from queues.messages import RedriveReport
 from queues.models import Queue
 from queues.sqs import MAX_MESSAGE_BYTES, OutgoingMessage, ReceivedMessage, get_gateway
-from queuesite.errors import InvalidInput, NotFound, SqsDenied, SqsRejected, SqsUnavailable
+from queuesite.errors import Conflict, InvalidInput, NotFound, SqsDenied, SqsRejected
 from tests.support.faults import Forward, SqsProxy
 from tests.support.values import given
 from tests.support.waiting import eventually
@@ -221,7 +221,7 @@ class TestSend:
     def test_entry_that_is_refused_again_and_again_is_given_up(
         self, faulty: SqsProxy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(messages, "SEND_ATTEMPTS", 3)
+        monkeypatch.setattr(batches, "SEND_ATTEMPTS", 3)
         services.create("orders")
         faulty.answer("SendMessageBatch", failing("InternalError", sender=False, places={0}))
 
@@ -427,13 +427,48 @@ class TestRedriveByHand:
     def test_letters_that_sqs_refuses_stay(self, faulty: SqsProxy) -> None:
         queue = services.create("orders")
         bury(queue, *[OutgoingMessage(f"m{i}") for i in range(5)])
-        faulty.answer("SendMessageBatch", failing("InternalError", sender=False, places={1}))
+        faulty.answer("SendMessageBatch", failing("InvalidMessageContents", sender=True, places={1}))
 
-        with pytest.raises(SqsUnavailable, match=r"refused 1 messages .* after 4 were moved"):
+        with pytest.raises(SqsRejected, match=r"refused 1 messages .* after 4 were moved"):
             messages.redrive("orders")
 
         assert services.size("orders").dead_letters == 1
         assert len(bodies(queue.queue_url, 4)) == 4
+
+    def test_letters_that_sqs_throttles_are_sent_again(self, faulty: SqsProxy) -> None:
+        queue = services.create("orders")
+        bury(queue, *[OutgoingMessage(f"m{i}") for i in range(5)])
+        faulty.answer("SendMessageBatch", failing("RequestThrottled", sender=True, places={1, 3}), times=1)
+
+        assert messages.redrive("orders").moved == 5
+
+        assert sorted(bodies(queue.queue_url, 5)) == [f"m{i}" for i in range(5)]
+
+    def test_letters_are_moved_though_the_counts_are_late(self, faulty: SqsProxy) -> None:
+        queue = services.create("orders")
+        bury(queue, OutgoingMessage("m"))
+
+        def nothing_yet(parameters: Parameters, forward: Forward) -> Parameters:
+            found = forward(parameters)["Attributes"]
+            return {"Attributes": {k: "0" if k.startswith("Approximate") else v for k, v in found.items()}}
+
+        faulty.answer("GetQueueAttributes", nothing_yet)
+
+        assert messages.redrive("orders").moved == 1
+
+    def test_letter_that_comes_back_meanwhile_is_left_visible(self, faulty: SqsProxy) -> None:
+        queue = services.create("orders")
+        bury(queue, OutgoingMessage("m"))
+
+        def bury_another(parameters: Parameters, forward: Forward) -> Parameters:
+            forward({"QueueUrl": dead_letter_url(queue), "Entries": [{"Id": "0", "MessageBody": "again"}]})
+            return forward(parameters)
+
+        faulty.answer("SendMessageBatch", bury_another)
+
+        messages.redrive("orders")
+
+        assert get_gateway().depth(dead_letter_url(queue)).visible == 1
 
     def test_deletes_that_sqs_could_not_do_are_repeated(self, faulty: SqsProxy) -> None:
         queue = services.create("orders")
@@ -455,7 +490,7 @@ class TestRedriveByHand:
     def test_delete_that_sqs_refuses_for_good_is_given_up(
         self, faulty: SqsProxy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(messages, "SEND_ATTEMPTS", 2)
+        monkeypatch.setattr(moving, "SEND_ATTEMPTS", 2)
         queue = services.create("orders")
         bury(queue, OutgoingMessage("m"))
         refused = [{"Id": "0", "Code": "InternalError", "Message": "made up", "SenderFault": False}]
@@ -505,21 +540,76 @@ class TestRedriveBySqs:
         assert faulty.count("ReceiveMessage") == 0
         assert services.get("orders").wake_pending
 
-    def test_failed_task_is_an_error(self, faulty: SqsProxy) -> None:
-        services.create("orders")
+    def test_what_a_failed_task_leaves_is_moved_by_hand(self, faulty: SqsProxy) -> None:
+        queue = services.create("orders")
+        bury(queue, *[OutgoingMessage(f"m{i}") for i in range(3)])
         faulty.answer("StartMessageMoveTask", lambda _, __: {"TaskHandle": "h"})
         faulty.answer(
             "ListMessageMoveTasks",
-            lambda _, __: {"Results": [{"Status": "FAILED", "ApproximateNumberOfMessagesMoved": 3}]},
+            lambda _, __: {"Results": [{"Status": "FAILED", "ApproximateNumberOfMessagesMoved": 2}]},
+        )
+        steps: list[int] = []
+
+        report = messages.redrive("orders", steps.append)
+
+        assert report == RedriveReport(5, by_sqs=False)
+        assert sum(steps) == 5
+        assert sorted(bodies(queue.queue_url, 3)) == ["m0", "m1", "m2"]
+        assert services.size("orders").dead_letters == 0
+
+    def test_letter_that_the_failed_task_still_hides_is_waited_for(self, faulty: SqsProxy) -> None:
+        queue = services.create("orders")
+        bury(queue, OutgoingMessage("m"))
+
+        def hide(_: Parameters, __: Forward) -> Parameters:
+            get_gateway().receive(dead_letter_url(queue), limit=1, wait=1, visibility=2)
+            return {"TaskHandle": "h"}
+
+        faulty.answer("StartMessageMoveTask", hide)
+        faulty.answer("ListMessageMoveTasks", lambda _, __: {"Results": [{"Status": "FAILED"}]})
+
+        assert messages.redrive("orders").moved == 1
+
+    @pytest.mark.parametrize("code", ["InvalidParameterValue", "InvalidParameterValueException"])
+    def test_refused_task_is_replaced_by_hand(self, faulty: SqsProxy, code: str) -> None:
+        queue = services.create("orders")
+        bury(queue, OutgoingMessage("m"))
+        faulty.refuse("StartMessageMoveTask", code, "Source queue must be configured as a Dead Letter Queue.")
+
+        assert messages.redrive("orders") == RedriveReport(1, by_sqs=False)
+
+        assert bodies(queue.queue_url, 1) == ["m"]
+
+    def test_destination_is_named(self, faulty: SqsProxy) -> None:
+        """A rejected message was sent to the dead-letter queue, so SQS knows no source of it."""
+        services.create("orders")
+        faulty.answer("StartMessageMoveTask", lambda _, __: {"TaskHandle": "h"})
+        faulty.answer("ListMessageMoveTasks", lambda _, __: {"Results": [{"Status": "COMPLETED"}]})
+
+        messages.redrive("orders")
+
+        [started] = [body for action, body in faulty.requests if action == "StartMessageMoveTask"]
+        assert started["SourceArn"].endswith("orders-dlq")
+        assert started["DestinationArn"] == started["SourceArn"].removesuffix("-dlq")
+
+    def test_task_that_runs_already_is_followed(self, faulty: SqsProxy) -> None:
+        """A redrive whose process died goes on where its task is."""
+        services.create("orders")
+        faulty.refuse("StartMessageMoveTask", "InvalidParameterValue", "There is already a task running. Only one …")
+        states = iter(["RUNNING", "RUNNING", "COMPLETED"])
+        faulty.answer(
+            "ListMessageMoveTasks",
+            lambda _, __: {
+                "Results": [{"TaskHandle": "h", "Status": next(states), "ApproximateNumberOfMessagesMoved": 7}]
+            },
         )
 
-        with pytest.raises(SqsRejected, match="failed after 3 messages"):
-            messages.redrive("orders")
+        assert messages.redrive("orders") == RedriveReport(7, by_sqs=True)
 
-    def test_refused_task_is_an_error(self, faulty: SqsProxy) -> None:
+    def test_task_that_runs_already_and_cannot_be_found(self, faulty: SqsProxy) -> None:
         services.create("orders")
+        faulty.refuse("StartMessageMoveTask", "InvalidParameterValue", "There is already a task running.")
+        faulty.answer("ListMessageMoveTasks", lambda _, __: {"Results": []})
 
-        faulty.refuse("StartMessageMoveTask", "InvalidParameterValue", "no such source")
-
-        with pytest.raises(SqsRejected, match="no such source"):
+        with pytest.raises(Conflict, match="moving these dead letters already"):
             messages.redrive("orders")

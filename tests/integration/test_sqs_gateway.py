@@ -273,13 +273,13 @@ class TestRedriveTask:
             pytest.skip("AWS has move tasks")
         arn = gateway.attributes(url, ("QueueArn",))["QueueArn"]
 
-        assert gateway.start_redrive(arn) is None
+        assert gateway.start_redrive(arn, arn) is None
 
     def test_refusal_of_a_move_is_no_lack_of_move_tasks(self, faulty: SqsProxy) -> None:
         faulty.refuse("StartMessageMoveTask", "ResourceNotFoundException", "no such queue")
 
         with pytest.raises(SqsRejected, match="no such queue"):
-            get_gateway().start_redrive("arn:aws:sqs:us-east-1:1:dead")
+            get_gateway().start_redrive("arn:aws:sqs:us-east-1:1:dead", "arn:aws:sqs:us-east-1:1:queue")
 
     def test_progress_is_that_of_our_own_task(self, faulty: SqsProxy) -> None:
         faulty.answer("StartMessageMoveTask", lambda _, __: {"TaskHandle": "ours"})
@@ -299,7 +299,7 @@ class TestRedriveTask:
         )
         gateway = get_gateway()
 
-        assert gateway.start_redrive("arn") == "ours"
+        assert gateway.start_redrive("arn", "to") == "ours"
         assert gateway.redrive_progress("arn", "ours") == ("RUNNING", 3, 7)
 
     def test_task_that_is_not_listed_any_more_has_ended(self, faulty: SqsProxy) -> None:
@@ -421,7 +421,7 @@ class TestErrors:
     def test_unknown_profile(self, sqs: object, configure: Configure) -> None:
         config = configure(aws_access_key_id=None, aws_secret_access_key=None, **{**offline(), "aws_profile": "nobody"})
 
-        with pytest.raises(SqsRejected, match="nobody"):
+        with pytest.raises(SqsDenied, match="nobody"):
             SqsGateway(config)
 
     def test_password_in_the_address_is_not_shown(self, sqs: object, configure: Configure) -> None:

@@ -15,7 +15,12 @@ from queuesite.embedded import EmbeddedServer
 from tests.support import servers
 
 #: Given by whoever runs the tests against real servers.
-GIVEN = frozenset({"MONGODB_URI", "AWS_SQS_ENDPOINT", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"})
+GIVEN = frozenset(
+    {
+        *("MONGODB_URI", "AWS_SQS_ENDPOINT", "AWS_REGION"),
+        *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    }
+)
 SETTINGS = frozenset(name.upper() for name in Config.model_fields)
 
 

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,10 +40,14 @@ class Rule:
 
 
 class SqsProxy:
-    """The proxy. `requests` are those that came in, in order: their action and their parameters."""
+    """The proxy. `requests` are those that came in, in order: their action and their parameters.
+
+    `credentials` are what each of them was signed with: the key's id, and the session token or None.
+    """
 
     def __init__(self, upstream: str) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.credentials: list[tuple[str, str | None]] = []
         self._rules: defaultdict[str, list[Rule]] = defaultdict(list)
         self._lock = threading.Lock()
         parts = urlsplit(upstream)
@@ -92,10 +96,12 @@ class SqsProxy:
         """How many requests of this action came in."""
         return sum(1 for name, _ in self.requests if name == action)
 
-    def rule_for(self, action: str, parameters: dict[str, Any]) -> Answer | None:
+    def rule_for(self, action: str, parameters: dict[str, Any], headers: Mapping[str, str]) -> Answer | None:
         """Note a request, and tell what is to become of it."""
+        key = headers.get("Authorization", "").partition("Credential=")[2].partition("/")[0]
         with self._lock:
             self.requests.append((action, parameters))
+            self.credentials.append((key, headers.get("X-Amz-Security-Token")))
             for rule in self._rules[action]:
                 if rule.times is None:
                     return rule.answer
@@ -131,7 +137,7 @@ def _handler(proxy: SqsProxy) -> type[BaseHTTPRequestHandler]:
             headers = {k: v for k, v in self.headers.items() if k.lower() not in {"content-length", "connection"}}
             action = self.headers["X-Amz-Target"].rpartition(".")[2]
             parameters = json.loads(body)
-            rule = proxy.rule_for(action, parameters)
+            rule = proxy.rule_for(action, parameters, headers)
             if rule is None:
                 answer = proxy.forward(body, headers)
                 passed = {k: v for k, v in answer.headers.items() if k.lower().startswith("x-amz")}

@@ -145,6 +145,11 @@ LIMITS: list[tuple[str, list[Any], list[Any]]] = [
     ("LOG_FORMAT", ["console", "JSON"], ["xml"]),
     ("DEBUG", ["1", "true", "yes"], ["maybe"]),
     ("HTTP_ALLOW_INTERNAL", ["0", "1"], ["some"]),
+    (
+        "HTTP_ALLOWED",
+        ["hooks.internal", "127.0.0.1,::1", "10.0.0.0/8, fd00::/8", "my_host"],
+        ["10.0.0.1/8", "10.0.0.256", "http://hooks.internal", "hooks.internal:80", "a b", "*", "10.0.0.0/33"],
+    ),
     ("BEHIND_TLS_PROXY", ["0", "1"], ["some"]),
     ("SECRET_KEY", ["x" * 32], ["x" * 31]),
     (
@@ -184,7 +189,14 @@ class TestLimits:
 
     def test_every_limited_setting_is_in_the_table(self) -> None:
         free = {
-            *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "DATA_DIR", "SERVERS_VENV", "HANDLER_MODULES"),
+            *(
+                "AWS_ACCESS_KEY_ID",
+                "AWS_SECRET_ACCESS_KEY",
+                "AWS_SESSION_TOKEN",
+                "DATA_DIR",
+                "SERVERS_VENV",
+                "HANDLER_MODULES",
+            ),
             *("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "WEB_HOST"),
         }
 
@@ -392,6 +404,18 @@ class TestSources:
 
         assert os.environ["AWS_SESSION_TOKEN"] == "token"
         assert os.environ["AWS_PROFILE"] == "other"
+
+    def test_token_of_the_file_goes_with_the_keys_of_the_file(self, env: Environment) -> None:
+        env.file("AWS_ACCESS_KEY_ID=ASIAFILE\nAWS_SECRET_ACCESS_KEY=s\nAWS_SESSION_TOKEN=token\n")
+        assert env.load().config.aws_session_token is not None
+        assert os.environ["AWS_SESSION_TOKEN"] == "token"
+
+        del os.environ["AWS_SESSION_TOKEN"]
+        loaded = env.load(AWS_ACCESS_KEY_ID="AKIAOTHER", AWS_SECRET_ACCESS_KEY="s")
+
+        assert loaded.config.aws_session_token is None
+        assert loaded.sources["aws_session_token"] == "default"
+        assert "AWS_SESSION_TOKEN" not in os.environ
 
     def test_file_has_comments_quotes_and_exports(self, env: Environment) -> None:
         env.file("# a comment\nexport MAX_LOAD=7  # seven\nQUEUE_NAME_PREFIX=\"dev-\"\n\nLOG_LEVEL='debug'\n")

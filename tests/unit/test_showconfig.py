@@ -54,13 +54,14 @@ def test_secrets_are_masked(configure: Configure) -> None:
         secret_key="s" * 50,
         aws_access_key_id="AKIDEXAMPLE",
         aws_secret_access_key="very-secret",
+        aws_session_token="a-token",
         mongodb_uri="mongodb://user:pass-word@db.example/?replicaSet=rs0",
         database_url="postgres://user:pass-word@db.example/site?sslpassword=pass-word",
         aws_sqs_endpoint="https://pass-word@sqs.example",
     )
     shown = settings()
     text = " ".join(f"{setting.value} {setting.text}" for setting in shown.values())
-    assert not [secret for secret in ("ssss", "AKID", "very-secret", "pass-word") if secret in text]
+    assert not [secret for secret in ("ssss", "AKID", "very-secret", "a-token", "pass-word") if secret in text]
     assert shown["MONGODB_URI"].value == "mongodb://user:********@db.example/?replicaSet=rs0"
     assert shown["SECRET_KEY"].source == "environment"
 
