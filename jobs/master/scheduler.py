@@ -24,6 +24,7 @@ from jobs.master.planner import FreeWorker, HeldSlot, Plan, plan
 from jobs.master.rescue import Rescue, remove_malformed
 from jobs.master.sweeper import Sweeper
 from jobs.master.upkeep import IndexUpkeep
+from jobs.master.watched import LOSSES, PIPELINE
 from jobs.models import Assignment, Worker
 from jobs.repositories import assignments, jobs, masters, workers
 from jobs.repositories.jobs import Processor
@@ -58,28 +59,6 @@ OBSERVED_SECONDS = 1.0
 #: How many are written at once: the embedded server does nothing else meanwhile.
 OBSERVED_AT_ONCE = 500
 
-#: Changes that take indexes with them: the leader begins as at the start of a term.
-_LOSSES = ("drop", "dropDatabase", "rename")
-_WATCHED_FIELDS = ("updatedAt", "wakeRequestedAt", "servedUntil")
-_PIPELINE = [
-    {
-        "$match": {
-            "$or": [
-                {"ns.coll": "queues", "operationType": {"$in": ["insert", "delete", "replace"]}},
-                *(
-                    {"ns.coll": "queues", f"updateDescription.updatedFields.{name}": {"$exists": True}}
-                    for name in _WATCHED_FIELDS
-                ),
-                {"operationType": {"$in": [*_LOSSES]}},
-                {"ns.coll": "assignments", "operationType": "delete"},
-                {"ns.coll": "workers", "operationType": {"$in": ["insert", "delete"]}},
-                {"ns.coll": "workers", "updateDescription.updatedFields.draining": {"$exists": True}},
-                {"ns.coll": "leases", "updateDescription.updatedFields.holder": {"$exists": True}},
-            ]
-        }
-    }
-]
-
 
 class Scheduler:
     """A master. `run` blocks until SIGTERM or SIGINT."""
@@ -91,7 +70,7 @@ class Scheduler:
         self._leadership = Leadership(new_id(), config.lease_seconds)
         self._sweeper = Sweeper(gateway, self._bell.ring)
         self._backlog = self._new_backlog()
-        self._watcher = ChangeWatcher(_PIPELINE, self._on_change, self._on_open)
+        self._watcher = ChangeWatcher(PIPELINE, self._on_change, self._on_open)
         self._outage = Outage("MongoDB")
         self._lock = threading.Lock()
         self._changed: set[ObjectId] = set()
@@ -168,7 +147,7 @@ class Scheduler:
 
     def _on_change(self, change: dict[str, Any]) -> None:
         # In the watcher's thread: notes and the bell alone.
-        if change["operationType"] in _LOSSES:
+        if change["operationType"] in LOSSES:
             self._dropped = True
         elif change["ns"]["coll"] == "queues":
             with self._lock:
