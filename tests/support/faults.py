@@ -48,6 +48,8 @@ class SqsProxy:
     def __init__(self, upstream: str) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.credentials: list[tuple[str, str | None]] = []
+        #: Answers what no rule answers: which one an action gets, or None to let it through.
+        self.behaviour: Callable[[str], Answer | None] = lambda action: None
         self._rules: defaultdict[str, list[Rule]] = defaultdict(list)
         self._lock = threading.Lock()
         parts = urlsplit(upstream)
@@ -108,11 +110,30 @@ class SqsProxy:
                 if rule.times > 0:
                     rule.times -= 1
                     return rule.answer
-        return None
+        return self.behaviour(action)
 
     def forward(self, body: bytes, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
-        """Ask SQS."""
+        """Pass a request on to SQS."""
         return self._upstream.urlopen("POST", "/", body=body, headers=headers, redirect=False)
+
+    def ask(self, action: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Ask SQS something that nobody asked for."""
+        headers = {
+            "X-Amz-Target": f"AmazonSQS.{action}",
+            "Content-Type": "application/x-amz-json-1.0",
+            "Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/sqs/aws4_request, "
+            "SignedHeaders=host, Signature=0",
+        }
+        return _value(self.forward(json.dumps(parameters).encode(), headers))
+
+
+def _value(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
+    """What SQS answered; its errors are raised, and so passed on."""
+    value: dict[str, Any] = json.loads(answer.data)
+    if answer.status != 200:
+        code = answer.headers.get("x-amzn-query-error", value.get("__type", "")).partition(";")[0]
+        raise Refused(code, value.get("message", ""), answer.status)
+    return value
 
 
 def _handler(proxy: SqsProxy) -> type[BaseHTTPRequestHandler]:
@@ -145,10 +166,7 @@ def _handler(proxy: SqsProxy) -> type[BaseHTTPRequestHandler]:
                 return
 
             def forward(changed: dict[str, Any]) -> dict[str, Any]:
-                answer = proxy.forward(json.dumps(changed).encode(), headers)
-                assert answer.status == 200, answer.data
-                value: dict[str, Any] = json.loads(answer.data)
-                return value
+                return _value(proxy.forward(json.dumps(changed).encode(), headers))
 
             try:
                 self._answer(200, json.dumps(rule(parameters, forward)).encode(), {})
