@@ -225,7 +225,7 @@ def faulty(queues: SQSClient, configure: Configure) -> Iterator[SqsProxy]:
     address = os.environ["AWS_SQS_ENDPOINT"]
     if address == "aws":
         pytest.skip("AWS refuses what a proxy passes on, since the signature names the host")
-    proxy = SqsProxy(address)
+    proxy = SqsProxy(address, os.environ["AWS_ACCESS_KEY_ID"])
     configure(aws_sqs_endpoint=proxy.address)
     get_gateway.cache_clear()
     yield proxy

@@ -13,7 +13,7 @@ import pytest
 from queues import sqs as module
 from queues.sqs import SqsGateway
 from queuesite import config as configuration
-from queuesite.addresses import Running, write_record
+from queuesite.addresses import Running, embedded_keys, write_record
 from queuesite.errors import ServerError, SqsDenied
 from tests.conftest import Configure
 from tests.support.credential_sources import CredentialSource, credential_source
@@ -103,7 +103,7 @@ class TestSources:
         )
         write_record(config, {"sqs": Running.of(faulty.address, os.getpid())})
 
-        assert used(faulty, config) == ("embedded", None)
+        assert used(faulty, config) == (embedded_keys(config)["aws_access_key_id"], None)
 
 
 class TestRenewal:

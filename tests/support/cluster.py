@@ -50,7 +50,7 @@ class Cluster(System):
         self.mongodb = TcpProxy(self.servers["mongodb"].port)
         self.sqs = TcpProxy(self.servers["sqs"].port)
         #: In the way of SQS only after `answer_by_proxy`, since it costs time that the machine may not have.
-        self.http = SqsProxy(self.servers["sqs"].address)
+        self.http = SqsProxy(self.servers["sqs"].address, servers.keys(self.servers["sqs"])["AWS_ACCESS_KEY_ID"])
         self.proxies: list[TcpProxy] = [self.mongodb, self.sqs]
         self.set(
             mongodb_uri=self.through(self.mongodb),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from collections import defaultdict
@@ -45,13 +46,15 @@ class SqsProxy:
     `credentials` are what each of them was signed with: the key's id, and the session token or None.
     """
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, access_key: str) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.credentials: list[tuple[str, str | None]] = []
         #: Answers what no rule answers: which one an action gets, or None to let it through.
         self.behaviour: Callable[[str], Answer | None] = lambda action: None
         self._rules: defaultdict[str, list[Rule]] = defaultdict(list)
         self._lock = threading.Lock()
+        #: Whatever a request was signed with, SQS gets the key that it knows: it does not verify the signature.
+        self._credential = f"Credential={access_key}/"
         parts = urlsplit(upstream)
         self._upstream = urllib3.HTTPConnectionPool(parts.hostname or "", parts.port, maxsize=32, retries=False)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -114,7 +117,8 @@ class SqsProxy:
 
     def forward(self, body: bytes, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
         """Pass a request on to SQS."""
-        return self._upstream.urlopen("POST", "/", body=body, headers=headers, redirect=False)
+        known = {"Authorization": re.sub("Credential=[^/]*/", self._credential, headers.get("Authorization", ""))}
+        return self._upstream.urlopen("POST", "/", body=body, headers={**headers, **known}, redirect=False)
 
     def ask(self, action: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """Ask SQS something that nobody asked for."""
