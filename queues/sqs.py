@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,8 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
+from queues.refusals import BatchFailure as BatchFailure
+from queues.refusals import canonical, error_for, failures_of
 from queuesite.addresses import no_sqs, sqs_address
 from queuesite.config import Config, get_config, mask
 from queuesite.errors import Conflict, QueueMissing, ServerError, SqsDenied, SqsRejected, SqsUnavailable
@@ -47,23 +49,6 @@ NEEDED_ATTRIBUTES = ("ApproximateReceiveCount", "SentTimestamp", "MessageGroupId
 
 #: Threads that one process uses towards SQS at the most, and so the connections that its client keeps.
 MAX_CONNECTIONS = 64
-
-_MISSING = {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"}
-_EXISTS = {"QueueAlreadyExists", "QueueNameExists"}
-_THROTTLED = {"RequestThrottled", "ThrottlingException", "Throttling", "TooManyRequestsException", "OverLimit"}
-_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
-_DENIED = {
-    "AccessDenied",
-    "AccessDeniedException",
-    "AuthFailure",
-    "IncompleteSignature",
-    "InvalidAccessKeyId",
-    "InvalidClientTokenId",
-    "InvalidSecurity",
-    "MissingAuthenticationToken",
-    "SignatureDoesNotMatch",
-    "UnrecognizedClientException",
-}
 
 
 @dataclass(frozen=True)
@@ -120,16 +105,6 @@ class OutgoingMessage:
             content = value.get("BinaryValue") or value.get("StringValue") or b""
             total += len(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
         return total
-
-
-@dataclass(frozen=True)
-class BatchFailure:
-    """An entry of a batch that SQS refused: its place in the batch, SQS's code and text, and whether it blames us."""
-
-    index: int
-    code: str
-    message: str
-    sender_fault: bool
 
 
 @dataclass(frozen=True)
@@ -202,31 +177,13 @@ class SqsGateway:
 
     def _explained(self, error: ClientError, queue_url: str | None) -> ServerError | Conflict:
         details = error.response.get("Error", {})
-        code = details.get("Code", "")
-        text = details.get("Message", "").strip() or str(error)
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code in _MISSING:
-            return QueueMissing(f"SQS has no queue {queue_url or ''}; `manage.py sqs sync` creates what is missing")
-        if code in _EXPIRED:
-            return SqsDenied(
-                f"the AWS credentials have expired ({code}: {text}); renew them: set new keys and a new "
-                "AWS_SESSION_TOKEN, or log in again (aws sso login)"
-            )
-        if code in _DENIED:
-            return SqsDenied(
-                f"SQS refused the credentials or permissions ({code}: {text}); check the AWS keys and policy"
-            )
-        if code == "AWS.SimpleQueueService.PurgeQueueInProgress" or "PurgeQueueInProgress" in code:
-            return Conflict(
-                "the queue was purged less than 60 s ago, and SQS allows one purge a minute; try again later"
-            )
-        if code == "AWS.SimpleQueueService.QueueDeletedRecently" or "QueueDeletedRecently" in code:
-            return Conflict(
-                "a queue of this name was deleted less than 60 s ago, and SQS makes you wait; try again later"
-            )
-        if code in _THROTTLED or status >= 500:
-            return SqsUnavailable(f"SQS at {self.address} is overloaded ({code or status}: {text}); try again")
-        return SqsRejected(f"SQS refused the request ({code}: {text})")
+        return error_for(
+            _code(error),
+            details.get("Message", "").strip() or str(error),
+            status=error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400),
+            queue_url=queue_url,
+            address=self.address,
+        )
 
     # --- queues ---
 
@@ -241,8 +198,7 @@ class SqsGateway:
             with self._errors(None):
                 return self._client.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]  # type: ignore[arg-type]
         except SqsRejected as error:
-            cause = error.__cause__
-            if not isinstance(cause, ClientError) or cause.response["Error"]["Code"] not in _EXISTS:
+            if _code(error.__cause__) != "QueueNameExists":
                 raise
         url = self.queue_url(name)
         if url is None:
@@ -317,7 +273,7 @@ class SqsGateway:
             answer = self._client.send_message_batch(QueueUrl=queue_url, Entries=entries)  # type: ignore[arg-type]
         return SendResult(
             {int(item["Id"]): item["MessageId"] for item in answer.get("Successful", ())},
-            _failures(answer),
+            failures_of(answer),
         )
 
     def receive(
@@ -366,7 +322,7 @@ class SqsGateway:
                 QueueUrl=queue_url,
                 Entries=[{"Id": str(i), "ReceiptHandle": handle} for i, handle in enumerate(receipt_handles)],
             )
-        return _failures(answer)
+        return failures_of(answer)
 
     def change_visibility(self, queue_url: str, changes: Sequence[tuple[str, int]]) -> tuple[BatchFailure, ...]:
         """Set how long, from now and in seconds (0 to 43,200), up to 10 received messages stay hidden."""
@@ -378,7 +334,7 @@ class SqsGateway:
                     for i, (handle, seconds) in enumerate(changes)
                 ],
             )
-        return _failures(answer)
+        return failures_of(answer)
 
     # --- redrive ---
 
@@ -388,13 +344,7 @@ class SqsGateway:
             with self._errors(None):
                 return self._client.start_message_move_task(SourceArn=dlq_arn)["TaskHandle"]
         except SqsRejected as error:
-            cause = error.__cause__
-            if isinstance(cause, ClientError) and cause.response["Error"]["Code"] in {
-                "InvalidAction",
-                "AWS.SimpleQueueService.UnsupportedOperation",
-                "UnsupportedOperation",
-                "UnknownOperationException",
-            }:
+            if _code(error.__cause__) in {"InvalidAction", "UnsupportedOperation", "UnknownOperation"}:
                 return None
             raise
 
@@ -426,14 +376,9 @@ def _send_entry(index: int, message: OutgoingMessage) -> dict[str, Any]:
     return entry
 
 
-def _failures(answer: Any) -> tuple[BatchFailure, ...]:
-    failed: Iterable[dict[str, Any]] = answer.get("Failed", ())
-    return tuple(
-        BatchFailure(
-            int(item["Id"]), item.get("Code", ""), item.get("Message", ""), bool(item.get("SenderFault", False))
-        )
-        for item in failed
-    )
+def _code(error: BaseException | None) -> str:
+    """The canonical code of an error of boto3's; empty if it is none that SQS answered."""
+    return canonical(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
 
 
 def redrive_policy(dlq_arn: str, max_receive_count: int) -> str:
