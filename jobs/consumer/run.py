@@ -9,15 +9,19 @@ from typing import Any
 
 from jobs.consumer.acknowledger import Acknowledger
 from jobs.consumer.backoff import retry_delay
-from jobs.consumer.buffer import Buffer, Held, caution, prefetch
+from jobs.consumer.buffer import Buffer, caution, prefetch
+from jobs.consumer.comebacks import Comebacks
 from jobs.consumer.dead_letters import send_to_dead_letters
 from jobs.consumer.executor import Executor, Work
+from jobs.consumer.held import Held
 from jobs.consumer.meter import Meter
 from jobs.consumer.outcome import Done, GiveUp, Outcome, TryAgain
 from jobs.consumer.receiver import Receiver, ReceiverHooks
 from jobs.consumer.recorder import Recorder
+from jobs.consumer.refused import Refusals
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.consumer.visibility import VisibilityKeeper
+from jobs.consumer.windows import window
 from jobs.models import EndReason
 from queues.handlers import registry
 from queues.sqs import SqsGateway
@@ -64,18 +68,22 @@ class Run:
         self._lock = threading.Lock()
         #: Messages whose handlers do not end, and the delay after which they are to be retried.
         self._stuck: list[tuple[Held, int]] = []
-        self._cautious_until = time.monotonic() + settings.cautious
         self._troubled_until: float | None = None
         self._end_reason: EndReason | None = None
         self._ending = threading.Event()
         self._empty_at: float | None = None
-        self._buffer = Buffer(fifo=settings.fifo, cautious=lambda: time.monotonic() < self._cautious_until)
+        self._buffer = Buffer(fifo=settings.fifo, let_go=self._let_go)
         self.recorder = Recorder()
         self.meter = Meter(lambda: gateway.requests)
         self._keeper = VisibilityKeeper(
-            gateway, settings.queue_url, lambda: self._settings.visibility_timeout, self._lost
+            gateway, settings.queue_url, self._window, self._not_kept, Refusals(self._refused)
         )
-        self._acknowledger = Acknowledger(gateway, settings.queue_url, self._keeper, limits.linger)
+        self._acknowledger = Acknowledger(
+            gateway, settings.queue_url, self._keeper, limits.linger, self._not_deleted, Refusals(self._refused)
+        )
+        self._comebacks = Comebacks(
+            self._keeper, self._buffer, lambda held: self._acknowledger.delete(held, at_once=True)
+        )
         self._executor = Executor(
             self._buffer,
             _work(settings),
@@ -91,7 +99,7 @@ class Run:
             self._buffer,
             limits.idle,
             ReceiverHooks(
-                visibility_timeout=lambda: self._settings.visibility_timeout,
+                window=self._window,
                 prefetch=self._prefetch,
                 accept=self._accept,
                 give_back=self._give_back,
@@ -99,7 +107,9 @@ class Run:
                 missing=lambda: self.end(EndReason.QUEUE_MISSING),
             ),
             fifo=settings.fifo,
+            refusals=Refusals(self._refused),
         )
+        self._be_cautious(settings)
 
     def execute(self) -> Report:
         """Process the queue until it is drained or the run is told to end."""
@@ -143,7 +153,8 @@ class Run:
             return
         old, self._settings = self._settings, replace(settings, queue_url=self._settings.queue_url)
         self._executor.work = work
-        self._cautious_until = max(self._cautious_until, time.monotonic() + settings.cautious)
+        self._keeper.wake()
+        self._be_cautious(settings)
         if settings.concurrency != old.concurrency and not self._ending.is_set():
             self._executor.resize(settings.concurrency)
             log.info("concurrency_changed", queue=settings.name, before=old.concurrency, now=settings.concurrency)
@@ -194,19 +205,50 @@ class Run:
         settings = self._settings
         return prefetch(settings.concurrency, self._executor.mean_seconds, settings.max_receive_count)
 
+    def _window(self, held_for: float = 0.0) -> int:
+        settings = self._settings
+        return window(settings.visibility_timeout, held_for, settings.max_receive_count)
+
+    def _be_cautious(self, settings: QueueSettings) -> None:
+        if settings.cautious:
+            self._buffer.be_cautious(time.monotonic() + settings.cautious)
+
     def _accept(self, messages: list[Held]) -> None:
-        for held in messages:
+        new = [held for held in messages if self._comebacks.is_new(held)]
+        for held in new:
             self._keeper.keep(held)
-        self._buffer.put(messages)
+        self._buffer.put(new)
 
     def _give_back(self, messages: list[Held]) -> None:
         for held in messages:
             self._acknowledger.show_again(held, 0, at_once=True)
 
-    def _lost(self, held: Held) -> None:
-        """A message is not ours any more: those after it in its FIFO group wait until it has been handled again."""
+    def _not_kept(self, held: Held) -> None:
+        """A message is lost, or has waited too long: if it waits it is not begun, nor are those behind it."""
+        if held.lost and self._buffer.drop(held):
+            return  # see `_let_go`
         if self._settings.fifo:
             self._give_back(self._buffer.withdraw(held.message.group))
+        elif not held.lost and self._buffer.remove(held):
+            self._give_back([held])
+
+    def _let_go(self, lost: list[Held], behind: list[Held]) -> None:
+        """The buffer has dropped what may be with another consumer, and withdrawn those behind it in its group."""
+        for held in lost:
+            self._keeper.forget(held)
+            log.warning("message_not_begun", message_id=held.message.message_id, meaning="its visibility has run out")
+        self._give_back(behind)
+
+    def _not_deleted(self, held: Held) -> None:
+        """A handled message could not be deleted: it comes back, and those behind it must not be before it."""
+        self._comebacks.remember(held)
+        if self._settings.fifo:
+            self._give_back(self._buffer.withdraw(held.message.group))
+
+    def _refused(self, error: ServerError) -> None:
+        """SQS does not do what this run needs, and does not say that it will."""
+        self.meter.last_error = str(error)
+        self.end(EndReason.ERROR)
 
     def _drained(self, empty_at: float) -> None:
         self._empty_at = empty_at
@@ -243,7 +285,7 @@ class Run:
             if fifo:
                 # Those behind it must not be received with it again and again.
                 until = time.monotonic() + caution(outcome.delay)
-                self._cautious_until = max(self._cautious_until, until)
+                self._buffer.be_cautious(until)
                 self._troubled_until = max(self._troubled_until or until, until)
             # The failed message first: while it is hidden SQS gives out none of its group.
             self._acknowledger.show_again(held, outcome.delay, at_once=fifo)
