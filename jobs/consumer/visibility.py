@@ -31,10 +31,12 @@ class VisibilityKeeper:
         window: Callable[[float], int],
         on_loss: Callable[[Held], None] = lambda held: None,
         refusals: Refusals | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._gateway = gateway
         self._queue_url = queue_url
         self._window = window
+        self._monotonic = monotonic
         self._on_loss = on_loss
         self._held: dict[str, Held] = {}
         #: Those in the request under way, and what to do once it has been answered.
@@ -111,11 +113,17 @@ class VisibilityKeeper:
 
     def _run(self) -> None:
         while not self._stopping:
-            # An eighth of the window leaves several tries between its half and its end.
-            self._woken.wait(min(max(self._window(0.0) / 8, 0.1), 1.0))
+            self._woken.wait(self.pause)
             self._woken.clear()
             if not self._stopping:
-                self.beat(time.monotonic())
+                self.beat(self._monotonic())
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next beat: an eighth of the shortest window leaves several tries after its half."""
+        with self._lock:
+            shortest = min((held.window for held in self._held.values()), default=8.0)
+        return min(max(min(shortest, self._window(0.0)) / 8, 0.1), 1.0)
 
     def beat(self, now: float) -> None:
         """Extend what is due at `now` (monotonic clock), and report what is lost."""
@@ -158,7 +166,7 @@ class VisibilityKeeper:
                 then()
 
     def _request(self, batch: list[tuple[Held, int]]) -> None:
-        asked_at = time.monotonic()
+        asked_at = self._monotonic()
         changes = [(held.message.receipt_handle, seconds) for held, seconds in batch]
         try:
             failures = self._gateway.change_visibility(self._queue_url, changes)

@@ -889,8 +889,8 @@ class TestSettings:
 
         running = begin(queue, RunLimits(idle=1, longest=60, linger=0))
         eventually(lambda: probe.running == 1, 10, "a message is being handled")
-        running.run.apply(replace(running.settings, visibility_timeout=77))
-        eventually(lambda: asked()[-1] == 77, 10, "the next receive goes by it")
+        running.run.apply(replace(running.settings, visibility_timeout=17))
+        eventually(lambda: asked()[-1] == 17, 10, "the next receive goes by it")
         gate.set()
         running.report()
         assert asked()[0] == 30
