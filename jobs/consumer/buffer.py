@@ -332,7 +332,8 @@ class Buffer:
 
     @property
     def _cautious(self) -> bool:
-        return self._monotonic() < self._cautious_until
+        until = self._cautious_until
+        return until > 0 and self._monotonic() < until
 
     def _time_caution(self) -> None:
         if self._timer is None and not (self._closed and not self._waiting):

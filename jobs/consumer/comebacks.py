@@ -38,8 +38,13 @@ class Comebacks:
             if len(self._handled) > REMEMBERED:
                 del self._handled[next(iter(self._handled))]
 
-    def is_new(self, held: Held) -> bool:
-        """Whether a received message is to be handled. One that is not has been seen to."""
+    def new(self, messages: list[Held]) -> list[Held]:
+        """Those of the received messages that are to be handled. The others have been seen to."""
+        if not self._handled and not self._keeper.knows_any(messages):
+            return messages
+        return [held for held in messages if self._is_new(held)]
+
+    def _is_new(self, held: Held) -> bool:
         message_id = held.message.message_id
         known = self._keeper.known(message_id)
         if known is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from jobs.consumer.windows import MARGIN_SECONDS
 from queues.sqs import MAX_VISIBILITY_SECONDS, ReceivedMessage
@@ -22,11 +22,19 @@ class Held:
     begun: bool = False
     #: Its visibility could not be kept: another consumer may have it by now.
     lost: bool = False
-    #: SQS hides it no longer than this.
-    limit: float = field(init=False)
+    #: SQS hides it no longer than this; None: until its 12 h are over by our reckoning, which SQS has not corrected.
+    corrected_limit: float | None = None
 
-    def __post_init__(self) -> None:
-        self.limit = self.received_at + MAX_VISIBILITY_SECONDS - MARGIN_SECONDS
+    @property
+    def limit(self) -> float:
+        """Until when SQS may be asked to hide it."""
+        if self.corrected_limit is not None:
+            return self.corrected_limit
+        return self.received_at + MAX_VISIBILITY_SECONDS - MARGIN_SECONDS
+
+    @limit.setter
+    def limit(self, moment: float) -> None:
+        self.corrected_limit = moment
 
     def left(self, now: float) -> int:
         """For how many seconds from `now` SQS may be asked to hide it."""
@@ -46,4 +54,4 @@ class Held:
         """The same message was received `again`: its handle and times count from now on."""
         self.message = again.message
         self.received_at, self.hidden_until, self.window = again.received_at, again.hidden_until, again.window
-        self.limit, self.lost = again.limit, False
+        self.corrected_limit, self.lost = None, False

@@ -214,9 +214,8 @@ class Run:
             self._buffer.be_cautious(time.monotonic() + settings.cautious)
 
     def _accept(self, messages: list[Held]) -> None:
-        new = [held for held in messages if self._comebacks.is_new(held)]
-        for held in new:
-            self._keeper.keep(held)
+        new = self._comebacks.new(messages)
+        self._keeper.keep(*new)
         self._buffer.put(new)
 
     def _give_back(self, messages: list[Held]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from jobs.consumer.held import Held
 from jobs.consumer.refused import Refusals
@@ -65,14 +65,20 @@ class VisibilityKeeper:
 
     # --- what is held ---
 
-    def keep(self, held: Held) -> None:
-        """Keep a message hidden from now on."""
+    def keep(self, *messages: Held) -> None:
+        """Keep messages hidden from now on."""
         with self._lock:
-            self._held[held.message.message_id] = held
+            for held in messages:
+                self._held[held.message.message_id] = held
 
     def known(self, message_id: str) -> Held | None:
         """What is held of this message already, lost or not."""
         return self._held.get(message_id)
+
+    def knows_any(self, messages: Collection[Held]) -> bool:
+        """Whether any of these is held already."""
+        held = self._held
+        return any([message.message.message_id in held for message in messages])
 
     def adopt(self, again: Held) -> bool:
         """SQS has given out a held message `again`: hold it by its new receipt handle. False: it is not held."""

@@ -188,8 +188,8 @@ class TestComingBack:
         messages = [held() for _ in range(REMEMBERED + 1)]
         for message in messages:
             comebacks.remember(message)
-        assert comebacks.is_new(again(messages[0]))
-        assert not comebacks.is_new(again(messages[-1]))
+        forgotten = again(messages[0])
+        assert comebacks.new([forgotten, again(messages[-1])]) == [forgotten]
         assert len(deleted) == 1
 
 
