@@ -15,54 +15,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection
 
+from jobs.consumer.demand import room
 from jobs.consumer.held import Held as Held
 from queues.sqs import MAX_BATCH
 from queuesite.logs import carrying
 
-#: How many seconds of work a consumer holds back beyond what its slots are busy with.
-PREFETCH_SECONDS = 1.0
-#: A queue that gives its messages this few receives has none received before its turn: each one counts.
-FEW_RECEIVES = 2
 #: Seconds beyond the moment at which the messages of a crashed consumer, or a failed one of a FIFO group, are visible
 #: again, for which a queue is treated with caution; and the longest in all, since a retry may be hours away.
 CAUTION_SECONDS = 30.0
 LONGEST_CAUTION = 900.0
 
 
-def prefetch(concurrency: int, mean_seconds: float | None, max_receive_count: int) -> int:
-    """How many messages to hold beyond those in the slots.
-
-    Enough to keep the slots busy while two batches are being received, but no more than a second of work: what waits
-    here cannot be handled by anybody else. Before the first message is through (`mean_seconds` None), what fills one
-    receive.
-    """
-    if max_receive_count <= FEW_RECEIVES:
-        return 0
-    if mean_seconds is None:
-        return max(0, MAX_BATCH - concurrency)
-    most = 2 * MAX_BATCH + concurrency
-    work = concurrency * PREFETCH_SECONDS
-    return most if mean_seconds * most <= work else int(work / mean_seconds)
-
-
 def caution(hidden: float) -> float:
     """For how long to be cautious with a queue whose troublesome message is hidden for `hidden` seconds."""
     return min(hidden + CAUTION_SECONDS, LONGEST_CAUTION)
-
-
-def room(free_slots: int, buffered: int, target: int) -> int:
-    """How many messages to receive now (0: not worth a request yet), up to 10.
-
-    A slot that has nothing to do is always worth one. Else a request waits until the buffer can take a full batch, or
-    has run half empty where it is smaller than that.
-    """
-    wanted = min(MAX_BATCH, free_slots + target - buffered)
-    if wanted <= 0:
-        return 0
-    if buffered < free_slots or buffered == 0:
-        return wanted
-    threshold = target - MAX_BATCH if target >= MAX_BATCH else target // 2
-    return wanted if buffered <= threshold else 0
 
 
 class Buffer:

@@ -9,9 +9,10 @@ from typing import Any
 
 from jobs.consumer.acknowledger import Acknowledger
 from jobs.consumer.backoff import retry_delay
-from jobs.consumer.buffer import Buffer, caution, prefetch
+from jobs.consumer.buffer import Buffer, caution
 from jobs.consumer.comebacks import Comebacks
 from jobs.consumer.dead_letters import send_to_dead_letters
+from jobs.consumer.demand import prefetch
 from jobs.consumer.executor import Executor, Work
 from jobs.consumer.held import Held
 from jobs.consumer.meter import Meter

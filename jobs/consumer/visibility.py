@@ -77,8 +77,7 @@ class VisibilityKeeper:
 
     def knows_any(self, messages: Collection[Held]) -> bool:
         """Whether any of these is held already."""
-        held = self._held
-        return any([message.message.message_id in held for message in messages])
+        return not self._held.keys().isdisjoint([held.message.message_id for held in messages])
 
     def adopt(self, again: Held) -> bool:
         """SQS has given out a held message `again`: hold it by its new receipt handle. False: it is not held."""

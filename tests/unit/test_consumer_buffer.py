@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from jobs.consumer.buffer import Buffer, Held, prefetch, room
+from jobs.consumer.buffer import Buffer, Held
+from jobs.consumer.demand import prefetch, room
 from queues.sqs import MAX_BATCH
 from tests.support.messages import held
 from tests.support.waiting import eventually
