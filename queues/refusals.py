@@ -10,7 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from queuesite.errors import Conflict, QueueMissing, ServerError, SqsDenied, SqsRejected, SqsUnavailable
+from queuesite.errors import (
+    Conflict,
+    QueueMissing,
+    ServerError,
+    SqsDenied,
+    SqsRejected,
+    SqsUnavailable,
+    TooManyInFlight,
+)
 
 #: Names of the query protocol (and of KMS's own errors) that differ from those of the JSON protocol by more than a
 #: prefix or suffix.
@@ -179,7 +187,7 @@ def error_for(
         return Conflict("a queue of this name was deleted less than 60 s ago, and SQS makes you wait; try again later")
     if code == "OverLimit":
         # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
-        return SqsUnavailable(
+        return TooManyInFlight(
             f"too many messages are in flight ({said}): SQS allows 120,000 a queue, and 20,000 if it is FIFO; "
             "try again once some are deleted or visible again"
         )

@@ -132,6 +132,10 @@ class SqsUnavailable(ServerError):
     """SQS cannot be reached, or keeps throttling."""
 
 
+class TooManyInFlight(SqsUnavailable):
+    """As many messages of a queue are in flight as SQS allows; it gives out more once some are settled."""
+
+
 class SqsDenied(ServerError):
     """SQS refused the credentials, or they do not allow the operation."""
 

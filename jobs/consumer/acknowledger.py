@@ -1,12 +1,15 @@
 """The acknowledger: settles messages with SQS in full batches.
 
 A handled message is deleted, a failed one is made visible again after its delay. Either waits for nine others, for at
-most the linger; at once where the consumer is idle or ends, or the queue is FIFO. What SQS refuses is tried again for
-as long as the message is ours.
+most the linger; at once where the consumer is idle or ends, or the queue is FIFO.
+
+While SQS cannot be reached everything waits. An entry that it refuses concerns no other: if SQS throttles it is tried
+again by itself, after a pause of its own; otherwise it is given up, and the message comes back when it is visible.
 """
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import deque
@@ -14,25 +17,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
-from jobs.consumer.buffer import Held
+from jobs.consumer.buffer import LOOK_AGAIN_SECONDS
+from jobs.consumer.held import Held
+from jobs.consumer.refused import Refusals
 from jobs.consumer.visibility import VisibilityKeeper
+from jobs.consumer.windows import STEP_SECONDS
 from queues.sqs import MAX_BATCH, BatchFailure, SqsGateway
+from queuesite import outage
 from queuesite.errors import QueueMissing, ServerError, SqsUnavailable
 from queuesite.logs import get_logger
 from queuesite.outage import Outage
 from queuesite.threads import OnDeath, end_process, supervised
 
 log = get_logger(__name__)
-
-# The receipt handle is of no use any more: the message was deleted, or its visibility ran out.
-_GONE = frozenset(
-    {
-        "ReceiptHandleIsInvalid",
-        "InvalidParameterValue",
-        "MessageNotInflight",
-        "AWS.SimpleQueueService.MessageNotInflight",
-    }
-)
 
 
 @dataclass(eq=False, slots=True)
@@ -43,6 +40,8 @@ class Settlement:
     delay: int | None
     due: float
     settled: Callable[[], None] | None = None
+    #: How often SQS has refused it.
+    refused: int = 0
 
 
 #: Threads that settle: while one waits for an answer the other sends the next full batch.
@@ -61,20 +60,30 @@ class Acknowledger:
         queue_url: str,
         keeper: VisibilityKeeper,
         linger: float,
+        not_deleted: Callable[[Held], None] = lambda held: None,
+        refusals: Refusals | None = None,
+        *,
         on_death: OnDeath = end_process,
     ) -> None:
+        """`not_deleted` is told of each message that was to be deleted and cannot be; `linger` is in seconds."""
         self._gateway = gateway
         self._queue_url = queue_url
         self._keeper = keeper
         self._linger = linger
         #: Those to be deleted, and those to be shown again.
         self._pending: tuple[deque[Settlement], deque[Settlement]] = (deque(), deque())
+        #: Refused ones that wait for their next try, and how many are on their way here from the keeper.
+        self._later: list[Settlement] = []
+        self._awaited = 0
+        self._not_deleted = not_deleted
+        self._refusals = refusals or Refusals()
         self._hurry = False
         self._closing_deadline: float | None = None
         self._paused_until = 0.0
         self._changed = threading.Condition()
         self._threads = [supervised(f"acknowledger-{n}", self._run, on_death) for n in range(THREADS)]
         self._outage = Outage("SQS (delete)")
+        self._throttled = Outage("SQS (entries of batches)")
 
     def start(self) -> None:
         """Start the threads."""
@@ -86,9 +95,14 @@ class Acknowledger:
         self._add(Settlement(held, None, self._due(at_once), settled))
 
     def show_again(self, held: Held, delay: int, *, at_once: bool = False) -> None:
-        """Make a message visible again after `delay` seconds. Its visibility is no longer kept."""
-        self._keeper.forget(held)
-        self._add(Settlement(held, delay, self._due(at_once)))
+        """Make a message visible again after `delay` seconds, or when SQS's 12 h from its receive end.
+
+        Its visibility is no longer kept. An extension that is under way is waited for: it could overwrite the delay.
+        """
+        settlement = Settlement(held, delay, self._due(at_once))
+        with self._changed:
+            self._awaited += 1
+        self._keeper.release(held, lambda: self._arrived(settlement))
 
     def hurry(self) -> None:
         """Settle what there is without waiting for more: nothing else is under way."""
@@ -105,11 +119,18 @@ class Acknowledger:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()) + 1.0)
-        if left := sum(map(len, self._pending)):
+        if left := sum(map(len, self._pending)) + len(self._later):
             log.warning("messages_not_settled", queue_url=self._queue_url, count=left)
 
     def _due(self, at_once: bool) -> float:
         return 0.0 if at_once else time.monotonic() + self._linger
+
+    def _arrived(self, settlement: Settlement) -> None:
+        with self._changed:
+            self._awaited -= 1
+            self._add(settlement)
+            if self._closing_deadline is not None:
+                self._changed.notify_all()
 
     def _add(self, settlement: Settlement) -> None:
         kind = self._pending[settlement.delay is not None]
@@ -138,11 +159,14 @@ class Acknowledger:
                         return None
                     self._changed.wait(self._paused_until - now)
                     continue
+                if self._closing_deadline is not None and now >= self._closing_deadline:
+                    return None
+                retry = self._resume_refused(now)
                 if not any(self._pending):
                     self._hurry = False
-                    if closing:
+                    if closing and not self._later and not self._awaited:
                         return None
-                    self._changed.wait(5.0)  # no wait is without a bound
+                    self._changed.wait(self._until(retry, now))
                     continue
                 first = float("inf")
                 for kind in self._pending:
@@ -151,49 +175,89 @@ class Acknowledger:
                     first = min(first, due)
                     if kind and (closing or self._hurry or len(kind) >= MAX_BATCH or due <= now):
                         return [kind.popleft() for _ in range(min(MAX_BATCH, len(kind)))]
-                self._changed.wait(max(0.001, first - now))
+                self._changed.wait(self._until(min(first, retry), now))
+
+    def _resume_refused(self, now: float) -> float:
+        """Queue the refused ones whose pause is over; when the next one's is (monotonic clock)."""
+        if not self._later:
+            return float("inf")
+        for settlement in reversed(self._later):
+            if settlement.due <= now:
+                self._pending[settlement.delay is not None].appendleft(settlement)
+        self._later = [settlement for settlement in self._later if settlement.due > now]
+        return min((settlement.due for settlement in self._later), default=float("inf"))
+
+    def _until(self, moment: float, now: float) -> float:
+        moment = min(moment, self._closing_deadline or float("inf"))
+        return min(max(0.001, moment - now), LOOK_AGAIN_SECONDS)
 
     def _settle(self, batch: list[Settlement]) -> float:
-        """Carry out a batch; what failed is pending again. Answers how long to wait before the next try."""
+        """Carry out a batch. Answers how long both threads are to wait before the next one: SQS is away."""
+        asked_at = time.monotonic()
+        handles = [settlement.held.message.receipt_handle for settlement in batch]
         try:
-            failures = self._request(batch)
+            failures = self._request(batch, handles, asked_at)
         except QueueMissing:
             failures = ()  # the queue is gone, and its messages with it
         except ServerError as error:
-            self._again(batch)
+            with self._changed:
+                self._pending[batch[0].delay is not None].extendleft(reversed(batch))
+            self._refusals.note(error)
             return self._outage.failed(error)
         self._outage.over()
-        again = []
+        self._refusals.over()
         failed = {failure.index: failure for failure in failures}
+        jitter = random.uniform(0.5, 1.0)  # one for the batch: what is refused together is tried again together
+        again: list[Settlement] = []
         for index, settlement in enumerate(batch):
             failure = failed.get(index)
-            if failure is not None and failure.code not in _GONE:
+            if failure is not None and self._may_succeed(settlement, failure, asked_at, jitter):
                 again.append(settlement)
-                continue
-            if failure is not None:
-                log.warning(
-                    "message_not_ours",
-                    message_id=settlement.held.message.message_id,
-                    queue_url=self._queue_url,
-                    code=failure.code,
-                    meaning="its visibility ran out, and it will be handled again",
-                )
-            self._keeper.forget(settlement.held)
-            if settlement.settled is not None:
-                settlement.settled()
+            elif not self._keeper.confirm(settlement.held, handles[index]):
+                again.append(settlement)  # it came back during the request, which named its old handle
+            else:
+                self._end(settlement, failure)
+        if not any(failure.transient for failure in failures):
+            self._throttled.over()
         if again:
-            self._again(again)
-            codes = ", ".join(sorted({failure.code for failure in failures}))
-            return self._outage.failed(SqsUnavailable(f"{len(again)} entries of a batch failed: {codes}"))
+            with self._changed:
+                self._later.extend(again)
+                self._changed.notify()
         return 0.0
 
-    def _request(self, batch: list[Settlement]) -> tuple[BatchFailure, ...]:
+    def _request(self, batch: list[Settlement], handles: list[str], now: float) -> tuple[BatchFailure, ...]:
         if batch[0].delay is None:
-            return self._gateway.delete(self._queue_url, [s.held.message.receipt_handle for s in batch])
-        return self._gateway.change_visibility(
-            self._queue_url, [(s.held.message.receipt_handle, s.delay or 0) for s in batch]
-        )
+            return self._gateway.delete(self._queue_url, handles)
+        for settlement in batch:
+            settlement.delay = min(settlement.delay or 0, settlement.held.left(now))
+        changes = [(handle, settlement.delay or 0) for handle, settlement in zip(handles, batch, strict=True)]
+        return self._gateway.change_visibility(self._queue_url, changes)
 
-    def _again(self, batch: list[Settlement]) -> None:
-        with self._changed:
-            self._pending[batch[0].delay is not None].extendleft(reversed(batch))
+    def _may_succeed(self, settlement: Settlement, failure: BatchFailure, asked_at: float, jitter: float) -> bool:
+        """Whether a refused entry is to be tried again, and when."""
+        if failure.transient:
+            pause = min(outage.FIRST_PAUSE * 2.0**settlement.refused, outage.LONGEST_PAUSE)
+            settlement.due = asked_at + pause * jitter
+            self._throttled.failed(SqsUnavailable(f"{failure.code}: {failure.message}"))
+        elif failure.beyond_limit and settlement.delay:
+            # Our reckoning of its 12 h is wrong by a little: step back from it, further each time.
+            settlement.held.limit = asked_at + settlement.delay - STEP_SECONDS * 2**settlement.refused
+        else:
+            return False
+        settlement.refused += 1
+        return True
+
+    def _end(self, settlement: Settlement, failure: BatchFailure | None) -> None:
+        if failure is not None:
+            log.warning(
+                "message_not_ours" if failure.gone else "message_not_settled",
+                message_id=settlement.held.message.message_id,
+                queue_url=self._queue_url,
+                code=failure.code,
+                error=failure.message,
+                meaning="it comes back when its visibility runs out",
+            )
+            if settlement.delay is None:
+                self._not_deleted(settlement.held)
+        if settlement.settled is not None:
+            settlement.settled()

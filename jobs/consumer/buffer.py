@@ -4,6 +4,8 @@ Being received costs a message one of its receives, whether it was handled or no
 consumer, or holds up its FIFO group by failing, those received with it would reach the dead-letter queue unseen. While
 a queue is in such trouble its buffer is *cautious*: messages are received one by one, and one that was received before
 (a suspect) is handled while nothing else is held.
+
+What may be with another consumer by now is not begun here: it is let go, and so are those behind it in its FIFO group.
 """
 
 from __future__ import annotations
@@ -12,14 +14,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 
-from queues.sqs import MAX_BATCH, ReceivedMessage
+from jobs.consumer.demand import room
+from jobs.consumer.held import Held as Held
+from queues.sqs import MAX_BATCH
+from queuesite.logs import carrying
 
-#: How many seconds of work a consumer holds back beyond what its slots are busy with.
-PREFETCH_SECONDS = 1.0
-#: A queue that gives its messages this few receives has none received before its turn: each one counts.
-FEW_RECEIVES = 2
 #: Seconds beyond the moment at which the messages of a crashed consumer, or a failed one of a FIFO group, are visible
 #: again, for which a queue is treated with caution; and the longest in all, since a retry may be hours away.
 CAUTION_SECONDS = 30.0
@@ -28,59 +28,14 @@ LONGEST_CAUTION = 900.0
 
 #: Seconds after which a slot that waits for a message looks again unasked: no wait is without a bound.
 LOOK_AGAIN_SECONDS = 5.0
-
-
 #: Seconds after which a thread that is in a request to SQS is not waited for any more: boto3 tries three times, for at
-#: most 35 s each (see `queues.sqs`).
+#: most 35 s each (see `queues.connection`).
 LONGEST_REQUEST_SECONDS = 120.0
-
-
-@dataclass(eq=False, slots=True)
-class Held:
-    """A message that this consumer holds: received, and neither deleted nor given back."""
-
-    message: ReceivedMessage
-    #: When it was received, and until when it stays hidden (monotonic clock).
-    received_at: float
-    hidden_until: float
-    #: Its visibility could not be kept: another consumer may have it by now.
-    lost: bool = field(default=False)
-
-
-def prefetch(concurrency: int, mean_seconds: float | None, max_receive_count: int) -> int:
-    """How many messages to hold beyond those in the slots.
-
-    Enough to keep the slots busy while two batches are being received, but no more than a second of work: what waits
-    here cannot be handled by anybody else. Before the first message is through (`mean_seconds` None), what fills one
-    receive.
-    """
-    if max_receive_count <= FEW_RECEIVES:
-        return 0
-    if mean_seconds is None:
-        return max(0, MAX_BATCH - concurrency)
-    most = 2 * MAX_BATCH + concurrency
-    work = concurrency * PREFETCH_SECONDS
-    return most if mean_seconds * most <= work else int(work / mean_seconds)
 
 
 def caution(hidden: float) -> float:
     """For how long to be cautious with a queue whose troublesome message is hidden for `hidden` seconds."""
     return min(hidden + CAUTION_SECONDS, LONGEST_CAUTION)
-
-
-def room(free_slots: int, buffered: int, target: int) -> int:
-    """How many messages to receive now (0: not worth a request yet), up to 10.
-
-    A slot that has nothing to do is always worth one. Else a request waits until the buffer can take a full batch, or
-    has run half empty where it is smaller than that.
-    """
-    wanted = min(MAX_BATCH, free_slots + target - buffered)
-    if wanted <= 0:
-        return 0
-    if buffered < free_slots or buffered == 0:
-        return wanted
-    threshold = target - MAX_BATCH if target >= MAX_BATCH else target // 2
-    return wanted if buffered <= threshold else 0
 
 
 class Buffer:
@@ -91,9 +46,20 @@ class Buffer:
     needless switch between threads costs more than the message.
     """
 
-    def __init__(self, *, fifo: bool, cautious: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        *,
+        fifo: bool,
+        let_go: Callable[[list[Held], list[Held]], None] = lambda lost, behind: None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`let_go` gets the messages that were dropped, and those behind them in their groups; it must not wait."""
         self._fifo = fifo
-        self._cautious = cautious
+        self._let_go = let_go
+        self._monotonic = monotonic
+        self._cautious_until = 0.0
+        #: Wakes whoever waits when caution ends.
+        self._timer: threading.Timer | None = None
         #: The suspect that is being handled: nothing else is begun beside it.
         self._alone: Held | None = None
         self._waiting: deque[Held] = deque()
@@ -134,6 +100,7 @@ class Buffer:
     def quiet(self) -> bool:
         """Whether no message waits, is in a slot, or may be on its way from SQS."""
         with self._lock:
+            self._drop_lost()
             return not self._waiting and not self._in_flight and not self._requested
 
     def serve(self, limit: int, on_change: Callable[[], None] | None = None) -> None:
@@ -165,7 +132,7 @@ class Buffer:
             self._tell_receiver()
 
     def _wanted(self, full: bool = False) -> int:
-        if self._cautious():
+        if self._cautious:
             free = self._idle_slots and not self._waiting and not self._requested and self._alone is None
             return 1 if free and not full else 0
         wanted = room(self._idle_slots, len(self._waiting) + self._requested, self._target)
@@ -221,24 +188,41 @@ class Buffer:
             return held
 
     def _next(self) -> Held | None:
-        # What may be with another consumer by now, since its visibility was lost or has run out (this process may have
-        # been frozen), must not be begun here.
-        now = time.monotonic()
-        if self._fifo:
-            self._waiting = deque(held for held in self._waiting if not held.lost and held.hidden_until > now)
-        else:
-            while self._waiting and (self._waiting[0].lost or self._waiting[0].hidden_until <= now):
-                self._waiting.popleft()
+        if self._fifo or (self._waiting and self._is_lost(self._waiting[0])):
+            self._drop_lost()
         for index, held in enumerate(self._waiting):
             if self._fifo and held.message.group in self._busy_groups:
                 continue
-            if self._cautious() and not self._may_begin(held):
+            if self._cautious and not self._may_begin(held):
                 return None
             del self._waiting[index]
             if self._fifo:
                 self._busy_groups.add(held.message.group)
+            held.begun = True
             return held
         return None
+
+    def _is_lost(self, held: Held) -> bool:
+        return held.lost or held.hidden_until <= self._monotonic()
+
+    def _drop_lost(self) -> None:
+        """Let go of what was lost, or is hidden no longer (this process may have been frozen)."""
+        if not any(map(self._is_lost, self._waiting)):
+            return
+        lost: list[Held] = []
+        behind: list[Held] = []
+        kept: deque[Held] = deque()
+        groups: set[str | None] = set()
+        for held in self._waiting:
+            if self._is_lost(held):
+                lost.append(held)
+                groups.add(held.message.group)
+            elif self._fifo and held.message.group in groups:
+                behind.append(held)
+            else:
+                kept.append(held)
+        self._waiting = kept
+        self._let_go(lost, behind)
 
     def _may_begin(self, held: Held) -> bool:
         """Whether a cautious buffer gives this message out now."""
@@ -286,9 +270,58 @@ class Buffer:
     def withdraw(self, group: str | None) -> list[Held]:
         """Take out the waiting messages of a FIFO group: one before them has failed, so it is not their turn."""
         with self._lock:
+            self._drop_lost()
             withdrawn = [held for held in self._waiting if held.message.group == group]
-            self._waiting = deque(held for held in self._waiting if held.message.group != group)
+            if withdrawn:
+                self._waiting = deque(held for held in self._waiting if held.message.group != group)
+                self._changed()
             return withdrawn
+
+    def remove(self, held: Held) -> bool:
+        """Take out one message; False if it does not wait: it has been begun, or taken out already."""
+        with self._lock:
+            if held not in self._waiting:
+                return False
+            self._waiting.remove(held)
+            self._changed()
+            return True
+
+    def drop(self, held: Held) -> bool:
+        """Let go of a message that is lost; False if it does not wait."""
+        with self._lock:
+            if held not in self._waiting:
+                return False
+            held.lost = True
+            self._drop_lost()
+            self._changed()
+            return True
+
+    def be_cautious(self, until: float) -> None:
+        """Be cautious until then (monotonic clock) at least; whoever has to wait for that is woken at its end."""
+        with self._lock:
+            if until > self._cautious_until:
+                self._cautious_until = until
+                self._time_caution()
+
+    @property
+    def _cautious(self) -> bool:
+        until = self._cautious_until
+        return until > 0 and self._monotonic() < until
+
+    def _time_caution(self) -> None:
+        if self._timer is None and not (self._closed and not self._waiting):
+            left = min(max(0.0, self._cautious_until - self._monotonic()), threading.TIMEOUT_MAX)
+            self._timer = threading.Timer(left, carrying(self._caution_is_over))
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _caution_is_over(self) -> None:
+        with self._lock:
+            self._timer = None
+            if self._cautious:  # it has been prolonged
+                self._time_caution()
+            else:
+                self._changed(everybody=True)
 
     def wake(self) -> None:
         """Have every waiter look again (a slot should retire, the receiver should stop)."""
@@ -307,15 +340,20 @@ class Buffer:
             withdrawn = list(self._waiting)
             self._waiting.clear()
             self._closed = True
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             self._changed(everybody=True)
             return withdrawn
 
     def wait_idle(self, deadline: float) -> bool:
         """Wait until nothing waits and nothing is in a slot; False at `deadline` (monotonic clock)."""
         with self._lock:
-            while self._waiting or self._in_flight:
+            while True:
+                self._drop_lost()
+                if not self._waiting and not self._in_flight:
+                    return True
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     return False
                 self._resting.wait(min(remaining, 1.0))
-            return True

@@ -4,25 +4,44 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jobs.consumer.buffer import LONGEST_REQUEST_SECONDS, Buffer, Held
-from queues.sqs import MAX_BATCH, ReceivedMessage, SqsGateway
-from queuesite.errors import QueueMissing, ServerError, SqsRejected
+from jobs.consumer.buffer import LONGEST_REQUEST_SECONDS, Buffer
+from jobs.consumer.held import Held
+from jobs.consumer.refused import Refusals
+from queues.sqs import MAX_BATCH, SqsGateway
+from queuesite.errors import QueueMissing, ServerError, SqsUnavailable, TooManyInFlight
 from queuesite.outage import Outage
 from queuesite.threads import OnDeath, end_process, supervised
 
 #: A server may answer a long poll some milliseconds early.
 _EARLY = 0.05
+#: For how long a receive from a FIFO queue whose answer was lost is repeated as the same attempt, in seconds. SQS knows
+#: an attempt for five minutes; a request may take one.
+ATTEMPT_SECONDS = 240.0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A receive from a FIFO queue. SQS answers a repetition of it as it answered the first time.
+
+    Without that the groups of an answer that was lost would be blocked until their visibility runs out.
+    """
+
+    id: str
+    limit: int
+    window: int
+    begun_at: float
 
 
 @dataclass(frozen=True)
 class ReceiverHooks:
     """What the receiver asks of the run, and tells it."""
 
-    #: The queue's visibility timeout, in seconds.
-    visibility_timeout: Callable[[], int]
+    #: For how long to hide what is received, in seconds.
+    window: Callable[[], int]
     #: How many messages to hold beyond those in the slots.
     prefetch: Callable[[], int]
     #: Take these messages: they are held now.
@@ -53,18 +72,22 @@ class Receiver:
         hooks: ReceiverHooks,
         *,
         fifo: bool = False,
+        refusals: Refusals | None = None,
     ) -> None:
         self._gateway = gateway
         self._queue_url = queue_url
         self._buffer = buffer
         self._idle = idle
         self._hooks = hooks
+        self._fifo = fifo
+        self._attempt: Attempt | None = None
         self._stopping = threading.Event()
         self._flowing = threading.Event()
         self._threads = [supervised("receiver", self._run, hooks.on_death)]
         if not fifo:
             self._threads.append(supervised("receiver-2", self._assist, hooks.on_death))
         self._outage = Outage("SQS (receive)")
+        self._refusals = refusals or Refusals()
         self._empty_since: float | None = None
 
     def start(self) -> None:
@@ -107,13 +130,15 @@ class Receiver:
         except QueueMissing:
             self._hooks.missing()
             self._stopping.set()
-        except SqsRejected as error:
-            self._stopping.wait(self._outage.failed(error))
         except ServerError as error:
             self._empty_since = None
+            # Too many in flight is a refusal, unless some of them are ours to settle.
+            quiet = self._buffer.quiet
+            self._refusals.note(error, passes=not quiet if isinstance(error, TooManyInFlight) else None)
             self._stopping.wait(self._outage.failed(error))
         else:
             self._outage.over()
+            self._refusals.over()
             self._look_whether_empty(received, asked_at)
 
     def _assist(self) -> None:
@@ -134,8 +159,24 @@ class Receiver:
 
     def _receive(self, limit: int, wait: int) -> int:
         """One request; how many messages it brought."""
-        timeout = self._hooks.visibility_timeout()
-        received = self._gateway.receive(self._queue_url, limit=limit, wait=wait, visibility=timeout)
+        asked_at = time.monotonic()
+        window = self._hooks.window()
+        attempt_id = None
+        if self._fifo:
+            attempt = self._attempt
+            if attempt is None or asked_at - attempt.begun_at > ATTEMPT_SECONDS:
+                attempt = self._attempt = Attempt(uuid.uuid4().hex, limit, window, asked_at)
+            attempt_id, limit, window, asked_at = attempt.id, attempt.limit, attempt.window, attempt.begun_at
+        try:
+            received = self._gateway.receive(
+                self._queue_url, limit=limit, wait=wait, visibility=window, attempt_id=attempt_id
+            )
+        except SqsUnavailable:
+            raise  # the answer may have been lost: the next request repeats the attempt
+        except ServerError:
+            self._attempt = None
+            raise
+        self._attempt = None
         now = time.monotonic()
         if len(received) == MAX_BATCH:
             self._flowing.set()
@@ -143,7 +184,7 @@ class Receiver:
             self._flowing.clear()
         if received:
             self._empty_since = None
-            held = [self._held(message, now, timeout) for message in received]
+            held = [Held(message, asked_at, now + window, window) for message in received]
             (self._hooks.give_back if self._stopping.is_set() else self._hooks.accept)(held)
         return len(received)
 
@@ -155,7 +196,3 @@ class Receiver:
         if self._buffer.quiet and time.monotonic() - self._empty_since >= self._idle - _EARLY:
             self._hooks.drained(asked_at)
             self._stopping.set()
-
-    @staticmethod
-    def _held(message: ReceivedMessage, now: float, timeout: int) -> Held:
-        return Held(message, received_at=now, hidden_until=now + timeout)

@@ -9,19 +9,24 @@ from typing import Any
 
 from jobs.consumer.acknowledger import Acknowledger
 from jobs.consumer.backoff import retry_delay
-from jobs.consumer.buffer import Buffer, Held, caution, prefetch
+from jobs.consumer.buffer import Buffer, caution
+from jobs.consumer.comebacks import Comebacks
 from jobs.consumer.connections import Connections
 from jobs.consumer.dead_letters import send_to_dead_letters
+from jobs.consumer.demand import prefetch
 from jobs.consumer.executor import Executor
 from jobs.consumer.handler_loop import HandlerLoop, get_handler_loop
+from jobs.consumer.held import Held
 from jobs.consumer.meter import Meter
 from jobs.consumer.outcome import Done, GiveUp, Outcome, TimedOut, TryAgain, describe, failed
 from jobs.consumer.receiver import Receiver, ReceiverHooks
 from jobs.consumer.recorder import Recorder
+from jobs.consumer.refused import Refusals
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.consumer.time_limits import TimeLimits, stack_of
 from jobs.consumer.turn import Pipeline, Turn, Work
 from jobs.consumer.visibility import VisibilityKeeper
+from jobs.consumer.windows import window
 from jobs.models import EndReason
 from queues.handlers import registry
 from queues.sqs import SqsGateway
@@ -77,19 +82,29 @@ class Run:
         self._stuck: list[tuple[Held, int]] = []
         #: The error of which one of the run's threads died.
         self._broken: str | None = None
-        self._cautious_until = time.monotonic() + settings.cautious
         self._troubled_until: float | None = None
         self._end_reason: EndReason | None = None
         self._ending = threading.Event()
         self._empty_at: float | None = None
-        self._buffer = Buffer(fifo=settings.fifo, cautious=lambda: time.monotonic() < self._cautious_until)
+        self._buffer = Buffer(fifo=settings.fifo, let_go=self._let_go)
         self.recorder = Recorder()
         self.meter = Meter(lambda: gateway.requests)
         self._keeper = VisibilityKeeper(
-            gateway, settings.queue_url, lambda: self._settings.visibility_timeout, self._lost, self._break
+            gateway, settings.queue_url, self._window, self._not_kept, Refusals(self._refused), on_death=self._break
         )
-        self._acknowledger = Acknowledger(gateway, settings.queue_url, self._keeper, limits.linger, self._break)
+        self._acknowledger = Acknowledger(
+            gateway,
+            settings.queue_url,
+            self._keeper,
+            limits.linger,
+            self._not_deleted,
+            Refusals(self._refused),
+            on_death=self._break,
+        )
         self._time_limits = TimeLimits(self._overdue, self._break)
+        self._comebacks = Comebacks(
+            self._keeper, self._buffer, lambda held: self._acknowledger.delete(held, at_once=True)
+        )
         self._executor = Executor(
             self._buffer,
             work,
@@ -107,7 +122,7 @@ class Run:
             self._buffer,
             limits.idle,
             ReceiverHooks(
-                visibility_timeout=lambda: self._settings.visibility_timeout,
+                window=self._window,
                 prefetch=self._prefetch,
                 accept=self._accept,
                 give_back=self._give_back,
@@ -116,7 +131,9 @@ class Run:
                 on_death=self._break,
             ),
             fifo=settings.fifo,
+            refusals=Refusals(self._refused),
         )
+        self._be_cautious(settings)
 
     def execute(self) -> Report:
         """Process the queue until it is drained or the run is told to end."""
@@ -160,7 +177,8 @@ class Run:
             return
         old, self._settings = self._settings, replace(settings, queue_url=self._settings.queue_url)
         self._executor.work = work
-        self._cautious_until = max(self._cautious_until, time.monotonic() + settings.cautious)
+        self._keeper.wake()
+        self._be_cautious(settings)
         if settings.concurrency != old.concurrency and not self._ending.is_set():
             self._executor.resize(settings.concurrency)
             log.info("concurrency_changed", queue=settings.name, before=old.concurrency, now=settings.concurrency)
@@ -213,19 +231,49 @@ class Run:
         settings = self._settings
         return prefetch(settings.concurrency, self.meter.mean_seconds, settings.max_receive_count)
 
+    def _window(self, held_for: float = 0.0) -> int:
+        settings = self._settings
+        return window(settings.visibility_timeout, held_for, settings.max_receive_count)
+
+    def _be_cautious(self, settings: QueueSettings) -> None:
+        if settings.cautious:
+            self._buffer.be_cautious(time.monotonic() + settings.cautious)
+
     def _accept(self, messages: list[Held]) -> None:
-        for held in messages:
-            self._keeper.keep(held)
-        self._buffer.put(messages)
+        new = self._comebacks.new(messages)
+        self._keeper.keep(*new)
+        self._buffer.put(new)
 
     def _give_back(self, messages: list[Held]) -> None:
         for held in messages:
             self._acknowledger.show_again(held, 0, at_once=True)
 
-    def _lost(self, held: Held) -> None:
-        """A message is not ours any more: those after it in its FIFO group wait until it has been handled again."""
+    def _not_kept(self, held: Held) -> None:
+        """A message is lost, or has waited too long: if it waits it is not begun, nor are those behind it."""
+        if held.lost and self._buffer.drop(held):
+            return  # see `_let_go`
         if self._settings.fifo:
             self._give_back(self._buffer.withdraw(held.message.group))
+        elif not held.lost and self._buffer.remove(held):
+            self._give_back([held])
+
+    def _let_go(self, lost: list[Held], behind: list[Held]) -> None:
+        """The buffer has dropped what may be with another consumer, and withdrawn those behind it in its group."""
+        for held in lost:
+            self._keeper.forget(held)
+            log.warning("message_not_begun", message_id=held.message.message_id, meaning="its visibility has run out")
+        self._give_back(behind)
+
+    def _not_deleted(self, held: Held) -> None:
+        """A handled message could not be deleted: it comes back, and those behind it must not be before it."""
+        self._comebacks.remember(held)
+        if self._settings.fifo:
+            self._give_back(self._buffer.withdraw(held.message.group))
+
+    def _refused(self, error: ServerError) -> None:
+        """SQS does not do what this run needs, and does not say that it will."""
+        self.meter.last_error = str(error)
+        self.end(EndReason.ERROR)
 
     def _drained(self, empty_at: float) -> None:
         self._empty_at = empty_at
@@ -286,7 +334,7 @@ class Run:
             if fifo:
                 # Those behind it must not be received with it again and again.
                 until = time.monotonic() + caution(outcome.delay)
-                self._cautious_until = max(self._cautious_until, until)
+                self._buffer.be_cautious(until)
                 self._troubled_until = max(self._troubled_until or until, until)
             # The failed message first: while it is hidden SQS gives out none of its group.
             self._acknowledger.show_again(held, outcome.delay, at_once=fifo)

@@ -15,7 +15,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from jobs.consumer.buffer import PREFETCH_SECONDS
+from jobs.consumer.demand import PREFETCH_SECONDS
 from jobs.identity import new_id
 from jobs.master.backlog import Backlog
 from jobs.master.leadership import Leadership

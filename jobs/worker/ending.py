@@ -13,6 +13,7 @@ from datetime import timedelta
 from jobs.consumer.backoff import crash_pause
 from jobs.consumer.buffer import caution
 from jobs.consumer.run import Report
+from jobs.consumer.windows import longest_window
 from jobs.models import Assignment, EndReason
 from jobs.repositories import assignments, jobs
 from jobs.repositories.jobs import Counts
@@ -70,7 +71,7 @@ def _tell_queue(queue: Queue, report: Report) -> None:
     """Leave word for the master whether the queue is to be looked at again, and when."""
     if report.reason is EndReason.CRASHED:
         # What it held is visible again by then at the latest, and the message that killed it is among that.
-        _be_cautious(queue, caution(queue.visibility_timeout))
+        _be_cautious(queue, caution(longest_window(queue.visibility_timeout)))
     elif report.troubled_until is not None:
         _be_cautious(queue, report.troubled_until - time.monotonic())
     if report.reason in _BACK_OFF:

@@ -9,6 +9,7 @@ import pytest
 
 from jobs.consumer.buffer import CAUTION_SECONDS
 from jobs.consumer.run import Report
+from jobs.consumer.windows import LONGEST_SECONDS
 from jobs.models import Assignment, EndReason, JobStatus
 from jobs.repositories import assignments, jobs
 from jobs.worker import ending
@@ -150,12 +151,15 @@ class TestQueue:
         assert stored(queue).wake_pending
         assert stored(queue).not_before is None
 
-    def test_after_a_crash_it_is_treated_with_caution_until_what_was_held_is_back(self) -> None:
-        queue = define(visibility_timeout=100)
+    @pytest.mark.parametrize(("timeout", "hidden"), [(100, 100), (43_200, LONGEST_SECONDS)])
+    def test_after_a_crash_it_is_treated_with_caution_until_what_was_held_is_back(
+        self, timeout: int, hidden: int
+    ) -> None:
+        queue = define(visibility_timeout=timeout)
         record(queued(queue), queue, Report(EndReason.CRASHED))
         until = stored(queue).troubled_until
         assert until is not None
-        assert round((until - database_clock.now()).total_seconds()) == 100 + CAUTION_SECONDS
+        assert round((until - database_clock.now()).total_seconds()) == hidden + CAUTION_SECONDS
 
     def test_so_it_is_for_as_long_as_its_run_says(self) -> None:
         queue = define("orders.fifo")

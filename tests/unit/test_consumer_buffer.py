@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from jobs.consumer.buffer import Buffer, Held, prefetch, room
+from jobs.consumer.buffer import Buffer, Held
+from jobs.consumer.demand import prefetch, room
 from queues.sqs import MAX_BATCH
 from tests.support.messages import held
 from tests.support.waiting import eventually
@@ -70,6 +71,25 @@ class TestStandard:
         buffer.put([lost, kept])
         lost.lost = True
         assert buffer.take() is kept
+
+    def test_what_has_run_out_while_it_waited_is_let_go_and_is_waited_for_no_longer(self) -> None:
+        gone: list[Held] = []
+        buffer = Buffer(fifo=False, let_go=lambda lost, behind: gone.extend(lost))
+        messages = [held(timeout=0) for _ in range(3)]
+        buffer.put(messages)
+        assert buffer.quiet
+        assert buffer.wait_idle(0.0)
+        assert gone == messages
+
+    def test_one_message_is_taken_out(self) -> None:
+        buffer = Buffer(fifo=False)
+        first, second = held(), held()
+        buffer.put([first, second])
+        assert buffer.remove(second)
+        assert not buffer.remove(second)
+        assert buffer.take() is first
+        assert not buffer.remove(first)
+        assert not buffer.drop(first)
 
     def test_a_slot_that_is_one_too_many_ends_and_leaves_the_message(self) -> None:
         buffer = Buffer(fifo=False)
@@ -134,14 +154,24 @@ class TestFifo:
         assert buffer.take() is b1
         assert buffer.counts == (0, 2, 0)
 
-    def test_a_group_goes_on_behind_a_message_that_another_consumer_may_have(self) -> None:
-        buffer = Buffer(fifo=True)
-        a1, a2, a3 = (held(group="a") for _ in range(3))
-        buffer.put([a1, a2, a3])
-        buffer.take()
-        a2.lost = True
+    @pytest.mark.parametrize("how", ["lost", "expired", "dropped"])
+    def test_those_behind_a_message_that_another_consumer_may_have_are_let_go_with_it(self, how: str) -> None:
+        gone: list[tuple[list[Held], list[Held]]] = []
+        buffer = Buffer(fifo=True, let_go=lambda lost, behind: gone.append((lost, behind)))
+        a1, a2, b1, a3 = held(group="a"), held(group="a"), held(group="b"), held(group="a")
+        buffer.put([a1, a2, b1, a3])
+        assert buffer.take() is a1
+        if how == "lost":
+            a2.lost = True
+        elif how == "expired":
+            a2.hidden_until = time.monotonic()
+        else:
+            assert buffer.drop(a2)
+            assert not buffer.drop(a2)
         buffer.finished(a1)
-        assert buffer.take() is a3
+        assert buffer.take() is b1
+        assert gone == [([a2], [a3])]
+        assert buffer.counts == (0, 1, 0)
 
     def test_a_closed_buffer_still_keeps_the_order(self) -> None:
         buffer = Buffer(fifo=True)
@@ -237,6 +267,17 @@ class TestReserving:
         buffer = Buffer(fifo=False)
         assert buffer.reserve(MAX_BATCH - 1, 0, full=True) == 0
         assert buffer.reserve(MAX_BATCH, 0, full=True) == MAX_BATCH
+
+    def test_what_is_withdrawn_makes_room(self) -> None:
+        buffer = Buffer(fifo=True)
+        buffer.put([held(group="a") for _ in range(4)])
+        waited: list[bool] = []
+        thread = threading.Thread(target=lambda: waited.append(buffer.wait_idle(float("inf"))), daemon=True)
+        thread.start()
+        assert buffer.reserve(4, 0) == 0
+        buffer.withdraw("a")
+        assert buffer.reserve(4, 0) == 4
+        eventually(lambda: waited == [True], 0.9, "whoever waits for rest is woken at once")
 
     @pytest.mark.parametrize("change", ["take", "release", "wake"])
     def test_a_wait_ends_when_there_is_room(self, change: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -11,13 +12,18 @@ from hypothesis import strategies as st
 
 from jobs.consumer.buffer import CAUTION_SECONDS, LONGEST_CAUTION, Buffer, Held, caution
 from queues.sqs import MAX_BATCH
-from tests.support.messages import held, received
+from tests.support.messages import held
 from tests.support.waiting import eventually
 
 
 def suspect(*, group: str | None = None) -> Held:
-    found = held(group=group)
-    return Held(received(group=group, receive_count=2), found.received_at, found.hidden_until)
+    return held(group=group, receive_count=2)
+
+
+def cautious_buffer(*, fifo: bool = False) -> Buffer:
+    buffer = Buffer(fifo=fifo)
+    buffer.be_cautious(time.monotonic() + 3_600)
+    return buffer
 
 
 class Slots:
@@ -70,7 +76,7 @@ Make = Callable[..., Slots]
 
 
 def test_one_message_is_received_at_a_time_and_none_ahead(slots: Make) -> None:
-    buffer = Buffer(fifo=False, cautious=lambda: True)
+    buffer = cautious_buffer()
     assert buffer.reserve(MAX_BATCH, 0) == 0  # no slot is free
     running = slots(buffer)
     assert buffer.reserve(MAX_BATCH, 0, full=True) == 0
@@ -84,7 +90,7 @@ def test_one_message_is_received_at_a_time_and_none_ahead(slots: Make) -> None:
 
 
 def test_a_suspect_waits_until_it_is_alone_and_nothing_is_received_beside_it(slots: Make) -> None:
-    buffer = Buffer(fifo=False, cautious=lambda: True)
+    buffer = cautious_buffer()
     running = slots(buffer)
     fresh, bad, later = held(), suspect(), held()
     buffer.put([fresh])
@@ -100,18 +106,51 @@ def test_a_suspect_waits_until_it_is_alone_and_nothing_is_received_beside_it(slo
 
 
 def test_caution_that_is_over_changes_nothing_any_more(slots: Make) -> None:
-    cautious = True
-    buffer = Buffer(fifo=False, cautious=lambda: cautious)
+    now = 100.0
+    buffer = Buffer(fifo=False, monotonic=lambda: now)
+    buffer.be_cautious(200.0)
     running = slots(buffer)
-    cautious = False
+    now = 200.0
     messages = [suspect(), suspect(), held()]
     buffer.put(messages)
     eventually(lambda: len(running.taken) == 3, 5, "all were taken at once")
     assert buffer.reserve(MAX_BATCH, 0) > 1
 
 
+def test_the_end_of_caution_wakes_the_slots_that_wait(slots: Make) -> None:
+    buffer = Buffer(fifo=False)
+    running = slots(buffer)
+    bad, fresh = suspect(), held()
+    buffer.be_cautious(time.monotonic() + 0.05)
+    buffer.be_cautious(time.monotonic() + 0.2)  # prolonged: the first end is none
+    buffer.put([bad, fresh])
+    eventually(lambda: running.taken == [bad, fresh], 5, "the second was taken beside the suspect")
+
+
+def test_the_end_of_caution_tells_the_loop() -> None:
+    told = threading.Event()
+    buffer = Buffer(fifo=False)
+    buffer.serve(2, told.set)
+    buffer.be_cautious(time.monotonic() + 0.05)
+    buffer.put([suspect(), held()])
+    assert buffer.take_at_once() is not None
+    told.clear()
+    assert told.wait(5)
+
+
+def test_nothing_is_left_to_time_caution_once_the_buffer_is_empty() -> None:
+    buffer = cautious_buffer()
+    timer = buffer._timer
+    assert timer is not None
+    buffer.empty_out()
+    timer.join(5)
+    assert not timer.is_alive()
+    buffer.be_cautious(time.monotonic() + 7_200)
+    assert buffer._timer is None
+
+
 def test_groups_of_a_fifo_queue_keep_their_order(slots: Make) -> None:
-    buffer = Buffer(fifo=True, cautious=lambda: True)
+    buffer = cautious_buffer(fifo=True)
     running = slots(buffer)
     a1, a2, b1 = held(group="a"), held(group="a"), held(group="b")
     buffer.put([a1, a2, b1])

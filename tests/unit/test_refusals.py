@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from queues.refusals import BatchFailure, canonical, error_for, failures_of
-from queuesite.errors import Conflict, QueueMissing, ServerError, SqsDenied, SqsRejected, SqsUnavailable
+from queuesite.errors import (
+    Conflict,
+    QueueMissing,
+    ServerError,
+    SqsDenied,
+    SqsRejected,
+    SqsUnavailable,
+    TooManyInFlight,
+)
 
 HANDLE = "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a"
 EXPIRED = f"Value {HANDLE} for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired."
@@ -151,7 +159,7 @@ def test_batch_without_failures() -> None:
         ("KmsNotFound", 400, SqsDenied, "give the queue a key"),
         ("KmsOptInRequired", 403, SqsDenied, "subscribe"),
         ("KmsThrottled", 400, SqsUnavailable, "try again"),
-        ("OverLimit", 403, SqsUnavailable, "120,000"),
+        ("OverLimit", 403, TooManyInFlight, "120,000"),
         ("QueueDeletedRecently", 400, Conflict, "less than 60 s ago"),
         ("InvalidClientTokenId", 403, SqsDenied, "AWS_SESSION_TOKEN"),
         ("QueueDoesNotExist", 400, QueueMissing, "the-url"),
