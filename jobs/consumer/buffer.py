@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from queues.sqs import MAX_BATCH, ReceivedMessage
@@ -72,6 +72,21 @@ def room(free_slots: int, buffered: int, target: int) -> int:
         return wanted
     threshold = target - MAX_BATCH if target >= MAX_BATCH else target // 2
     return wanted if buffered <= threshold else 0
+
+
+def spared(messages: Iterable[Held], is_spare: Callable[[Held], bool], *, fifo: bool) -> list[Held]:
+    """The messages that can be given back: those that `is_spare` says so of, in order.
+
+    Within a FIFO group only those behind the last one that cannot: the others come before it.
+    """
+    found: list[Held] = []
+    kept: set[str | None] = set()
+    for held in reversed(list(messages)):
+        if (fifo and held.message.group in kept) or not is_spare(held):
+            kept.add(held.message.group)
+        else:
+            found.append(held)
+    return found[::-1]
 
 
 class Buffer:
@@ -279,6 +294,16 @@ class Buffer:
         with self._lock:
             withdrawn = [held for held in self._waiting if held.message.group == group]
             self._waiting = deque(held for held in self._waiting if held.message.group != group)
+            return withdrawn
+
+    def withdraw_all(self, is_spare: Callable[[Held], bool]) -> list[Held]:
+        """Take out the waiting messages that can be given back (see `spared`)."""
+        with self._lock:
+            withdrawn = spared(self._waiting, is_spare, fifo=self._fifo)
+            if withdrawn:
+                gone = set(map(id, withdrawn))
+                self._waiting = deque(held for held in self._waiting if id(held) not in gone)
+                self._changed()
             return withdrawn
 
     def wake(self) -> None:

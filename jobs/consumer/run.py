@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from jobs.consumer.acknowledger import Acknowledger
 from jobs.consumer.backoff import retry_delay
-from jobs.consumer.buffer import Buffer, Held, caution, prefetch
+from jobs.consumer.buffer import Buffer, Held, caution, prefetch, spared
 from jobs.consumer.dead_letters import send_to_dead_letters
 from jobs.consumer.executor import Executor, Work
 from jobs.consumer.meter import Meter
@@ -30,6 +31,12 @@ log = get_logger(__name__)
 SETTLE_SECONDS = 10.0
 #: Seconds that a run which makes room for another queue goes on with what it has buffered already.
 YIELD_SECONDS = 5.0
+#: Ends at which the buffer is handled first: they come often, and without a hurry.
+_UNHURRIED = frozenset({EndReason.YIELDED, EndReason.RECYCLED})
+#: Seconds between looks whether the buffer of a run that ends has been handled.
+_LOOK_SECONDS = 0.05
+#: Seconds that handlers in flight get at the end before the worker is told that nothing else is left of the run.
+RELEASE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,12 @@ class Run:
         self._cautious_until = time.monotonic() + settings.cautious
         self._troubled_until: float | None = None
         self._end_reason: EndReason | None = None
+        #: What the report says of the end, in place of the last error of a handler.
+        self._because: str | None = None
         self._ending = threading.Event()
+        self._began_at = time.monotonic()
+        #: When the run was told to end (monotonic clock).
+        self._ended_at = float("inf")
         self._empty_at: float | None = None
         self._buffer = Buffer(fifo=settings.fifo, cautious=lambda: time.monotonic() < self._cautious_until)
         self.recorder = Recorder()
@@ -94,22 +106,28 @@ class Run:
                 visibility_timeout=lambda: self._settings.visibility_timeout,
                 prefetch=self._prefetch,
                 accept=self._accept,
-                give_back=self._give_back,
+                give_back=self._accept,
                 drained=self._drained,
                 missing=lambda: self.end(EndReason.QUEUE_MISSING),
             ),
             fifo=settings.fifo,
         )
 
-    def execute(self) -> Report:
-        """Process the queue until it is drained or the run is told to end."""
+    def execute(self, released: Callable[[Report], None] = lambda so_far: None) -> Report:
+        """Process the queue until it is drained or the run is told to end.
+
+        `released` is told when nothing is received any more and only handlers in flight are left, unless these end
+        within `RELEASE_SECONDS`. They may take hours.
+        """
         self._keeper.start()
         self._acknowledger.start()
         self._executor.resize(self._settings.concurrency)
         self._receiver.start()
-        if not self._ending.wait(self._limits.longest):
-            self.end(EndReason.YIELDED)
-        self._wind_down()
+        self._ending.wait()
+        self._wind_down(released)
+        return self._report()
+
+    def _report(self) -> Report:
         reason = self._end_reason
         assert reason is not None
         work = self.meter.total
@@ -117,7 +135,7 @@ class Run:
             reason,
             work.processed,
             work.failed,
-            self.meter.last_error,
+            self._because or self.meter.last_error,
             self._empty_at,
             work.timed_out,
             self._troubled_until,
@@ -126,12 +144,18 @@ class Run:
             tainted=bool(self._stuck),
         )
 
-    def end(self, reason: EndReason) -> None:
+    def end(self, reason: EndReason, because: str | None = None) -> None:
         """Tell the run to end: nothing more is received, what is in a slot is finished. The first reason stands."""
         with self._lock:
             if self._end_reason is None:
-                self._end_reason = reason
+                self._end_reason, self._because = reason, because
+                self._ended_at = time.monotonic()
         self._ending.set()
+
+    def has_worked(self, seconds: float) -> bool:
+        """Whether it has been running for so long, and got at least one message through or back."""
+        work = self.meter.total
+        return bool(work.processed or work.failed) and time.monotonic() - self._began_at >= seconds
 
     def apply(self, settings: QueueSettings) -> None:
         """Follow changed settings without a restart. Ones that cannot work end the run, which says why."""
@@ -139,7 +163,7 @@ class Run:
             work = _work(settings)
         except InvalidInput as error:
             self.meter.last_error = str(error)
-            self.end(EndReason.ERROR)
+            self.end(EndReason.ERROR, str(error))
             return
         old, self._settings = self._settings, replace(settings, queue_url=self._settings.queue_url)
         self._executor.work = work
@@ -160,17 +184,16 @@ class Run:
             "buffered": waiting,
         }
 
-    def _wind_down(self) -> None:
+    def _wind_down(self, released: Callable[[Report], None]) -> None:
         self._receiver.stop()
-        if self._end_reason is EndReason.YIELDED:
-            # Giving a message back costs it a receive, and a queue that yields often would fill its dead-letter queue
-            # with messages that no handler ever saw. So what is buffered, about a second of work, is handled first.
-            self._buffer.wait_idle(time.monotonic() + YIELD_SECONDS)
-        self._give_back(self._buffer.empty_out())
+        self._clear_buffer()
         self._acknowledger.hurry()
         self._receiver.join()
-        # What the receiver had in its hands when it was stopped: no slot may be left that would take it.
+        self._clear_buffer()  # of what its last request brought
         self._give_back(self._buffer.empty_out())
+        self._acknowledger.hurry()
+        if not self._buffer.wait_idle(time.monotonic() + RELEASE_SECONDS):
+            released(self._report())
         self._wait_for_slots()
         for held, delay in self._stuck:
             # Kept hidden until now, when its handler has not much longer to live: nobody else has it at the same time.
@@ -178,6 +201,27 @@ class Run:
         self._acknowledger.close(time.monotonic() + SETTLE_SECONDS)
         self._executor.close()
         self._keeper.stop()
+
+    def _clear_buffer(self) -> None:
+        """Give back what need not be handled here, and wait until the slots have taken the rest.
+
+        Giving a message back costs it a receive, and one that has no further goes to the dead-letter queue without
+        having been handled: it is handled here if a slot comes free within the grace. A queue that yields often would
+        come to that with all its messages: at a yield all that is buffered, about a second of work, is handled.
+        """
+        while True:
+            self._give_back(self._buffer.withdraw_all(self._is_spare))
+            waiting, in_flight, idle = self._buffer.counts
+            if not waiting or (self._stuck and not in_flight and not idle):
+                return
+            self._buffer.wait_idle(time.monotonic() + _LOOK_SECONDS)
+
+    def _is_spare(self, held: Held) -> bool:
+        """Whether a message may be given back now that the run ends."""
+        settings = self._settings
+        if settings.dlq_url is not None and held.message.receive_count >= settings.max_receive_count:
+            return time.monotonic() >= self._ended_at + self._limits.grace
+        return self._end_reason not in _UNHURRIED or time.monotonic() >= self._ended_at + YIELD_SECONDS
 
     def _wait_for_slots(self) -> None:
         """Wait for the handlers in flight. A worker that has its own limit kills a consumer that takes too long."""
@@ -195,6 +239,11 @@ class Run:
         return prefetch(settings.concurrency, self._executor.mean_seconds, settings.max_receive_count)
 
     def _accept(self, messages: list[Held]) -> None:
+        """Hold received messages. Of those that come when the run is ending only what must not be given back."""
+        if self._ending.is_set():
+            spare = spared(messages, self._is_spare, fifo=self._settings.fifo)
+            self._give_back(spare)
+            messages = [held for held in messages if held not in spare]
         for held in messages:
             self._keeper.keep(held)
         self._buffer.put(messages)

@@ -36,7 +36,7 @@ def test_requests_per_message_of_a_full_queue(handler: str, concurrency: int, co
     queue = services.create("orders", settings={"handler": handler, "concurrency": concurrency})
     messages.send("orders", [OutgoingMessage(str(n)) for n in range(MESSAGES)])
     # A linger that is never over: the batches are filled by nothing but messages.
-    run = Run(get_gateway(), QueueSettings.of(queue), RunLimits(idle=1, longest=60, linger=60.0))
+    run = Run(get_gateway(), QueueSettings.of(queue), RunLimits(idle=1, linger=60.0))
     report = run.execute()
     assert report.processed == MESSAGES
     # 0.2 for full batches; the last receives find nothing.
