@@ -6,6 +6,7 @@ database where the two can differ: what a failure leaves behind then is what a r
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from queues.handlers import registry
 from queues.models import (
     DEFAULT_HANDLER,
     MAX_CONSUMERS_LIMIT,
+    MAX_OPTIONS_BYTES,
     MAX_RECEIVE_COUNTS,
     PRIORITIES,
     TIMEOUTS,
@@ -78,6 +80,13 @@ def validate_settings(settings: Mapping[str, Any], *, current: Queue | None = No
         options = settings.get("handler_options", current.handler_options if current else {})
         if not isinstance(options, Mapping):
             raise InvalidInput(f"handler options {options!r}: expected a JSON object", field="handler_options")
+        size = len(json.dumps(options, default=str).encode())
+        if size > MAX_OPTIONS_BYTES:
+            raise InvalidInput(
+                f"handler options have {size:,} bytes as JSON: expected {MAX_OPTIONS_BYTES:,} at most; "
+                "keep what is larger elsewhere, and name it",
+                field="handler_options",
+            )
         handler.parse_options(options)
 
 
