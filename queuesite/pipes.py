@@ -8,9 +8,11 @@ do, and blocks. Messages are pickled, each behind its length.
 from __future__ import annotations
 
 import pickle
+import selectors
 import socket
 import struct
 from collections import deque
+from collections.abc import Sequence
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -153,3 +155,11 @@ class Channel:
             yield pickle.loads(memoryview(self._received)[at + _LENGTH.size : end])  # noqa: S301 - by our own process
             at = end
         del self._received[:at]
+
+
+def wait_for(readable: Sequence[Any], writable: Sequence[Channel], timeout: float) -> None:
+    """Wait until one of the descriptors can be read, or one of the channels (which are among them) takes more."""
+    with selectors.DefaultSelector() as selector:
+        for source in readable:
+            selector.register(source, selectors.EVENT_READ | (selectors.EVENT_WRITE if source in writable else 0))
+        selector.select(timeout)

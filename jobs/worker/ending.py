@@ -15,7 +15,7 @@ from jobs.consumer.buffer import caution
 from jobs.consumer.run import Report
 from jobs.models import Assignment, EndReason
 from jobs.repositories import assignments, jobs
-from jobs.repositories.jobs import Counts
+from jobs.repositories.jobs import Counts, Processor
 from queues import repository as queues
 from queues.models import Queue
 from queuesite.databases import database_clock
@@ -91,6 +91,23 @@ def finish(assignment: Assignment, queue: Queue, worker_id: str, report: Report,
         if report.failed > before.failed:
             queues.wake(queue.id)
     _end_job(assignment, queue, worker_id, report)
+
+
+def hand_back(assignment: Assignment, queue: Queue | None, processor: Processor, report: Report) -> None:
+    """End an assignment that was not begun. Raises pymongo's errors."""
+    queue = queue or Queue(
+        id=assignment.queue_id, name=assignment.queue_url.rpartition("/")[2], queue_url=assignment.queue_url
+    )
+    # The job may not be there yet, and every job ends in a final status.
+    jobs.create_many([(assignment, queue.name, processor)])
+    if report.reason is EndReason.REVOKED:
+        log.warning(
+            "assignment_refused",
+            queue=queue.name,
+            term=assignment.term,
+            cause=report.last_error or "the worker is full, or a master assigned it that leads no more",
+        )
+    record(assignment, queue, processor.worker_id, report)
 
 
 def release(assignment: Assignment, worker_id: str) -> None:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import os
 import random
-import selectors
 import signal
 import socket
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +21,7 @@ from jobs.identity import new_id
 from jobs.models import Assignment, DepartureReason, EndReason, Lease
 from jobs.repositories import assignments, jobs, leases, workers
 from jobs.repositories.jobs import Processor
-from jobs.worker import ending, judgement
+from jobs.worker import ending, judgement, recording, watching
 from jobs.worker.pool import CannotStart, Pool
 from jobs.worker.runs import ActiveRun, Runs
 from jobs.worker.tally import Tally
@@ -35,6 +33,7 @@ from queuesite.databases import MongoError, database_clock
 from queuesite.errors import StaleTransition
 from queuesite.logs import bind, get_logger
 from queuesite.outage import Outage
+from queuesite.pipes import wait_for
 
 log = get_logger(__name__)
 
@@ -47,9 +46,6 @@ SETTINGS_SECONDS = 1.0
 FLUSH_SECONDS = 3.0
 #: Seconds beyond the grace that a stop may take to record the ends of its runs; the master repairs what is not.
 RECORD_SECONDS = 5.0
-#: Assignments begun, and ends of runs recorded, in one turn at most: each takes some milliseconds, and heartbeats must
-#: go on while there are hundreds.
-STEPS_PER_TURN = 10
 
 
 class Supervisor:
@@ -140,7 +136,7 @@ class Supervisor:
         if now >= self._next_flush:
             self._next_flush = now + FLUSH_SECONDS * random.uniform(0.9, 1.1)
             self._tally.flush()
-        self._record(now)
+        self._more = recording.record(self._runs, self._config, now)
         if self._registered and (self._assignments_dirty or now >= self._next_poll):
             self._reconcile(now)
         if self._runs and (self._settings_dirty or now >= self._next_settings):
@@ -163,7 +159,7 @@ class Supervisor:
             timers.append(0.0)
         until = max(min(timers), self._blocked_until)
         readable, writable = self._pool.sources()
-        _wait_for([self._bell, *readable], writable, max(0.0, until - time.monotonic()))
+        wait_for([self._bell, *readable], writable, max(0.0, until - time.monotonic()))
         self._bell.silence()
 
     def _finished(self) -> bool:
@@ -203,21 +199,7 @@ class Supervisor:
     def _watch(self) -> None:
         if self._watcher is not None:
             self._watcher.stop()
-        mine = {
-            "ns.coll": "assignments",
-            "$or": [
-                {"operationType": "insert", "fullDocument.worker": self._worker_id},
-                {"operationType": "delete"},
-                {"operationType": "update", "updateDescription.updatedFields.yieldRequestedAt": {"$exists": True}},
-            ],
-        }
-        drain = {
-            "ns.coll": "workers",
-            "documentKey._id": self._worker_id,
-            "updateDescription.updatedFields.draining": True,
-        }
-        settings = {"ns.coll": "queues", "updateDescription.updatedFields.updatedAt": {"$exists": True}}
-        self._watcher = ChangeWatcher([{"$match": {"$or": [mine, settings, drain]}}], self._on_change, self._on_open)
+        self._watcher = ChangeWatcher(watching.pipeline(self._worker_id), self._on_change, self._on_open)
         self._watcher.start()
 
     def _on_change(self, change: dict[str, Any]) -> None:
@@ -277,13 +259,14 @@ class Supervisor:
             definitions = {queue.id: queue for queue in queues.by_ids({a.queue_id for a in new})}
             lease = leases.current()
             # Oldest first: if there are too many, the latest are handed back.
-            for assignment in sorted(new, key=lambda a: (a.created_at, a.id))[:STEPS_PER_TURN]:
+            for assignment in sorted(new, key=lambda a: (a.created_at, a.id))[: recording.STEPS_PER_TURN]:
                 if assignment.worker != self._worker_id:
                     return  # it was found to be pruned meanwhile, and has another id
                 self._start(assignment, definitions.get(assignment.queue_id), lease)
-            self._assignments_dirty = self._more = self._more or len(new) > STEPS_PER_TURN
+            self._assignments_dirty = self._more = self._more or len(new) > recording.STEPS_PER_TURN
 
     def _start(self, assignment: Assignment, queue: Queue | None, lease: Lease | None) -> None:
+        processor = Processor(self._worker_id, self._host, os.getpid())
         refusal = judgement.refusal(
             assignment,
             queue,
@@ -292,7 +275,7 @@ class Supervisor:
             draining=self._draining_until is not None,
         )
         if refusal is not None:
-            self._hand_back(assignment, queue, Report(refusal))
+            ending.hand_back(assignment, queue, processor, Report(refusal))
             return
         assert queue is not None
         try:
@@ -301,7 +284,7 @@ class Supervisor:
             # First, so that it is not given it straight back.
             if self._shown_capacity > len(self._runs.active):
                 self._heartbeat(time.monotonic())
-            self._hand_back(assignment, queue, Report(EndReason.REVOKED, last_error=str(error)))
+            ending.hand_back(assignment, queue, processor, Report(EndReason.REVOKED, last_error=str(error)))
             return
         processor = Processor(self._worker_id, self._host, os.getpid(), consumer.pid)
         try:
@@ -327,23 +310,6 @@ class Supervisor:
             slot=assignment.slot,
         )
 
-    def _hand_back(self, assignment: Assignment, queue: Queue | None, report: Report) -> None:
-        """End an assignment without having begun it."""
-        queue = queue or Queue(
-            id=assignment.queue_id, name=assignment.queue_url.rpartition("/")[2], queue_url=assignment.queue_url
-        )
-        # The job may not be there yet, and every job ends in a final status.
-        jobs.create_many([(assignment, queue.name, Processor(assignment.worker, self._host, os.getpid()))])
-        if report.reason is EndReason.REVOKED:
-            log.warning(
-                "assignment_refused",
-                queue=queue.name,
-                term=assignment.term,
-                load=len(self._runs.active),
-                **({"error": report.last_error} if report.last_error else {}),
-            )
-        ending.record(assignment, queue, assignment.worker, report)
-
     def _follow_settings(self, now: float) -> None:
         """Hand changed definitions to the consumers, and end the runs of queues that are paused or gone."""
         self._settings_dirty = False
@@ -364,39 +330,6 @@ class Supervisor:
                 run.settings = settings
                 run.consumer.apply(settings)
 
-    def _record(self, now: float) -> None:
-        """Tell MongoDB of runs that ended, gave up their places, or have been going on for long.
-
-        What it did not take is told in the next turn.
-        """
-        steps = 0
-        for run in self._runs:
-            if steps >= STEPS_PER_TURN:
-                self._more = True
-                return
-            if run.report is not None:
-                if run.place_given_up:
-                    assert run.released is not None
-                    ending.finish(run.assignment, run.queue, run.worker_id, run.report, run.released)
-                else:
-                    ending.record(run.assignment, run.queue, run.worker_id, run.report)
-                self._runs.remove(run)
-            elif run.released is not None and not run.place_given_up and self._may_finish(run):
-                ending.give_up_place(run.assignment, run.queue, run.worker_id, run.released)
-                run.place_given_up = True
-                self._runs.only_finish(run)
-            elif now >= run.counts_due and (counts := run.counts()) is not None:
-                run.counts_due = now + self._config.job_max_seconds
-                with suppress(StaleTransition):  # abandoned by a master that took this worker for dead
-                    jobs.progress(run.assignment.job_id, run.worker_id, counts)
-            else:
-                continue
-            steps += 1
-
-    def _may_finish(self, run: ActiveRun) -> bool:
-        """Whether a run may give up its place. A worker has no more that finish than it may have at work."""
-        return run in self._runs.finishing or len(self._runs.finishing) < self._config.max_load
-
     # --- the end ---
 
     def _begin_drain(self, now: float) -> None:
@@ -416,11 +349,3 @@ class Supervisor:
             if run.consumer is not None:
                 log.error("grace_over", queue=run.queue.name, pid=run.consumer.pid, meaning="the consumer is killed")
                 run.consumer.kill(f"its handlers did not end within the grace of {grace:g} s")
-
-
-def _wait_for(readable: Sequence[Any], writable: Sequence[Any], timeout: float) -> None:
-    """Wait until one of the sources can be read, or one of the sinks written to."""
-    with selectors.DefaultSelector() as selector:
-        for source in readable:
-            selector.register(source, selectors.EVENT_READ | (selectors.EVENT_WRITE if source in writable else 0))
-        selector.select(timeout)

@@ -25,7 +25,7 @@ from jobs.consumer.settings import QueueSettings
 from jobs.failures import Failure
 from jobs.models import Assignment, EndReason, JobStatus
 from jobs.repositories import assignments, failures, jobs, leases, throughput, workers
-from jobs.worker import supervisor
+from jobs.worker import recording, supervisor
 from jobs.worker.pool import CannotStart, News
 from jobs.worker.supervisor import Supervisor
 from queues import repository
@@ -626,19 +626,19 @@ class TestNoProcesses:
 
 class TestMany:
     def test_heartbeats_go_on_while_many_begin_and_end(self, configure: Configure, worker: Worker) -> None:
-        many = 3 * supervisor.STEPS_PER_TURN
+        many = 3 * recording.STEPS_PER_TURN
         worker.supervisor._config = worker.supervisor._config.model_copy(update={"max_load": many})
         worker.turn()
         made = [assign(define(f"q{n}"), worker.id) for n in range(many)]
         worker.supervisor._assignments_dirty = True
         worker.turn()
-        assert len(worker.pool.consumers) == supervisor.STEPS_PER_TURN
+        assert len(worker.pool.consumers) == recording.STEPS_PER_TURN
         assert worker.supervisor._more, "the next turn comes at once"
         worker.until(lambda: len(worker.pool.consumers) == many, "all were begun")
         for assignment in made:
             worker.report(assignment, drained())
         worker.turn()
-        assert len(worker.supervisor._runs) == many - supervisor.STEPS_PER_TURN
+        assert len(worker.supervisor._runs) == many - recording.STEPS_PER_TURN
         worker.until(lambda: not len(worker.supervisor._runs), "all were recorded")
         worker.turn()
         assert not worker.supervisor._more

@@ -7,7 +7,6 @@ import os
 import psutil
 import pytest
 
-from jobs.consumer import growth
 from jobs.consumer.growth import Growth, warn_of_large_imports
 
 MIB = 1_048_576
@@ -31,7 +30,7 @@ class Process:
 
 @pytest.fixture
 def process(monkeypatch: pytest.MonkeyPatch) -> type[Process]:
-    monkeypatch.setattr(growth.psutil, "Process", Process)
+    monkeypatch.setattr("jobs.consumer.growth.psutil.Process", Process)
     monkeypatch.setattr(Process, "mb", 100)
     return Process
 
@@ -60,7 +59,7 @@ def test_a_parent_that_is_gone(process: type[Process], monkeypatch: pytest.Monke
             raise psutil.NoSuchProcess(pid)
         return made
 
-    monkeypatch.setattr(growth.psutil, "Process", find)
+    monkeypatch.setattr("jobs.consumer.growth.psutil.Process", find)
     assert Growth(64).too_large(165 * MIB)
 
 
