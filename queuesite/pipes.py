@@ -159,7 +159,7 @@ class Channel:
 
 def wait_for(readable: Sequence[Any], writable: Sequence[Channel], timeout: float) -> None:
     """Wait until one of the descriptors can be read, or one of the channels (which are among them) takes more."""
-    with selectors.DefaultSelector() as selector:
+    with selectors.PollSelector() as selector:
         for source in readable:
             selector.register(source, selectors.EVENT_READ | (selectors.EVENT_WRITE if source in writable else 0))
         selector.select(timeout)

@@ -93,7 +93,9 @@ def test_operations_of_an_idle_worker_in_a_minute(
     clock = Clock()
     monkeypatch.setattr(supervisor, "time", SimpleNamespace(monotonic=clock.monotonic))
     idle = Supervisor(configure())
-    pool = SimpleNamespace(ended=list, news=list, kill_silent=lambda patience: None, worker_id="")
+    pool = SimpleNamespace(
+        ended=list, news=list, released=list, kill_silent=lambda patience: None, worker_id="", trouble=None
+    )
     monkeypatch.setattr(idle, "_pool", pool)
     monkeypatch.setattr(idle, "_wait", lambda: None)
     # Its change stream is open and tells of nothing; it asks for changes twelve times a minute, in its own thread.
