@@ -28,7 +28,7 @@ class EndReason(models.TextChoices):
     """Why a job ended."""
 
     DRAINED = "drained", "the queue was empty"
-    YIELDED = "yielded", "a waiting queue got the slot, or JOB_MAX_SECONDS had passed"
+    YIELDED = "yielded", "a waiting queue got the slot"
     PAUSED = "paused", "the queue was paused"
     SHUTDOWN = "shutdown", "the worker was stopped"
     QUEUE_MISSING = "queue-missing", "the queue was deleted"
@@ -41,7 +41,7 @@ class EndReason(models.TextChoices):
 
 
 class Job(models.Model):
-    """One run of one queue by one consumer. The message count is written once, at the end."""
+    """One run of one queue by one consumer. Its counts are written each JOB_MAX_SECONDS, and finally at the end."""
 
     id = ObjectIdAutoField(primary_key=True)
     queue_name = models.CharField(max_length=80, db_column="queueName")

@@ -19,8 +19,12 @@ from queuesite.config import get_config
 PRIORITIES = (0, 9)
 MAX_CONSUMERS_LIMIT = 100
 VISIBILITY_TIMEOUTS = (1, 43_200)
+#: Options of a handler are for its settings: each consumer is given them, and every reader of queues reads them.
+MAX_OPTIONS_BYTES = 65_536
 MAX_RECEIVE_COUNTS = (1, 1_000)
 TIMEOUTS = (1, 43_200)
+#: Options of a handler are for its settings: each consumer is given them, and every reader of queues reads them.
+MAX_OPTIONS_BYTES = 65_536
 
 DEFAULT_HANDLER = "log"
 #: SQS's own default, in seconds. Handlers may run longer: what is held is extended before it expires.

@@ -6,6 +6,7 @@ database where the two can differ: what a failure leaves behind then is what a r
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from queues import naming, repository
 from queues.handlers import registry
 from queues.models import (
     DEFAULT_HANDLER,
+    MAX_OPTIONS_BYTES,
     Queue,
 )
 from queues.sqs import Depth, SqsGateway, get_gateway, redrive_policy
@@ -66,6 +68,13 @@ def validate_settings(settings: Mapping[str, Any], *, current: Queue | None = No
         options = settings.get("handler_options", current.handler_options if current else {})
         if not isinstance(options, Mapping):
             raise InvalidInput(f"handler options {options!r}: expected a JSON object", field="handler_options")
+        size = len(json.dumps(options, default=str).encode())
+        if size > MAX_OPTIONS_BYTES:
+            raise InvalidInput(
+                f"handler options have {size:,} bytes as JSON: expected {MAX_OPTIONS_BYTES:,} at most; "
+                "keep what is larger elsewhere, and name it",
+                field="handler_options",
+            )
         handler.parse_options(options)
 
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 #: How long a reading is carried on before the next one: crystal clocks drift by less than 100 ppm, 6 ms a minute.
 REFRESH_SECONDS = 60.0
+#: How long a reading is carried on after the server did not answer: each attempt may take as long as MongoDB's client
+#: waits for a server (5 s), and whoever asks for the time waits for it.
+RETRY_SECONDS = 30.0
 
 
 class DatabaseClock:
@@ -22,8 +26,9 @@ class DatabaseClock:
         self._read = read
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._taken_at = float("-inf")
+        self._taken_at: float | None = None
         self._server_time = datetime.min.replace(tzinfo=UTC)
+        self._next_reading = float("-inf")
         self.error_seconds = 0.0
 
     def now(self) -> datetime:
@@ -31,24 +36,37 @@ class DatabaseClock:
         return self.at(self._monotonic())
 
     def at(self, moment: float) -> datetime:
-        """The server's time at a reading of the monotonic clock, as `now` gives it for the present one."""
+        """The server's time at a reading of the monotonic clock, as `now` gives it for the present one.
+
+        Only one caller waits for a new reading, and only the first reading may raise: after that the last one is good
+        to some milliseconds, and the caller's own operation shows that the server is away.
+        """
         with self._lock:
-            if self._monotonic() - self._taken_at > REFRESH_SECONDS:
-                self._refresh()
+            if self._taken_at is None:
+                self._take(self._reading())
+            due = self._monotonic() >= self._next_reading
+            if due:
+                self._next_reading = self._monotonic() + RETRY_SECONDS
+        if due:
+            with suppress(Exception):
+                reading = self._reading()
+                with self._lock:
+                    self._take(reading)
+        with self._lock:
+            assert self._taken_at is not None
             return self._server_time + timedelta(seconds=moment - self._taken_at)
 
-    def _refresh(self) -> None:
-        before = self._monotonic()
-        try:
-            read = self._read()
-        except Exception:
-            if self._taken_at == float("-inf"):
-                raise
-            return  # the last reading is still good to some milliseconds; the caller's own operation will tell
-        after = self._monotonic()
-        self._server_time = read if read.tzinfo else read.replace(tzinfo=UTC)
-        self._taken_at = (before + after) / 2
-        self.error_seconds = (after - before) / 2
+    def _reading(self) -> tuple[float, datetime, float]:
+        """When the server was asked, what it said, and when the answer came."""
+        asked_at = self._monotonic()
+        return asked_at, self._read(), self._monotonic()
+
+    def _take(self, reading: tuple[float, datetime, float]) -> None:
+        asked_at, said, answered_at = reading
+        self._server_time = said if said.tzinfo else said.replace(tzinfo=UTC)
+        self._taken_at = (asked_at + answered_at) / 2
+        self.error_seconds = (answered_at - asked_at) / 2
+        self._next_reading = self._taken_at + REFRESH_SECONDS
 
 
 def rfc3339(moment: datetime) -> str:

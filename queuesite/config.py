@@ -77,14 +77,14 @@ class Config(BaseSettings):
     max_load: int = Field(5, ge=1, le=1_000, description="consumers (assignments) per worker")
     worker_instances: int = Field(1, ge=1, le=100, description="workers that `up` starts")
     consumer_usage_limit: int = Field(5, ge=1, description="assignments that a consumer process serves")
-    consumer_memory_mb: int = Field(512, ge=64, description="a consumer larger than this is replaced")
+    consumer_memory_mb: int = Field(512, ge=64, description="a consumer that has grown by more is replaced")
     default_concurrency: int = Field(5, ge=1, description="concurrency of a queue created without one")
     max_concurrency: int = Field(5, ge=1, le=1_000, description="highest concurrency that a queue may have")
 
     # Processing
     handler_modules: CommaSeparated = Field((), description="modules with handlers, beside the apps' handlers.py")
     idle_seconds: int = Field(2, ge=1, le=20, description="empty for this long, a queue counts as drained")
-    job_max_seconds: Seconds = Field(900, description="a longer run yields and is assigned again")
+    job_max_seconds: Seconds = Field(900, description="interval at which a long run's counts are written")
     time_slice_seconds: Seconds = Field(30, description="a slot held longer may be taken for a waiting queue")
     sweep_max_seconds: Seconds = Field(30, description="longest interval between looks at an idle queue")
     backlog_per_consumer: int = Field(200, ge=1, description="waiting messages that justify one consumer more")

@@ -104,15 +104,19 @@ def shown(workers: list[Worker]) -> list[dict[str, Any]]:
 def _row(worker: Worker, assigned: list[Assignment], now: datetime) -> dict[str, Any]:
     told = {one.get("jobId"): one for one in worker.consumers}
     consumers = [_consumer(assignment, told.get(assignment.job_id, {}), now) for assignment in assigned]
+    held = {assignment.job_id for assignment in assigned}
+    # They have given their places up, and hold none of the worker's slots.
+    finishing = [_finishing(one) for job_id, one in told.items() if one.get("finishing") and job_id not in held]
     return {
         "worker": worker,
         "alive": statistics.is_alive(worker, now),
         "heartbeat_age": max(0.0, (now - worker.heartbeat_at).total_seconds()),
         "consumers": consumers,
+        "finishing": finishing,
         "load": len(consumers),
         "cells": [consumer["queue"] for consumer in consumers] + [None] * (worker.capacity - len(consumers)),
         "rate": sum(consumer["rate"] for consumer in consumers),
-        "memory": sum(consumer["memory"] for consumer in consumers),
+        "memory": sum(consumer["memory"] for consumer in [*consumers, *finishing]),
         "address": address("jobs_worker_change", worker.worker_id),
         "jobs": address("jobs_job_changelist", worker=worker.worker_id),
         "drain": address("jobs_worker_drain", worker.worker_id),
@@ -135,4 +139,17 @@ def _consumer(assignment: Assignment, told: dict[str, Any], now: datetime) -> di
         "memory": told.get("memory", 0),
         "seconds": seconds,
         "yields": assignment.yield_requested_at is not None,
+    }
+
+
+def _finishing(told: dict[str, Any]) -> dict[str, Any]:
+    """A consumer whose run has given up its place, and of which only handlers in flight are left."""
+    return {
+        "queue": told.get("queueName"),
+        "pid": told.get("pid"),
+        "in_flight": told.get("inFlight", 0),
+        "processed": told.get("processed", 0),
+        "failed": told.get("failed", 0),
+        "memory": told.get("memory", 0),
+        "job_address": address("jobs_job_change", told.get("jobId")),
     }

@@ -145,7 +145,8 @@ class WorkerOut(Out):
     started_at: Timestamp
     heartbeat_at: Timestamp
     consumers: list[dict[str, Any]] = Field(
-        description="what it runs, with the live counts of its last heartbeat",
+        description="what it runs, with the live counts of its last heartbeat; `finishing`: its run receives "
+        "nothing more and holds no assignment, but handlers in flight are left",
         examples=[[{"jobId": "6ae3f1c2d4b5a69788990011", "queueName": "orders", "processed": 12, "failed": 0}]],
     )
 

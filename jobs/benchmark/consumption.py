@@ -78,7 +78,8 @@ def measure_consumer(pool: Pool, queue: Queue, count: int) -> Usage:
     while report is None:
         if time.monotonic() - began > LONGEST:
             raise ServerError(f"the consumer did not come to its end within {LONGEST:g} s")
-        wait(pool.sources(), timeout=0.5)
+        readable, _ = pool.sources()
+        wait(readable, timeout=0.5)
         try:
             after = process.cpu_times()
             memory = max(memory, process.memory_full_info().uss)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection
 
 from jobs.consumer.demand import room
 from jobs.consumer.held import Held as Held
+from jobs.consumer.held import spared
 from queues.sqs import MAX_BATCH
 from queuesite.logs import carrying
 
@@ -322,6 +323,16 @@ class Buffer:
                 self._time_caution()
             else:
                 self._changed(everybody=True)
+
+    def withdraw_all(self, is_spare: Callable[[Held], bool]) -> list[Held]:
+        """Take out the waiting messages that can be given back (see `spared`)."""
+        with self._lock:
+            withdrawn = spared(self._waiting, is_spare, fifo=self._fifo)
+            if withdrawn:
+                gone = set(map(id, withdrawn))
+                self._waiting = deque(held for held in self._waiting if id(held) not in gone)
+                self._changed()
+            return withdrawn
 
     def wake(self) -> None:
         """Have every waiter look again (a slot should retire, the receiver should stop)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from jobs.consumer.windows import MARGIN_SECONDS
@@ -55,3 +56,18 @@ class Held:
         self.message = again.message
         self.received_at, self.hidden_until, self.window = again.received_at, again.hidden_until, again.window
         self.corrected_limit, self.lost = None, False
+
+
+def spared(messages: Iterable[Held], is_spare: Callable[[Held], bool], *, fifo: bool) -> list[Held]:
+    """The messages that can be given back: those that `is_spare` says so of, in order.
+
+    Within a FIFO group only those behind the last one that cannot: the others come before it.
+    """
+    found: list[Held] = []
+    kept: set[str | None] = set()
+    for held in reversed(list(messages)):
+        if (fifo and held.message.group in kept) or not is_spare(held):
+            kept.add(held.message.group)
+        else:
+            found.append(held)
+    return found[::-1]

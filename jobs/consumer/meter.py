@@ -31,6 +31,18 @@ class Work:
     def __bool__(self) -> bool:
         return bool(self.processed or self.failed or self.requests)
 
+    def plus(self, more: Work) -> Work:
+        """Both together."""
+        return Work(
+            self.processed + more.processed,
+            self.failed + more.failed,
+            self.rejected + more.rejected,
+            self.timed_out + more.timed_out,
+            self.requests + more.requests,
+            histogram.added(self.durations, more.durations),
+            self.seconds + more.seconds,
+        )
+
     def since(self, before: Work) -> Work:
         """What came on top of `before`."""
         return Work(

@@ -12,11 +12,9 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
-from multiprocessing.connection import Connection
 from typing import Any
 
-import psutil
-
+from jobs.consumer.growth import Growth
 from jobs.consumer.handler_loop import get_handler_loop
 from jobs.consumer.meter import NONE, Work
 from jobs.consumer.outcome import describe
@@ -27,6 +25,7 @@ from jobs.models import EndReason
 from queues.sqs import get_gateway
 from queuesite.errors import QueuesiteError
 from queuesite.logs import bind, get_logger
+from queuesite.pipes import Endpoint
 from queuesite.processes import die_with_parent
 from queuesite.threads import supervised
 
@@ -34,6 +33,9 @@ log = get_logger(__name__)
 
 #: How long a consumer whose worker is gone may take to give back what it holds, in seconds.
 ORPHAN_SECONDS = 1.5
+#: How long a run works at least before its process is recycled, in seconds: if what a handler imports at its first
+#: message is larger than the limit, each new process exceeds it at once, and would do nothing but start.
+RECYCLE_AFTER_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ class Live:
 
 
 @dataclass(frozen=True)
-class Finished:
-    """Consumer to worker: the run has ended."""
+class Released:
+    """Consumer to worker: the run is ending, and only handlers in flight are left of it. `report` is of it so far."""
 
     job_id: str
     report: Report
@@ -85,7 +87,20 @@ class Finished:
     work: Work = NONE
 
 
-def main(connection: Connection, worker_id: str, limits: RunLimits, live_seconds: float) -> None:
+@dataclass(frozen=True)
+class Finished:
+    """Consumer to worker: the run has ended."""
+
+    job_id: str
+    report: Report
+    memory: int
+    failures: tuple[Failure, ...] = ()
+    work: Work = NONE
+    #: The process has grown past its limit, and is to be replaced.
+    outgrown: bool = False
+
+
+def main(connection: Endpoint, worker_id: str, limits: RunLimits, live_seconds: float) -> None:
     """What a consumer process does; the target of the pool's processes."""
     # A terminal's Ctrl-C reaches the whole group of processes: when to end is the worker's to say. Not SIG_IGN, which
     # the programs that a handler starts would inherit: they could not be terminated.
@@ -119,7 +134,7 @@ def _take_no_notice(number: int, frame: object) -> None:
 class Consumer:
     """The process's two sides: `serve` runs queues, a thread of its own reads the pipe and sends live counts."""
 
-    def __init__(self, connection: Connection, limits: RunLimits, live_seconds: float) -> None:
+    def __init__(self, connection: Endpoint, limits: RunLimits, live_seconds: float) -> None:
         self._connection = connection
         self._limits = limits
         self._live_seconds = live_seconds
@@ -132,7 +147,7 @@ class Consumer:
         self._run: Run | None = None
         self._job_id: str | None = None
         self._exiting = False
-        self._process = psutil.Process()
+        self._growth = Growth(limits.memory_mb)
 
     def serve(self) -> None:
         """Run what the worker asks for, until it says that it is enough or is gone."""
@@ -149,7 +164,8 @@ class Consumer:
                 with self._state:
                     run, self._run, self._job_id = self._run, None, None
                 failures, work = (run.recorder.take(), run.meter.news()) if run is not None else ((), NONE)
-                self._send(Finished(start.job_id, report, self._memory(), failures, work))
+                memory = self._growth.memory()
+                self._send(Finished(start.job_id, report, memory, failures, work, self._growth.too_large(memory)))
 
     def _carry_out(self, start: Start) -> Report:
         bind(queue=start.settings.name, job_id=start.job_id)
@@ -169,7 +185,7 @@ class Consumer:
             early, self._early = self._early, []
             for order in early:
                 _carry_out_order(run, order)
-        return run.execute()
+        return run.execute(lambda so_far: self._tell_released(run, start.job_id, so_far))
 
     def _listen(self) -> None:
         try:
@@ -202,18 +218,20 @@ class Consumer:
                 run, job_id = self._run, self._job_id
             if run is None or job_id is None:
                 return
-            memory = self._memory()
+            memory = self._growth.memory()
             self._send(Live(job_id, run.live(), memory, run.recorder.take(), run.meter.news()))
-        if memory > self._limits.memory_mb * 1_048_576 > 0:
-            run.end(EndReason.RECYCLED)
+        if self._growth.too_large(memory) and run.has_worked(RECYCLE_AFTER_SECONDS):
+            run.end(EndReason.RECYCLED, self._growth.in_words(memory))
+
+    def _tell_released(self, run: Run, job_id: str, so_far: Report) -> None:
+        with self._telling:
+            memory = self._growth.memory()
+            self._send(Released(job_id, so_far, memory, run.recorder.take(), run.meter.news()))
 
     def _send(self, message: object) -> None:
         # Where it fails, the reader sees the end of the pipe too, and knows what to do.
         with suppress(OSError):
             self._connection.send(message)
-
-    def _memory(self) -> int:
-        return int(self._process.memory_info().rss)
 
     def _orphaned(self) -> None:
         log.warning("worker_gone", meaning="what is held is given back, and the consumer ends")

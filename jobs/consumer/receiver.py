@@ -44,10 +44,8 @@ class ReceiverHooks:
     window: Callable[[], int]
     #: How many messages to hold beyond those in the slots.
     prefetch: Callable[[], int]
-    #: Take these messages: they are held now.
+    #: Take these messages. They may come after the receiver was stopped: its last request had them.
     accept: Callable[[list[Held]], None]
-    #: Give these back: they came after the run had been told to end.
-    give_back: Callable[[list[Held]], None]
     #: The queue has been empty, and nothing under way, for the idle time; its argument: since when (monotonic).
     drained: Callable[[float], None]
     #: The queue is not in SQS any more.
@@ -184,8 +182,7 @@ class Receiver:
             self._flowing.clear()
         if received:
             self._empty_since = None
-            held = [Held(message, asked_at, now + window, window) for message in received]
-            (self._hooks.give_back if self._stopping.is_set() else self._hooks.accept)(held)
+            self._hooks.accept([Held(message, asked_at, now + window, window) for message in received])
         return len(received)
 
     def _look_whether_empty(self, received: int, asked_at: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from jobs.consumer.dead_letters import send_to_dead_letters
 from jobs.consumer.demand import prefetch
 from jobs.consumer.executor import Executor
 from jobs.consumer.handler_loop import HandlerLoop, get_handler_loop
-from jobs.consumer.held import Held
+from jobs.consumer.held import Held, spared
 from jobs.consumer.meter import Meter
 from jobs.consumer.outcome import Done, GiveUp, Outcome, TimedOut, TryAgain, describe, failed
 from jobs.consumer.receiver import Receiver, ReceiverHooks
@@ -39,6 +40,12 @@ log = get_logger(__name__)
 SETTLE_SECONDS = 10.0
 #: Seconds that a run which makes room for another queue goes on with what it has buffered already.
 YIELD_SECONDS = 5.0
+#: Ends at which the buffer is handled first: they come often, and without a hurry.
+_UNHURRIED = frozenset({EndReason.YIELDED, EndReason.RECYCLED})
+#: Seconds between looks whether the buffer of a run that ends has been handled.
+_LOOK_SECONDS = 0.05
+#: Seconds that handlers in flight get at the end before the worker is told that nothing else is left of the run.
+RELEASE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -80,11 +87,16 @@ class Run:
         self._lock = threading.Lock()
         #: Messages whose handlers do not end, and the delay after which they are to be retried.
         self._stuck: list[tuple[Held, int]] = []
-        #: The error of which one of the run's threads died.
-        self._broken: str | None = None
+        #: One of the run's threads has died.
+        self._broken = False
         self._troubled_until: float | None = None
         self._end_reason: EndReason | None = None
+        #: What the report says of the end, in place of the last error of a handler.
+        self._because: str | None = None
         self._ending = threading.Event()
+        self._began_at = time.monotonic()
+        #: When the run was told to end (monotonic clock).
+        self._ended_at = float("inf")
         self._empty_at: float | None = None
         self._buffer = Buffer(fifo=settings.fifo, let_go=self._let_go)
         self.recorder = Recorder()
@@ -125,7 +137,6 @@ class Run:
                 window=self._window,
                 prefetch=self._prefetch,
                 accept=self._accept,
-                give_back=self._give_back,
                 drained=self._drained,
                 missing=lambda: self.end(EndReason.QUEUE_MISSING),
                 on_death=self._break,
@@ -135,15 +146,21 @@ class Run:
         )
         self._be_cautious(settings)
 
-    def execute(self) -> Report:
-        """Process the queue until it is drained or the run is told to end."""
+    def execute(self, released: Callable[[Report], None] = lambda so_far: None) -> Report:
+        """Process the queue until it is drained or the run is told to end.
+
+        `released` is told when nothing is received any more and only handlers in flight are left, unless these end
+        within `RELEASE_SECONDS`. They may take hours.
+        """
         self._keeper.start()
         self._acknowledger.start()
         self._executor.resize(self._settings.concurrency)
         self._receiver.start()
-        if not self._ending.wait(self._limits.longest):
-            self.end(EndReason.YIELDED)
-        self._wind_down()
+        self._ending.wait()
+        self._wind_down(released)
+        return self._report()
+
+    def _report(self) -> Report:
         reason = self._end_reason
         assert reason is not None
         work = self.meter.total
@@ -151,29 +168,34 @@ class Run:
             reason,
             work.processed,
             work.failed,
-            self._broken or self.meter.last_error,
+            self._because or self.meter.last_error,
             self._empty_at,
             work.timed_out,
             self._troubled_until,
             self.meter.first_start,
             self.meter.last_end,
-            tainted=bool(self._stuck) or self._broken is not None,
+            tainted=bool(self._stuck) or self._broken,
         )
 
-    def end(self, reason: EndReason) -> None:
+    def end(self, reason: EndReason, because: str | None = None) -> None:
         """Tell the run to end: nothing more is received, what is in a slot is finished. The first reason stands."""
         with self._lock:
             if self._end_reason is None:
-                self._end_reason = reason
+                self._end_reason, self._because = reason, because
+                self._ended_at = time.monotonic()
         self._ending.set()
+
+    def has_worked(self, seconds: float) -> bool:
+        """Whether it has been running for so long, and got at least one message through or back."""
+        work = self.meter.total
+        return bool(work.processed or work.failed) and time.monotonic() - self._began_at >= seconds
 
     def apply(self, settings: QueueSettings) -> None:
         """Follow changed settings without a restart. Ones that cannot work end the run, which says why."""
         try:
             work = _work(settings)
         except InvalidInput as error:
-            self.meter.last_error = str(error)
-            self.end(EndReason.ERROR)
+            self.end(EndReason.ERROR, str(error))
             return
         old, self._settings = self._settings, replace(settings, queue_url=self._settings.queue_url)
         self._executor.work = work
@@ -195,17 +217,16 @@ class Run:
             "buffered": waiting,
         }
 
-    def _wind_down(self) -> None:
+    def _wind_down(self, released: Callable[[Report], None]) -> None:
         self._receiver.stop()
-        if self._end_reason is EndReason.YIELDED:
-            # Giving a message back costs it a receive, and a queue that yields often would fill its dead-letter queue
-            # with messages that no handler ever saw. So what is buffered, about a second of work, is handled first.
-            self._buffer.wait_idle(time.monotonic() + YIELD_SECONDS)
-        self._give_back(self._buffer.empty_out())
+        self._clear_buffer()
         self._acknowledger.hurry()
         self._receiver.join()
-        # What the receiver had in its hands when it was stopped: no slot may be left that would take it.
+        self._clear_buffer()  # of what its last request brought
         self._give_back(self._buffer.empty_out())
+        self._acknowledger.hurry()
+        if not self._buffer.wait_idle(time.monotonic() + RELEASE_SECONDS):
+            released(self._report())
         self._wait_for_slots()
         for held, delay in self._stuck:
             # Kept hidden until now, when its handler has not much longer to live: nobody else has it at the same time.
@@ -216,11 +237,32 @@ class Run:
             self._break(RuntimeError("a task of an async handler did not end when it was cancelled"))
         self._keeper.stop()
 
+    def _clear_buffer(self) -> None:
+        """Give back what need not be handled here, and wait until the slots have taken the rest.
+
+        Giving a message back costs it a receive, and one that has no further goes to the dead-letter queue without
+        having been handled: it is handled here if a slot comes free within the grace. A queue that yields often would
+        come to that with all its messages: at a yield all that is buffered, about a second of work, is handled.
+        """
+        while True:
+            self._give_back(self._buffer.withdraw_all(self._is_spare))
+            waiting, in_flight, idle = self._buffer.counts
+            if not waiting or (self._stuck and not in_flight and not idle):
+                return
+            self._buffer.wait_idle(time.monotonic() + _LOOK_SECONDS)
+
+    def _is_spare(self, held: Held) -> bool:
+        """Whether a message may be given back now that the run ends."""
+        settings = self._settings
+        if settings.dlq_url is not None and held.message.receive_count >= settings.max_receive_count:
+            return time.monotonic() >= self._ended_at + self._limits.grace
+        return self._end_reason not in _UNHURRIED or time.monotonic() >= self._ended_at + YIELD_SECONDS
+
     def _wait_for_slots(self) -> None:
         """Wait for the handlers in flight. A worker that has its own limit kills a consumer that takes too long."""
         until = float("inf")
         while not self._buffer.wait_idle(min(until, time.monotonic() + 1.0)):
-            if (self._stuck or self._broken is not None) and until == float("inf"):
+            if (self._stuck or self._broken) and until == float("inf"):
                 until = time.monotonic() + self._limits.grace
             if time.monotonic() >= until:
                 waiting, in_flight, _ = self._buffer.counts
@@ -240,7 +282,12 @@ class Run:
             self._buffer.be_cautious(time.monotonic() + settings.cautious)
 
     def _accept(self, messages: list[Held]) -> None:
+        """Hold received messages. Of those that come when the run is ending only what must not be given back."""
         new = self._comebacks.new(messages)
+        if self._ending.is_set():
+            spare = spared(new, self._is_spare, fifo=self._settings.fifo)
+            self._give_back(spare)
+            new = [held for held in new if held not in spare]
         self._keeper.keep(*new)
         self._buffer.put(new)
 
@@ -272,8 +319,7 @@ class Run:
 
     def _refused(self, error: ServerError) -> None:
         """SQS does not do what this run needs, and does not say that it will."""
-        self.meter.last_error = str(error)
-        self.end(EndReason.ERROR)
+        self.end(EndReason.ERROR, str(error))
 
     def _drained(self, empty_at: float) -> None:
         self._empty_at = empty_at
@@ -314,8 +360,10 @@ class Run:
     def _break(self, error: BaseException) -> None:
         """A thread of this run has died of an error that nobody foresaw: the run ends as one, whatever it was at."""
         with self._lock:
-            self._broken = self._broken or f"a thread of the consumer died: {describe(error)}"
-            self._end_reason = EndReason.ERROR
+            if not self._broken:
+                self._broken = True
+                self._end_reason, self._because = EndReason.ERROR, f"a thread of the consumer died: {describe(error)}"
+                self._ended_at = min(self._ended_at, time.monotonic())
         self._ending.set()
 
     def _act(self, held: Held, outcome: Outcome) -> None:

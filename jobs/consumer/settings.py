@@ -83,13 +83,13 @@ class QueueSettings:
 
 @dataclass(frozen=True)
 class RunLimits:
-    """How long a run waits and lasts, in seconds."""
+    """How long a run waits, in seconds, and how large its process may grow."""
 
     idle: int
-    longest: float
     linger: float
     memory_mb: int = 0
-    #: How long handlers in flight get once the run must end because another is stuck.
+    #: How long handlers in flight get once the run must end because another is stuck, and messages that must not be
+    #: given back when it ends for any reason.
     grace: float = 25.0
 
     @classmethod
@@ -97,7 +97,6 @@ class RunLimits:
         """The limits in the configuration."""
         return cls(
             config.idle_seconds,
-            config.job_max_seconds,
             config.delete_linger_ms / 1000,
             config.consumer_memory_mb,
             config.shutdown_grace_seconds,

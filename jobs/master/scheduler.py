@@ -91,7 +91,8 @@ class Scheduler:
         self._dropped = False
         # What a consumer has buffered is about a second of work, which it does before it yields: asked so much earlier,
         # it has made room when its time slice is over.
-        self._time_slice = config.time_slice_seconds - min(PREFETCH_SECONDS, config.time_slice_seconds / 4)
+        time_slice = min(config.time_slice_seconds, config.job_max_seconds)
+        self._time_slice = time_slice - min(PREFETCH_SECONDS, time_slice / 4)
         self._next_heartbeat = float("-inf")
 
     def run(self) -> None:

@@ -1,6 +1,6 @@
 """The `jobs` collection: one verb for each transition of a job's life.
 
-create -> queued -> start -> running -> complete | fail | abandon
+create -> queued -> start -> running (-> progress) -> complete | fail | abandon
 """
 
 from __future__ import annotations
@@ -125,6 +125,16 @@ def start(job_id: ObjectId, processor: Processor) -> None:
         {"status": JobStatus.RUNNING.value, "processor": processor.as_document()},
         date="startedAt",
     )
+
+
+def progress(job_id: ObjectId, worker_id: str, counts: Counts) -> None:
+    """Running, and goes on: its counts so far, which also keeps its record from being removed for its age."""
+    result = _jobs().update_one(
+        {"_id": job_id, "status": JobStatus.RUNNING.value, "processor.workerId": worker_id},
+        {"$set": counts.as_document(), "$currentDate": {"lastModified": True}},
+    )
+    if not result.matched_count:
+        raise StaleTransition(f"job {job_id} is not run by {worker_id} any more")
 
 
 def complete(

@@ -40,11 +40,13 @@ def register(worker_id: str, host: str, pid: int, capacity: int) -> None:
     )
 
 
-def heartbeat(worker_id: str, consumers: list[dict[str, Any]]) -> None:
-    """Say that the worker lives, and what its consumers have done so far. `StaleTransition`: it was pruned."""
-    result = _workers().update_one(
-        {"_id": worker_id}, {"$set": {"consumers": consumers}, "$currentDate": {"heartbeatAt": True}}
-    )
+def heartbeat(worker_id: str, consumers: list[dict[str, Any]], capacity: int | None = None) -> None:
+    """Say that the worker lives, what its consumers have done so far, and how many it takes if that has changed.
+
+    `StaleTransition`: it was pruned.
+    """
+    said: Document = {"consumers": consumers, **({} if capacity is None else {"capacity": capacity})}
+    result = _workers().update_one({"_id": worker_id}, {"$set": said, "$currentDate": {"heartbeatAt": True}})
     if not result.matched_count:
         raise StaleTransition(f"worker {worker_id} is not registered any more")
 

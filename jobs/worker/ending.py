@@ -16,7 +16,7 @@ from jobs.consumer.run import Report
 from jobs.consumer.windows import longest_window
 from jobs.models import Assignment, EndReason
 from jobs.repositories import assignments, jobs
-from jobs.repositories.jobs import Counts
+from jobs.repositories.jobs import Counts, Processor
 from queues import repository as queues
 from queues.models import Queue
 from queuesite.databases import database_clock
@@ -40,6 +40,12 @@ _LEFTOVERS = frozenset({EndReason.YIELDED, EndReason.SHUTDOWN, EndReason.RECYCLE
 
 def record(assignment: Assignment, queue: Queue, worker_id: str, report: Report) -> None:
     """Record what `report` says of the run of `queue` (as it was read at the run's start). Raises pymongo's errors."""
+    _end_job(assignment, queue, worker_id, report)
+    _tell_queue(queue, report)
+    release(assignment, worker_id)
+
+
+def _end_job(assignment: Assignment, queue: Queue, worker_id: str, report: Report) -> None:
     failed = report.reason in FAILURES
     counts = Counts(report.processed, report.failed, report.timed_out)
     with suppress(StaleTransition):  # repeated, or abandoned by a master that took this worker for dead
@@ -47,8 +53,6 @@ def record(assignment: Assignment, queue: Queue, worker_id: str, report: Report)
             jobs.fail(assignment.job_id, worker_id, counts, report.reason, report.last_error or "unknown")
         else:
             jobs.complete(assignment.job_id, worker_id, counts, report.reason, report.last_error)
-    _tell_queue(queue, report)
-    release(assignment, worker_id)
     log.info(
         "job_failed" if failed else "job_completed",
         queue=queue.name,
@@ -59,6 +63,52 @@ def record(assignment: Assignment, queue: Queue, worker_id: str, report: Report)
         timed_out=report.timed_out,
         **({"error": report.last_error} if report.last_error else {}),
     )
+
+
+def give_up_place(assignment: Assignment, queue: Queue, worker_id: str, report: Report) -> None:
+    """End the assignment of a run of which only handlers in flight are left: others may process the queue from now on.
+
+    Its job stays `running`, and its worker's heartbeat has it. If the worker dies before the assignment is gone, the
+    master rescues that; if later, it abandons the jobs in the last heartbeat.
+    """
+    _tell_queue(queue, report)
+    release(assignment, worker_id)
+    log.info(
+        "place_given_up",
+        queue=queue.name,
+        job_id=str(assignment.job_id),
+        reason=report.reason.value,
+        meaning="handlers in flight are left, and go on",
+    )
+
+
+def finish(assignment: Assignment, queue: Queue, worker_id: str, report: Report, before: Report) -> None:
+    """Record the end of a run that gave up its place when it reported `before`. The job is last: it is what is left."""
+    if report.reason is not before.reason:  # its process died
+        _tell_queue(queue, report)
+    else:
+        if report.troubled_until is not None and report.troubled_until != before.troubled_until:
+            _be_cautious(queue, report.troubled_until - time.monotonic())
+        if report.failed > before.failed:
+            queues.wake(queue.id)
+    _end_job(assignment, queue, worker_id, report)
+
+
+def hand_back(assignment: Assignment, queue: Queue | None, processor: Processor, report: Report) -> None:
+    """End an assignment that was not begun. Raises pymongo's errors."""
+    queue = queue or Queue(
+        id=assignment.queue_id, name=assignment.queue_url.rpartition("/")[2], queue_url=assignment.queue_url
+    )
+    # The job may not be there yet, and every job ends in a final status.
+    jobs.create_many([(assignment, queue.name, processor)])
+    if report.reason is EndReason.REVOKED:
+        log.warning(
+            "assignment_refused",
+            queue=queue.name,
+            term=assignment.term,
+            cause=report.last_error or "the worker is full, or a master assigned it that leads no more",
+        )
+    record(assignment, queue, processor.worker_id, report)
 
 
 def release(assignment: Assignment, worker_id: str) -> None:

@@ -1,98 +1,43 @@
-"""The pool of consumer processes: forked on demand, reused, replaced, and never outliving their worker."""
+"""The pool of consumer processes: forked on demand, reused, replaced, and never outliving their worker.
+
+Nothing in it waits for a consumer: their pipes do not block, and those that are told to end are looked after until
+they have. A worker that cannot start processes says so, and tries again in a thread until it can.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
+import threading
 import time
-from contextlib import suppress
-from dataclasses import dataclass, field
-from multiprocessing import forkserver
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+from dataclasses import dataclass
 from typing import Any
 
 from bson import ObjectId
 
 from jobs.consumer.meter import NONE, Work
-from jobs.consumer.process import Apply, End, Exit, Live, Start
+from jobs.consumer.process import Finished, Live, Released
 from jobs.consumer.process import main as consumer_main
 from jobs.consumer.run import Report
-from jobs.consumer.settings import QueueSettings, RunLimits
+from jobs.consumer.settings import RunLimits
 from jobs.failures import Failure
 from jobs.models import EndReason
-from queuesite.config import BASE_DIR, Config
-from queuesite.logs import get_logger
+from jobs.worker import fork_server
+from jobs.worker.consumer import ConsumerProcess
+from queuesite import pipes
+from queuesite.config import Config
+from queuesite.errors import ServerError
+from queuesite.logs import carrying, get_logger
+from queuesite.outage import Outage
 
 log = get_logger(__name__)
 
+#: Seconds that a consumer gets to end once it has been told to: a thread that a handler left may keep it.
+EXIT_SECONDS = 10.0
 
-@dataclass(eq=False)
-class ConsumerProcess:
-    """A consumer, as its worker sees it."""
 
-    process: BaseProcess
-    connection: Connection
-    #: Assignments that it has been given.
-    used: int = 0
-    #: The job that it runs; None while it is idle.
-    job_id: ObjectId | None = None
-    #: Its counts and its memory (bytes), as it last told them.
-    counts: dict[str, Any] = field(default_factory=dict)
-    memory: int = 0
-    #: When it last said anything (monotonic clock).
-    heard_at: float = field(default_factory=time.monotonic)
-    #: Why its worker killed it, in words; None where it did not.
-    killed_for: str | None = None
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self.process.pid or 0
-
-    def start(self, job_id: ObjectId, settings: QueueSettings) -> None:
-        """Have it run a queue."""
-        self.job_id = job_id
-        self.used += 1
-        self.counts = {}
-        self.heard_at = time.monotonic()
-        self._tell(Start(str(job_id), settings))
-
-    def apply(self, settings: QueueSettings) -> None:
-        """Have its run follow changed settings."""
-        self._tell(Apply(settings))
-
-    def end(self, reason: EndReason) -> None:
-        """Have its run end."""
-        self._tell(End(reason))
-
-    def exit(self) -> None:
-        """Have the process end when it is idle."""
-        self._tell(Exit())
-
-    def kill(self, reason: str) -> None:
-        """End it at once. What it holds becomes visible again when its visibility runs out."""
-        self.killed_for = self.killed_for or reason
-        self.process.kill()
-
-    def cause_of_death(self) -> str:
-        """How the process ended, in words."""
-        self.process.join(timeout=1)
-        if self.killed_for is not None:
-            return f"the consumer process {self.pid} was killed by its worker: {self.killed_for}"
-        code = self.process.exitcode
-        if code is not None and code < 0:
-            try:
-                name = signal.Signals(-code).name
-            except ValueError:
-                name = "unknown"
-            return f"the consumer process {self.pid} was killed by signal {-code} ({name})"
-        return f"the consumer process {self.pid} ended with exit code {code}"
-
-    def _tell(self, order: object) -> None:
-        with suppress(OSError):  # it has died, which its sentinel tells
-            self.connection.send(order)
+class CannotStart(ServerError):
+    """A consumer process cannot be started at the moment."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +50,7 @@ class News:
 
 
 class Pool:
-    """Consumer processes of one worker: those at work, and idle ones that wait to be used again."""
+    """Consumer processes of one worker: those at work, idle ones that wait to be used again, and those that leave."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -115,34 +60,60 @@ class Pool:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["jobs.worker.preload"])
         self.consumers: list[ConsumerProcess] = []
-        #: What the consumers told of their work since it was last taken.
+        #: Told to end, or killed, and not gone yet.
+        self._leaving: list[ConsumerProcess] = []
+        #: What the consumers told of their work, and whose places they gave up, since it was last taken.
         self._news: list[News] = []
+        self._released: list[tuple[ObjectId, Report]] = []
         self._looked_at = time.monotonic()
+        self._closing = threading.Event()
+        self._recovery: threading.Thread | None = None
+        #: Why no consumer can be started at the moment; None if one can.
+        self.trouble: str | None = None
 
     def begin(self) -> None:
         """Start the fork server without waiting for its imports, which take it most of a second."""
-        # The fork server is a new interpreter, which finds our packages by the path alone.
-        paths = os.environ.get("PYTHONPATH", "")
-        if str(BASE_DIR) not in paths.split(os.pathsep):
-            os.environ["PYTHONPATH"] = str(BASE_DIR) + (os.pathsep + paths if paths else "")
-        forkserver.ensure_running()
+        fork_server.ensure_running()
 
     def warm_up(self) -> None:
         """Have a first consumer, so that the first assignment does not wait for the fork server's imports."""
         self.begin()
-        self._spawn()
+        try:
+            self.consumers.append(self._forked())
+        except (OSError, EOFError) as error:
+            self._recover(error)
 
     def obtain(self) -> ConsumerProcess:
-        """An idle consumer, the most used first so that others may rest; a new one where there is none."""
-        idle = [c for c in self.consumers if c.job_id is None and c.process.is_alive()]
-        return max(idle, key=lambda c: c.used) if idle else self._spawn()
+        """An idle consumer, the most used first so that others may rest; a new one if there is none.
 
-    def sources(self) -> list[Any]:
-        """What to wait on for news of the consumers: their pipes, and their ends."""
-        return [source for c in self.consumers for source in (c.connection, c.process.sentinel)]
+        Raises `CannotStart`, at once while an earlier failure is being mended.
+        """
+        idle = [c for c in self.consumers if c.job_id is None and not c.channel.ended and c.process.is_alive()]
+        if idle:
+            return max(idle, key=lambda c: c.used)
+        if self.trouble is None:
+            try:
+                if not fork_server.is_alive():
+                    raise ChildProcessError("the fork server has died")
+                consumer = self._forked()
+            except (OSError, EOFError) as error:
+                self._recover(error)
+            else:
+                self.consumers.append(consumer)
+                return consumer
+        raise CannotStart(f"the worker cannot start a consumer process: {self.trouble}")
+
+    # --- what the consumers say ---
+
+    def sources(self) -> tuple[list[Any], list[Any]]:
+        """What to wait on for news of the consumers (pipes and ends of processes), and pipes that are to take more."""
+        everybody = [*self.consumers, *self._leaving]
+        pipes = [c.channel for c in everybody if not c.channel.ended]
+        readable: list[Any] = [*pipes, *(c.process.sentinel for c in everybody)]
+        return readable, [pipe for pipe in pipes if pipe.waiting]
 
     def ended(self) -> list[tuple[ObjectId, Report]]:
-        """Read what the consumers say; answers the runs that have ended since, by their jobs' ids.
+        """Hear the consumers out; answers the runs that have ended since, by their jobs' ids.
 
         A consumer that died has not ended its run itself: its report has the counts that it last told, and the cause.
         """
@@ -151,32 +122,54 @@ class Pool:
             found += self._read(consumer)
             if consumer in self.consumers and not consumer.process.is_alive():
                 found += self._read(consumer)  # its last words may have come between
-                found += self._bury(consumer)
+                if consumer in self.consumers:
+                    found += self._bury(consumer)
+        self._see_off(time.monotonic())
         return found
 
+    def news(self) -> list[News]:
+        """What the consumers told of their work since the last call."""
+        taken, self._news = self._news, []
+        return taken
+
+    def released(self) -> list[tuple[ObjectId, Report]]:
+        """The runs, by their jobs' ids, that have come since the last call to where only handlers in flight are left.
+
+        Their reports are of the work so far.
+        """
+        taken, self._released = self._released, []
+        return taken
+
     def _read(self, consumer: ConsumerProcess) -> list[tuple[ObjectId, Report]]:
+        consumer.channel.flush()
         found: list[tuple[ObjectId, Report]] = []
         try:
-            while consumer in self.consumers and consumer.connection.poll():
-                message = consumer.connection.recv()
-                if consumer.job_id is None or message.job_id != str(consumer.job_id):
-                    continue  # of an earlier run
-                consumer.memory = message.memory
-                consumer.heard_at = time.monotonic()
-                if message.failures or message.work:
-                    self._news.append(News(consumer.job_id, message.failures, message.work))
-                if isinstance(message, Live):
-                    consumer.counts = message.counts
-                else:
-                    found.append((consumer.job_id, message.report))
-                    self._give_back(consumer, tainted=message.report.tainted)
-        except (EOFError, OSError):
-            pass  # dead or dying: its sentinel tells
+            messages: list[Live | Released | Finished] = consumer.channel.receive()
+        except Exception as error:
+            # Whatever one of them says must not end the worker of all others.
+            log.exception("consumer_unreadable", pid=consumer.pid)
+            consumer.channel.close()
+            consumer.kill(f"what it said cannot be read: {error}")
+            return []
+        for message in messages:
+            if consumer.job_id is None or message.job_id != str(consumer.job_id):
+                continue  # of an earlier run
+            consumer.memory = message.memory
+            consumer.heard_at = time.monotonic()
+            if message.failures or message.work:
+                self._news.append(News(consumer.job_id, message.failures, message.work))
+            if isinstance(message, Live):
+                consumer.counts = message.counts
+            elif isinstance(message, Released):
+                self._released.append((consumer.job_id, message.report))
+            else:
+                found.append((consumer.job_id, message.report))
+                self._give_back(consumer, tainted=message.report.tainted, outgrown=message.outgrown)
         return found
 
     def _bury(self, consumer: ConsumerProcess) -> list[tuple[ObjectId, Report]]:
         self.consumers.remove(consumer)
-        consumer.connection.close()
+        consumer.channel.close()
         if consumer.job_id is None:
             return []
         cause = consumer.cause_of_death()
@@ -194,10 +187,7 @@ class Pool:
         self._news.append(News(consumer.job_id, (crash,), NONE))
         return [(consumer.job_id, report)]
 
-    def news(self) -> list[News]:
-        """What the consumers told of their work since the last call."""
-        taken, self._news = self._news, []
-        return taken
+    # --- how they leave ---
 
     def kill_silent(self, patience: float) -> None:
         """Kill the consumers at work that have said nothing for `patience` seconds: they hang, and their queues too.
@@ -213,39 +203,60 @@ class Pool:
                 log.error("consumer_silent", pid=consumer.pid, job_id=str(consumer.job_id), seconds=patience)
                 consumer.kill(f"it gave no sign of life for {patience:g} s (a handler may hold the interpreter)")
 
-    def _give_back(self, consumer: ConsumerProcess, *, tainted: bool = False) -> None:
-        """The consumer's run has ended: it is free again, or replaced where it is worn out or has grown too large.
+    def _give_back(self, consumer: ConsumerProcess, *, tainted: bool, outgrown: bool) -> None:
+        """The consumer's run has ended: it is free again, or replaced if it is worn out or has grown too large.
 
         A tainted one still runs a handler, which only the end of the process ends.
         """
         consumer.job_id = None
-        if tainted:
-            self.consumers.remove(consumer)
-            consumer.kill("a handler of it did not end")
-            consumer.connection.close()
-            log.warning("consumer_replaced", pid=consumer.pid, reason=consumer.killed_for)
+        worn_out = consumer.used >= self._config.consumer_usage_limit
+        if not (tainted or outgrown or worn_out):
             return
-        too_large = consumer.memory > self._config.consumer_memory_mb * 1_048_576
-        if consumer.used >= self._config.consumer_usage_limit or too_large:
+        self.consumers.remove(consumer)
+        self._leaving.append(consumer)
+        if tainted:
+            consumer.kill("a handler of it did not end")
+            log.warning("consumer_replaced", pid=consumer.pid, reason=consumer.killed_for)
+        else:
+            consumer.exit(EXIT_SECONDS)
             log.debug("consumer_retired", pid=consumer.pid, used=consumer.used, memory=consumer.memory)
-            self.consumers.remove(consumer)
-            consumer.exit()
-            consumer.connection.close()
+
+    def _see_off(self, now: float) -> None:
+        """Have done with those that have left, and kill those that do not."""
+        for consumer in list(self._leaving):
+            if not consumer.process.is_alive():
+                self._leaving.remove(consumer)
+                consumer.channel.close()
+                continue
+            consumer.channel.flush()
+            consumer.channel.receive()  # nobody needs it, but its end must not be waited for again and again
+            if now >= consumer.exit_by and consumer.killed_for is None:
+                log.warning("consumer_lingers", pid=consumer.pid, seconds=EXIT_SECONDS, meaning="it is killed")
+                consumer.kill("it did not end when it was told to: a thread of a handler's may keep it")
 
     def close(self, timeout: float) -> None:
-        """End all consumers, which are idle by now; one that does not end within `timeout` seconds is killed."""
-        for consumer in self.consumers:
-            consumer.exit()
-        for consumer in self.consumers:
-            consumer.process.join(timeout)
+        """End all consumers, which are idle by now; those that have not ended after `timeout` seconds are killed."""
+        self._closing.set()
+        if self._recovery is not None:
+            self._recovery.join(timeout)
+        everybody = [*self.consumers, *self._leaving]
+        for consumer in everybody:
+            consumer.exit(timeout)
+        deadline = time.monotonic() + timeout
+        for consumer in everybody:
+            consumer.process.join(max(0.0, deadline - time.monotonic()))
             if consumer.process.is_alive():
                 consumer.kill("it did not end when it was told to")
                 consumer.process.join()
-            consumer.connection.close()
+            consumer.channel.close()
         self.consumers.clear()
+        self._leaving.clear()
 
-    def _spawn(self) -> ConsumerProcess:
-        ours, theirs = self._context.Pipe()
+    # --- how they are made ---
+
+    def _forked(self) -> ConsumerProcess:
+        """A new consumer. Raises `OSError`, or `EOFError` if the fork server dies meanwhile."""
+        ours, theirs = pipes.pair()
         process = self._context.Process(
             target=consumer_main,
             args=(theirs, self.worker_id, self._limits, self._config.heartbeat_seconds / 2),
@@ -253,9 +264,44 @@ class Pool:
             # Not daemonic: a handler may start processes of its own. `close` and the pipe see to their end.
             daemon=False,
         )
-        process.start()
-        theirs.close()
-        consumer = ConsumerProcess(process, ours)
-        self.consumers.append(consumer)
-        log.debug("consumer_started", pid=consumer.pid)
-        return consumer
+        try:
+            process.start()
+            pid = process.pid or 0
+            if pid < 0:  # see `fork_server.survive_failed_forks`
+                process.join()
+                raise OSError(-pid, os.strerror(-pid))
+        except BrokenPipeError:  # likewise, if it has closed its end already
+            ours.close()
+            raise OSError("the fork server could not fork, and has logged why") from None
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        log.debug("consumer_started", pid=pid)
+        return ConsumerProcess(process, ours)
+
+    def _recover(self, error: Exception) -> None:
+        """Try to start a consumer, in a thread and with pauses, until one has been started."""
+        self.trouble = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        if not self._closing.is_set():
+            self._recovery = threading.Thread(
+                target=carrying(self._try_again), args=(error,), name="recovery", daemon=True
+            )
+            self._recovery.start()
+
+    def _try_again(self, error: Exception) -> None:
+        outage = Outage("consumer processes (fork)")
+        while not self._closing.wait(outage.failed(error)):
+            try:
+                self.begin()
+                consumer = self._forked()
+            except (OSError, EOFError) as again:
+                error = again
+                continue
+            outage.over()
+            self.consumers.append(consumer)
+            self.trouble = None
+            if self._closing.is_set():
+                consumer.kill("its worker has ended")
+            return

@@ -23,7 +23,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "queuesite.settings")
 django.setup()
 
 from jobs.consumer import process  # noqa: E402
-from jobs.worker import inheritance  # noqa: E402
+from jobs.consumer.growth import warn_of_large_imports  # noqa: E402
+from jobs.worker import fork_server, inheritance  # noqa: E402
 from queues.handlers import registry  # noqa: E402
 from queues.sqs import SqsGateway  # noqa: E402
 from queuesite.config import get_config  # noqa: E402
@@ -34,6 +35,7 @@ try:
     before = inheritance.open_sockets()  # the fork server's own
     registry.discover()
     SqsGateway(get_config())
+    warn_of_large_imports(get_config().consumer_memory_mb)
 except QueuesiteError:
     pass  # the worker, or a consumer's run, meets it again and says so
 else:
@@ -62,6 +64,7 @@ def _linger() -> None:
         time.sleep(0.02)
 
 
+fork_server.survive_failed_forks()
 atexit.register(_linger)  # what it forks ends by `os._exit`, which calls no such function
 
 gc.collect()

@@ -12,11 +12,8 @@ import random
 import signal
 import socket
 import time
-from dataclasses import dataclass
-from multiprocessing.connection import wait
+from contextlib import suppress
 from typing import Any
-
-from bson import ObjectId
 
 from jobs.consumer.run import Report
 from jobs.consumer.settings import QueueSettings
@@ -24,8 +21,9 @@ from jobs.identity import new_id
 from jobs.models import Assignment, DepartureReason, EndReason, Lease
 from jobs.repositories import assignments, jobs, leases, workers
 from jobs.repositories.jobs import Processor
-from jobs.worker import ending, judgement
-from jobs.worker.pool import ConsumerProcess, Pool
+from jobs.worker import ending, judgement, recording, watching
+from jobs.worker.pool import CannotStart, Pool
+from jobs.worker.runs import ActiveRun, Runs
 from jobs.worker.tally import Tally
 from queues import repository as queues
 from queues.models import Queue
@@ -35,6 +33,7 @@ from queuesite.databases import MongoError, database_clock
 from queuesite.errors import StaleTransition
 from queuesite.logs import bind, get_logger
 from queuesite.outage import Outage
+from queuesite.pipes import wait_for
 
 log = get_logger(__name__)
 
@@ -49,19 +48,6 @@ FLUSH_SECONDS = 3.0
 RECORD_SECONDS = 5.0
 
 
-@dataclass(eq=False)
-class Active:
-    """An assignment that this worker carries out."""
-
-    assignment: Assignment
-    queue: Queue
-    settings: QueueSettings
-    consumer: ConsumerProcess | None
-    ending: bool = False
-    #: The run's end, which MongoDB has not been told of yet.
-    report: Report | None = None
-
-
 class Supervisor:
     """A worker. `run` blocks until it has been told to stop and everything is in order."""
 
@@ -72,16 +58,20 @@ class Supervisor:
         self._signals = 0
         self._worker_id = ""
         self._registered = False
-        #: Seen to be pruned: no assignment is taken until those there were have ended.
-        self._expelled = False
+        #: The capacity that was last written.
+        self._shown_capacity = config.max_load
         self._draining_until: float | None = None
         self._give_up_at = float("inf")
-        self._active: dict[ObjectId, Active] = {}
+        #: A drain has been told to MongoDB; all is in order, and the worker has left.
+        self._drain_told = self._left = False
+        self._runs = Runs()
         self._assignments_dirty = True
         self._settings_dirty = False
         self._next_poll = 0.0
         self._next_settings = 0.0
         self._next_heartbeat = 0.0
+        #: There is more to do than one turn should.
+        self._more = False
         self._outage = Outage("MongoDB")
         self._blocked_until = 0.0
         self._pool = Pool(config)
@@ -133,62 +123,65 @@ class Supervisor:
 
     def _talk_to_mongodb(self, now: float) -> None:
         """All that needs MongoDB, most important first; an error leaves the rest for the next turn."""
-        if not self._registered:
+        self._more = False
+        draining = self._draining_until is not None
+        if not self._registered and not draining:
             self._register()
-        if now >= self._next_heartbeat:
+        if self._registered and now >= self._next_heartbeat:
             self._heartbeat(now)
+        if self._registered and draining and not self._drain_told:
+            with suppress(StaleTransition):  # a courtesy to the master: what it still assigns is handed back
+                workers.drain(self._worker_id)
+            self._drain_told = True
         if now >= self._next_flush:
             self._next_flush = now + FLUSH_SECONDS * random.uniform(0.9, 1.1)
             self._tally.flush()
-        for active in [a for a in self._active.values() if a.report is not None]:
-            self._settle(active)
-        if self._expelled:
-            if self._active:
-                return
-            self._register()
-        if self._assignments_dirty or now >= self._next_poll:
+        self._more = recording.record(self._runs, self._config, now)
+        if self._registered and (self._assignments_dirty or now >= self._next_poll):
             self._reconcile(now)
-        if self._active and (self._settings_dirty or now >= self._next_settings):
+        if self._runs and (self._settings_dirty or now >= self._next_settings):
             self._follow_settings(now)
-        if self._draining_until is not None and not self._active:
+        if draining and not self._runs:
             self._tally.flush()
-            workers.unregister(self._worker_id, DepartureReason.SHUTDOWN if self._signals else DepartureReason.DRAINED)
-            self._registered = False
+            if self._registered:
+                workers.unregister(
+                    self._worker_id, DepartureReason.SHUTDOWN if self._signals else DepartureReason.DRAINED
+                )
+            self._registered, self._left = False, True
 
     def _wait(self) -> None:
         timers = [self._next_heartbeat, self._next_poll]
-        if self._active:
+        if self._runs:
             timers.append(self._next_settings)
         if self._draining_until is not None:
             timers += [self._draining_until, self._give_up_at]
+        if self._more:
+            timers.append(0.0)
         until = max(min(timers), self._blocked_until)
-        sources: list[Any] = [self._bell.fileno(), *self._pool.sources()]
-        wait(sources, timeout=max(0.0, until - time.monotonic()))
+        readable, writable = self._pool.sources()
+        wait_for([self._bell, *readable], writable, max(0.0, until - time.monotonic()))
         self._bell.silence()
 
     def _finished(self) -> bool:
-        if self._signals >= 2 or time.monotonic() >= self._give_up_at:
-            return True
-        return self._draining_until is not None and not self._active and not self._registered
+        return self._signals >= 2 or time.monotonic() >= self._give_up_at or self._left
 
     def _on_signal(self, number: int, frame: object) -> None:
         self._signals += 1  # the wake-up descriptor ends the wait; the loop acts
 
     def _take_note(self) -> None:
-        """Note the runs that have ended, whether their consumers said so or died, and what failed in them."""
+        """Note what consumers said: runs that ended, or gave up their places, and what was done or failed in them."""
         ended = self._pool.ended()
-        by_job = {active.assignment.job_id: active for active in self._active.values()}
         now = time.monotonic()
         for news in self._pool.news():
-            if news.job_id in by_job:
-                queue = by_job[news.job_id].queue
-                self._tally.failed(queue, news.failures)
-                self._tally.worked(queue, news.work, now)
+            if (run := self._runs.of_job(news.job_id)) is not None:
+                self._tally.failed(run.queue, news.failures)
+                self._tally.worked(run.queue, news.work, now)
+        for job_id, report in self._pool.released():
+            if (run := self._runs.of_job(job_id)) is not None:
+                run.released = report
         for job_id, report in ended:
-            for active in self._active.values():
-                if active.assignment.job_id == job_id and active.report is None:
-                    active.report = report
-                    active.consumer = None
+            if (run := self._runs.of_job(job_id)) is not None:
+                run.report, run.consumer = report, None
 
     # --- MongoDB ---
 
@@ -197,8 +190,8 @@ class Supervisor:
         bind(worker=self._worker_id)
         self._pool.worker_id = self._worker_id
         workers.register(self._worker_id, self._host, os.getpid(), self._config.max_load)
-        self._registered, self._expelled = True, False
-        self._assignments_dirty = True
+        self._registered = self._assignments_dirty = True
+        self._shown_capacity = self._config.max_load
         self._next_heartbeat = time.monotonic() + self._config.heartbeat_seconds
         self._watch()
         log.info("worker_registered", host=self._host, pid=os.getpid(), capacity=self._config.max_load)
@@ -206,33 +199,19 @@ class Supervisor:
     def _watch(self) -> None:
         if self._watcher is not None:
             self._watcher.stop()
-        mine = {
-            "ns.coll": "assignments",
-            "$or": [
-                {"operationType": "insert", "fullDocument.worker": self._worker_id},
-                {"operationType": "delete"},
-                {"operationType": "update", "updateDescription.updatedFields.yieldRequestedAt": {"$exists": True}},
-            ],
-        }
-        drain = {
-            "ns.coll": "workers",
-            "documentKey._id": self._worker_id,
-            "updateDescription.updatedFields.draining": True,
-        }
-        settings = {"ns.coll": "queues", "updateDescription.updatedFields.updatedAt": {"$exists": True}}
-        self._watcher = ChangeWatcher([{"$match": {"$or": [mine, settings, drain]}}], self._on_change, self._on_open)
+        self._watcher = ChangeWatcher(watching.pipeline(self._worker_id), self._on_change, self._on_open)
         self._watcher.start()
 
     def _on_change(self, change: dict[str, Any]) -> None:
         # In the watcher's thread: flags and the bell alone.
         if change["ns"]["coll"] == "queues":
-            if any(active.queue.id == change["documentKey"]["_id"] for active in list(self._active.values())):
+            if any(run.queue.id == change["documentKey"]["_id"] for run in self._runs):
                 self._settings_dirty = True
                 self._bell.ring()
         elif change["ns"]["coll"] == "workers":
             self._drain_asked = True
             self._bell.ring()
-        elif change["operationType"] != "delete" or change["documentKey"]["_id"] in self._active:
+        elif change["operationType"] != "delete" or change["documentKey"]["_id"] in self._runs.active:
             self._assignments_dirty = True
             self._bell.ring()
 
@@ -242,30 +221,24 @@ class Supervisor:
 
     def _heartbeat(self, now: float) -> None:
         self._next_heartbeat = now + self._config.heartbeat_seconds * random.uniform(0.9, 1.0)
-        if self._expelled:
-            return
-        consumers = [
-            {
-                "pid": str(active.consumer.pid),
-                "queueName": active.queue.name,
-                "jobId": active.assignment.job_id,
-                "memory": active.consumer.memory,
-                "processed": 0,
-                "failed": 0,
-                "inFlight": 0,
-                "buffered": 0,
-                **active.consumer.counts,
-            }
-            for active in self._active.values()
-            if active.consumer is not None
-        ]
+        # A worker that cannot start processes is given nothing until it can.
+        capacity = self._config.max_load if self._pool.trouble is None else len(self._runs.active)
         try:
-            workers.heartbeat(self._worker_id, consumers)
+            workers.heartbeat(self._worker_id, self._runs.as_documents(), capacity)
         except StaleTransition:
-            log.warning("worker_pruned", meaning="it was taken for dead: it ends its runs and registers anew")
-            self._expelled = True
-            for active in self._active.values():
-                self._end(active, EndReason.REVOKED)
+            log.warning(
+                "worker_pruned",
+                meaning="it was taken for dead: it ends its runs, and registers again under a new id",
+                runs=len(self._runs),
+            )
+            self._registered = False
+            for run in list(self._runs.active.values()):
+                run.end(EndReason.REVOKED)
+                self._runs.only_finish(run)
+            if self._draining_until is None:
+                self._register()
+        else:
+            self._shown_capacity = capacity
 
     def _reconcile(self, now: float) -> None:
         """Compare what is assigned with what runs: start, end, make room."""
@@ -275,18 +248,22 @@ class Supervisor:
         if not live and self._draining_until is None and workers.is_draining(self._worker_id):
             self._drain_asked = True
         mine = {assignment.id: assignment for assignment in assignments.of_worker(self._worker_id)}
-        for assignment_id, active in self._active.items():
+        active = self._runs.active
+        for assignment_id, run in active.items():
             if assignment_id not in mine:
-                self._end(active, EndReason.REVOKED)
+                run.end(EndReason.REVOKED)
             elif mine[assignment_id].yield_requested_at is not None:
-                self._end(active, EndReason.YIELDED)
-        new = [assignment for assignment_id, assignment in mine.items() if assignment_id not in self._active]
+                run.end(EndReason.YIELDED)
+        new = [assignment for assignment_id, assignment in mine.items() if assignment_id not in active]
         if new:
             definitions = {queue.id: queue for queue in queues.by_ids({a.queue_id for a in new})}
             lease = leases.current()
-            # Oldest first: where there are too many, the latest are handed back.
-            for assignment in sorted(new, key=lambda a: (a.created_at, a.id)):
+            # Oldest first: if there are too many, the latest are handed back.
+            for assignment in sorted(new, key=lambda a: (a.created_at, a.id))[: recording.STEPS_PER_TURN]:
+                if assignment.worker != self._worker_id:
+                    return  # it was found to be pruned meanwhile, and has another id
                 self._start(assignment, definitions.get(assignment.queue_id), lease)
+            self._assignments_dirty = self._more = self._more or len(new) > recording.STEPS_PER_TURN
 
     def _start(self, assignment: Assignment, queue: Queue | None, lease: Lease | None) -> None:
         processor = Processor(self._worker_id, self._host, os.getpid())
@@ -294,21 +271,21 @@ class Supervisor:
             assignment,
             queue,
             lease,
-            free=self._config.max_load - len(self._active),
+            free=self._config.max_load - len(self._runs.active),
             draining=self._draining_until is not None,
         )
         if refusal is not None:
-            queue = queue or Queue(
-                id=assignment.queue_id, name=assignment.queue_url.rpartition("/")[2], queue_url=assignment.queue_url
-            )
-            # The job may not be there yet, and every job ends in a final status.
-            jobs.create_many([(assignment, queue.name, processor)])
-            if refusal is EndReason.REVOKED:
-                log.warning("assignment_refused", queue=queue.name, term=assignment.term, load=len(self._active))
-            ending.record(assignment, queue, self._worker_id, Report(refusal))
+            ending.hand_back(assignment, queue, processor, Report(refusal))
             return
         assert queue is not None
-        consumer = self._pool.obtain()
+        try:
+            consumer = self._pool.obtain()
+        except CannotStart as error:
+            # First, so that it is not given it straight back.
+            if self._shown_capacity > len(self._runs.active):
+                self._heartbeat(time.monotonic())
+            ending.hand_back(assignment, queue, processor, Report(EndReason.REVOKED, last_error=str(error)))
+            return
         processor = Processor(self._worker_id, self._host, os.getpid(), consumer.pid)
         try:
             jobs.start(assignment.job_id, processor)
@@ -322,7 +299,8 @@ class Supervisor:
                 ending.release(assignment, self._worker_id)
                 return
         settings = QueueSettings.of(queue, database_clock.now())
-        self._active[assignment.id] = Active(assignment, queue, settings, consumer)
+        counts_due = time.monotonic() + self._config.job_max_seconds
+        self._runs.add(ActiveRun(assignment, queue, settings, consumer, self._worker_id, counts_due))
         consumer.start(assignment.job_id, settings)
         log.info(
             "job_started",
@@ -336,46 +314,30 @@ class Supervisor:
         """Hand changed definitions to the consumers, and end the runs of queues that are paused or gone."""
         self._settings_dirty = False
         self._next_settings = now + SETTINGS_SECONDS
-        definitions = {queue.id: queue for queue in queues.by_ids({a.queue.id for a in self._active.values()})}
-        for active in self._active.values():
-            if active.ending or active.report is not None or active.consumer is None:
+        definitions = {queue.id: queue for queue in queues.by_ids({run.queue.id for run in self._runs})}
+        for run in self._runs:
+            if run.report is not None or run.consumer is None:
                 continue
-            queue = definitions.get(active.queue.id)
+            queue = definitions.get(run.queue.id)
             if queue is None:
-                self._end(active, EndReason.QUEUE_MISSING)
+                run.end(EndReason.QUEUE_MISSING)
                 continue
             if queue.paused:
-                self._end(active, EndReason.PAUSED)
-                continue
+                run.end(EndReason.PAUSED)
+            # Those that are ending too: how long a message is hidden, and where a rejected one goes, still matters.
             settings = QueueSettings.of(queue, database_clock.now())
-            if settings != active.settings:
-                active.settings = settings
-                active.consumer.apply(settings)
-
-    def _end(self, active: Active, reason: EndReason) -> None:
-        if not active.ending and active.consumer is not None:
-            active.ending = True
-            active.consumer.end(reason)
-
-    def _settle(self, active: Active) -> None:
-        """Record the end of a run, and have done with it. Where MongoDB is away, the next turn repeats it."""
-        assert active.report is not None
-        ending.record(active.assignment, active.queue, self._worker_id, active.report)
-        del self._active[active.assignment.id]
+            if settings != run.settings:
+                run.settings = settings
+                run.consumer.apply(settings)
 
     # --- the end ---
 
     def _begin_drain(self, now: float) -> None:
-        log.info("worker_draining", runs=len(self._active), grace_seconds=self._config.shutdown_grace_seconds)
+        log.info("worker_draining", runs=len(self._runs), grace_seconds=self._config.shutdown_grace_seconds)
         self._draining_until = now + self._config.shutdown_grace_seconds
         self._give_up_at = self._draining_until + RECORD_SECONDS
-        for active in self._active.values():
-            self._end(active, EndReason.SHUTDOWN)
-        try:
-            if self._registered:
-                workers.drain(self._worker_id)
-        except (MongoError, StaleTransition):
-            pass  # a courtesy to the master: what it still assigns is handed back
+        for run in self._runs:
+            run.end(EndReason.SHUTDOWN)
         self._assignments_dirty = True
 
     def _enforce_grace(self, now: float) -> None:
@@ -383,9 +345,7 @@ class Supervisor:
             return
         self._draining_until = float("inf")
         grace = self._config.shutdown_grace_seconds
-        for active in self._active.values():
-            if active.consumer is not None:
-                log.error(
-                    "grace_over", queue=active.queue.name, pid=active.consumer.pid, meaning="the consumer is killed"
-                )
-                active.consumer.kill(f"its handlers did not end within the grace of {grace:g} s")
+        for run in self._runs:
+            if run.consumer is not None:
+                log.error("grace_over", queue=run.queue.name, pid=run.consumer.pid, meaning="the consumer is killed")
+                run.consumer.kill(f"its handlers did not end within the grace of {grace:g} s")

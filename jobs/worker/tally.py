@@ -1,13 +1,16 @@
-"""What a worker's consumers told of their work and its failures, until MongoDB has taken it."""
+"""What a worker's consumers told of their work and its failures, until MongoDB has taken it.
+
+Taking a note never asks for the time: reports are kept by the monotonic clock, and get their minute when they are
+written. So a worker whose MongoDB is away goes on listening.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from bson import ObjectId
 
-from jobs import failures, histogram
+from jobs import failures
 from jobs.consumer.meter import Work
 from jobs.repositories import failures as failure_repository
 from jobs.repositories import throughput
@@ -16,12 +19,19 @@ from jobs.repositories.throughput import Row
 from queues.models import Queue
 from queuesite.databases import database_clock
 
+#: Reports that come within so many seconds are kept as one: by so much may a minute's counts belong to the one before.
+STEP_SECONDS = 5.0
+
 
 class Tally:
-    """Counts by queue and minute, and failures by queue and kind. While MongoDB is away it grows by these alone."""
+    """Counts by queue and time, and failures by queue and kind.
+
+    While MongoDB is away it grows by a row for each queue and step in which there was work.
+    """
 
     def __init__(self) -> None:
-        self._rows: dict[tuple[ObjectId, datetime], Row] = {}
+        #: By queue and step of the monotonic clock.
+        self._work: dict[tuple[ObjectId, int], tuple[Queue, Work]] = {}
         self._queues: dict[ObjectId, Queue] = {}
         self._kinds: dict[ObjectId, failures.Kinds] = {}
 
@@ -33,27 +43,16 @@ class Tally:
 
     def worked(self, queue: Queue, work: Work, at: float) -> None:
         """Count work on a queue that was reported at `at` (monotonic clock)."""
-        if not work:
-            return
-        minute = database_clock.at(at).replace(second=0, microsecond=0)
-        key = (queue.id, minute)
-        row = self._rows.get(key) or Row(queue.id, queue.name, minute, durations=(0,) * histogram.BUCKETS)
-        self._rows[key] = replace(
-            row,
-            processed=row.processed + work.processed,
-            failed=row.failed + work.failed,
-            rejected=row.rejected + work.rejected,
-            timed_out=row.timed_out + work.timed_out,
-            requests=row.requests + work.requests,
-            durations=histogram.added(row.durations, work.durations),
-            duration_sum=row.duration_sum + work.seconds,
-        )
+        if work:
+            key = (queue.id, int(at / STEP_SECONDS))
+            before = self._work.get(key)
+            self._work[key] = (queue, work if before is None else before[1].plus(work))
 
     def flush(self) -> None:
         """Write what there is. Raises pymongo's errors, and has what was not written still then."""
-        if self._rows:
-            throughput.add(list(self._rows.values()))
-            self._rows.clear()
+        if self._work:
+            throughput.add(self._rows())
+            self._work.clear()
         taken = {queue_id: kinds.take() for queue_id, kinds in self._kinds.items() if len(kinds)}
         if not taken:
             return
@@ -67,3 +66,26 @@ class Tally:
             raise
         self._queues.clear()
         self._kinds.clear()
+
+    def _rows(self) -> list[Row]:
+        """The work by queue and minute of the database's clock."""
+        by_minute: dict[tuple[ObjectId, datetime], tuple[Queue, Work]] = {}
+        for (queue_id, step), (queue, work) in self._work.items():
+            minute = database_clock.at(step * STEP_SECONDS).replace(second=0, microsecond=0)
+            before = by_minute.get((queue_id, minute))
+            by_minute[queue_id, minute] = (queue, work if before is None else before[1].plus(work))
+        return [
+            Row(
+                queue.id,
+                queue.name,
+                minute,
+                processed=work.processed,
+                failed=work.failed,
+                rejected=work.rejected,
+                timed_out=work.timed_out,
+                requests=work.requests,
+                durations=work.durations,
+                duration_sum=work.seconds,
+            )
+            for (_, minute), (queue, work) in by_minute.items()
+        ]

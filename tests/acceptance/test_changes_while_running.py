@@ -9,7 +9,7 @@ import pytest
 from django.apps import apps
 
 from jobs.models import EndReason, JobStatus, Worker
-from jobs.repositories import assignments, workers
+from jobs.repositories import assignments, jobs, workers
 from queues import repository, services
 from queues.models import Queue
 from queues.sqs import Depth, OutgoingMessage, get_gateway
@@ -113,6 +113,28 @@ def test_a_pause_takes_effect_and_what_is_in_flight_is_finished(system: System) 
     assert set(handled(system, queue).values()) == {1}
 
 
+def test_a_long_handler_does_not_hold_up_its_queue(system: System) -> None:
+    """Nothing is received after a pause; what is in flight may take hours, and the queue goes on without it."""
+    queue = create(concurrency=1, visibility_timeout=2)
+    (slow,) = send(queue, do(wait="go"))
+    started(system, 1, queue)
+    services.set_paused(queue.name, True)
+    eventually(lambda: not assignments.all_assignments(), LONG, "its place is free")
+    (job,) = all_jobs(queue)
+    assert job.status == JobStatus.RUNNING
+    services.set_paused(queue.name, False)
+    others = set(send(queue, "a", "b"))
+    eventually(lambda: others <= set(handled(system, queue)), LONG, "the others are handled")
+    (finishing,) = [one for one in only_worker().consumers if one["finishing"]]
+    assert (finishing["jobId"], finishing["inFlight"]) == (job.id, 1)
+    assert jobs.by_id(job.id).status == JobStatus.RUNNING
+    system.ledger.release("go")
+    all_handled(system, [slow])
+    eventually(lambda: jobs.by_id(job.id).status == JobStatus.COMPLETED, LONG, "the job has ended")
+    assert jobs.by_id(job.id).message_count == 1
+    assert set(handled(system, queue).values()) == {1}
+
+
 def test_the_queue_is_deleted(system: System) -> None:
     queue = create(concurrency=1)
     send(queue, *[do(wait="go")] * 3)
@@ -121,9 +143,9 @@ def test_the_queue_is_deleted(system: System) -> None:
     services.delete(queue.name)
     eventually(lambda: counts() == [(1, 0)], LONG, "nothing more is begun")
     system.ledger.release("go")
-    eventually(lambda: not assignments.all_assignments(), LONG, "the assignment is gone")
-    (job,) = all_jobs(queue)
+    (job,) = eventually(lambda: ended_jobs(queue), LONG, "the job has ended")
     assert (job.status, job.end_reason) == (JobStatus.COMPLETED, EndReason.QUEUE_MISSING)
+    assert not assignments.all_assignments()
     # The others go on.
     all_handled(system, send(create("other"), "m"))
 

@@ -5,15 +5,15 @@ Most of it runs in a thread, with the real pipe and a real SQS; the last part st
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import forkserver
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,15 +22,18 @@ import pytest
 from bson import ObjectId
 
 from jobs.consumer import process
-from jobs.consumer.process import Apply, Consumer, End, Exit, Finished, Live, Start
+from jobs.consumer.growth import Growth
+from jobs.consumer.process import Apply, Consumer, End, Exit, Finished, Live, Released, Start
 from jobs.consumer.run import Report, Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.models import EndReason
-from jobs.worker.pool import ConsumerProcess, Pool
+from jobs.worker.consumer import ConsumerProcess
+from jobs.worker.pool import CannotStart, Pool
 from queues import services
 from queues.models import Queue
 from queues.sqs import Depth, OutgoingMessage, get_gateway
 from queuesite.config import BASE_DIR
+from queuesite.pipes import Channel, Endpoint
 from tests.support import handlers_for_tests  # noqa: F401 (registers them)
 from tests.support import probe as probes
 from tests.support.ledger import Ledger
@@ -44,12 +47,29 @@ pytestmark = pytest.mark.usefixtures("queues")
 
 T = TypeVar("T")
 
-LIMITS = RunLimits(idle=1, longest=60, linger=0.05)
+LIMITS = RunLimits(idle=1, linger=0.05)
 
 
 @pytest.fixture
 def probe() -> Probe:
     return probes.fresh()
+
+
+class Growing:
+    """The memory of this process, which the test sets."""
+
+    by_mb = 0
+
+    def memory(self, _: object = None) -> int:
+        return (100 + self.by_mb) * 1_048_576
+
+
+@pytest.fixture
+def grown(monkeypatch: pytest.MonkeyPatch) -> Growing:
+    made = Growing()
+    monkeypatch.setattr(Growth, "memory", lambda _: made.memory())
+    monkeypatch.setattr(process, "RECYCLE_AFTER_SECONDS", 0.0)
+    return made
 
 
 @pytest.fixture
@@ -64,7 +84,7 @@ class Served:
     """A consumer in a thread, and its worker's end of the pipe."""
 
     def __init__(self, limits: RunLimits = LIMITS, live_seconds: float = 0.05) -> None:
-        self.pipe, theirs = multiprocessing.Pipe()
+        self.pipe, theirs = map(Endpoint, socket.socketpair())
         self.consumer = Consumer(theirs, limits, live_seconds)
         self.theirs = theirs
         self.said: list[object] = []
@@ -211,18 +231,65 @@ class TestProtocol:
         consumer.start(queue)
         assert consumer.next(Finished).report.reason is EndReason.DRAINED
 
-    def test_grown_too_large_it_ends_its_run(self, served: Serve, probe: Probe) -> None:
+    def test_grown_too_large_it_handles_its_buffer_and_ends_its_run(
+        self, served: Serve, probe: Probe, grown: Growing
+    ) -> None:
         queue = create(concurrency=1)
-        send(queue, "a", "b")
-        gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
-        consumer = served(replace(LIMITS, memory_mb=1))
+        send(queue, "a", "b", "c")
+        gate = threading.Semaphore(0)
+        probe.behave = lambda message: gate.acquire(timeout=20)
+        consumer = served(replace(LIMITS, memory_mb=64))
         consumer.start(queue)
         eventually(lambda: probe.running == 1, 10, "one is being handled")
-        eventually(lambda: depth(queue) == Depth(1, 1, 0), 10, "the other is visible")
+        grown.by_mb = 65
+        consumer.next(Live)
+        gate.release(3)
+        finished = consumer.next(Finished)
+        assert (finished.report.reason, finished.report.processed) == (EndReason.RECYCLED, 3)
+        assert finished.outgrown
+        assert "by more than CONSUMER_MEMORY_MB=64: it is replaced" in (finished.report.last_error or "")
+        assert depth(queue) == Depth(0, 0, 0)
+
+    def test_what_its_imports_take_does_not_count(self, served: Serve, probe: Probe, grown: Growing) -> None:
+        """No other process would have less: each would be recycled at once, and handle nothing."""
+        queue = create()
+        send(queue, "a")
+        grown.by_mb = 4_000  # before the first measurement
+        consumer = served(replace(LIMITS, memory_mb=64))
+        consumer.start(queue)
+        finished = consumer.next(Finished)
+        assert (finished.report.reason, finished.report.processed) == (EndReason.DRAINED, 1)
+        assert not finished.outgrown
+
+    def test_a_run_works_for_some_time_before_its_process_is_recycled(
+        self, served: Serve, probe: Probe, grown: Growing, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What a handler imports at its first message may be larger than the limit."""
+        monkeypatch.setattr(process, "RECYCLE_AFTER_SECONDS", 3_600)
+        queue = create()
+        send(queue, "a")
+        consumer = served(replace(LIMITS, memory_mb=64))
+        grown.by_mb = 65
+        consumer.start(queue)
+        finished = consumer.next(Finished)
+        assert (finished.report.reason, finished.outgrown) == (EndReason.DRAINED, True)
+
+    def test_it_says_when_only_handlers_in_flight_are_left(self, served: Serve, probe: Probe) -> None:
+        queue = create(concurrency=2)
+        send(queue, "a", "b", "c")
+        gate = threading.Event()
+        probe.behave = lambda message: gate.wait(20)
+        consumer = served()
+        consumer.start(queue)
+        eventually(lambda: probe.running == 2, 10, "two are being handled")
+        consumer.pipe.send(End(EndReason.PAUSED))
+        released = consumer.next(Released)
+        assert (released.job_id, released.report.reason, released.report.processed) == ("job-1", EndReason.PAUSED, 0)
+        assert depth(queue) == Depth(1, 2, 0), "nothing else is held"
+        send(queue, "d")
         gate.set()
-        report = consumer.next(Finished).report
-        assert (report.reason, report.processed) == (EndReason.RECYCLED, 1)
+        assert consumer.next(Finished).report.processed == 2
+        assert depth(queue) == Depth(2, 0, 0), "nothing was received any more"
 
     def test_it_exits_when_it_is_told_to(self, served: Serve, exits: list[int]) -> None:
         consumer = served()
@@ -379,7 +446,7 @@ class Worker:
         job_id = self.begun[consumer.pid]
 
         def ended() -> Report | None:
-            wait(self.pool.sources(), timeout=1)
+            wait(self.pool.sources()[0], timeout=1)
             self.reports.update(self.pool.ended())
             return self.reports.get(job_id)
 
@@ -435,16 +502,13 @@ class TestPool:
         assert pool.obtain() is used
 
     def test_one_that_grew_too_large_is_replaced(self, pool: Pool) -> None:
-        pool._limits = replace(pool._limits, memory_mb=1)  # what the consumer itself goes by
+        pool._limits = replace(pool._limits, memory_mb=1)
         pool.close(5.0)
         queue = create(handler="recorder")
+        send(queue, '{"do": {"grow": 50}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
-        assert worker.end_of(consumer).reason is EndReason.RECYCLED
-        assert consumer.memory > 1_048_576
-        pool._config = pool._config.model_copy(update={"consumer_memory_mb": 1})  # what the pool goes by
-        assert pool.consumers == [consumer]
-        worker.end_of(worker.begin(queue))
+        assert worker.end_of(consumer).processed == 1
         assert pool.consumers == []
         eventually(lambda: gone(consumer.pid), 10, "it has ended")
 
@@ -453,7 +517,7 @@ class TestPool:
         worker = Worker(pool)
         consumer = worker.begin(queue)
         consumer.job_id = ObjectId()
-        eventually(lambda: consumer.connection.poll(0.1), 20, "it says something")
+        assert wait([consumer.channel.fileno()], timeout=20), "it says something"
         assert pool.ended() == []
         assert consumer.counts == {}
 
@@ -547,8 +611,7 @@ class TestPool:
         consumer = worker.begin(queue)
         eventually(lambda: ledger.events("start"), 10, "one is being handled")
         eventually(lambda: depth(queue) == Depth(0, 4, 0), 10, "all are held")
-        connection: Connection = consumer.connection
-        connection.close()
+        consumer.channel.close()
         assert wait([consumer.process.sentinel], timeout=10), "it did not end"
         assert depth(queue) == Depth(3, 1, 0)
         assert consumer.cause_of_death().endswith("exit code 1")
@@ -604,7 +667,7 @@ class TestPool:
         send(queue, '{"do": {"hold": 60}}')
         consumer = Worker(pool).begin(queue)
         eventually(lambda: ledger.events("start"), 10, "it is being handled")
-        consumer.connection.close()
+        consumer.channel.close()
         server: Any = forkserver._forkserver
         server._stop()  # as the worker's end does: no child has a share in the fork server's life
         eventually(lambda: gone(consumer.pid), 10, "its process was ended")
@@ -614,9 +677,141 @@ class TestPool:
         queue = create(handler="recorder")
         send(queue, '{"do": {"wait": "never"}}')
         busy = Worker(pool).begin(queue)
-        idle = pool._spawn()
+        idle = pool.obtain()
         eventually(lambda: ledger.events("start"), 10, "the message is being handled")
         pool.close(1.0)
         assert busy.process.exitcode == -signal.SIGKILL
         assert idle.process.exitcode == 0
         assert pool.consumers == []
+
+    def test_a_retired_one_that_a_thread_keeps_is_killed(
+        self, pool: Pool, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("jobs.worker.pool.EXIT_SECONDS", 0.05)
+        pool._config = pool._config.model_copy(update={"consumer_usage_limit": 1})
+        queue = create(handler="recorder")
+        send(queue, '{"do": {"leave_thread": 600}}')
+        worker = Worker(pool)
+        consumer = worker.begin(queue)
+        assert worker.end_of(consumer).processed == 1
+        assert pool.consumers == []
+        assert consumer.process.sentinel in pool.sources()[0], "it is looked after"
+        eventually(lambda: pool.ended() == [] and not pool._leaving, 20, "it has left")
+        assert consumer.killed_for is not None
+        assert gone(consumer.pid)
+
+
+class TestNobodyWaits:
+    """Whatever a consumer does or does not, its worker's loop goes on."""
+
+    def test_one_that_is_stopped_takes_no_settings(self, pool: Pool, ledger: Ledger) -> None:
+        queue = create(handler="recorder")
+        send(queue, '{"do": {"wait": "go"}}')
+        worker = Worker(pool)
+        consumer = worker.begin(queue)
+        eventually(lambda: ledger.events("start"), 10, "it is being handled")
+        os.kill(consumer.pid, signal.SIGSTOP)
+        settings = QueueSettings.of(queue)
+        for n in range(20):
+            consumer.apply(replace(settings, handler_options={"large": "x" * 400_000, "n": n}))
+        assert consumer.channel.waiting <= 2
+        assert consumer.channel in pool.sources()[1], "the rest follows when it listens again"
+        os.kill(consumer.pid, signal.SIGCONT)
+        consumer.apply(settings)
+        ledger.release("go")
+        assert worker.end_of(consumer).reason in {EndReason.DRAINED, EndReason.ERROR}
+
+    def test_one_that_is_stopped_is_killed_for_its_silence(self, pool: Pool, ledger: Ledger) -> None:
+        queue = create(handler="recorder")
+        send(queue, '{"do": {"wait": "never"}}')
+        worker = Worker(pool)
+        consumer = worker.begin(queue)
+        eventually(lambda: ledger.events("start"), 10, "it is being handled")
+        os.kill(consumer.pid, signal.SIGSTOP)
+
+        def report() -> Report | None:
+            pool.kill_silent(1.0)
+            worker.reports.update(pool.ended())
+            return worker.reports.get(worker.begun[consumer.pid])
+
+        found = eventually(report, 20, "its run ended")
+        assert found is not None
+        assert found.reason is EndReason.CRASHED
+
+    def test_one_that_stands_still_in_the_middle_of_a_report(self, pool: Pool) -> None:
+        (consumer,) = pool.consumers
+        ours, theirs = socket.socketpair()
+        consumer.channel.close()
+        consumer.channel = Channel(ours)
+        consumer.job_id = ObjectId()
+        theirs.sendall((1_000_000).to_bytes(8, "big") + b"the beginning")
+        assert pool.ended() == []
+        theirs.sendall(b"more")
+        assert pool.ended() == []
+        consumer.job_id = None
+        theirs.close()
+
+    def test_what_cannot_be_read_ends_its_consumer_alone(self, pool: Pool) -> None:
+        (consumer,) = pool.consumers
+        ours, theirs = socket.socketpair()
+        consumer.channel.close()
+        consumer.channel = Channel(ours)
+        job_id = consumer.job_id = ObjectId()
+        theirs.sendall((3).to_bytes(8, "big") + b"???")
+        ((found, report),) = eventually(pool.ended, 20, "its run ended")
+        assert (found, report.reason) == (job_id, EndReason.CRASHED)
+        assert "cannot be read" in (report.last_error or "")
+        theirs.close()
+
+
+class TestForking:
+    def test_a_worker_lives_through_the_end_of_its_fork_server(
+        self, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (consumer,) = pool.consumers
+        server: Any = forkserver._forkserver
+        os.kill(server._forkserver_pid, signal.SIGKILL)
+        eventually(lambda: pool.ended() == [] and not pool.consumers, 20, "its children died with it")
+        with pytest.raises(CannotStart, match=r"cannot start a consumer process: .*the fork server has died"):
+            pool.obtain()
+        with pytest.raises(CannotStart):
+            pool.obtain()  # at once, while another is started
+        eventually(lambda: pool.trouble is None, 30, "it can start some again")
+        queue = create(handler="recorder")
+        send(queue, "m")
+        worker = Worker(pool)
+        assert worker.end_of(worker.begin(queue)).processed == 1
+        assert worker.begun.keys() != {consumer.pid}
+
+    def test_a_failed_fork_ends_neither_the_fork_server_nor_its_children(
+        self, configure: Configure, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        server: Any = forkserver._forkserver
+        server._stop()
+        forbidden = tmp_path / "no-forks"
+        monkeypatch.setenv("NO_FORKS", str(forbidden))
+        config = configure(
+            handler_modules="tests.support.handlers_for_tests", ledger_dir=ledger.directory, idle_seconds=1
+        )
+        pool = Pool(config)
+        pool._context.set_forkserver_preload(["tests.support.failing_forks", "jobs.worker.preload"])
+        try:
+            pool.warm_up()
+            queue = create(handler="recorder")
+            send(queue, '{"do": {"wait": "go"}}')
+            worker = Worker(pool)
+            busy = worker.begin(queue)
+            eventually(lambda: ledger.events("start"), 10, "it is being handled")
+            pid = server._forkserver_pid
+            forbidden.touch()
+            with pytest.raises(CannotStart, match=r"temporarily unavailable|could not fork"):
+                pool.obtain()
+            forbidden.unlink()
+            eventually(lambda: pool.trouble is None, 30, "it can start some again")
+            assert server._forkserver_pid == pid
+            assert pool.obtain() is not busy
+            ledger.release("go")
+            assert worker.end_of(busy).processed == 1
+        finally:
+            pool.close(5.0)
+            server._stop()

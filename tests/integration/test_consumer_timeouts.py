@@ -25,7 +25,7 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("queues")
 
-LIMITS = RunLimits(idle=1, longest=60, linger=0.05, grace=0.3)
+LIMITS = RunLimits(idle=1, linger=0.05, grace=0.3)
 #: For runs that must not be drained before a retry is visible again.
 LASTING = replace(LIMITS, idle=4)
 LONG = 30.0

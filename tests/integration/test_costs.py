@@ -36,7 +36,7 @@ def test_requests_per_message_of_a_full_queue(handler: str, concurrency: int, co
     queue = services.create("orders", settings={"handler": handler, "concurrency": concurrency})
     messages.send("orders", [OutgoingMessage(str(n)) for n in range(MESSAGES)])
     # A linger that is never over: the batches are filled by nothing but messages.
-    run = Run(get_gateway(), QueueSettings.of(queue), RunLimits(idle=1, longest=60, linger=60.0))
+    run = Run(get_gateway(), QueueSettings.of(queue), RunLimits(idle=1, linger=60.0))
     report = run.execute()
     assert report.processed == MESSAGES
     # 0.2 for full batches; the last receives find nothing.
@@ -93,7 +93,9 @@ def test_operations_of_an_idle_worker_in_a_minute(
     clock = Clock()
     monkeypatch.setattr(supervisor, "time", SimpleNamespace(monotonic=clock.monotonic))
     idle = Supervisor(configure())
-    pool = SimpleNamespace(ended=list, news=list, kill_silent=lambda patience: None, worker_id="")
+    pool = SimpleNamespace(
+        ended=list, news=list, released=list, kill_silent=lambda patience: None, worker_id="", trouble=None
+    )
     monkeypatch.setattr(idle, "_pool", pool)
     monkeypatch.setattr(idle, "_wait", lambda: None)
     # Its change stream is open and tells of nothing; it asks for changes twelve times a minute, in its own thread.

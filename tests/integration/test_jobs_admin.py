@@ -286,6 +286,18 @@ class TestWorkers:
         assert "1 of 3 slots used" in one
         text(browser, reverse("admin:jobs_worker_change", args=["w2"]), 404)
 
+    def test_a_consumer_that_only_finishes_is_shown_and_holds_no_slot(self, browser: Client) -> None:
+        records.register(capacity=3)
+        assignment = records.running(records.define())
+        assignments.release(assignment.id, "w1")
+        told = {"jobId": assignment.job_id, "queueName": "orders", "pid": "77", "inFlight": 2, "finishing": True}
+        workers.heartbeat("w1", [told])
+        page = text(browser, WORKERS)
+
+        assert "0 of 3 slots used" in page
+        assert "finishing 2 in flight" in page
+        assert job_page(records.job_of(assignment)) in page
+
     def test_stalled_one_is_told_apart(self, browser: Client) -> None:
         records.register()
         records.set_heartbeat("w1", database_clock.now() - timedelta(hours=1))

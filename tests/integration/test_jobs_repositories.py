@@ -122,6 +122,21 @@ class TestJobs:
         assert ended.last_modified >= started.last_modified
         assert jobs.unfinished() == []
 
+    def test_the_counts_so_far_of_one_that_goes_on(self) -> None:
+        assignment = running(define())
+        before = job_of(assignment)
+        jobs.progress(assignment.job_id, "w1", Counts(7, 2, 1))
+        job = job_of(assignment)
+        assert (job.status, job.message_count, job.failed_count, job.timed_out_count) == (JobStatus.RUNNING, 7, 2, 1)
+        assert job.last_modified >= before.last_modified
+        assert job.ended_at is None
+        with pytest.raises(StaleTransition):
+            jobs.progress(assignment.job_id, "w2", Counts(8))
+        jobs.complete(assignment.job_id, "w1", Counts(9), EndReason.DRAINED)
+        with pytest.raises(StaleTransition):
+            jobs.progress(assignment.job_id, "w1", Counts(10))
+        assert job_of(assignment).message_count == 9
+
     def test_a_start_may_be_repeated_by_its_worker(self) -> None:
         assignment = running(define())
         jobs.start(assignment.job_id, processor("w1", 100))

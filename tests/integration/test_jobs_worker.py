@@ -25,8 +25,8 @@ from jobs.consumer.settings import QueueSettings
 from jobs.failures import Failure
 from jobs.models import Assignment, EndReason, JobStatus
 from jobs.repositories import assignments, failures, jobs, leases, throughput, workers
-from jobs.worker import supervisor
-from jobs.worker.pool import News
+from jobs.worker import recording, supervisor
+from jobs.worker.pool import CannotStart, News
 from jobs.worker.supervisor import Supervisor
 from queues import repository
 from queues.models import Queue
@@ -74,6 +74,8 @@ class StandInPool:
     consumers: list[StandIn] = field(default_factory=list)
     reports: list[tuple[ObjectId, Report]] = field(default_factory=list)
     told: list[News] = field(default_factory=list)
+    free: list[tuple[ObjectId, Report]] = field(default_factory=list)
+    trouble: str | None = None
     worker_id: str = ""
     closed_with: float | None = None
 
@@ -81,11 +83,13 @@ class StandInPool:
         pass
 
     def obtain(self) -> StandIn:
+        if self.trouble is not None:
+            raise CannotStart(f"the worker cannot start a consumer process: {self.trouble}")
         self.consumers.append(StandIn())
         return self.consumers[-1]
 
-    def sources(self) -> list[Any]:
-        return []
+    def sources(self) -> tuple[list[Any], list[Any]]:
+        return [], []
 
     def ended(self) -> list[tuple[ObjectId, Report]]:
         reports, self.reports = self.reports, []
@@ -94,6 +98,10 @@ class StandInPool:
     def news(self) -> list[News]:
         told, self.told = self.told, []
         return told
+
+    def released(self) -> list[tuple[ObjectId, Report]]:
+        free, self.free = self.free, []
+        return free
 
     def kill_silent(self, patience: float) -> None:
         pass
@@ -190,6 +198,13 @@ def worker(configure: Configure) -> Iterator[Worker]:
     made.close()
 
 
+def heard(worker: Worker) -> list[dict[str, Any]]:
+    """The consumers in its next heartbeat."""
+    worker.supervisor._next_heartbeat = 0.0
+    worker.turn()
+    return list(workers.all_workers()[0].consumers)
+
+
 def drained(processed: int = 0) -> Report:
     return Report(EndReason.DRAINED, processed, empty_at=time.monotonic())
 
@@ -237,7 +252,7 @@ class TestBeginning:
         assignment.worker = worker.id
         worker.supervisor._start(assignment, queue, None)
         assert worker.pool.consumers[0].told == []
-        assert worker.supervisor._active == {}
+        assert worker.supervisor._runs.active == {}
         assert job_of(assignment).status == JobStatus.ABANDONED
 
     def test_a_paused_queue_is_handed_back(self, worker: Worker) -> None:
@@ -270,7 +285,7 @@ class TestWorking:
         worker.until(lambda: not assignments.all_assignments(), "the assignment was released")
         job = job_of(assignment)
         assert (job.status, job.message_count) == (JobStatus.COMPLETED, 7)
-        assert worker.supervisor._active == {}
+        assert worker.supervisor._runs.active == {}
 
     def test_heartbeats_tell_what_the_consumers_told(self, worker: Worker) -> None:
         assignment, consumer = worker.take(define())
@@ -284,6 +299,7 @@ class TestWorking:
                     "jobId": assignment.job_id,
                     "memory": 7,
                     **consumer.counts,
+                    "finishing": False,
                 }
             ]
             return list(workers.all_workers()[0].consumers) == expected
@@ -303,7 +319,7 @@ class TestWorking:
         assignments.release(assignment.id, worker.id)
         worker.until(lambda: EndReason.REVOKED in consumer.told, "the run was ended")
         worker.report(assignment, Report(EndReason.REVOKED, 2))
-        worker.until(lambda: not worker.supervisor._active, "it has done with it")
+        worker.until(lambda: not worker.supervisor._runs.active, "it has done with it")
 
     def test_changed_settings_are_handed_on(self, worker: Worker) -> None:
         queue = define(concurrency=1)
@@ -450,23 +466,220 @@ class TestDrain:
             services.drain_worker("nobody")
 
 
+class TestFinishing:
+    """A run of which only handlers in flight are left gives up its place, and goes on."""
+
+    def begun(self, worker: Worker, **settings: Any) -> tuple[Queue, Assignment, StandIn]:
+        queue = define(**settings)
+        assignment, consumer = worker.take(queue)
+        consumer.counts = {"processed": 3, "failed": 1, "timedOut": 0, "inFlight": 2, "buffered": 0}
+        return queue, assignment, consumer
+
+    def release(self, worker: Worker, assignment: Assignment, report: Report) -> None:
+        worker.pool.free.append((assignment.job_id, report))
+        worker.until(lambda: assignment.id not in {a.id for a in assignments.all_assignments()}, "the place is free")
+
+    def test_the_queue_is_left_to_others_and_the_job_runs_on(self, worker: Worker) -> None:
+        queue, assignment, _ = self.begun(worker)
+        repository.served(queue.id, database_clock.now())
+        self.release(worker, assignment, Report(EndReason.YIELDED, 3, 1))
+        assert stored(queue).wake_pending
+        assert job_of(assignment).status == JobStatus.RUNNING
+        again, _ = worker.take(queue)
+        assert job_of(again).status == JobStatus.RUNNING
+        (finishing,) = [one for one in heard(worker) if one["finishing"]]
+        assert (finishing["jobId"], finishing["inFlight"]) == (assignment.job_id, 2)
+
+    def test_it_counts_once_when_the_last_handler_has_ended(self, worker: Worker) -> None:
+        _, assignment, _ = self.begun(worker)
+        self.release(worker, assignment, Report(EndReason.YIELDED, 3, 1))
+        worker.report(assignment, Report(EndReason.YIELDED, 5, 1))
+        worker.until(lambda: not len(worker.supervisor._runs), "it has done with it")
+        job = job_of(assignment)
+        assert (job.status, job.end_reason, job.message_count) == (JobStatus.COMPLETED, EndReason.YIELDED, 5)
+        assert heard(worker) == []
+
+    def test_it_takes_no_place(self, worker: Worker) -> None:
+        for n in range(5):
+            _, assignment, _ = self.begun(worker, name=f"q{n}")
+            self.release(worker, assignment, Report(EndReason.YIELDED))
+        for n in range(5):
+            worker.take(define(f"r{n}"))
+        assert len(worker.supervisor._runs) == 10
+
+    def test_no_more_finish_than_may_be_at_work(self, worker: Worker) -> None:
+        """Each is a process: a queue whose handlers take hours yields every minute."""
+        begun = []
+        for n in range(6):
+            _, assignment, _ = self.begun(worker, name=f"q{n}")
+            begun.append(assignment)
+            if n < 5:
+                self.release(worker, assignment, Report(EndReason.YIELDED))
+        worker.pool.free.append((begun[5].job_id, Report(EndReason.YIELDED)))
+        for _ in range(3):
+            worker.turn()
+        assert [a.id for a in assignments.all_assignments()] == [begun[5].id]
+        worker.report(begun[0], Report(EndReason.YIELDED))
+        worker.until(lambda: not assignments.all_assignments(), "its place is free too")
+
+    def test_a_crash_is_recorded_and_the_queue_is_treated_with_caution(self, worker: Worker) -> None:
+        queue, assignment, _ = self.begun(worker)
+        self.release(worker, assignment, Report(EndReason.YIELDED))
+        repository.served(queue.id, database_clock.now())
+        worker.report(assignment, Report(EndReason.CRASHED, 3, last_error="killed by signal 9"))
+        worker.until(lambda: job_of(assignment).status == JobStatus.FAILED, "the job failed")
+        found = stored(queue)
+        assert found.troubled_until is not None
+        assert found.troubled_until > database_clock.now()
+        assert found.crash_count == 1
+        assert found.wake_pending
+
+    def test_a_message_that_failed_meanwhile_is_looked_for(self, worker: Worker) -> None:
+        queue, assignment, _ = self.begun(worker)
+        self.release(worker, assignment, Report(EndReason.YIELDED, 3, 1))
+        repository.served(queue.id, database_clock.now())
+        assert not stored(queue).wake_pending
+        worker.report(assignment, Report(EndReason.YIELDED, 3, 2))
+        worker.until(lambda: job_of(assignment).status == JobStatus.COMPLETED, "the job ended")
+        assert stored(queue).wake_pending
+
+    def test_a_paused_queue_stays_so_and_changed_settings_reach_what_is_in_flight(self, worker: Worker) -> None:
+        queue, assignment, consumer = self.begun(worker)
+        repository.update(queue.id, {"paused": True})
+        worker.until(lambda: EndReason.PAUSED in consumer.told, "the run was ended")
+        self.release(worker, assignment, Report(EndReason.PAUSED))
+        repository.update(queue.id, {"visibility_timeout": 99})
+
+        def changed() -> bool:
+            last = consumer.told[-1]
+            return isinstance(last, QueueSettings) and last.visibility_timeout == 99
+
+        worker.until(changed, "the settings were handed on")
+
+    def test_stopping_waits_for_it_within_the_grace(self, worker: Worker) -> None:
+        _, assignment, consumer = self.begun(worker)
+        self.release(worker, assignment, Report(EndReason.YIELDED))
+        worker.stop()
+        worker.turn()
+        assert not worker.supervisor._finished()
+        worker.supervisor._draining_until = 0.0
+        worker.turn()
+        assert "kill" in consumer.told
+        worker.report(assignment, Report(EndReason.CRASHED, last_error="killed by its worker"))
+        worker.until(worker.supervisor._finished, "it has finished")
+        assert job_of(assignment).status == JobStatus.FAILED
+        assert workers.all_workers() == []
+
+    @pytest.mark.parametrize("step", [(repository, "wake"), (assignments, "release")])
+    def test_what_mongodb_did_not_take_is_told_again(
+        self, worker: Worker, monkeypatch: pytest.MonkeyPatch, step: tuple[Any, str]
+    ) -> None:
+        _, assignment, _ = self.begun(worker)
+        with monkeypatch.context() as patch:
+            patch.setattr(*step, away)
+            worker.pool.free.append((assignment.job_id, Report(EndReason.YIELDED, 3)))
+            worker.until(lambda: worker.supervisor._outage.active, "MongoDB is away")
+            assert [a.id for a in assignments.all_assignments()] == [assignment.id]
+        worker.until(lambda: not assignments.all_assignments(), "the place is free")
+        assert job_of(assignment).status == JobStatus.RUNNING
+
+    def test_one_that_has_ended_before_its_place_was_given_up_is_recorded_as_ever(self, worker: Worker) -> None:
+        _, assignment, _ = self.begun(worker)
+        worker.pool.free.append((assignment.job_id, Report(EndReason.YIELDED, 3)))
+        worker.report(assignment, Report(EndReason.YIELDED, 4))
+        worker.until(lambda: not assignments.all_assignments(), "it has done with it")
+        assert job_of(assignment).message_count == 4
+
+
+class TestLongRuns:
+    def test_the_counts_so_far_are_written_without_ending_the_run(self, worker: Worker) -> None:
+        worker.supervisor._config = worker.supervisor._config.model_copy(update={"job_max_seconds": 0.01})
+        assignment, consumer = worker.take(define())
+        consumer.counts = {"processed": 3, "failed": 1, "timedOut": 1, "inFlight": 2, "buffered": 0}
+        worker.until(lambda: job_of(assignment).message_count == 3, "the counts were written")
+        job = job_of(assignment)
+        assert (job.status, job.failed_count, job.timed_out_count) == (JobStatus.RUNNING, 1, 1)
+        assert consumer.told[1:] == []
+        jobs.abandon_many([jobs.Abandoned(assignment.job_id, "taken for dead")])
+        for _ in range(3):
+            worker.turn()
+        assert not worker.supervisor._outage.active
+
+
+class TestNoProcesses:
+    """A worker that cannot start processes (a limit on pids, no memory)."""
+
+    def test_it_hands_assignments_back_and_is_given_no_more_until_it_can(self, worker: Worker) -> None:
+        running, _ = worker.take(define("running"))
+        worker.pool.trouble = "BlockingIOError: [Errno 11] Resource temporarily unavailable"
+        queue = define()
+        assignment = assign(queue, worker.id)
+        worker.until(lambda: [a.id for a in assignments.all_assignments()] == [running.id], "it was handed back")
+        assert workers.all_workers()[0].capacity == 1, "as many as it runs"
+        job = job_of(assignment)
+        assert (job.status, job.end_reason) == (JobStatus.COMPLETED, EndReason.REVOKED)
+        assert "cannot start a consumer process: BlockingIOError" in (job.last_error or "")
+        assert stored(queue).wake_pending
+        worker.pool.trouble = None
+        worker.until(lambda: workers.all_workers()[0].capacity == 5, "it takes as many as ever")
+
+
+class TestMany:
+    def test_heartbeats_go_on_while_many_begin_and_end(self, configure: Configure, worker: Worker) -> None:
+        many = 3 * recording.STEPS_PER_TURN
+        worker.supervisor._config = worker.supervisor._config.model_copy(update={"max_load": many})
+        worker.turn()
+        made = [assign(define(f"q{n}"), worker.id) for n in range(many)]
+        worker.supervisor._assignments_dirty = True
+        worker.turn()
+        assert len(worker.pool.consumers) == recording.STEPS_PER_TURN
+        assert worker.supervisor._more, "the next turn comes at once"
+        worker.until(lambda: len(worker.pool.consumers) == many, "all were begun")
+        for assignment in made:
+            worker.report(assignment, drained())
+        worker.turn()
+        assert len(worker.supervisor._runs) == many - recording.STEPS_PER_TURN
+        worker.until(lambda: not len(worker.supervisor._runs), "all were recorded")
+        worker.turn()
+        assert not worker.supervisor._more
+
+
 class TestPruned:
-    def test_it_ends_its_runs_takes_nothing_and_then_registers_anew(self, worker: Worker) -> None:
+    def test_it_ends_its_runs_and_registers_again_without_waiting_for_them(self, worker: Worker) -> None:
         assignment, consumer = worker.take(define())
         before = worker.id
         workers.unregister(before)
         worker.until(lambda: EndReason.REVOKED in consumer.told, "the run was ended")
-        late = assign(define("late"), before)
-        worker.supervisor._assignments_dirty = True
-        for _ in range(3):
-            worker.turn()
-        assert len(worker.pool.consumers) == 1, "nothing was begun"
-        assert workers.all_workers() == []
-        worker.report(assignment, Report(EndReason.REVOKED, 2))
-        worker.until(workers.all_workers, "it registered anew")
+        worker.until(workers.all_workers, "it registered again")
         assert worker.id != before
         assert worker.pool.worker_id == worker.id
-        assert [a.id for a in assignments.all_assignments()] == [late.id], "what is not its own any more stays"
+        late = assign(define("late"), before)
+        full = [worker.take(define(f"q{n}"))[1] for n in range(5)]
+        assert len(full) == 5, "what ends takes no place"
+        assert late.id in {a.id for a in assignments.all_assignments()}, "what is not its own any more stays"
+
+        consumer.counts = {"processed": 1, "failed": 0, "timedOut": 0, "inFlight": 1, "buffered": 0}
+        entry = eventually(
+            lambda: next((one for one in heard(worker) if one["jobId"] == assignment.job_id), None), 10, "it is shown"
+        )
+        assert entry is not None
+        assert entry["finishing"]
+        worker.report(assignment, Report(EndReason.REVOKED, 2))
+        worker.until(lambda: len(worker.supervisor._runs) == 5, "it has done with it")
+        assert job_of(assignment).message_count == 2, "the job was still its own"
+        assert assignment.id not in {a.id for a in assignments.all_assignments()}
+
+    def test_draining_it_does_not_register_again(self, worker: Worker) -> None:
+        assignment, _ = worker.take(define())
+        worker.stop()
+        worker.turn()
+        workers.unregister(worker.id)
+        worker.supervisor._next_heartbeat = 0.0
+        worker.turn()
+        worker.report(assignment, Report(EndReason.SHUTDOWN, 2))
+        worker.until(worker.supervisor._finished, "it has finished")
+        assert workers.all_workers() == []
+        assert assignments.all_assignments() == []
 
     def test_idle_it_registers_anew_at_once(self, worker: Worker) -> None:
         worker.turn()
@@ -508,7 +721,7 @@ class TestMongoAway:
         with monkeypatch.context() as patch:
             patch.setattr(jobs, "start", away)
             worker.until(lambda: worker.supervisor._outage.active, "MongoDB is away")
-        worker.until(lambda: worker.supervisor._active, "it was begun")
+        worker.until(lambda: worker.supervisor._runs.active, "it was begun")
         assert job_of(assignment).status == JobStatus.RUNNING
 
     def test_it_is_left_alone_until_the_pause_is_over(self, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -250,6 +250,7 @@ class TestCreate:
             ("orders", {"handler": "nobody"}, "there is no handler 'nobody'"),
             ("orders", {"handler_options": {"a": 1}}, "takes no options, but got a"),
             ("orders", {"handler_options": [1]}, "expected a JSON object"),
+            ("orders", {"handler_options": {"a": "x" * 65_536}}, "65,545 bytes as JSON: expected 65,536 at most"),
             ("orders", {"handler": "http"}, "url: Field required"),
             ("orders", {"handler": "simulate", "handler_options": {"min_seconds": -1}}, "min_seconds"),
             ("orders", {"colour": "red"}, "'colour' is not a setting of a queue"),

@@ -46,6 +46,13 @@ def test_the_list_shows_load_state_and_queues() -> None:
     assert second.split()[3:5] == ["0/5", "draining"]
 
 
+def test_what_only_finishes_is_no_load() -> None:
+    register("w1")
+    entry = {"queueName": "orders", "jobId": ObjectId(), "pid": "9", "inFlight": 2, "finishing": True}
+    workers.heartbeat("w1", [entry])
+    assert "0/5" in worker("list").splitlines()[1].split()
+
+
 def test_the_list_for_programs() -> None:
     busy("w1")
     (found,) = json.loads(worker("list", "--json"))

@@ -26,6 +26,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,15 @@ def _seconds(message: Message, what: dict[str, Any]) -> float:
     return float(what.get("sleep", options.sleep))
 
 
+#: What handlers have kept, as a leak does.
+_kept: list[bytes] = []
+
+
 def _act(message: Message, what: dict[str, Any]) -> None:
+    if "grow" in what:
+        _kept.append(b"x" * (what["grow"] * 1_048_576))
+    if "leave_thread" in what:
+        threading.Thread(target=time.sleep, args=(what["leave_thread"],), daemon=False).start()
     if message.receive_count > what.get("times", what.get("fail", 1_000)):
         return
     if "die" in what:

@@ -28,7 +28,7 @@ SETTINGS = QueueSettings(
     max_receive_count=5,
 )
 #: Ends as soon as nothing is visible and none is being handled.
-LIMITS = RunLimits(idle=0, longest=60, linger=0.01, grace=0.2)
+LIMITS = RunLimits(idle=0, linger=0.01, grace=0.2)
 
 
 class MemorySqs:

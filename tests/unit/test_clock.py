@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from queuesite.clock import REFRESH_SECONDS, DatabaseClock
+from queuesite.clock import REFRESH_SECONDS, RETRY_SECONDS, DatabaseClock
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -23,6 +24,7 @@ class World:
         self.reads = 0
         self.error: Exception | None = None
         self.naive = False
+        self.meanwhile: Callable[[], object] = lambda: None
         self.clock = DatabaseClock(self.read, lambda: self.monotonic)
 
     @property
@@ -31,6 +33,7 @@ class World:
 
     def read(self) -> datetime:
         self.reads += 1
+        self.meanwhile()
         self.monotonic += self.trip / 2
         if self.error is not None:
             raise self.error
@@ -54,9 +57,9 @@ def test_server_is_asked_at_the_first_call_and_not_before(world: World) -> None:
 def test_time_goes_on_without_asking(world: World) -> None:
     world.clock.now()
 
-    world.monotonic += REFRESH_SECONDS
+    world.monotonic += REFRESH_SECONDS - 1
 
-    assert world.clock.now() == NOON + timedelta(seconds=REFRESH_SECONDS)
+    assert world.clock.now() == NOON + timedelta(seconds=REFRESH_SECONDS - 1)
     assert world.reads == 1
 
 
@@ -110,7 +113,7 @@ def test_failure_of_the_first_reading_goes_through(world: World) -> None:
     assert world.clock.now() == NOON
 
 
-def test_later_failure_leaves_the_last_reading_and_asks_again(world: World) -> None:
+def test_later_failure_leaves_the_last_reading(world: World) -> None:
     world.clock.now()
     world.error = ConnectionError("away")
     world.monotonic += REFRESH_SECONDS + 1
@@ -119,7 +122,37 @@ def test_later_failure_leaves_the_last_reading_and_asks_again(world: World) -> N
 
     world.error = None
     world.offset = timedelta(seconds=1)
+    world.monotonic += RETRY_SECONDS
     assert world.clock.now() == world.server_time
+
+
+def test_a_server_that_is_away_is_not_asked_at_each_call(world: World) -> None:
+    """Each attempt takes seconds: a worker that notes many reports would do nothing else."""
+    world.clock.now()
+    world.error = ConnectionError("away")
+    world.monotonic += REFRESH_SECONDS + 1
+    world.trip = 10.0
+
+    for _ in range(5):
+        world.clock.now()
+
+    assert world.reads == 2
+    world.monotonic += RETRY_SECONDS
+    world.clock.now()
+    world.clock.now()
+    assert world.reads == 3
+
+
+def test_while_one_caller_waits_for_a_reading_others_do_not(world: World) -> None:
+    world.clock.now()
+    world.monotonic += REFRESH_SECONDS
+    others: list[datetime] = []
+    world.meanwhile = lambda: others.append(world.clock.now())
+
+    world.clock.now()
+
+    assert others == [NOON + timedelta(seconds=REFRESH_SECONDS)]
+    assert world.reads == 2
 
 
 def test_many_threads_ask_the_server_once(world: World) -> None:

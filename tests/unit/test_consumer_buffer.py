@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from jobs.consumer.buffer import Buffer, Held
 from jobs.consumer.demand import prefetch, room
+from jobs.consumer.held import spared
 from queues.sqs import MAX_BATCH
 from tests.support.messages import held
 from tests.support.waiting import eventually
@@ -376,3 +377,26 @@ class TestRoom:
     @pytest.mark.parametrize("concurrency", [1, 2, 5])
     def test_one_receive_fills_slots_and_buffer_at_the_start(self, concurrency: int) -> None:
         assert room(concurrency, 0, prefetch(concurrency, None, 5)) == MAX_BATCH
+
+
+class TestSpared:
+    """What may be given back of what waits, when a run ends."""
+
+    def test_what_is_said_to_be_spare(self) -> None:
+        messages = [held() for _ in range(4)]
+        kept = {id(messages[1])}
+        assert spared(messages, lambda m: id(m) not in kept, fifo=False) == [messages[0], messages[2], messages[3]]
+
+    def test_of_a_fifo_group_only_what_comes_behind_what_is_kept(self) -> None:
+        a, b = [held(group="a") for _ in range(3)], [held(group="b") for _ in range(2)]
+        kept = {id(a[1])}
+        messages = [a[0], b[0], a[1], b[1], a[2]]
+        assert spared(messages, lambda m: id(m) not in kept, fifo=True) == [b[0], b[1], a[2]]
+
+    def test_it_is_taken_out_of_the_buffer_in_order(self) -> None:
+        buffer = Buffer(fifo=True)
+        first, last, behind = (held(group="a") for _ in range(3))
+        buffer.put([first, last, behind])
+        assert buffer.withdraw_all(lambda m: m is not last) == [behind]
+        assert buffer.take_at_once() is first
+        assert not buffer.closed

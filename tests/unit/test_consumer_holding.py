@@ -60,7 +60,7 @@ class Running:
         self.clock = Clock()
         self.settings = replace(SETTINGS, **changes)
         self.sqs = FakeSqs(self.clock, fifo=self.settings.fifo)
-        self.run = Run(self.sqs.real, self.settings, RunLimits(idle=1, longest=60, linger=0.01))
+        self.run = Run(self.sqs.real, self.settings, RunLimits(idle=1, linger=0.01))
         self.reports: list[Report] = []
         self.thread = threading.Thread(target=lambda: self.reports.append(self.run.execute()), daemon=True)
 
@@ -308,7 +308,6 @@ def pulling(gateway: FakeGateway, buffer: Buffer, *, fifo: bool = False, refusal
         window=lambda: 30,
         prefetch=lambda: 10,
         accept=buffer.put,
-        give_back=lambda messages: None,
         drained=lambda since: None,
         missing=lambda: None,
     )

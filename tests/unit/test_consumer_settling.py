@@ -325,7 +325,6 @@ class Pulled:
     receiver: Receiver
     buffer: Buffer
     accepted: list[Held] = field(default_factory=list)
-    given_back: list[Held] = field(default_factory=list)
     drained: list[float] = field(default_factory=list)
     missing: list[bool] = field(default_factory=list)
     target: int = 10
@@ -343,7 +342,6 @@ def pulled(gateway: FakeGateway, *, idle: int = 0) -> Pulled:
         window=lambda: found.visibility,
         prefetch=lambda: found.target,
         accept=accept,
-        give_back=lambda messages: found.given_back.extend(messages),
         drained=lambda since: found.drained.append(since),
         missing=lambda: found.missing.append(True),
     )
@@ -407,7 +405,7 @@ class TestReceiver:
         found.buffer.finished(message)
         eventually(lambda: found.drained, 5, "it was drained")
 
-    def test_what_arrives_after_the_stop_is_given_back(self, gateway: FakeGateway) -> None:
+    def test_what_arrives_after_the_stop_is_handed_over_too(self, gateway: FakeGateway) -> None:
         found = pulled(gateway)
         message = received()
 
@@ -419,8 +417,7 @@ class TestReceiver:
         found.receiver._gateway = Late().real
         found.receiver.start()
         found.receiver.join()
-        assert [given.message for given in found.given_back] == [message]
-        assert found.accepted == []
+        assert [taken.message for taken in found.accepted] == [message]
 
     def test_a_queue_that_is_gone_is_told_once_and_ends_it(self, gateway: FakeGateway) -> None:
         gateway.inbox.append(QueueMissing("gone"))

@@ -61,7 +61,7 @@ class Command(QueuesiteCommand):
                     worker.worker_id,
                     worker.host,
                     worker.pid,
-                    f"{len(worker.consumers)}/{worker.capacity}",
+                    f"{sum(not one.get('finishing') for one in worker.consumers)}/{worker.capacity}",
                     "draining" if worker.draining else "active",
                     f"{_age(worker, now):.1f} s ago",
                     ", ".join(sorted(consumer["queueName"] for consumer in worker.consumers)),
