@@ -162,6 +162,22 @@ def test_all_problems_of_the_configuration_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize("command", ["check", "runworker", "showconfig"])
+def test_driver_that_is_missing_is_named(tmp_path: Path, command: str) -> None:
+    for name in ("psycopg", "psycopg2"):
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('no module {name}')\n")
+    given = {"DATABASE_URL": "postgres://me:hidden@db.example/queuesite", "PYTHONPATH": str(tmp_path)}
+
+    ended = manage(command, env=given)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    [_, problem] = ended.stderr.splitlines()
+    assert problem == (
+        "  - DATABASE_URL=postgres://me:********@db.example/queuesite: "
+        "psycopg is missing or does not load: pip install -r requirements-postgres.txt"
+    )
+
+
 def test_broken_handler_module_is_named(tmp_path: Path, queues: SQSClient) -> None:
     (tmp_path / "broken_handlers_of_this_test.py").write_text("import no_such_module_anywhere\n")
 
