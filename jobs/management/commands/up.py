@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import fcntl
 import os
-import socket
 import subprocess
 import sys
 from functools import partial
@@ -15,7 +13,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from jobs import preparation
-from queuesite import embedded, processes
+from queuesite import embedded, ports, processes
 from queuesite.addresses import Running, record_path, write_record
 from queuesite.commands import QueuesiteCommand
 from queuesite.config import BASE_DIR, Config, get_config
@@ -60,7 +58,9 @@ class Command(QueuesiteCommand):
     def _up(self, config: Config) -> None:
         lock = _lock(config)
         try:
-            _check_port(config)
+            # Before anything is started for the web server.
+            if problem := ports.problem(config.web_host, config.web_port):
+                raise InvalidInput(problem)
             embedded.end_leftovers(config)
             self._supervise(config)
         finally:
@@ -178,21 +178,3 @@ def _lock(config: Config) -> int:
         ) from None
     os.pwrite(lock, f"{os.getpid():<10}".encode(), 0)
     return lock
-
-
-def _check_port(config: Config) -> None:
-    """Raise `InvalidInput` where the web server could not bind its address, before anything is started for it."""
-    address = f"{config.web_host}:{config.web_port}"
-    try:
-        family, kind, protocol, _, target = socket.getaddrinfo(
-            config.web_host, config.web_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(target)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            message = f"{address} is in use by another program; end that one, or set WEB_PORT to a free port"
-        else:
-            message = f"{address} cannot be bound ({error.strerror or error}); set WEB_HOST and WEB_PORT to what can"
-        raise InvalidInput(f"WEB_PORT={config.web_port}: {message}") from None
