@@ -13,7 +13,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from jobs import preparation
-from queuesite import embedded, ports, processes
+from queuesite import disk, embedded, ports, processes
 from queuesite.addresses import Running, record_path, write_record
 from queuesite.commands import QueuesiteCommand
 from queuesite.config import BASE_DIR, Config, get_config
@@ -61,6 +61,8 @@ class Command(QueuesiteCommand):
             # Before anything is started for the web server.
             if problem := ports.problem(config.web_host, config.web_port):
                 raise InvalidInput(problem)
+            if problem := disk.problem(config.data_dir):
+                raise InvalidInput(problem)
             embedded.end_leftovers(config)
             self._supervise(config)
         finally:
@@ -72,7 +74,9 @@ class Command(QueuesiteCommand):
         try:
             with Supervisor(output, NAME) as supervisor:
                 _start_servers(config, supervisor)
-                if code := supervisor.run_step(_manage(NAME, "up", "--step", "prepare", restart="never")):
+                if code := supervisor.run_step(
+                    _manage(NAME, "up", "--step", "prepare", restart="never"), "preparing the databases"
+                ):
                     raise CommandError("the preparation failed; its error is above", returncode=max(code, 1))
                 supervisor.say(f"starting master, {', '.join(workers)}, tasks, web")
                 supervisor.start(_manage("master", "runmaster", stop_seconds=MASTER_STOP_SECONDS))
@@ -115,6 +119,7 @@ class _Servers:
                 stop_seconds=embedded.STOP_SECONDS,
                 essential=True,
                 patience=3,  # ministack forgets what it does not write at SIGTERM
+                screen=partial(disk.FullDiskScreen, config.data_dir),
             )
             for name in names
         ]
@@ -157,7 +162,7 @@ def _start_servers(config: Config, supervisor: Supervisor) -> None:
     servers = _Servers(config, names)
     supervisor.say(f"starting the embedded servers ({', '.join(names)}), data in {config.data_dir}")
     supervisor.start(*servers.specs)
-    if not supervisor.wait_until(servers.ready, seconds=SERVER_START_SECONDS):
+    if not supervisor.wait_until(servers.ready, seconds=SERVER_START_SECONDS, what="waiting for the embedded servers"):
         raise Conflict(f"the embedded servers do not answer after {SERVER_START_SECONDS:g} s; their output is above")
     servers.record()
     supervisor.say(f"embedded servers: {servers.addresses()}")
