@@ -238,6 +238,7 @@ def _types(text: str) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.timeout(2 * schemathesis_run.LONGEST)
 def test_every_operation_holds_what_the_schema_promises(system: Live, client: httpx.Client, tmp_path: Path) -> None:
     prepared = schemathesis_run.prepare(system, client)
 
