@@ -69,11 +69,12 @@ def install(directory: str, requirements: str, candidates: Sequence[str], newest
     wanted = _digest(requirements)
     with _Lock(directory + ".lock", directory):
         installed = _installed(directory)
-        if requirements in installed and installed[requirements] == wanted and _python_runs(directory, "pass"):
-            return
-        if not _python_runs(directory, "import pip"):
+        if not _works(directory):
             _make(directory, choose(candidates, newest))
             installed = {}
+            _write_stamp(directory, installed)
+        elif installed.get(requirements) == wanted:
+            return
         _pip_install(directory, requirements)
         installed[requirements] = wanted
         _write_stamp(directory, installed)
@@ -87,13 +88,15 @@ def _python(directory: str) -> str:
     return os.path.join(directory, "bin", "python")
 
 
-def _python_runs(directory: str, code: str) -> bool:
-    """Whether the virtualenv works: it may be half made, or its interpreter replaced by a newer one of the system."""
+def _works(directory: str) -> bool:
+    """Whether it was made to its end, and its interpreter still is the system's: another version does not find pip."""
+    if not os.path.exists(os.path.join(directory, _STAMP)) and not os.path.islink(directory):
+        return False
+    find = "import importlib.util, sys; sys.exit(importlib.util.find_spec('pip') is None)"
     try:
-        done = subprocess.run([_python(directory), "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return subprocess.call([_python(directory), "-c", find], stderr=subprocess.DEVNULL) == 0
     except OSError:
         return False
-    return done.returncode == 0
 
 
 def _make(directory: str, python: str) -> None:

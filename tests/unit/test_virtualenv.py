@@ -61,22 +61,39 @@ class TestInstall:
     def test_half_made_one_is_made_again_and_then_left_alone(
         self, there: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        """What a kill leaves: an interpreter, but no pip yet."""
+        """What a kill leaves: an interpreter, and pip in part."""
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", "venv"], check=True)
+        [packages] = (there / "venv" / "lib").glob("python3.*/site-packages")
+        (packages / "pip").mkdir()
+        (packages / "pip" / "__init__.py").touch()
 
         virtualenv.install("venv", "needed.txt", [sys.executable], None)
 
         assert "making the virtualenv venv again, since it does not work" in capfd.readouterr().out
-        subprocess.run(["venv/bin/python", "-c", "import pip"], check=True)
+        subprocess.run(["venv/bin/python", "-m", "pip", "--version"], check=True, stdout=subprocess.DEVNULL)
         virtualenv.install("venv", "needed.txt", [sys.executable], None)
         assert capfd.readouterr().out == ""
+
+    def test_one_whose_interpreter_was_replaced_is_made_again(
+        self, there: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After an upgrade of the system `bin/python` is another version, which looks for its packages elsewhere."""
+        made: list[str] = []
+        monkeypatch.setattr(virtualenv, "_make", lambda directory, python: made.append(python))
+        monkeypatch.setattr(virtualenv, "_pip_install", lambda directory, requirements: None)
+        pretend(there, "exit 1")
+        virtualenv._write_stamp("venv", {"needed.txt": virtualenv._digest("needed.txt")})
+
+        virtualenv.install("venv", "needed.txt", [sys.executable], None)
+
+        assert made == [sys.executable]
 
     def test_changed_file_is_installed_even_if_another_includes_it(
         self, there: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (there / "outer.txt").write_text("-r needed.txt\n")
         installed: list[str] = []
-        monkeypatch.setattr(virtualenv, "_python_runs", lambda directory, code: True)
+        monkeypatch.setattr(virtualenv, "_works", lambda directory: True)
         monkeypatch.setattr(virtualenv, "_pip_install", lambda directory, requirements: installed.append(requirements))
         (there / "venv").mkdir()
         for text in ("", "one==1\n", "one==1\n"):
