@@ -1,14 +1,17 @@
 # Two images: `app` is Queuesite in every role (the command tells which), `sqs` the SQS emulator for development.
 # Modules with your own handlers go into `app` when they are beside manage.py; name them in HANDLER_MODULES.
 
-FROM python:3.11-slim AS base
+# A tag moves with its security updates. To pin an image, name its digest, which your registry shows:
+# docker build --build-arg PYTHON_IMAGE=python:3.11-slim@sha256:… (compose.yaml: PYTHON_IMAGE).
+ARG PYTHON_IMAGE=python:3.11-slim
+FROM ${PYTHON_IMAGE} AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN useradd --create-home --uid 1000 app && install -d -o app -g app /data
-VOLUME /data
 
 FROM base AS sqs
 COPY requirements-servers.txt /tmp/
 RUN pip install "$(grep '^ministack==' /tmp/requirements-servers.txt)"
+VOLUME /data
 ENV SERVICES=sqs GATEWAY_PORT=4566 BIND_HOST=0.0.0.0 PERSIST_STATE=1 STATE_DIR=/data \
     IOT_MTLS_ENABLED=0 SFTP_ENABLED=0 LOG_LEVEL=WARNING
 # It takes the access key of QUEUESITE_ACCESS_KEY only, and nothing from browsers.
@@ -19,8 +22,9 @@ CMD ["python", "-P", "/opt/ministack_guard.py"]
 
 FROM base AS app
 WORKDIR /app
-COPY requirements.txt .
-RUN pip install -r requirements.txt
+# With PostgreSQL's driver; every package, the indirect ones too, is the one whose hash the lock names.
+COPY requirements.lock .
+RUN pip install --require-hashes -r requirements.lock
 COPY . .
 # Collected static files are served under names that change with their content.
 RUN SECRET_KEY=only-for-collecting-static-files-at-build DATA_DIR=/tmp/build \

@@ -13,7 +13,7 @@ def main() -> int:
     except ImportError:
         print("manage.py: Django is missing; run `make install`, then use .venv/bin/python manage.py", file=sys.stderr)
         return 1
-    from queuesite.commands import CommandLine
+    from queuesite.commands import execute
     from queuesite.config import get_config
     from queuesite.errors import ConfigError
 
@@ -22,8 +22,7 @@ def main() -> int:
     except ConfigError as error:
         print(f"manage.py: {error}", file=sys.stderr)
         return error.exit_code
-    CommandLine(sys.argv).execute()
-    return 0
+    return execute(sys.argv)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ DEMO_OPTIONS = {"min_seconds": 0.2, "max_seconds": 1.0}
 
 #: How often readiness is looked at, and how often what is missing is said, in seconds.
 CHECK_INTERVAL = 0.25
-REPORT_INTERVAL = 10.0
+REPORT_INTERVAL = 4.0
 
 
 def password_path(config: Config) -> Path:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import json
+import os
+import select
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -21,6 +24,9 @@ from queuesite.config import get_config
 from queuesite.errors import QueuesiteError
 from queuesite.logs import configure
 
+#: What a shell reports for a program that SIGPIPE ended.
+_BROKEN_PIPE = 141
+
 
 class CommandLine(ManagementUtility):
     """Django's command line, but an unknown command ends with exit code 2, as every wrong input does."""
@@ -34,6 +40,45 @@ class CommandLine(ManagementUtility):
             sys.stderr.write(f"{self.prog_name}: unknown command {subcommand!r}; {hint}\n")
             sys.exit(2)
         return super().fetch_command(subcommand)
+
+
+def execute(argv: Sequence[str]) -> int:
+    """Run a command of ours or Django's and flush its output; returns the exit code, unless `SystemExit` carries it.
+
+    Output that nobody reads any more (`… | head`) ends the command silently with 141, as SIGPIPE ends other programs;
+    output that cannot be written for another reason (a full disk) ends it with 1 and one line.
+    """
+    try:
+        try:
+            CommandLine(list(argv)).execute()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) and _readers_have_left():
+            _drop_output()
+            return _BROKEN_PIPE
+        if error.errno == errno.ENOSPC and not error.filename:
+            _drop_output(sys.stdout)
+            print(f"{argv[0]}: the output cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201
+            return 1
+        raise
+    return 0
+
+
+def _readers_have_left() -> bool:
+    """Whether it is our own output whose pipe is broken, and not a connection or a pipe to a child."""
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        poll.register(stream.fileno(), 0)  # POLLERR, which says that no reader is left, needs no asking for
+    return any(events & select.POLLERR for _, events in poll.poll(0))
+
+
+def _drop_output(*streams: IO[str]) -> None:
+    """Write what is still buffered to nowhere: the interpreter's own flush at exit would complain and exit with 120."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams or (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 class QueuesiteCommand(BaseCommand):
@@ -62,9 +107,6 @@ class QueuesiteCommand(BaseCommand):
             raise CommandError(str(error), returncode=error.exit_code) from error
         except KeyboardInterrupt:
             raise CommandError("interrupted", returncode=130) from None
-        except BrokenPipeError:
-            # The reader of a pipe has left (`… | head`): nothing is wrong, and nothing more can be said.
-            sys.stderr.close()
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """The parser, whose errors are one line as those of its subcommands are."""
@@ -75,7 +117,7 @@ class QueuesiteCommand(BaseCommand):
     @property
     def console(self) -> Console:
         """Where results go. Not a terminal: no colours, and tables are as wide as they need to be."""
-        return Console(
+        return _Console(
             file=cast(IO[str], self.stdout),
             width=None if self.stdout.isatty() else 200,
             # What is printed is data: nothing in it is to be taken for markup.
@@ -114,6 +156,13 @@ class QueuesiteCommand(BaseCommand):
             return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
         except EOFError:
             raise CommandError("not answered; give --yes to go ahead", returncode=2) from None
+
+
+class _Console(Console):
+    """rich's console, which leaves a broken pipe to `execute`, as everything else does."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # called from the handler of the error
 
 
 class Parser(CommandParser):

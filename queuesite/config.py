@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import importlib
 import ipaddress
 import os
 import re
@@ -18,6 +19,7 @@ from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
 from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -199,14 +201,15 @@ class Config(BaseSettings):
     @classmethod
     def _database_address(cls, value: Address | None) -> Address | None:
         if value is not None:
+            text = value.get_secret_value()
             try:
-                dj_database_url.parse(value.get_secret_value())
+                engine = dj_database_url.parse(text)["ENGINE"]
             except (ValueError, KeyError) as error:
-                text = value.get_secret_value()
                 raise ValueError(
                     "expected an address like postgres://user:password@host/name, "
                     f"with {_ENCODED}{_reason(text, error)}"
                 ) from None
+            _check_driver(engine)
         return value
 
     @property
@@ -233,6 +236,16 @@ class Config(BaseSettings):
     def sweep_min_seconds(self) -> float:
         """Interval of the sweep for a queue that was just seen with messages: 1 s, or less where the maximum is."""
         return min(1.0, self.sweep_max_seconds)
+
+
+def _check_driver(engine: str) -> None:
+    """Raise `ValueError` if Django's database engine lacks its driver: Django itself would end with a traceback."""
+    try:
+        importlib.import_module(f"{engine}.base")
+    except (ImportError, ImproperlyConfigured) as error:
+        if "postgresql" in engine or "postgis" in engine:
+            raise ValueError("psycopg is missing or does not load: pip install -r requirements-postgres.txt") from None
+        raise ValueError(f"its driver cannot be loaded: {' '.join(str(error).split())}") from None
 
 
 def _of_type(wanted: type) -> frozenset[str]:

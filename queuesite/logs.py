@@ -99,8 +99,8 @@ def configure(level: str, fmt: str) -> None:
     for name in ("django", "django.server"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
-    # These report every request at INFO or DEBUG, which would bury our own events.
-    for noisy in ("boto3", "botocore", "urllib3", "pymongo", "asyncio", "uvicorn.access", "django.request"):
+    # These report every request, and django-q every step of every task, which would bury our own events.
+    for noisy in ("boto3", "botocore", "urllib3", "pymongo", "asyncio", "uvicorn.access", "django.request", "django-q"):
         logging.getLogger(noisy).setLevel(max(number, logging.WARNING))
 
 

@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 from typing import Literal, Self
@@ -31,8 +31,8 @@ LONGEST_DELAY = 30.0
 STABLE_AFTER = 60.0
 #: What a child left behind (its own children, when it was killed) gets SIGTERM, and SIGKILL this much later.
 LEFTOVER_SECONDS = 5.0
-#: A stop that takes longer than this is explained.
-QUIET_SECONDS = 3.0
+#: While something is awaited, it is said at this interval what it is.
+REPORT_SECONDS = 4.0
 
 _TICK = 0.25
 Restart = Literal["always", "on-failure", "never"]
@@ -50,7 +50,8 @@ class ChildSpec:
 
     `spawn` starts it, with a pipe as its output. It has `stop_seconds` to end after SIGTERM. `restart`: `always`,
     `on-failure` (exit code 0 is final) or `never`. While an `essential` child is down, nothing that was started after
-    it is restarted. `patience` is the number of stop signals at which it is killed.
+    it is restarted. `patience` is the number of stop signals at which it is killed. `screen` makes, for each process, a
+    function from a line of its output to the one that is shown, or None.
     """
 
     name: str
@@ -59,6 +60,7 @@ class ChildSpec:
     restart: Restart = "always"
     essential: bool = False
     patience: int = 2
+    screen: Callable[[], Callable[[str], str | None]] = lambda: str
 
 
 @dataclass(eq=False)
@@ -74,6 +76,7 @@ class Child:
     kill_from: float | None = None
     pipe: int | None = None
     lines: LineBuffer = field(default_factory=LineBuffer)
+    screen: Callable[[str], str | None] = str
 
     @property
     def running(self) -> bool:
@@ -136,19 +139,27 @@ class Supervisor:
             group.append(child)
         return group
 
-    def run_step(self, spec: ChildSpec) -> int:
+    def run_step(self, spec: ChildSpec, what: str = "") -> int:
         """Run a child to its end, others going on; answers its exit code. Raises `StopRequested`."""
         (child,) = self.start(spec)
-        self.wait_until(lambda: child.returncode is not None and not child.running)
+        self.wait_until(lambda: child.returncode is not None and not child.running, what=what)
         assert child.returncode is not None
         return child.returncode
 
-    def wait_until(self, condition: Callable[[], bool], *, seconds: float | None = None) -> bool:
-        """Wait for a condition, at most `seconds`; whether it came true. Raises `StopRequested` and what it raises."""
-        deadline = None if seconds is None else time.monotonic() + seconds
+    def wait_until(self, condition: Callable[[], bool], *, seconds: float | None = None, what: str = "") -> bool:
+        """Wait for a condition, at most `seconds`; whether it came true. Raises `StopRequested` and what it raises.
+
+        `what` is awaited, in words: it is said every few seconds.
+        """
+        began = time.monotonic()
+        next_report = began + REPORT_SECONDS
         while not condition():
-            if deadline is not None and time.monotonic() >= deadline:
+            now = time.monotonic()
+            if seconds is not None and now >= began + seconds:
                 return False
+            if what and now >= next_report:
+                self.say(f"still {what}, for {now - began:.0f} s now")
+                next_report = now + REPORT_SECONDS
             self._pump()
         return True
 
@@ -186,22 +197,26 @@ class Supervisor:
             data = os.read(child.pipe, 65_536)
         except BlockingIOError:
             return False
-        for line in child.lines.feed(data):
-            self._output.write(child.spec.name, line)
+        self._show(child, child.lines.feed(data))
         if not data:
             self._close_pipe(child)
         return bool(data)
 
+    def _show(self, child: Child, lines: Iterable[str]) -> None:
+        for line in lines:
+            if (shown := child.screen(line)) is not None:
+                self._output.write(child.spec.name, shown)
+
     def _close_pipe(self, child: Child) -> None:
         if child.pipe is not None:
-            for line in child.lines.end():
-                self._output.write(child.spec.name, line)
+            self._show(child, child.lines.end())
             self._selector.unregister(child.pipe)
             os.close(child.pipe)
             child.pipe = None
 
     def _spawn(self, child: Child) -> None:
         child.returncode = child.restart_at = child.kill_from = None
+        child.screen = child.spec.screen()
         process = child.spec.spawn()
         assert process.stdout is not None
         child.pipe = os.dup(process.stdout.fileno())  # ours to close, and not when the Popen is collected
@@ -270,13 +285,15 @@ class Supervisor:
         for child in group:
             if child.process is not None:
                 child.process.terminate()
-        announced = False
+        next_report = REPORT_SECONDS
         while any(child.running for child in group):
             elapsed = time.monotonic() - began
-            if not announced and elapsed > QUIET_SECONDS:
+            if names and elapsed >= next_report:
                 limit = max(child.spec.stop_seconds for child in group)
-                self.say(f"waiting for {names} to end, {limit:g} s at most; another signal cuts that short")
-                announced = True
+                self.say(
+                    f"waiting for {names} to end, for {elapsed:.0f} of {limit:g} s; another signal cuts that short"
+                )
+                next_report = elapsed + REPORT_SECONDS
             for child in group:
                 if child.process is not None:
                     self._kill_if_due(child, child.process, elapsed)

@@ -124,13 +124,17 @@ def mongo(mongo_database: None) -> None:
 def django_db_setup(
     django_test_environment: None, django_db_blocker: DjangoDbBlocker, mongo_database: None
 ) -> Iterator[None]:
-    """Django's own tables, in memory. MongoDB stays as it is: its database is this process's own already.
+    """Django's own tables, in a file, as in production: Django never closes a thread's connection to memory.
+
+    MongoDB stays as it is: its database is this process's own already.
 
     MongoDB is connected by now, so a test that is marked `django_db` may use it without naming it in `databases`, and
     keeps the fast rollback that Django gives to databases with transactions.
     """
+    from django.db import connections
     from django.test.utils import setup_databases, teardown_databases
 
+    connections["default"].settings_dict["TEST"]["NAME"] = configuration.get_config().data_dir / "test.sqlite3"
     with django_db_blocker.unblock():
         created = setup_databases(verbosity=0, interactive=False, aliases={"default": True}, serialized_aliases=[])
     yield

@@ -241,8 +241,14 @@ class TestWorkers:
         assert (leader["holder"], leader["term"]) == ("m1", 1)
 
 
+#: Of a server that answers, on a machine that is busy, in seconds.
+PATIENCE = 30.0
+
+
 class TestReady:
-    def test_all_are_touched(self, api: Api) -> None:
+    def test_all_are_touched(self, api: Api, configure: Configure) -> None:
+        configure(ready_timeout_seconds=PATIENCE)
+
         assert api.get("/health/ready").ok() == {
             "status": "ready",
             "checks": {"mongodb": "ok", "sqs": "ok", "database": "ok"},
@@ -251,7 +257,7 @@ class TestReady:
     def test_server_that_refuses_is_named_without_its_address(self, api: Api, configure: Configure) -> None:
         from queues.sqs import get_gateway
 
-        configure(aws_sqs_endpoint="http://127.0.0.1:1")
+        configure(aws_sqs_endpoint="http://127.0.0.1:1", ready_timeout_seconds=PATIENCE)
         get_gateway.cache_clear()
         try:
             problem = api.get("/health/ready").problem(503)
@@ -280,4 +286,5 @@ class TestReady:
             assert len(calls) == 1  # threads do not pile up
         finally:
             release.set()
-        eventually(lambda: api.get("/health/ready").status == 200, 10, "it is ready again")
+        configure(ready_timeout_seconds=PATIENCE)
+        eventually(lambda: api.get("/health/ready").status == 200, PATIENCE, "it is ready again")

@@ -162,29 +162,49 @@ def test_all_problems_of_the_configuration_at_once() -> None:
     ]
 
 
-def test_broken_handler_module_is_named(tmp_path: Path, queues: SQSClient) -> None:
-    (tmp_path / "broken_handlers.py").write_text("import no_such_module_anywhere\n")
+@pytest.mark.parametrize("command", ["check", "runworker", "showconfig"])
+def test_driver_that_is_missing_is_named(tmp_path: Path, command: str) -> None:
+    for name in ("psycopg", "psycopg2"):
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('no module {name}')\n")
+    given = {"DATABASE_URL": "postgres://me:hidden@db.example/queuesite", "PYTHONPATH": str(tmp_path)}
 
-    said = complaint(
-        manage("sqs", "handlers", env={"HANDLER_MODULES": "broken_handlers", "PYTHONPATH": str(tmp_path)}), 2
+    ended = manage(command, env=given)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    [_, problem] = ended.stderr.splitlines()
+    assert problem == (
+        "  - DATABASE_URL=postgres://me:********@db.example/queuesite: "
+        "psycopg is missing or does not load: pip install -r requirements-postgres.txt"
     )
 
-    assert "broken_handlers" in said
+
+def test_broken_handler_module_is_named(tmp_path: Path, queues: SQSClient) -> None:
+    (tmp_path / "broken_handlers_of_this_test.py").write_text("import no_such_module_anywhere\n")
+
+    said = complaint(
+        manage("sqs", "handlers", env={"HANDLER_MODULES": "broken_handlers_of_this_test", "PYTHONPATH": str(tmp_path)}),
+        2,
+    )
+
+    assert "broken_handlers_of_this_test" in said
     assert "no_such_module_anywhere" in said
 
 
 def test_handlers_of_a_module_of_ones_own(tmp_path: Path) -> None:
-    (tmp_path / "shop_handlers.py").write_text(
+    # A name that nobody gives a module beside manage.py, which would be found first.
+    (tmp_path / "handlers_of_this_test.py").write_text(
         "from queues.handlers import handler\n\n"
         "@handler('orders')\nasync def take(message):\n    '''Takes an order.\n\n    And more.\n    '''\n"
     )
 
-    ended = manage("sqs", "handlers", "--json", env={"HANDLER_MODULES": "shop_handlers", "PYTHONPATH": str(tmp_path)})
+    ended = manage(
+        "sqs", "handlers", "--json", env={"HANDLER_MODULES": "handlers_of_this_test", "PYTHONPATH": str(tmp_path)}
+    )
 
     [found] = [handler for handler in json.loads(ended.stdout) if handler["name"] == "orders"]
     assert found == {
         "name": "orders",
-        "path": "shop_handlers.take",
+        "path": "handlers_of_this_test.take",
         "async": True,
         "description": "Takes an order.",
         "options": None,
@@ -201,17 +221,41 @@ def test_json_is_alone_on_stdout_whatever_is_logged(queues: SQSClient) -> None:
     assert "queues_synced" in [event["event"] for event in events]
 
 
-def test_reader_that_leaves_is_no_error(queues: SQSClient) -> None:
+@pytest.mark.parametrize(
+    ("args", "unbuffered"),
+    [(("sqs", "handlers", "--json"), ""), (("showconfig",), ""), (("showconfig",), "1"), (("help",), "")],
+)
+def test_reader_that_leaves_is_no_error(args: tuple[str, ...], unbuffered: str) -> None:
+    """Of our commands and Django's own. A pipeline that looks at the code finds that of SIGPIPE."""
     reader, writer = os.pipe()
     os.close(reader)
     with subprocess.Popen(
-        [sys.executable, "manage.py", "sqs", "handlers", "--json"], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE
+        [sys.executable, "manage.py", *args],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        stdout=writer,
+        stderr=subprocess.PIPE,
     ) as process:
         os.close(writer)
         _, err = process.communicate(timeout=LONGEST)
 
-    assert err == b""
-    assert process.returncode in {0, 120, 141}  # nobody looks at the exit code of `… | head`
+    assert (process.returncode, err) == (141, b"")
+
+
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "manage.py", "showconfig"],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=LONGEST,
+            check=False,
+        )
+
+    assert ended.stderr == "manage.py: the output cannot be written: No space left on device\n"
+    assert ended.returncode == 1
 
 
 def test_no_django() -> None:

@@ -57,6 +57,11 @@ def isolate(environ: MutableMapping[str, str]) -> None:
     for name in SETTINGS - GIVEN:
         environ.pop(name, None)
     environ["ENV_FILE"] = ""  # no .env
+    # The programs under test run as in a person's shell: unbuffered output hides what is wrong at its last flush.
+    for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
+        environ.pop(name, None)
+    # An office's proxy cannot reach the servers of this machine.
+    environ["NO_PROXY"] = environ["no_proxy"] = "127.0.0.1,localhost"
     environ["LOG_LEVEL"] = "WARNING"
     environ["NO_COLOR"] = "1"
     environ.pop("FORCE_COLOR", None)

@@ -65,11 +65,6 @@ class TestErrors:
         with pytest.raises(ZeroDivisionError):
             output(raising(ZeroDivisionError()))
 
-    def test_reader_that_leaves_is_no_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sys, "stderr", io.StringIO())
-
-        output(raising(BrokenPipeError()))
-
     def test_command_must_do_something(self) -> None:
         with pytest.raises(NotImplementedError):
             call_command(QueuesiteCommand())

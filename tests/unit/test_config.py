@@ -169,7 +169,7 @@ LIMITS: list[tuple[str, list[Any], list[Any]]] = [
     ),
     (
         "DATABASE_URL",
-        ["sqlite:////tmp/x.sqlite3", "postgres://u:p@host:5432/name", "mysql://host/name"],
+        ["sqlite:////tmp/x.sqlite3", "postgres://u:p@host:5432/name", "postgres://host/name?sslmode=require"],
         ["oracle-of-delphi://x", "no address", "postgres://host:port/name"],
     ),
 ]

@@ -82,7 +82,7 @@ def test_libraries_log_through_the_same(written: Written) -> None:
     assert (event["event"], event["level"], event["logger"]) == ("careful, you", "warning", "some.library")
 
 
-@pytest.mark.parametrize("name", ["botocore", "urllib3", "pymongo.connection"])
+@pytest.mark.parametrize("name", ["botocore", "urllib3", "pymongo.connection", "django-q"])
 def test_libraries_do_not_bury_our_own_events(written: Written, name: str) -> None:
     configure("DEBUG", "json")
 

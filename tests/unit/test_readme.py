@@ -10,6 +10,7 @@ import pytest
 
 from queues.management.commands.sqs import Command
 from queuesite.config import Config, mask
+from queuesite.errors import ConfigError
 from tests.support.processes import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -39,3 +40,18 @@ def test_every_verb_of_the_command_line_is_in_the_table() -> None:
 @pytest.mark.parametrize("path", re.findall(r"\]\((?!http|#)([^)]+)\)", README))
 def test_links_lead_somewhere(path: str) -> None:
     assert (ROOT / path).exists()
+
+
+def test_unit_of_systemd_fits_the_code() -> None:
+    [text] = re.findall(r"^```ini\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    unit = dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+
+    assert unit["RestartPreventExitStatus"] == str(ConfigError.exit_code)
+    assert int(unit["TimeoutStopSec"]) > Config.model_fields["shutdown_grace_seconds"].default
+    assert {"Wants", "RestartSec", "UMask", "NoNewPrivileges", "ProtectSystem"} <= set(unit)
+
+
+def test_versions_of_the_embedded_servers_are_the_makefiles() -> None:
+    newest = re.search(r"^SERVERS_NEWEST := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert f"Python 3.11, 3.12 or {newest[1]}." in README

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import psutil
@@ -80,6 +81,31 @@ def test_output_is_shown_behind_names(supervisor: Supervisor, screen: Screen) ->
 def test_a_steps_exit_code_is_answered(supervisor: Supervisor) -> None:
     with supervisor:
         assert supervisor.run_step(shell("step", "exit 3", restart="never")) == 3
+
+
+def test_what_is_awaited_is_said_from_time_to_time(
+    supervisor: Supervisor, screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("queuesite.supervisor.REPORT_SECONDS", 0.0)
+    with supervisor:
+        assert supervisor.wait_until(lambda: len(screen.lines) > 1, seconds=LONG, what="counting")
+        supervisor.start(waits("deaf", on_term="echo no", stop_seconds=0.3))
+
+    assert screen.lines[:2] == ["up: still counting, for 0 s now"] * 2
+    assert screen.shows("up: waiting for deaf to end, for 0 of 0.3 s; another signal cuts that short")()
+
+
+def test_a_screen_stands_before_each_process(supervisor: Supervisor, screen: Screen) -> None:
+    def once() -> Callable[[str], str | None]:
+        first = iter([True])
+        return lambda line: f"{line} and so on" if next(first, False) else None
+
+    with supervisor:
+        child = replace(shell("server", "echo full; echo panic; printf panic"), screen=once)
+        supervisor.start(child)
+        until(supervisor, lambda: screen.lines.count("server: full and so on") == 2)
+
+    assert not screen.shows("panic")()
 
 
 def test_a_child_that_ends_is_restarted_ever_later(supervisor: Supervisor, screen: Screen) -> None:

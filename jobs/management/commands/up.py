@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import fcntl
 import os
-import socket
 import subprocess
 import sys
 from functools import partial
@@ -15,7 +13,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from jobs import preparation
-from queuesite import embedded, processes
+from queuesite import disk, embedded, ports, processes
 from queuesite.addresses import Running, record_path, write_record
 from queuesite.commands import QueuesiteCommand
 from queuesite.config import BASE_DIR, Config, get_config
@@ -62,7 +60,11 @@ class Command(QueuesiteCommand):
         os.umask(UMASK)  # of every process that is started from here
         lock = _lock(config)
         try:
-            _check_port(config)
+            # Before anything is started for the web server.
+            if problem := ports.problem(config.web_host, config.web_port):
+                raise InvalidInput(problem)
+            if problem := disk.problem(config.data_dir):
+                raise InvalidInput(problem)
             embedded.end_leftovers(config)
             self._supervise(config)
         finally:
@@ -74,7 +76,9 @@ class Command(QueuesiteCommand):
         try:
             with Supervisor(output, NAME) as supervisor:
                 _start_servers(config, supervisor)
-                if code := supervisor.run_step(_manage(NAME, "up", "--step", "prepare", restart="never")):
+                if code := supervisor.run_step(
+                    _manage(NAME, "up", "--step", "prepare", restart="never"), "preparing the databases"
+                ):
                     raise CommandError("the preparation failed; its error is above", returncode=max(code, 1))
                 supervisor.say(f"starting master, {', '.join(workers)}, tasks, web")
                 supervisor.start(_manage("master", "runmaster", stop_seconds=MASTER_STOP_SECONDS))
@@ -117,6 +121,7 @@ class _Servers:
                 stop_seconds=embedded.STOP_SECONDS,
                 essential=True,
                 patience=3,  # ministack forgets what it does not write at SIGTERM
+                screen=partial(disk.FullDiskScreen, config.data_dir),
             )
             for name in names
         ]
@@ -159,7 +164,7 @@ def _start_servers(config: Config, supervisor: Supervisor) -> None:
     servers = _Servers(config, names)
     supervisor.say(f"starting the embedded servers ({', '.join(names)}), data in {config.data_dir}")
     supervisor.start(*servers.specs)
-    if not supervisor.wait_until(servers.ready, seconds=SERVER_START_SECONDS):
+    if not supervisor.wait_until(servers.ready, seconds=SERVER_START_SECONDS, what="waiting for the embedded servers"):
         raise Conflict(f"the embedded servers do not answer after {SERVER_START_SECONDS:g} s; their output is above")
     servers.record()
     supervisor.say(f"embedded servers: {servers.addresses()}")
@@ -180,21 +185,3 @@ def _lock(config: Config) -> int:
         ) from None
     os.pwrite(lock, f"{os.getpid():<10}".encode(), 0)
     return lock
-
-
-def _check_port(config: Config) -> None:
-    """Raise `InvalidInput` where the web server could not bind its address, before anything is started for it."""
-    address = f"{config.web_host}:{config.web_port}"
-    try:
-        family, kind, protocol, _, target = socket.getaddrinfo(
-            config.web_host, config.web_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(target)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            message = f"{address} is in use by another program; end that one, or set WEB_PORT to a free port"
-        else:
-            message = f"{address} cannot be bound ({error.strerror or error}); set WEB_HOST and WEB_PORT to what can"
-        raise InvalidInput(f"WEB_PORT={config.web_port}: {message}") from None
