@@ -349,7 +349,7 @@ def test_many_are_purged_redriven_and_synced_in_the_background(admin: Client) ->
     assert "1 to be redriven: one." in told
     assert "1 no dead-letter queue: bare; 1 no dead letters: other." in told
     assert "Background task: sync" in act(admin, "sync")
-    tasks = {task.kind: (task.owner, task.arguments, task.total) for task in BackgroundTask.objects.all()}
+    tasks = {task.kind: (task.owner_name, task.arguments, task.total) for task in BackgroundTask.objects.all()}
     assert tasks == {
         "purge": ("admin", {"queues": ["one", "other"]}, 2),
         "redrive": ("admin", {"queue": "one"}, 1),

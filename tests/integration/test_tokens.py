@@ -209,7 +209,7 @@ class TestAdmin:
         assert Token.objects.get().user == clerk
 
     def test_tasks_are_shown(self, admin: Client) -> None:
-        task = BackgroundTask.objects.create(kind="sync", owner="ada", arguments={"secret": "body"})
+        task = BackgroundTask.objects.create(kind="sync", owner=user("ada"), arguments={"secret": "body"})
 
         assert "sync" in admin.get(reverse("admin:queuesite_backgroundtask_changelist")).content.decode()
         page = admin.get(reverse("admin:queuesite_backgroundtask_change", args=[task.pk])).content.decode()
