@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import ipaddress
 import os
 import secrets
 from collections.abc import Callable, Mapping
@@ -98,6 +99,11 @@ class Config(BaseSettings):
     allowed_hosts: CommaSeparated = Field(("localhost", "127.0.0.1", "[::1]"), description="names the site answers to")
     csrf_trusted_origins: CommaSeparated = Field((), description="origins (https://…) that may post forms")
     behind_tls_proxy: bool = Field(False, description="trust X-Forwarded-Proto, redirect to https, secure cookies")
+    trusted_proxies: CommaSeparated = Field(
+        ("127.0.0.1", "::1"),
+        description="addresses and networks whose X-Forwarded-For and -Proto are believed, if BEHIND_TLS_PROXY=1",
+    )
+    web_max_connections: int = Field(500, ge=10, le=100_000, description="connections taken at once; more get 503")
     web_host: str = Field("127.0.0.1", description="address that the web server of `up` binds")
     web_port: int = Field(8000, ge=1, le=65_535, description="port of the web server of `up`")
 
@@ -134,6 +140,18 @@ class Config(BaseSettings):
                 parse_uri(value)
             except (PyMongoError, ValueError) as error:
                 raise ValueError(f"not a MongoDB address ({error})") from None
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxy_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            try:
+                ipaddress.ip_network(one)
+            except ValueError:
+                raise ValueError(
+                    f"{one!r} is no address and no network; expected some like 10.0.0.5 or 10.0.0.0/24, with commas"
+                ) from None
         return value
 
     @field_validator("api_open")
@@ -176,6 +194,11 @@ class Config(BaseSettings):
     def embedded_sqs(self) -> bool:
         """Whether SQS is the embedded server."""
         return self.aws_sqs_endpoint is None
+
+    @property
+    def request_bytes(self) -> int:
+        """Largest request that is read at all: API_MAX_BODY_MB, and what a form has beside the file that it uploads."""
+        return (self.api_max_body_mb << 20) + (64 << 10)
 
     @property
     def job_retention_seconds(self) -> int:

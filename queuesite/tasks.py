@@ -22,6 +22,7 @@ from queuesite.databases import database_errors
 from queuesite.errors import NotFound, QueuesiteError
 from queuesite.logs import get_logger
 from queuesite.models import BackgroundTask, TaskState
+from queuesite.public import public_text
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -109,7 +110,7 @@ def _run(function: Callable[..., dict[str, Any]], task_id: str, resumes: bool) -
         task.result = function(progress, **task.arguments)
         task.state = TaskState.COMPLETED
     except QueuesiteError as error:
-        task.state, task.error = TaskState.FAILED, str(error)
+        task.state, task.error = TaskState.FAILED, public_text(error)
     except Exception as error:
         log.exception("task_failed", task=task_id, kind=task.kind)
         task.state, task.error = TaskState.FAILED, f"a fault of ours ({type(error).__name__}), which has been logged"

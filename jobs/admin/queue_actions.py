@@ -10,6 +10,7 @@ from queues import services, tasks
 from queues.models import Queue
 from queuesite.errors import QueuesiteError
 from queuesite.models import BackgroundTask
+from queuesite.public import public_text
 from queuesite.tasks import start
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def _each(act: Callable[[Queue, int | None], tuple[bool, str]]) -> Callable[...,
             try:
                 changed, words = act(queue, value)
             except QueuesiteError as error:
-                changed, words = False, str(error)
+                changed, words = False, public_text(error)
             (report.done if changed else report.skipped)[queue.name] = words
 
     return run
@@ -99,7 +100,7 @@ def _redrive(report: Report, queues: Sequence[Queue], value: int | None, owner: 
         try:
             dead = services.dead_letters(queue)
         except QueuesiteError as error:
-            report.skipped[queue.name] = str(error)
+            report.skipped[queue.name] = public_text(error)
             continue
         if not dead:
             report.skipped[queue.name] = "no dead letters" if queue.dlq_url else "no dead-letter queue"

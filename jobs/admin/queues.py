@@ -39,6 +39,7 @@ from queuesite.admin.records import RecordsAdmin, address
 from queuesite.config import get_config
 from queuesite.databases import database_clock, mongodb_errors
 from queuesite.errors import Conflict, InvalidInput, QueuesiteError
+from queuesite.public import public_text
 from queuesite.tasks import start
 
 PAGE = 50
@@ -245,7 +246,7 @@ class QueueAdmin(RecordsAdmin):
         try:
             action.run(report, chosen, int(value) if value.isdecimal() else None, _user(request))
         except QueuesiteError as error:
-            self.message_user(request, str(error), messages.ERROR)
+            self.message_user(request, public_text(error), messages.ERROR)
         self._tell(request, name, chosen, report)
         if name == "delete" and report.done:
             back = address("queues_queue_changelist")
@@ -405,7 +406,7 @@ class QueueAdmin(RecordsAdmin):
                 return HttpResponseRedirect(address("queuesite_backgroundtask_change", task.id))
             report = sending.send(queue.name, form.outgoing * times, report_outage=True)
         except QueuesiteError as error:
-            self.message_user(request, str(error), messages.ERROR)
+            self.message_user(request, public_text(error), messages.ERROR)
             return HttpResponseRedirect(back)
         if report.sent:
             words = f"{report.sent} message{'' if report.sent == 1 else 's'}"
@@ -467,7 +468,7 @@ class QueueAdmin(RecordsAdmin):
         try:
             count = act(queue.name, ids)
         except QueuesiteError as error:
-            self.message_user(request, str(error), messages.ERROR)
+            self.message_user(request, public_text(error), messages.ERROR)
         else:
             words = f"{count} dead letter{'' if count == 1 else 's'} {done}"
             if count:
@@ -490,7 +491,7 @@ class QueueAdmin(RecordsAdmin):
         except Conflict:
             raise
         except QueuesiteError as error:
-            self.message_user(request, str(error), messages.ERROR)
+            self.message_user(request, public_text(error), messages.ERROR)
             return []
         if found.warning is not None:
             self.message_user(request, f"{found.warning[:1].upper()}{found.warning[1:]}.", messages.WARNING)
@@ -504,7 +505,7 @@ class QueueAdmin(RecordsAdmin):
         try:
             return services.size(queue.name)
         except QueuesiteError as error:
-            self.message_user(request, str(error), messages.ERROR)
+            self.message_user(request, public_text(error), messages.ERROR)
             return None
 
     def history_view(
@@ -594,7 +595,7 @@ class QueueAdmin(RecordsAdmin):
         except QueuesiteError as error:
             if request.method != "POST":
                 raise
-            self.message_user(request, str(error), messages.ERROR)
+            self.message_user(request, public_text(error), messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
 
 

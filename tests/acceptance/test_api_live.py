@@ -129,7 +129,7 @@ def test_life_of_a_queue(client: httpx.Client, system: Live) -> None:
     # Gone, with everything.
     assert client.delete("/queues/orders").status_code == 204
     assert client.get("/queues/orders").status_code == 404
-    assert client.get("/queues/orders/messages").status_code == 404
+    assert client.get("/queues/orders/size").status_code == 404
 
 
 def test_metrics_and_health(client: httpx.Client, system: Live) -> None:
