@@ -27,6 +27,8 @@ TIMEOUTS = (1, 43_200)
 MAX_OPTIONS_BYTES = 65_536
 
 DEFAULT_HANDLER = "log"
+#: To choose a queue's handler and its options, which decide what becomes of its messages.
+HANDLER_PERMISSION = "queues.change_handler"
 #: SQS's own default, in seconds. Handlers may run longer: what is held is extended before it expires.
 DEFAULT_VISIBILITY_TIMEOUT = 30
 DEFAULT_MAX_RECEIVE_COUNT = 5
@@ -78,6 +80,13 @@ class Queue(models.Model):
         "dead-letter queue URL", max_length=500, null=True, blank=True, default=None, db_column="dlqUrl"
     )
     wake_requested_at = models.DateTimeField(null=True, default=None, editable=False, db_column="wakeRequestedAt")
+    last_receive_seen_at = models.DateTimeField(
+        null=True,
+        default=None,
+        editable=False,
+        db_column="lastReceiveSeenAt",
+        help_text="when a look last saw a message that has one receive left, or none",
+    )
     served_until = models.DateTimeField(null=True, default=None, editable=False, db_column="servedUntil")
     crash_count = models.PositiveIntegerField(
         default=0, editable=False, db_column="crashCount", help_text="runs in a row that failed"
@@ -117,6 +126,8 @@ class Queue(models.Model):
         ordering = ("name",)
         permissions = (
             ("send_message", "Can send messages"),
+            ("peek_message", "Can look at messages, which costs each of them a receive"),
+            ("change_handler", "Can choose a queue's handler and its options: what becomes of its messages"),
             ("purge_queue", "Can purge queues"),
             ("redrive_queue", "Can redrive dead letters"),
         )

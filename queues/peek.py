@@ -1,48 +1,114 @@
 """Looking at messages without consuming them.
 
-SQS has no way to look: a message is received and made visible again at once. That counts as a receive, so a message
-that is looked at as often as its queue's `maxReceiveCount` allows goes to the dead-letter queue.
+SQS has no way to look: a message is received and made visible again at once. That counts as a receive, and a message
+that was received as often as its queue's `maxReceiveCount` allows goes to the dead-letter queue at the next one. How
+often a message was received is known only once it is received again. So a look
+
+- takes one message at a time and ends at the first that has no receive to spare, which it thereby costs at most one;
+- remembers at the queue that there is such a message, and refuses the next look until a consumer has emptied the queue;
+- does all of it if it is told that last receives may be spent.
 """
 
 from __future__ import annotations
 
-from queues import services
+from dataclasses import dataclass
+
+from queues import repository, services
+from queues.models import Queue
 from queues.sqs import MAX_BATCH, ReceivedMessage, get_gateway
-from queuesite.errors import InvalidInput
+from queuesite.databases import mongodb_errors
+from queuesite.errors import Conflict, InvalidInput
 from queuesite.logs import get_logger
 
 log = get_logger(__name__)
 
 #: How long a message is hidden at the most, in seconds, where making it visible again does not succeed.
 _HIDDEN = 15
-#: Receives of one look: SQS may give out fewer messages than there are.
-_RECEIVES = 3
+#: Receives of one look that may bring nothing: SQS may give out fewer messages than there are.
+_EMPTY = 2
 
 
-def peek(name: str, limit: int = MAX_BATCH) -> list[ReceivedMessage]:
-    """Up to `limit` (1 to 10) of the visible messages of a queue. Raises `NotFound`, `InvalidInput`, `ServerError`."""
-    return _look(services.get(name).queue_url, limit)
+@dataclass(frozen=True)
+class Look:
+    """What was seen, and what it has cost, if that is more than a receive to spare."""
+
+    messages: list[ReceivedMessage]
+    warning: str | None = None
 
 
-def peek_dead_letters(name: str, limit: int = MAX_BATCH) -> list[ReceivedMessage]:
-    """The same for its dead-letter queue. Raises `InvalidInput` too where it has none."""
+def peek(name: str, limit: int = MAX_BATCH, *, last: bool = False) -> Look:
+    """Look at up to `limit` (1 to 10) of the visible messages of a queue.
+
+    `last`: spend the last receives of messages too. Without it, raises `Conflict` where a look would. Raises
+    `NotFound`, `InvalidInput`, `ServerError`.
+    """
+    queue = services.get(name)
+    _check(limit)
+    most = queue.max_receive_count if queue.dlq_url is not None else None
+    if not last and most is not None and _would_be_last(queue):
+        raise Conflict(
+            f"a look may be the last receive of a message of {name!r} (maxReceiveCount {most}) before it goes to the "
+            "dead-letter queue unhandled; ask for it with last=true to look all the same"
+        )
+    # A message of a FIFO group hides those behind it, so that one at a time would show one of each group.
+    one_by_one = most is not None and not last and not queue.fifo
+    messages = _look(queue.queue_url, limit, spare=None if most is None else most - 1, one_by_one=one_by_one)
+    warning = None if most is None else _warning(messages, most)
+    if warning is not None or last:
+        with mongodb_errors():
+            repository.last_receive_seen(queue.id, warning is not None)
+    return Look(messages, warning)
+
+
+def peek_dead_letters(name: str, limit: int = MAX_BATCH) -> Look:
+    """The same for its dead-letter queue, which no message leaves by receives. Raises `InvalidInput` if it has none."""
     _, url = services.with_dead_letters(name, "look at")
-    return _look(url, limit)
+    _check(limit)
+    return Look(_look(url, limit, spare=None, one_by_one=False))
 
 
-def _look(queue_url: str, limit: int) -> list[ReceivedMessage]:
+def _check(limit: int) -> None:
     if not 1 <= limit <= MAX_BATCH:
         raise InvalidInput(f"limit {limit} is out of range: expected 1 to {MAX_BATCH}", field="limit")
+
+
+def _would_be_last(queue: Queue) -> bool:
+    """Whether each look is, or the last one saw such a message and no consumer has emptied the queue since."""
+    seen, served = queue.last_receive_seen_at, queue.served_until
+    return queue.max_receive_count == 1 or (seen is not None and (served is None or served < seen))
+
+
+def _warning(messages: list[ReceivedMessage], most: int) -> str | None:
+    spent = [message.message_id for message in messages if message.receive_count >= most]
+    near = [message.message_id for message in messages if message.receive_count == most - 1]
+    parts = []
+    if spent:
+        parts.append(f"this was the last receive of {', '.join(spent)}: the next one sends it to the dead-letter queue")
+    if near:
+        parts.append(f"another look would be the last receive of {', '.join(near)}, and is refused")
+    return "; ".join(parts) or None
+
+
+def _look(queue_url: str, limit: int, *, spare: int | None, one_by_one: bool) -> list[ReceivedMessage]:
+    """`spare`: the number of receives at which a look taken one by one ends."""
     gateway = get_gateway()
     seen: dict[str, ReceivedMessage] = {}
+    empty = 0
     try:
-        for attempt in range(_RECEIVES):
+        while len(seen) < limit and empty < _EMPTY:
             # The first one waits, since only then SQS asks all of its servers.
             received = gateway.receive(
-                queue_url, limit=limit - len(seen), wait=1 if attempt == 0 else 0, visibility=_HIDDEN
+                queue_url,
+                limit=1 if one_by_one else limit - len(seen),
+                wait=0 if seen or empty else 1,
+                visibility=_HIDDEN,
             )
             seen.update((message.message_id, message) for message in received)
-            if not received or len(seen) >= limit:
+            if not received:
+                if not seen:
+                    break
+                empty += 1
+            elif one_by_one and spare is not None and any(one.receive_count >= spare for one in received):
                 break
     finally:
         if seen:

@@ -181,6 +181,12 @@ def troubled(queue_id: ObjectId, until: datetime) -> None:
     _queues().update_one({"_id": queue_id}, {"$max": {"troubledUntil": until}})
 
 
+def last_receive_seen(queue_id: ObjectId, seen: bool) -> None:
+    """Record whether a look saw a message that has no receive to spare before it is a dead letter."""
+    field = "lastReceiveSeenAt"
+    _queues().update_one({"_id": queue_id}, {"$currentDate": {field: True}} if seen else {"$unset": {field: ""}})
+
+
 def synced(queue_id: ObjectId, changes: Mapping[str, Any]) -> None:
     """Record a sync with SQS, and what it changed. A queue that was deleted meanwhile stays so."""
     update: Document = {"$currentDate": {"syncedAt": True}}

@@ -49,8 +49,11 @@ def limits() -> dict[str, tuple[int, int]]:
     return Queue.limits()
 
 
-def validate_settings(settings: Mapping[str, Any], *, current: Queue | None = None) -> None:
-    """Raise `InvalidInput` for the first setting that is unknown, out of range, or does not fit the handler."""
+def validate_settings(settings: Mapping[str, Any], *, current: Queue | None = None) -> dict[str, Any]:
+    """The settings to store: with what is stored for each masked option.
+
+    Raises `InvalidInput` for the first that is unknown, out of range, or does not fit the handler.
+    """
     bounds = limits()
     for name, value in settings.items():
         if name not in SETTINGS:
@@ -65,9 +68,13 @@ def validate_settings(settings: Mapping[str, Any], *, current: Queue | None = No
                 )
     if "handler" in settings or "handler_options" in settings:
         handler = registry.get(settings.get("handler", current.handler if current else DEFAULT_HANDLER))
-        options = settings.get("handler_options", current.handler_options if current else {})
+        stored = (current.handler_options or {}) if current else {}
+        same = current is not None and current.handler == handler.name
+        options = settings.get("handler_options", stored)
         if not isinstance(options, Mapping):
-            raise InvalidInput(f"handler options {options!r}: expected a JSON object", field="handler_options")
+            raise InvalidInput(
+                f"handler options are a {type(options).__name__}; expected a JSON object", field="handler_options"
+            )
         size = len(json.dumps(options, default=str).encode())
         if size > MAX_OPTIONS_BYTES:
             raise InvalidInput(
@@ -75,7 +82,17 @@ def validate_settings(settings: Mapping[str, Any], *, current: Queue | None = No
                 "keep what is larger elsewhere, and name it",
                 field="handler_options",
             )
-        handler.parse_options(options)
+        if "handler_options" in settings:
+            options = handler.kept_options(options, stored if same else {})
+            settings = {**settings, "handler_options": options}
+        elif current is not None and not same and registry.masked_options(current.handler, stored) != stored:
+            raise InvalidInput(
+                f"the options of handler {current.handler!r} hold secrets, which {handler.name!r} does not take over; "
+                "give its own options with it",
+                field="handler_options",
+            )
+        handler.check_options(options)
+    return dict(settings)
 
 
 def sqs_name(queue_name: str) -> str:
@@ -117,7 +134,7 @@ def create(name: str, *, with_dlq: bool = True, settings: Mapping[str, Any] | No
     config = get_config()
     chosen = {"concurrency": config.default_concurrency, **(settings or {})}
     naming.validate_name(name, prefix=config.queue_name_prefix, with_dlq=with_dlq)
-    validate_settings({"handler": DEFAULT_HANDLER, "handler_options": {}, **chosen})
+    validate_settings({"handler": DEFAULT_HANDLER, "handler_options": {}, **chosen})  # no mask stands for anything yet
     with mongodb_errors():
         if repository.exists(name):
             raise AlreadyExists(f"queue {name!r} exists already; choose another name, or change that one", name=name)
@@ -187,7 +204,7 @@ def sqs_attributes(gateway: SqsGateway, queue: Queue) -> dict[str, str]:
 def update(name: str, changes: Mapping[str, Any]) -> Queue:
     """Change settings of a queue. Consumers at work follow within seconds. Raises as `create` does."""
     queue = get(name)
-    validate_settings(changes, current=queue)
+    changes = validate_settings(changes, current=queue)
     if not changes:
         return queue
     for setting, value in changes.items():
@@ -199,7 +216,7 @@ def update(name: str, changes: Mapping[str, Any]) -> Queue:
         gateway.set_attributes(queue.queue_url, wanted)
     with mongodb_errors():
         repository.update(queue.id, changes)
-    log.info("queue_changed", queue=name, **changes)
+    log.info("queue_changed", queue=name, settings=sorted(changes))  # no values: options may be secret
     return queue
 
 

@@ -9,6 +9,7 @@ from django_q.models import Schedule
 from queues import codec, messages, observation, services
 from queues.sync import sync
 from queuesite.errors import QueuesiteError
+from queuesite.public import public_text
 from queuesite.tasks import Progress, background
 
 
@@ -67,7 +68,7 @@ def purge(progress: Progress, queues: list[str]) -> dict[str, Any]:
             services.purge(name)
             purged.append(name)
         except QueuesiteError as error:
-            failed[name] = str(error)
+            failed[name] = public_text(error)
         progress.advance(1)
     return {"purged": purged, "failed": failed}
 

@@ -7,3 +7,7 @@ class QueuesiteConfig(AppConfig):
     """Commands, templates, the API's root, tokens and background tasks."""
 
     name = "queuesite"
+
+    def ready(self) -> None:
+        """Have changes of users heard of."""
+        from queuesite import passwords  # noqa: F401  # it connects its receivers

@@ -1,10 +1,12 @@
-"""Request bodies under ASGI: Django writes one of unknown length to the disk, however long it is; here it ends.
+"""Request bodies under ASGI end here, at a length and at a time.
 
+Django writes one of unknown length to the disk, however long it is, and waits for the rest as long as it takes.
 What a body may have in memory is another matter, and the API's own (`queuesite.api.middleware`).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -16,12 +18,18 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
+#: Seconds within which a body must be there, however steadily it trickles in.
+BODY_SECONDS = 60.0
 #: How much of a body that is too large is read and dropped, so that its sender reads the answer, in bytes.
 DROPPED = 64 << 20
 
 
 class _TooLong(Exception):
     """A body went on after its limit."""
+
+
+class _TooLate(Exception):
+    """A body was not there in time."""
 
 
 class BoundedBodies:
@@ -35,12 +43,22 @@ class BoundedBodies:
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
-        limit = get_config().api_max_body_mb << 20
+        limit = get_config().request_bytes
         read = 0
 
+        deadline = asyncio.get_running_loop().time() + BODY_SECONDS
+        complete = False
+
         async def bounded() -> Message:
-            nonlocal read
-            message = await receive()
+            nonlocal read, complete
+            if complete:
+                return await receive()  # which tells that the client has gone
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise _TooLate from None
+            complete = not message.get("more_body", False)
             read += len(message.get("body", b""))
             if read > limit:
                 await _drop(receive, message)
@@ -50,7 +68,10 @@ class BoundedBodies:
         try:
             await self._application(scope, bounded, send)
         except _TooLong:
-            await _refuse(send, limit)
+            detail = f"the request has more than {limit:,} bytes (API_MAX_BODY_MB): send several requests"
+            await _refuse(send, problems.TOO_LARGE, detail)
+        except _TooLate:
+            await _refuse(send, problems.TIMEOUT, f"the request was not complete within {BODY_SECONDS:g} s; repeat it")
 
 
 async def _drop(receive: Receive, message: Message) -> None:
@@ -60,9 +81,13 @@ async def _drop(receive: Receive, message: Message) -> None:
         dropped += len(message.get("body", b""))
 
 
-async def _refuse(send: Send, limit: int) -> None:
-    detail = f"the request has more than {limit:,} bytes (API_MAX_BODY_MB): send several requests"
-    answer = problems.problem(problems.TOO_LARGE, detail)
-    headers = [(b"content-type", problems.MEDIA_TYPE.encode()), (b"content-length", str(len(answer.content)).encode())]
+async def _refuse(send: Send, kind: problems.Kind, detail: str) -> None:
+    answer = problems.problem(kind, detail)
+    headers = [
+        (b"content-type", problems.MEDIA_TYPE.encode()),
+        (b"content-length", str(len(answer.content)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"connection", b"close"),
+    ]
     await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": answer.content})

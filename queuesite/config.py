@@ -118,6 +118,11 @@ class Config(BaseSettings):
         31_536_000, ge=0, description="how long browsers insist on https behind a TLS proxy; 0: they do not"
     )
     session_hours: int = Field(12, ge=1, le=8_760, description="a login to the admin ends after this")
+    trusted_proxies: CommaSeparated = Field(
+        ("127.0.0.1", "::1"),
+        description="addresses and networks whose X-Forwarded-For and -Proto are believed, if BEHIND_TLS_PROXY=1",
+    )
+    web_max_connections: int = Field(500, ge=10, le=100_000, description="connections taken at once; more get 503")
     web_host: str = Field("127.0.0.1", description="address that the web server of `up` binds")
     web_port: int = Field(8000, ge=1, le=65_535, description="port of the web server of `up`")
 
@@ -157,6 +162,18 @@ class Config(BaseSettings):
                 raise ValueError(
                     "not a MongoDB address; expected one like mongodb://user:password@host:27017/?replicaSet=rs0, "
                     f"with {_ENCODED}{_reason(text, error)}"
+                ) from None
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxy_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            try:
+                ipaddress.ip_network(one)
+            except ValueError:
+                raise ValueError(
+                    f"{one!r} is no address and no network; expected some like 10.0.0.5 or 10.0.0.0/24, with commas"
                 ) from None
         return value
 
@@ -226,6 +243,11 @@ class Config(BaseSettings):
     def on_aws(self) -> bool:
         """Whether SQS is AWS itself, where queues are billed and shared."""
         return self.aws_sqs_endpoint == Address(AWS)
+
+    @property
+    def request_bytes(self) -> int:
+        """Largest request that is read at all: API_MAX_BODY_MB, and what a form has beside the file that it uploads."""
+        return (self.api_max_body_mb << 20) + (64 << 10)
 
     @property
     def job_retention_seconds(self) -> int:

@@ -77,7 +77,8 @@ class Router:
 
     def allow_relation(self, one: models.Model, other: models.Model, **_: Any) -> bool:
         """No relation crosses the two databases."""
-        return self.db_for_read(type(one)) == self.db_for_read(type(other))
+        # request.user is lazy: its `__class__` is that of the user, its type is not.
+        return self.db_for_read(one.__class__) == self.db_for_read(other.__class__)
 
     def allow_migrate(self, db: str, app_label: str, **_: Any) -> bool:
         """A migration runs on its app's own database alone."""

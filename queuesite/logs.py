@@ -66,6 +66,13 @@ def carrying(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
+def _without_refusals(record: logging.LogRecord) -> bool:
+    """Keep a refusal (403) to its line: its traceback is that of our own check, and says nothing."""
+    if getattr(record, "status_code", 500) < 500:
+        record.exc_info = record.exc_text = None
+    return True
+
+
 def configure(level: str, fmt: str) -> None:
     """Set up structlog and the standard library's logging; called by Django with the LOGGING settings."""
     # Tracebacks without local variables: among those are bodies, passwords and tokens.
@@ -99,6 +106,7 @@ def configure(level: str, fmt: str) -> None:
     for name in ("django", "django.server"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+    logging.getLogger("django.request").addFilter(_without_refusals)
     # These report every request, and django-q every step of every task, which would bury our own events.
     for noisy in ("boto3", "botocore", "urllib3", "pymongo", "asyncio", "uvicorn.access", "django.request", "django-q"):
         logging.getLogger(noisy).setLevel(max(number, logging.WARNING))

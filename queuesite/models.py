@@ -62,7 +62,13 @@ class BackgroundTask(models.Model):
 
     id = models.CharField(max_length=32, primary_key=True, default=_task_id, editable=False)
     kind = models.CharField(max_length=50)
-    owner = models.CharField(max_length=150, help_text="name of the user who asked for it")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="who asked for it; empty: a user who is gone",
+    )
     arguments = models.JSONField(default=dict)
     state = models.CharField(max_length=20, choices=TaskState.choices, default=TaskState.QUEUED)
     done = models.PositiveIntegerField(default=0)
@@ -80,11 +86,16 @@ class BackgroundTask(models.Model):
     def __str__(self) -> str:
         return f"{self.kind} {self.id}"
 
+    @property
+    def owner_name(self) -> str:
+        """The name of who asked for it; empty: a user who is gone."""
+        return "" if self.owner is None else self.owner.get_username()
+
 
 class IdempotentRequest(models.Model):
     """A request that came with an `Idempotency-Key`, and its answer. Unique by owner and key: that decides races."""
 
-    owner = models.CharField(max_length=150)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=255)
     fingerprint = models.CharField(max_length=64, help_text="hash of the request")
     status = models.PositiveIntegerField(null=True, help_text="of the answer; empty: not answered yet")

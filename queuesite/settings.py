@@ -44,6 +44,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     *(["queuesite.debug.loopback_only"] if DEBUG else []),
+    "queuesite.no_store.no_store_middleware",
     "queuesite.api.middleware.api_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -104,21 +105,23 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
-]
+] + [{"NAME": "queuesite.passwords.TokensEnd"}]
+
+# What a form has, typed or uploaded, has the limit of the API's requests.
+DATA_UPLOAD_MAX_MEMORY_SIZE = _config.request_bytes
 
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 
-# Guessing passwords: five wrong ones lock this user name, as used from this address, for a quarter of an hour. By both,
-# since by the name alone anybody could lock others out, and by the address alone all behind one proxy. Attempts are
-# counted in the relational database, so by all web processes together.
+# Guessing passwords: `queuesite.guard` has the counters, their limits and the reasons.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
-AXES_FAILURE_LIMIT = 5
+AXES_HANDLER = "queuesite.guard.Guard"
+AXES_CLIENT_IP_CALLABLE = "queuesite.guard.client_address"
+AXES_FAILURE_LIMIT = 5  # the scale of Guard.get_failures
 AXES_COOLOFF_TIME = timedelta(minutes=15)
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]  # what a success resets
 AXES_RESET_ON_SUCCESS = True
 AXES_LOCKOUT_TEMPLATE = "admin/locked.html"
-AXES_DISABLE_ACCESS_LOG = True  # who logged in stands with the user
 AXES_ENABLE_ADMIN = False  # queuesite.admin shows attempts within the theme
 AXES_VERBOSE = False
 

@@ -10,7 +10,7 @@ import functools
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -22,6 +22,10 @@ from queuesite.databases import database_errors
 from queuesite.errors import NotFound, QueuesiteError
 from queuesite.logs import get_logger
 from queuesite.models import BackgroundTask, TaskState
+from queuesite.public import public_text
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 log = get_logger(__name__)
 
@@ -106,7 +110,7 @@ def _run(function: Callable[..., dict[str, Any]], task_id: str, resumes: bool) -
         task.result = function(progress, **task.arguments)
         task.state = TaskState.COMPLETED
     except QueuesiteError as error:
-        task.state, task.error = TaskState.FAILED, str(error)
+        task.state, task.error = TaskState.FAILED, public_text(error)
     except Exception as error:
         log.exception("task_failed", task=task_id, kind=task.kind)
         task.state, task.error = TaskState.FAILED, f"a fault of ours ({type(error).__name__}), which has been logged"
@@ -116,8 +120,8 @@ def _run(function: Callable[..., dict[str, Any]], task_id: str, resumes: bool) -
     log.info("task_ended", task=task_id, kind=task.kind, state=task.state)
 
 
-def start(runner: Runner, owner: str, *, total: int | None = None, **arguments: Any) -> BackgroundTask:
-    """Have a task run, for `owner` (a user's name). Raises `DatabaseUnavailable`."""
+def start(runner: Runner, owner: User, *, total: int | None = None, **arguments: Any) -> BackgroundTask:
+    """Have a task run, for `owner`. Raises `DatabaseUnavailable`."""
     with database_errors(), transaction.atomic():
         BackgroundTask.objects.filter(ended_at__lt=timezone.now() - KEPT).delete()
         task = BackgroundTask.objects.create(kind=runner.kind, owner=owner, total=total, arguments=arguments)
@@ -125,7 +129,7 @@ def start(runner: Runner, owner: str, *, total: int | None = None, **arguments: 
     return task
 
 
-def get(task_id: str, owner: str | None) -> BackgroundTask:
+def get(task_id: str, owner: User | None) -> BackgroundTask:
     """The task of this id, where it is `owner`'s (None: anybody's). Raises `NotFound`."""
     with database_errors():
         task = _of(owner).filter(pk=task_id).first() if task_id.isalnum() else None
@@ -134,7 +138,7 @@ def get(task_id: str, owner: str | None) -> BackgroundTask:
     return task
 
 
-def newest(owner: str | None, limit: int) -> list[BackgroundTask]:
+def newest(owner: User | None, limit: int) -> list[BackgroundTask]:
     """The newest tasks of `owner` (None: of everybody)."""
     with database_errors():
         return list(_of(owner).defer("arguments")[:limit])
@@ -146,5 +150,6 @@ def are_run() -> bool:
         return not Schedule.objects.filter(next_run__lt=timezone.now() - OVERDUE).exclude(repeats=0).exists()
 
 
-def _of(owner: str | None) -> QuerySet[BackgroundTask]:
-    return BackgroundTask.objects.all() if owner is None else BackgroundTask.objects.filter(owner=owner)
+def _of(owner: User | None) -> QuerySet[BackgroundTask]:
+    found = BackgroundTask.objects.select_related("owner")
+    return found if owner is None else found.filter(owner=owner)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+#: Days that a token lives unless something else is asked for: one that is forgotten does not stay a way in for ever.
+DEFAULT_DAYS = 90
 #: Days that a token may live; ten years count as for ever, for which `None` is clearer.
 EXPIRY_DAYS = (1, 3_650)
 #: The last use is recorded to this precision, so that not every request writes.
@@ -31,16 +33,18 @@ USE_PRECISION = timedelta(minutes=1)
 
 
 def create(
-    username: str, *, read_only: bool = False, expires_days: int | None = None, name: str = ""
+    username: str, *, read_only: bool = False, expires_days: int | None = DEFAULT_DAYS, name: str = ""
 ) -> tuple[Token, str]:
     """Make a token for a user: the record, and the token itself, which nobody can see again.
+
+    `expires_days`: None is for ever, or until the user's password changes or the user is deactivated.
 
     Raises `NotFound` where there is no such user, `InvalidInput` where one is inactive or the days are out of range.
     """
     if expires_days is not None and not EXPIRY_DAYS[0] <= expires_days <= EXPIRY_DAYS[1]:
         raise InvalidInput(
             f"a life of {expires_days} days is out of range: expected {EXPIRY_DAYS[0]} to {EXPIRY_DAYS[1]}; "
-            "leave it out for a token that does not expire"
+            "say never for a token that does not expire"
         )
     expires_at = None if expires_days is None else timezone.now() + timedelta(days=expires_days)
     return make(_user(username), read_only=read_only, expires_at=expires_at, name=name)
@@ -90,6 +94,14 @@ def find(text: str) -> Token | None:
 def all_tokens() -> list[Token]:
     """Every token, the newest first."""
     return list(Token.objects.select_related("user"))
+
+
+def revoke_all(user: User) -> int:
+    """End every valid token of a user; how many there were."""
+    count = Token.objects.filter(user=user, revoked_at=None).update(revoked_at=timezone.now())
+    if count:
+        log.info("tokens_revoked", user=user.get_username(), count=count)
+    return count
 
 
 def revoke(prefix: str) -> Token:

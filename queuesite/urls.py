@@ -1,12 +1,13 @@
 """The site's addresses."""
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.templatetags.static import static
 from django.urls import path, resolve, reverse
 from django.views.generic import RedirectView
 
+from queuesite.admin.password import password_change
 from queuesite.api.root import api
 
 # Here and not at Django's start: masters, workers and consumers have no pages, and would start 0.2 s later.
@@ -23,6 +24,11 @@ def metrics(request: HttpRequest) -> HttpResponseBase:
 metrics.csrf_exempt = True  # type: ignore[attr-defined]  # as all of the API: a session's requests are checked there
 
 
+def no_shortcut(request: HttpRequest, rest: str) -> HttpResponseBase:
+    """Django's shortcut to an object's page on the site: ours have none, and it fails on ids that are no ObjectIds."""
+    raise Http404("objects have no page beside that of the admin")
+
+
 def favicon(request: HttpRequest) -> HttpResponseBase:
     """The icon, for which browsers ask here on pages that name none, such as the API's manual."""
     return HttpResponseRedirect(static("queuesite/favicon.svg"))
@@ -31,6 +37,8 @@ def favicon(request: HttpRequest) -> HttpResponseBase:
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     path("favicon.ico", favicon),
+    path("admin/r/<path:rest>", no_shortcut),
+    path("admin/password_change/", admin.site.admin_view(password_change)),
     path("admin/", admin.site.urls),
     path("api/v1/", api.urls),
     path("metrics", metrics, name="metrics"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -27,6 +28,8 @@ from queuesite.documents import object_id
 from queuesite.errors import InvalidInput, NotFound
 
 PAGE = 50
+#: Where a cell may begin, and a character with which a formula does, full-width ones included.
+_FORMULA = re.compile(r"((?:^|[,;|\t\r\n])[\s\"']{0,20})(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
 #: Jobs that the export reads at once.
 EXPORT_PAGE = 1_000
 COLUMNS = (
@@ -233,5 +236,8 @@ def _line(cells: Any) -> str:
 
 
 def _harmless(cell: Any) -> Any:
-    """A spreadsheet would take a text that begins with one of these for a formula; an error's text is anybody's."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+    """With an apostrophe before what a spreadsheet would take for a formula; an error's text is anybody's.
+
+    Which character separates cells depends on the reader's language, and quotes hold only for the right one.
+    """
+    return _FORMULA.sub(r"\1'", cell) if isinstance(cell, str) else cell

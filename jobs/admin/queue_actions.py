@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from queues import services, tasks
 from queues.models import Queue
 from queuesite.errors import QueuesiteError
 from queuesite.models import BackgroundTask
+from queuesite.public import public_text
 from queuesite.tasks import start
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 
 @dataclass
@@ -29,7 +33,7 @@ class Action:
 
     label: str
     permission: str
-    run: Callable[[Report, Sequence[Queue], int | None, str], None]
+    run: Callable[[Report, Sequence[Queue], int | None, User], None]
     #: What is at stake: an attribute of `services.Size` summed up in the question, and the question's words.
     asks: str = ""
     #: It concerns every queue, chosen or not.
@@ -39,12 +43,12 @@ class Action:
 def _each(act: Callable[[Queue, int | None], tuple[bool, str]]) -> Callable[..., None]:
     """Of what is done to each queue by itself: whether it changed anything, and what is to be said of it."""
 
-    def run(report: Report, queues: Sequence[Queue], value: int | None, owner: str) -> None:
+    def run(report: Report, queues: Sequence[Queue], value: int | None, owner: User) -> None:
         for queue in queues:
             try:
                 changed, words = act(queue, value)
             except QueuesiteError as error:
-                changed, words = False, str(error)
+                changed, words = False, public_text(error)
             (report.done if changed else report.skipped)[queue.name] = words
 
     return run
@@ -82,7 +86,7 @@ def _purge_one(queue: Queue, value: int | None) -> tuple[bool, str]:
     return True, "purged"
 
 
-def _purge(report: Report, queues: Sequence[Queue], value: int | None, owner: str) -> None:
+def _purge(report: Report, queues: Sequence[Queue], value: int | None, owner: User) -> None:
     if len(queues) == 1:
         _each(_purge_one)(report, queues, value, owner)
         return
@@ -91,12 +95,12 @@ def _purge(report: Report, queues: Sequence[Queue], value: int | None, owner: st
     report.done.update(dict.fromkeys(names, "to be purged"))
 
 
-def _redrive(report: Report, queues: Sequence[Queue], value: int | None, owner: str) -> None:
+def _redrive(report: Report, queues: Sequence[Queue], value: int | None, owner: User) -> None:
     for queue in queues:
         try:
             dead = services.dead_letters(queue)
         except QueuesiteError as error:
-            report.skipped[queue.name] = str(error)
+            report.skipped[queue.name] = public_text(error)
             continue
         if not dead:
             report.skipped[queue.name] = "no dead letters" if queue.dlq_url else "no dead-letter queue"
@@ -105,7 +109,7 @@ def _redrive(report: Report, queues: Sequence[Queue], value: int | None, owner: 
         report.done[queue.name] = "to be redriven"
 
 
-def _sync(report: Report, queues: Sequence[Queue], value: int | None, owner: str) -> None:
+def _sync(report: Report, queues: Sequence[Queue], value: int | None, owner: User) -> None:
     report.tasks.append(start(tasks.run_sync, owner))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from django import forms
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from unfold.widgets import UnfoldAdminSelectWidget
 
@@ -110,6 +111,8 @@ def _options(handler: Handler | None) -> list[tuple[str, FieldInfo]]:
 def _kind(info: FieldInfo) -> tuple[str, list[str]]:
     """`number`, `text`, `json` or `choice`, and the choices as they are sent."""
     types = [one for one in get_args(info.annotation) or (info.annotation,) if one is not NoneType]
+    if types == [SecretStr]:
+        return "text", []
     if get_origin(info.annotation) is Literal:
         return "choice", [one if isinstance(one, str) else json.dumps(one) for one in types]
     if types == [bool]:
@@ -176,6 +179,10 @@ class QueueForm(QueueModelForm):
                 ]
             )
         if "handler_options" in self.fields:
+            if self.instance.pk:
+                self.initial["handler_options"] = registry.masked_options(
+                    self.instance.handler, self.instance.handler_options
+                )
             widget = OptionsWidget()
             widget.chosen = str(self["handler"].value() or "")
             self.fields["handler_options"].widget = widget

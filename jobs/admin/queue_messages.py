@@ -26,8 +26,6 @@ from queuesite.errors import InvalidInput
 
 #: More messages than this are sent in the background.
 AT_ONCE = 100
-#: Largest file that is taken, in bytes: all of it is one background task's argument.
-MAX_FILE_BYTES = 16 * 1_048_576
 #: Errors that one answer names.
 _NAMED = 5
 
@@ -54,7 +52,6 @@ class SendForm(forms.Form):
         label="Or a file",
         required=False,
         widget=UnfoldAdminFileFieldWidget,
-        help_text=f"UTF-8, a message on each line, at most {MAX_FILE_BYTES // 1_048_576} MiB",
     )
     attributes = forms.CharField(
         required=False,
@@ -87,6 +84,8 @@ class SendForm(forms.Form):
         self.queue = queue
         self.outgoing: list[OutgoingMessage] = []
         self.payload: dict[str, Any] = {}
+        most = get_config().api_max_body_mb
+        self.fields["file"].help_text = f"UTF-8, a message on each line, at most {most} MiB (API_MAX_BODY_MB)"
         if queue.fifo:
             del self.fields["delay"]
 
@@ -95,8 +94,8 @@ class SendForm(forms.Form):
         file = self.cleaned_data["file"]
         if file is None:
             return None
-        if file.size > MAX_FILE_BYTES:
-            raise forms.ValidationError(f"it has {file.size:,} bytes: at most {MAX_FILE_BYTES:,} are taken")
+        if file.size > (most := get_config().api_max_body_mb << 20):
+            raise forms.ValidationError(f"it has {file.size:,} bytes: at most {most:,} are taken (API_MAX_BODY_MB)")
         try:
             return str(file.read().decode("utf-8-sig"))
         except UnicodeDecodeError as error:

@@ -5,6 +5,7 @@ All is read and changed by the services that the command line and the API use.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
@@ -30,13 +32,14 @@ from queues import codec, observation, peek, search, services, tasks
 from queues import messages as sending
 from queues.api.message_schemas import DeadLetterOut, MessageOut
 from queues.handlers import registry
-from queues.models import Queue
+from queues.models import HANDLER_PERMISSION, Queue
 from queues.sqs import MAX_BATCH
 from queuesite import markup
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.config import get_config
 from queuesite.databases import database_clock, mongodb_errors
-from queuesite.errors import InvalidInput, QueuesiteError
+from queuesite.errors import Conflict, InvalidInput, QueuesiteError
+from queuesite.public import public_text
 from queuesite.tasks import start
 
 PAGE = 50
@@ -241,9 +244,9 @@ class QueueAdmin(RecordsAdmin):
             )
         report = queue_actions.Report()
         try:
-            action.run(report, chosen, int(value) if value.isdecimal() else None, request.user.get_username())
+            action.run(report, chosen, int(value) if value.isdecimal() else None, _user(request))
         except QueuesiteError as error:
-            self.message_user(request, str(error), messages.ERROR)
+            self.message_user(request, public_text(error), messages.ERROR)
         self._tell(request, name, chosen, report)
         if name == "delete" and report.done:
             back = address("queues_queue_changelist")
@@ -355,9 +358,13 @@ class QueueAdmin(RecordsAdmin):
         self.require_view(request)
         queue = self.queue(object_id)
         may_send = request.user.has_perm("queues.send_message")
-        form, seen, command = SendForm(queue), None, None
+        form, seen, command, refused = SendForm(queue), None, None, None
         if request.method == "POST" and request.POST.get("do") == "look":
-            seen = self._looked_at(request, lambda: [MessageOut.of(one) for one in peek.peek(queue.name)])
+            self._require_peek(request)
+            try:
+                seen = self._looked_at(request, lambda: peek.peek(queue.name, last="last" in request.POST), MessageOut)
+            except Conflict as error:
+                refused = str(error)
         elif request.method == "POST":
             if not may_send:
                 raise PermissionDenied
@@ -377,7 +384,9 @@ class QueueAdmin(RecordsAdmin):
             form=form,
             may_send=may_send,
             command=command,
-            look=curl("GET", request.build_absolute_uri(reverse("api:peek_messages", args=[queue.name]))),
+            look=curl("POST", request.build_absolute_uri(reverse("api:peek_messages", args=[queue.name]))),
+            may_peek=request.user.has_perm("queues.peek_message"),
+            refused=refused,
             seen=seen,
             poll=False,
         )
@@ -390,13 +399,14 @@ class QueueAdmin(RecordsAdmin):
         try:
             if total > AT_ONCE:
                 items = [codec.as_json(message) for message in form.outgoing]
-                owner = request.user.get_username()
-                task = start(tasks.send_bulk, owner, total=total, queue=queue.name, outgoing=items, repeat=times)
+                task = start(
+                    tasks.send_bulk, _user(request), total=total, queue=queue.name, outgoing=items, repeat=times
+                )
                 self.log_change(request, queue, f"Began to send {total:,} messages.")
                 return HttpResponseRedirect(address("queuesite_backgroundtask_change", task.id))
             report = sending.send(queue.name, form.outgoing * times, report_outage=True)
         except QueuesiteError as error:
-            self.message_user(request, str(error), messages.ERROR)
+            self.message_user(request, public_text(error), messages.ERROR)
             return HttpResponseRedirect(back)
         if report.sent:
             words = f"{report.sent} message{'' if report.sent == 1 else 's'}"
@@ -424,16 +434,16 @@ class QueueAdmin(RecordsAdmin):
             self.message_user(request, "Nothing was done: choose dead letters first.", messages.WARNING)
         seen = None
         if do == "look":
-            seen = self._looked_at(
-                request, lambda: [DeadLetterOut.of(one) for one in peek.peek_dead_letters(queue.name)]
-            )
+            self._require_peek(request)
+            seen = self._looked_at(request, lambda: peek.peek_dead_letters(queue.name), DeadLetterOut)
         return self._page_of_letters(
             request,
             queue,
             "jobs/_dead_letters.html",
             seen=seen,
             size=self._size(request, queue),
-            look=curl("GET", request.build_absolute_uri(reverse("api:peek_dead_letters", args=[queue.name]))),
+            look=curl("POST", request.build_absolute_uri(reverse("api:peek_dead_letters", args=[queue.name]))),
+            may_peek=request.user.has_perm("queues.peek_message"),
             redrive=curl("POST", request.build_absolute_uri(reverse("api:redrive", args=[queue.name]))),
             act=address("queues_queue_act", next=request.get_full_path()),
             may_redrive=request.user.has_perm("queues.redrive_queue"),
@@ -458,7 +468,7 @@ class QueueAdmin(RecordsAdmin):
         try:
             count = act(queue.name, ids)
         except QueuesiteError as error:
-            self.message_user(request, str(error), messages.ERROR)
+            self.message_user(request, public_text(error), messages.ERROR)
         else:
             words = f"{count} dead letter{'' if count == 1 else 's'} {done}"
             if count:
@@ -467,21 +477,35 @@ class QueueAdmin(RecordsAdmin):
             self.message_user(request, f"{words}{missing}.", messages.WARNING if missing else messages.SUCCESS)
         return HttpResponseRedirect(address("queues_queue_dead_letters", queue.id))
 
-    def _looked_at(self, request: HttpRequest, look: Callable[[], list[Any]]) -> list[dict[str, Any]]:
+    def _require_peek(self, request: HttpRequest) -> None:
+        """A look costs each message a receive: it is by POST, and for who may."""
+        if not request.user.has_perm("queues.peek_message"):
+            raise PermissionDenied
+
+    def _looked_at(
+        self, request: HttpRequest, look: Callable[[], peek.Look], shown: type[MessageOut]
+    ) -> list[dict[str, Any]]:
+        """Raises `Conflict` where a look would be a message's last receive."""
         try:
-            return [
-                {"message": one, "body": markup.body(one.body[:SHOWN]), "cut": len(one.body) > SHOWN} for one in look()
-            ]
+            found = look()
+        except Conflict:
+            raise
         except QueuesiteError as error:
-            self.message_user(request, str(error), messages.ERROR)
+            self.message_user(request, public_text(error), messages.ERROR)
             return []
+        if found.warning is not None:
+            self.message_user(request, f"{found.warning[:1].upper()}{found.warning[1:]}.", messages.WARNING)
+        return [
+            {"message": one, "body": markup.body(one.body[:SHOWN]), "cut": len(one.body) > SHOWN}
+            for one in map(shown.of, found.messages)
+        ]
 
     def _size(self, request: HttpRequest, queue: Queue) -> services.Size | None:
         """What SQS says that the queue holds now; None, and told, where it says nothing."""
         try:
             return services.size(queue.name)
         except QueuesiteError as error:
-            self.message_user(request, str(error), messages.ERROR)
+            self.message_user(request, public_text(error), messages.ERROR)
             return None
 
     def history_view(
@@ -513,18 +537,27 @@ class QueueAdmin(RecordsAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Queue | None = None) -> tuple[str, ...]:
         """A queue's name is fixed in SQS; what is observed is not edited."""
-        return () if obj is None else ("name", *_KNOWN)
+        handler = () if request.user.has_perm(HANDLER_PERMISSION) else ("handler", "shown_options")
+        return handler if obj is None else ("name", *handler, *_KNOWN)
 
     def get_fieldsets(self, request: HttpRequest, obj: Queue | None = None) -> Any:
         """The settings in groups, and for a queue that exists what belongs to it."""
         groups = [(title, {"fields": fields}) for title, fields in FIELDSETS]
+        if not (request.user.has_perm(HANDLER_PERMISSION) and (obj is None or self.may(request, "change"))):
+            # What is shown and not asked for has no widget that masks it.
+            groups[0] = ("Handler", {"fields": ("handler", "shown_options", "timeout")})
         if obj is None:
             return [(None, {"fields": ("name", "with_dlq")}), *groups]
         return [*groups, ("What belongs to it", {"fields": _KNOWN})]
 
+    @admin.display(description="Handler options")
+    def shown_options(self, obj: Queue) -> str:
+        """With the secrets masked."""
+        return json.dumps(registry.masked_options(obj.handler, obj.handler_options), ensure_ascii=False)
+
     def save_model(self, request: HttpRequest, obj: Queue, form: forms.ModelForm[Queue], change: bool) -> None:
         """Create or change the queue through the services."""
-        settings = {name: form.cleaned_data[name] for name in services.SETTINGS}
+        settings = {name: form.cleaned_data[name] for name in services.SETTINGS if name in form.cleaned_data}
         if change:
             services.update(obj.name, {name: settings[name] for name in form.changed_data if name in settings})
         else:
@@ -562,8 +595,14 @@ class QueueAdmin(RecordsAdmin):
         except QueuesiteError as error:
             if request.method != "POST":
                 raise
-            self.message_user(request, str(error), messages.ERROR)
+            self.message_user(request, public_text(error), messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
+
+
+def _user(request: HttpRequest) -> User:
+    """Who is logged in, as every page of the admin requires."""
+    assert isinstance(request.user, User)
+    return request.user
 
 
 def _columns(filters: QueueFilters) -> list[dict[str, Any]]:

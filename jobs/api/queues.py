@@ -13,14 +13,14 @@ from pydantic import Field
 from jobs import reads
 from jobs.api.schemas import AssignmentOut, NotifiedOut, QueueOut
 from queues import search, services
-from queues.api.schemas import QueueIn, QueuePatch
-from queues.models import Queue
+from queues.api.schemas import QueueIn, QueuePatch, Settings
+from queues.models import HANDLER_PERMISSION, Queue
 from queuesite.api import problems
 from queuesite.api.auth import caller, needs
 from queuesite.api.openapi import also, link
 from queuesite.api.schemas import Page, Paged
 from queuesite.databases import database_clock, mongodb_errors
-from queuesite.errors import AlreadyExists
+from queuesite.errors import AlreadyExists, Forbidden
 
 router = Router(tags=["queues"], by_alias=True)
 
@@ -48,6 +48,15 @@ def _shown(request: HttpRequest, queues: list[Queue]) -> list[QueueOut]:
         now = database_clock.now()
     with_assignments = may("jobs.view_assignment")
     return [QueueOut.of(queue, activity[queue.id], now, with_assignments=with_assignments) for queue in queues]
+
+
+def _permit_handler(request: HttpRequest, payload: Settings) -> None:
+    named = {"handler", "handler_options"} & payload.model_fields_set
+    if named and not caller(request).may(HANDLER_PERMISSION):
+        raise Forbidden(
+            f"a queue's handler decides what becomes of its messages: to name it needs the permission "
+            f"{HANDLER_PERMISSION}, which {caller(request).name} lacks; leave out {' and '.join(sorted(named))}"
+        )
 
 
 def _address(name: str) -> str:
@@ -88,8 +97,10 @@ def list_queues(request: HttpRequest, query: Parameters[QueueQuery]) -> Page[Que
 def create_queue(request: HttpRequest, payload: QueueIn, response: HttpResponse) -> QueueOut | HttpResponse:
     """Create a queue here and in SQS, with its dead-letter queue. One that SQS has is adopted with its messages.
 
-    409 where the name is taken: `existing` and `Location` are the address of what is there.
+    409 where the name is taken: `existing` and `Location` are the address of what is there. To name a handler or its
+    options needs `queues.change_handler` too.
     """
+    _permit_handler(request, payload)
     try:
         queue = services.create(payload.name, with_dlq=payload.with_dlq, settings=payload.given())
     except AlreadyExists as error:
@@ -112,7 +123,12 @@ def read_queue(request: HttpRequest, name: str) -> QueueOut:
     openapi_extra=also(problems.QUEUE_MISSING, problems.SERVER),
 )
 def change_queue(request: HttpRequest, name: str, payload: QueuePatch) -> QueueOut:
-    """Change settings of a queue, or pause it. What is left out stays; consumers at work follow within seconds."""
+    """Change settings of a queue, or pause it. What is left out stays; consumers at work follow within seconds.
+
+    A handler decides what becomes of the messages, so that to name it or its options needs `queues.change_handler` too.
+    A secret option reads as asterisks, which mean "as it is" when they are written.
+    """
+    _permit_handler(request, payload)
     services.update(name, payload.given())
     if "paused" in payload.model_fields_set:
         services.set_paused(name, payload.paused)

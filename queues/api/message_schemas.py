@@ -248,6 +248,9 @@ class PeekOut(Out):
     """Messages of a queue."""
 
     items: list[MessageOut]
+    warning: str | None = Field(
+        description="which of them have no receive to spare before they go to the dead-letter queue", examples=[None]
+    )
 
 
 class DeadLettersOut(Out):

@@ -59,7 +59,7 @@ def send_messages(request: HttpRequest, name: str, payload: MessagesIn, key: Key
     queue = services.get(name)
     outgoing = [message.outgoing() for message in payload.messages]
     if queue.fifo and key is not None:
-        outgoing = with_deduplication(outgoing, f"{caller(request).name} {key}")
+        outgoing = with_deduplication(outgoing, f"{caller(request).user.pk} {key}")
     messages.validate_messages(queue, outgoing)
 
     def send() -> Answer:
@@ -94,7 +94,7 @@ def send_bulk(request: HttpRequest, name: str, payload: BulkIn, key: Key = None)
     def begin() -> Answer:
         items = [codec.as_json(message) for message in outgoing]
         task = start(
-            tasks.send_bulk, caller(request).name, total=total, queue=name, outgoing=items, repeat=payload.repeat
+            tasks.send_bulk, caller(request).user, total=total, queue=name, outgoing=items, repeat=payload.repeat
         )
         return 202, TaskOut.of(task).model_dump(mode="json", by_alias=True)
 
@@ -103,35 +103,46 @@ def send_bulk(request: HttpRequest, name: str, payload: BulkIn, key: Key = None)
     return response
 
 
-class PeekQuery(Query):
-    """How many messages to look at."""
+class LettersQuery(Query):
+    """How many dead letters to look at."""
 
     limit: int = Field(MAX_BATCH, ge=1, le=MAX_BATCH, description="how many at most")
 
 
-@router.get(
-    "/queues/{name}/messages",
+class PeekQuery(LettersQuery):
+    """How many messages to look at, and at which cost."""
+
+    last: bool = Field(False, description="spend the last receive that a message has before it is a dead letter, too")
+
+
+@router.post(
+    "/queues/{name}/messages/peek",
     response=PeekOut,
-    auth=needs("queues.view_queue"),
-    openapi_extra=also(problems.QUEUE_MISSING, problems.SERVER),
+    auth=needs("queues.view_queue", "queues.peek_message"),
+    openapi_extra=also(problems.CONFLICT, problems.QUEUE_MISSING, problems.SERVER),
 )
 def peek_messages(request: HttpRequest, name: str, query: Parameters[PeekQuery]) -> PeekOut:
     """Look at up to ten messages without consuming them: they are visible again at once.
 
-    SQS counts a look as a receive, which brings a message nearer to its queue's `maxReceiveCount`.
+    It is no GET, since SQS counts a look as a receive, and a message that was received `maxReceiveCount` times goes to
+    the dead-letter queue unhandled. A look ends at the first message that has no receive to spare, and `warning` names
+    it. The next look is refused (409), unless `last` is true, until a consumer has emptied the queue; so is every look
+    at a queue whose `maxReceiveCount` is 1. A FIFO queue's messages come together, since one hides its group.
     """
-    return PeekOut(items=[MessageOut.of(message) for message in peek.peek(name, query.limit)])
+    look = peek.peek(name, query.limit, last=query.last)
+    return PeekOut(items=[MessageOut.of(message) for message in look.messages], warning=look.warning)
 
 
-@router.get(
-    "/queues/{name}/dead-letters",
+@router.post(
+    "/queues/{name}/dead-letters/peek",
     response=DeadLettersOut,
-    auth=needs("queues.view_queue"),
+    auth=needs("queues.view_queue", "queues.peek_message"),
     openapi_extra=also(problems.QUEUE_MISSING, problems.SERVER),
 )
-def peek_dead_letters(request: HttpRequest, name: str, query: Parameters[PeekQuery]) -> DeadLettersOut:
-    """Look at up to ten dead letters, with the reasons; they stay where they are."""
-    return DeadLettersOut(items=[DeadLetterOut.of(message) for message in peek.peek_dead_letters(name, query.limit)])
+def peek_dead_letters(request: HttpRequest, name: str, query: Parameters[LettersQuery]) -> DeadLettersOut:
+    """Look at up to ten dead letters, with the reasons; they stay where they are, hidden from others for a moment."""
+    look = peek.peek_dead_letters(name, query.limit)
+    return DeadLettersOut(items=[DeadLetterOut.of(message) for message in look.messages])
 
 
 @router.post(
@@ -143,4 +154,4 @@ def peek_dead_letters(request: HttpRequest, name: str, query: Parameters[PeekQue
 def redrive(request: HttpRequest, name: str, response: HttpResponse) -> TaskOut:
     """Move the dead letters back to their queue, in the background."""
     messages.redrivable(name)
-    return accepted(request, start(tasks.redrive, caller(request).name, queue=name), response)
+    return accepted(request, start(tasks.redrive, caller(request).user, queue=name), response)

@@ -40,7 +40,7 @@ def purge_queues(request: HttpRequest, payload: NamesIn, response: HttpResponse)
     """Delete all messages of several queues, in the background. All of them must exist."""
     names = list(dict.fromkeys(payload.queues))
     services.require(names)
-    return accepted(request, start(tasks.purge, caller(request).name, total=len(names), queues=names), response)
+    return accepted(request, start(tasks.purge, caller(request).user, total=len(names), queues=names), response)
 
 
 @router.post("/queues/{name}/pause", response=PausedOut, auth=needs("queues.change_queue"))
@@ -58,7 +58,7 @@ def resume_queue(request: HttpRequest, name: str) -> PausedOut:
 @router.post("/sync", response={202: TaskOut}, auth=needs("queues.change_queue"), openapi_extra=also(links=LINKS))
 def sync_queues(request: HttpRequest, response: HttpResponse) -> TaskOut:
     """Make SQS follow the database, in the background: create what it lacks, set what differs, report the rest."""
-    return accepted(request, start(tasks.run_sync, caller(request).name), response)
+    return accepted(request, start(tasks.run_sync, caller(request).user), response)
 
 
 class HandlersOut(Out):

@@ -56,7 +56,10 @@ class Settings(In):
         json_schema_extra=_known_handlers,
     )
     handler_options: dict[str, Any] = Field(
-        {}, description="the handler's options; `GET /handlers` has their schema", examples=[{}]
+        {},
+        description="the handler's options; `GET /handlers` has their schema. A value may be `env:NAME`, a variable of "
+        "the worker's environment",
+        examples=[{}],
     )
     priority: int = Field(0, **_within("priority"), description="higher is served first", examples=[0])
     max_consumers: int = Field(
@@ -143,7 +146,7 @@ class QueueFields(Out):
     paused: bool = Field(examples=[False])
     concurrency: int = Field(examples=[5])
     handler: str = Field(examples=["log"])
-    handler_options: dict[str, Any] = Field(examples=[{}])
+    handler_options: dict[str, Any] = Field(description="secrets are masked", examples=[{}])
     priority: int = Field(examples=[0])
     max_consumers: int = Field(examples=[1])
     visibility_timeout: int = Field(description="seconds", examples=[30])
@@ -172,7 +175,9 @@ class QueueFields(Out):
             dead_letters_observed_at=queue.dead_letters_observed_at,
         )
         fields = QueueFields.model_fields
-        return {**{name: getattr(queue, name) for name in fields if name != "depth"}, "depth": depth}
+        options = registry.masked_options(queue.handler, queue.handler_options)
+        values = {name: getattr(queue, name) for name in fields if name != "depth"}
+        return {**values, "handler_options": options, "depth": depth}
 
 
 class HandlerOut(Out):

@@ -13,10 +13,11 @@ import json
 import re
 import time
 from email.utils import parsedate_to_datetime
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 import urllib3
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from urllib3 import HTTPHeaderDict
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as ExchangeTimeout
@@ -46,7 +47,10 @@ class HttpOptions(BaseModel):
     timeout: float = Field(
         30.0, gt=0, le=900, description="seconds for the whole exchange, the look-up of the name included"
     )
-    headers: dict[str, str] = Field(default_factory=dict, description="further headers, such as Authorization")
+    headers: dict[str, SecretStr] = Field(default_factory=dict, description="further headers, such as Authorization")
+
+    #: Whoever changes it gives the headers again, and does not have them sent elsewhere.
+    secrets_go_to: ClassVar[tuple[str, ...]] = ("url",)
 
     @field_validator("url")
     @classmethod
@@ -77,13 +81,13 @@ class HttpOptions(BaseModel):
 
     @field_validator("headers")
     @classmethod
-    def _one_line(cls, value: dict[str, str]) -> dict[str, str]:
+    def _one_line(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
         for name, content in value.items():
             if not _HEADER_NAME.fullmatch(name):
                 raise ValueError(f"header {name!r} is no name of a header")
             if name.lower() in {"content-length", "transfer-encoding"}:
                 raise ValueError(f"header {name!r} follows from the message and cannot be chosen")
-            if not _HEADER_VALUE.fullmatch(content):
+            if not _HEADER_VALUE.fullmatch(content.get_secret_value()):
                 raise ValueError(f"header {name!r} has a character that no header may have")
         return value
 
@@ -111,7 +115,7 @@ def post_message(message: Message) -> None:
         }
     )
     for name, value in options.headers.items():
-        headers[name] = value  # whatever its case
+        headers[name] = value.get_secret_value()  # whatever the case of its name
     tls = {"server_hostname": host, "assert_hostname": host} if parts.scheme == "https" else None
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     deadline = Deadline(options.timeout)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from django.apps import apps
 from pydantic import BaseModel, ValidationError
 
+from queues.handlers import secrets
 from queues.handlers.contract import Message
 from queues.sqs import MAX_VISIBILITY_SECONDS
 from queuesite.config import get_config
@@ -59,8 +60,29 @@ class Handler:
         """The first line of its docstring."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
+    def masked_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options as they may be shown."""
+        return secrets.mask(self.options, options)
+
+    def kept_options(self, given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+        """The options to store, with the stored value for each mask. Raises `InvalidInput`."""
+        return secrets.keep(self.options, given, stored, self.name)
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raise `InvalidInput` that names each wrong option. What the worker's environment holds is not known here."""
+        self._parse(options, secrets.references(options))
+
     def parse_options(self, options: Mapping[str, Any]) -> BaseModel | None:
-        """The options as the handler's model. Raises `InvalidInput` that names each wrong one."""
+        """The options as the handler's model, for the consumer: with its environment's values for each `env:NAME`.
+
+        Raises `InvalidInput` that names each wrong one, and each variable that is missing.
+        """
+        return self._parse(secrets.resolve(options), secrets.references(options), resolved=True)
+
+    def _parse(
+        self, options: Mapping[str, Any], named: Mapping[secrets.Path, str], *, resolved: bool = False
+    ) -> BaseModel | None:
+        """`named` are the values that come from the environment: what is wrong with one is told without the value."""
         if self.options is None:
             if options:
                 given = ", ".join(sorted(options))
@@ -69,11 +91,19 @@ class Handler:
         try:
             return self.options.model_validate(dict(options))
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, item['loc'])) or 'options'}: {item['msg'].removeprefix('Value error, ')}"
-                for item in error.errors()
-            )
-            raise InvalidInput(f"options of handler {self.name!r}: {problems}", field="handler_options") from None
+            problems = []
+            for item in error.errors():
+                path = tuple(map(str, item["loc"]))
+                variable = next((name for at, name in named.items() if path[: len(at)] == at), None)
+                if variable is None:
+                    problems.append(f"{'.'.join(path) or 'options'}: {item['msg'].removeprefix('Value error, ')}")
+                elif resolved:
+                    problems.append(f"{'.'.join(path)}: what env:{variable} holds is refused ({item['type']})")
+            if not problems:
+                return None  # the names of variables are no values yet
+            raise InvalidInput(
+                f"options of handler {self.name!r}: {'; '.join(problems)}", field="handler_options"
+            ) from None
 
 
 def _called(function: Any) -> Any:
@@ -187,6 +217,13 @@ def all_handlers() -> dict[str, Handler]:
     """Every handler, by name."""
     discover()
     return dict(sorted(_handlers.items()))
+
+
+def masked_options(name: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A queue's options as they may be shown. Those of a handler that is not registered are all masked."""
+    discover()
+    found = _handlers.get(name)
+    return secrets.mask(None, options or {}) if found is None else found.masked_options(options or {})
 
 
 def get(name: str) -> Handler:

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from django.contrib.admin.options import IS_POPUP_VAR
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.admin import ModelAdmin
@@ -23,6 +23,19 @@ class RecordsAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody deletes one by Django's own pages."""
         return False
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """What the system does with its records is on their own pages; what people did is in the log."""
+        self.require_view(request)
+        return HttpResponseRedirect(address(f"{self.opts.app_label}_{self.opts.model_name}_change", object_id))
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Nobody deletes one. Django's page would read it before it says so, in a way that not all records allow."""
+        raise PermissionDenied
 
     def require_view(self, request: HttpRequest) -> None:
         """Raises `PermissionDenied` where the user may not see these records."""

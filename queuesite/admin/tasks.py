@@ -90,9 +90,22 @@ for model in (Schedule, Success, Failure, OrmQ):
 
 
 class _Shown(ModelAdmin):
-    """Records of django-q2's: shown alone. Resubmitting would run a task again whose end has been recorded."""
+    """Records of django-q2's: shown alone. Resubmitting would run a task again whose end has been recorded.
+
+    Arguments and results are pickles, which whoever may write to the database could make run code here: they are not
+    even read. What a task of ours came to is with the background task, and why one failed is in the log.
+    """
 
     actions = ()
+    fields: tuple[str, ...] = ("id", "name", "group", "func", "cluster", "started", "stopped", "attempt_count")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Without the pickles, which are unpickled as soon as a row is read."""
+        return super().get_queryset(request).defer("args", "kwargs", "result")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """All that are shown."""
+        return self.fields
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Nobody adds one."""
@@ -119,13 +132,20 @@ class SuccessAdmin(_Shown, django_q_admin.TaskAdmin):
 class FailureAdmin(_Shown, django_q_admin.FailAdmin):
     """What raised an exception."""
 
-    list_display = ("name", "group", "func", "started", "stopped", "short_result")
+    list_display = ("name", "group", "func", "started", "stopped", "attempt_count")
     list_filter = ("group",)
 
 
 @admin.register(OrmQ)
 class QueuedAdmin(_Shown, django_q_admin.QueueAdmin):
-    """What waits for a background process."""
+    """What waits for a background process. Its payload is signed, and read only if the signature is ours."""
+
+    list_display = ("id", "key", "name", "func", "lock", "task_id")
+    fields = ("key", "lock", "task_id", "name", "func")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """It has no pickles of its own."""
+        return django_q_admin.QueueAdmin.get_queryset(self, request)
 
 
 @admin.register(Schedule)

@@ -1,13 +1,17 @@
-"""Tokens in the admin. One is shown once, in the message after it was created."""
+"""Tokens in the admin. One is shown once, on the page that answers its form: it goes through no cookie or session."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
@@ -30,6 +34,15 @@ class TokenAdmin(ModelAdmin):
     def shown_state(self, token: Token) -> str:
         """In colour, and in a word."""
         return token.state
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: Tokens between their making and the answer to the request that made them, by the record's key.
+        self._shown: dict[int, str] = {}
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """It expires, unless its end is taken out."""
+        return {"expires_at": timezone.now() + timedelta(days=tokens.DEFAULT_DAYS)}
 
     def get_readonly_fields(self, request: HttpRequest, obj: Token | None = None) -> tuple[str, ...]:
         """All of them, once the token is there."""
@@ -59,7 +72,25 @@ class TokenAdmin(ModelAdmin):
         made, text = tokens.make(obj.user, read_only=obj.read_only, expires_at=obj.expires_at, name=obj.name)
         # What the admin goes on with is the record that was made.
         obj.__dict__.update(made.__dict__)
-        self.message_user(request, f"The token, which cannot be shown again: {text}", messages.WARNING)
+        self._shown[obj.pk] = text
+
+    def response_add(self, request: HttpRequest, obj: Token, post_url_continue: str | None = None) -> HttpResponse:
+        """The token, this once."""
+        return TemplateResponse(
+            request,
+            "queuesite/live_page.html",
+            {
+                **self.admin_site.each_context(request),
+                "opts": self.opts,
+                "title": "Token made",
+                "partial": "queuesite/_token.html",
+                "media": forms.Media(js=["queuesite/queues.js"]),
+                "token": obj,
+                "text": self._shown.pop(obj.pk),
+                "back": reverse("admin:queuesite_token_changelist"),
+                "poll": False,
+            },
+        )
 
     @admin.action(description="Revoke", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:

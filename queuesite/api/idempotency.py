@@ -41,7 +41,7 @@ def once(request: HttpRequest, key: str | None, act: Callable[[], Answer]) -> Ht
     with database_errors():
         IdempotentRequest.objects.filter(created_at__lt=timezone.now() - LIFETIME).delete()
         row, first = IdempotentRequest.objects.get_or_create(
-            owner=caller(request).name, key=key, defaults={"fingerprint": fingerprint}
+            owner=caller(request).user, key=key, defaults={"fingerprint": fingerprint}
         )
     if not first:
         return _repeated(row, fingerprint)

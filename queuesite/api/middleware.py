@@ -35,6 +35,8 @@ _STRING = re.compile(rb'"[^"]*"')
 class _Busy(ServerError):
     """Another large request is being handled."""
 
+    public = "other large requests are being handled; try again"
+
 
 def api_middleware(
     get_response: Callable[[HttpRequest], HttpResponseBase],
@@ -50,6 +52,9 @@ def api_middleware(
                     return problems.problem(
                         problems.MEDIA, f"the body is {request.content_type or 'of no type'}; expected application/json"
                     )
+                charset = (request.content_params or {}).get("charset", "utf-8")
+                if body and charset.lower() not in {"utf-8", "utf8"}:
+                    return problems.problem(problems.MEDIA, f"the body is in {charset[:40]}; JSON is in UTF-8")
                 _refuse_too_many_values(body)
                 return _as_problem(get_response(request))
         except QueuesiteError as error:
@@ -97,7 +102,7 @@ def _turn(size: int) -> Iterator[None]:
         yield
         return
     if not _large_bodies.acquire(timeout=LARGE_WAIT):
-        raise _Busy("other large requests are being handled; try again")
+        raise _Busy(_Busy.public)
     try:
         yield
     finally:

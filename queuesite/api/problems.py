@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from queuesite import errors
 from queuesite.logs import get_logger
+from queuesite.public import public_text
 
 log = get_logger(__name__)
 
@@ -41,6 +42,7 @@ UNAUTHENTICATED = Kind(401, "unauthenticated", "Not authenticated", "No valid to
 FORBIDDEN = Kind(403, "forbidden", "Forbidden", "A permission is missing, the token is read-only, or CSRF failed.")
 NOT_FOUND = Kind(404, "not-found", "Not found", "What was named does not exist.")
 NOT_ALLOWED = Kind(405, "method-not-allowed", "Method not allowed", "The address does not know this method.")
+TIMEOUT = Kind(408, "request-timeout", "Request timeout", "The request was not complete within a minute.")
 CONFLICT = Kind(409, "conflict", "Conflict", "The state of the system does not allow this now.")
 QUEUE_MISSING = Kind(409, "queue-missing", "Queue missing in SQS", "The queue is not in SQS; `POST …/sync` creates it.")
 TOO_LARGE = Kind(413, "too-large", "Request too large", "The request has more in it than one may carry.")
@@ -86,6 +88,7 @@ BY_STATUS: Mapping[int, Kind] = {
         FORBIDDEN,
         NOT_FOUND,
         NOT_ALLOWED,
+        TIMEOUT,
         TOO_LARGE,
         MEDIA,
         THROTTLED,
@@ -123,7 +126,7 @@ def answer(request: HttpRequest, error: Exception) -> HttpResponse:
     detail, fields, headers = _described(error, kind)
     if kind is INTERNAL:
         log.error("api_failed", method=request.method, path=request.path, exc_info=error)
-    elif kind.status >= 500:
+    elif isinstance(error, errors.ServerError | DatabaseError):
         log.warning("api_server_away", method=request.method, path=request.path, error=str(error))
     return problem(kind, detail, fields=fields, headers=headers)
 
@@ -144,7 +147,9 @@ def _described(error: Exception, kind: Kind) -> tuple[str, list[tuple[str, str]]
     if isinstance(error, errors.InvalidInput):
         fields = [*error.fields] or ([(error.field, str(error))] if error.field else [])
         return str(error), [(camel(name), message) for name, message in fields], headers
-    if isinstance(error, errors.QueuesiteError | ninja.errors.HttpError) and kind is not INTERNAL:
+    if kind is not INTERNAL and isinstance(error, errors.QueuesiteError):
+        return public_text(error), [], headers
+    if kind is not INTERNAL and isinstance(error, ninja.errors.HttpError):
         return str(error), [], headers
     return kind.meaning, [], headers
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -15,6 +15,9 @@ from queuesite.api.auth import caller, needs
 from queuesite.api.openapi import link
 from queuesite.api.schemas import DEFAULT_PAGE, MAX_PAGE, Out, Query, Timestamp
 from queuesite.models import BackgroundTask
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 router = Router(tags=["tasks"], by_alias=True)
 
@@ -30,7 +33,7 @@ class TaskOut(Out):
 
     id: str = Field(examples=["5f3a9e0c1b7d4f6a8c2e9b0d4a7f6c31"])
     kind: str = Field(examples=["redrive"])
-    owner: str = Field(description="name of the user who asked for it", examples=["ada"])
+    owner: str = Field(description="name of the user who asked for it; empty: one who is gone", examples=["ada"])
     state: str = Field(description="queued, running, completed or failed", examples=["running"])
     done: int = Field(description="how much of `total` is done", examples=[120])
     total: int | None = Field(description="how much there is to do, where that is known", examples=[500])
@@ -43,7 +46,7 @@ class TaskOut(Out):
     @classmethod
     def of(cls, task: BackgroundTask) -> TaskOut:
         """From the record."""
-        return cls(**{name: getattr(task, name) for name in cls.model_fields})
+        return cls(**{name: getattr(task, "owner_name" if name == "owner" else name) for name in cls.model_fields})
 
 
 class TaskList(Out):
@@ -69,9 +72,9 @@ def task_address(task_id: str) -> str:
     return reverse("api:read_task", args=[task_id])
 
 
-def _visible(request: HttpRequest) -> str | None:
+def _visible(request: HttpRequest) -> User | None:
     found = caller(request)
-    return None if found.may(SEE_ALL) else found.name
+    return None if found.may(SEE_ALL) else found.user
 
 
 @router.get("/tasks", response=TaskList, auth=needs(), url_name="list_tasks")

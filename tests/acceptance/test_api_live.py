@@ -101,7 +101,7 @@ def test_life_of_a_queue(client: httpx.Client, system: Live) -> None:
     # Paused: what is sent stays. Changed meanwhile, and resumed.
     assert ok(client.post("/queues/orders/pause"))["paused"] is True
     later = ok(client.post("/queues/orders/messages", json={"messages": [{"body": "later"}]}))
-    assert "later" in [message["body"] for message in ok(client.get("/queues/orders/messages"))["items"]]
+    assert "later" in [message["body"] for message in ok(client.post("/queues/orders/messages/peek"))["items"]]
     assert ok(client.patch("/queues/orders", json={"concurrency": 4}))["concurrency"] == 4
     assert later["results"][0]["messageId"] not in system.ledger.handled()
     assert ok(client.post("/queues/orders/resume"))["changed"] is True
@@ -111,7 +111,7 @@ def test_life_of_a_queue(client: httpx.Client, system: Live) -> None:
     poison = [{"body": {"do": {"reject": "no such customer"}}}, {"body": {"do": {"fail": 100}}}]
     ok(client.post("/queues/orders/messages", json={"messages": poison}))
     eventually(lambda: size(client, "orders")["deadLetters"] == 2, LONG, "both are dead letters")
-    letters = ok(client.get("/queues/orders/dead-letters"))["items"]
+    letters = ok(client.post("/queues/orders/dead-letters/peek"))["items"]
     assert {letter["rejected"] for letter in letters} == {True, False}
     assert "no such customer" in [letter["reason"] for letter in letters]
 
@@ -131,7 +131,7 @@ def test_life_of_a_queue(client: httpx.Client, system: Live) -> None:
     # Gone, with everything.
     assert client.delete("/queues/orders").status_code == 204
     assert client.get("/queues/orders").status_code == 404
-    assert client.get("/queues/orders/messages").status_code == 404
+    assert client.get("/queues/orders/size").status_code == 404
 
 
 def test_metrics_and_health(client: httpx.Client, system: Live) -> None:

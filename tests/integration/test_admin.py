@@ -42,6 +42,7 @@ OPERATORS_MORE = {
     ("POST", "/queues/{name}/notify"), ("POST", "/sync"), ("POST", "/queues/{name}/messages"),
     ("POST", "/queues/{name}/messages/bulk"), ("POST", "/queues/{name}/dead-letters/redrive"),
     ("DELETE", "/failures/{failure_id}"), ("POST", "/workers/{worker_id}/drain"),
+    ("POST", "/queues/{name}/messages/peek"), ("POST", "/queues/{name}/dead-letters/peek"),
 }  # fmt: skip
 ADMINISTRATORS_MORE = {
     ("POST", "/queues"), ("DELETE", "/queues/{name}"), ("POST", "/purge"), ("POST", "/queues/{name}/purge"),
@@ -158,7 +159,7 @@ class TestTokens:
 
 class TestBackgroundTasks:
     def test_progress_result_and_error(self, admin_client: Client) -> None:
-        running = BackgroundTask.objects.create(kind="purge", owner="me", state=TaskState.RUNNING, done=3, total=10)
+        running = BackgroundTask.objects.create(kind="purge", state=TaskState.RUNNING, done=3, total=10)
         running.started_at = timezone.now()
         running.save()
         page = admin_client.get(TASKS).content.decode()
@@ -177,7 +178,7 @@ class TestBackgroundTasks:
         assert admin_client.get(reverse("admin:queuesite_backgroundtask_change", args=["0" * 32])).status_code == 404
 
     def test_one_that_nobody_runs_names_the_command(self, admin_client: Client) -> None:
-        task = BackgroundTask.objects.create(kind="sync", owner="me")
+        task = BackgroundTask.objects.create(kind="sync")
         assert "qcluster" not in admin_client.get(TASKS).content.decode()
         BackgroundTask.objects.filter(pk=task.pk).update(created_at=timezone.now() - timedelta(minutes=1))
         assert "manage.py qcluster" in admin_client.get(TASKS).content.decode()

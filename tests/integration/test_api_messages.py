@@ -67,7 +67,7 @@ class TestSend:
     def test_body_is_text_or_json(self, api: Api, body: Any, text: str) -> None:
         api.post(MESSAGES, bodies(body)).ok()
 
-        assert api.get(MESSAGES).ok()["items"][0]["body"] == text
+        assert api.post(f"{MESSAGES}/peek").ok()["items"][0]["body"] == text
 
     def test_attributes_come_back(self, api: Api) -> None:
         binary = base64.b64encode(b"\x00\xff").decode()
@@ -80,7 +80,7 @@ class TestSend:
         }
         api.post(MESSAGES, {"messages": [{"body": "x", "attributes": attributes}]}).ok()
 
-        (message,) = api.get(MESSAGES).ok()["items"]
+        (message,) = api.post(f"{MESSAGES}/peek").ok()["items"]
 
         shown = {name: (v["dataType"], v["stringValue"], v["binaryValue"]) for name, v in message["attributes"].items()}
         assert shown == {
@@ -202,7 +202,7 @@ class TestSend:
         api.post(path, {"messages": [{"body": "a", "group": "g"}, {"body": "a", "group": "g"}]}).ok()
 
         assert count("orders.fifo") == 2
-        assert [m["group"] for m in api.get(path).ok()["items"]] == ["g", "g"]
+        assert [m["group"] for m in api.post(f"{path}/peek").ok()["items"]] == ["g", "g"]
 
 
 class TestIdempotency:
@@ -315,8 +315,8 @@ class TestPeek:
     def test_messages_stay(self, api: Api) -> None:
         api.post(MESSAGES, {"messages": [{"body": {"n": n}} for n in range(3)]}).ok()
 
-        first = api.get(MESSAGES).ok()["items"]
-        again = api.get(MESSAGES).ok()["items"]
+        first = api.post(f"{MESSAGES}/peek").ok()["items"]
+        again = api.post(f"{MESSAGES}/peek").ok()["items"]
 
         assert sorted(m["body"] for m in first) == ['{"n": 0}', '{"n": 1}', '{"n": 2}']
         assert {m["messageId"] for m in again} == {m["messageId"] for m in first}
@@ -327,19 +327,19 @@ class TestPeek:
     def test_limit(self, api: Api) -> None:
         api.post(MESSAGES, bodies("a", "b", "c")).ok()
 
-        assert len(api.get(f"{MESSAGES}?limit=2").ok()["items"]) == 2
-        api.get(f"{MESSAGES}?limit=11").problem(422)
+        assert len(api.post(f"{MESSAGES}/peek?limit=2").ok()["items"]) == 2
+        api.post(f"{MESSAGES}/peek?limit=11").problem(422)
         assert count() == 3
 
     def test_empty_queue(self, api: Api) -> None:
-        assert api.get(MESSAGES).ok() == {"items": []}
+        assert api.post(f"{MESSAGES}/peek").ok() == {"items": [], "warning": None}
 
     def test_dead_letters_with_reasons_and_redrive(self, api: Api) -> None:
         dlq = str(services.get("orders").dlq_url)
         reason = {"QueuesiteRejectReason": {"DataType": "String", "StringValue": "no such customer"}}
         get_gateway().send(dlq, [OutgoingMessage("rejected", reason), OutgoingMessage("worn out")])
 
-        found = {m["body"]: m for m in api.get("/queues/orders/dead-letters").ok()["items"]}
+        found = {m["body"]: m for m in api.post("/queues/orders/dead-letters/peek").ok()["items"]}
         assert (found["rejected"]["reason"], found["rejected"]["rejected"]) == ("no such customer", True)
         assert found["rejected"]["attributes"] == {}
         assert "maxReceiveCount" in found["worn out"]["reason"]
@@ -351,7 +351,7 @@ class TestPeek:
         task = api.get(answer.headers["Location"]).ok()
         assert (task["state"], task["done"], task["result"]) == ("completed", 2, {"queue": "orders", "moved": 2})
         assert count() == 2
-        assert api.get("/queues/orders/dead-letters").ok()["items"] == []
+        assert api.post("/queues/orders/dead-letters/peek").ok()["items"] == []
 
 
 def test_documented_examples_are_taken(api: Api) -> None:

@@ -35,10 +35,10 @@ OPERATIONS: dict[tuple[str, str], set[str] | None] = {
     ("DELETE", "/queues/{name}"): {"queues.delete_queue"},
     ("GET", "/queues/{name}/size"): {"queues.view_queue"},
     ("GET", "/queues/{name}/throughput"): {"queues.view_queue", "jobs.view_throughput"},
-    ("GET", "/queues/{name}/messages"): {"queues.view_queue"},
+    ("POST", "/queues/{name}/messages/peek"): {"queues.view_queue", "queues.peek_message"},
     ("POST", "/queues/{name}/messages"): {"queues.send_message"},
     ("POST", "/queues/{name}/messages/bulk"): {"queues.send_message"},
-    ("GET", "/queues/{name}/dead-letters"): {"queues.view_queue"},
+    ("POST", "/queues/{name}/dead-letters/peek"): {"queues.view_queue", "queues.peek_message"},
     ("POST", "/queues/{name}/dead-letters/redrive"): {"queues.redrive_queue"},
     ("POST", "/queues/{name}/purge"): {"queues.purge_queue"},
     ("POST", "/queues/{name}/pause"): {"queues.change_queue"},
@@ -282,6 +282,6 @@ def test_queue_shows_its_processing_to_who_may_see_that(queues: object) -> None:
 
 
 def test_permissions_of_our_own_can_be_given() -> None:
-    codenames = {"send_message", "purge_queue", "redrive_queue"}
+    codenames = {"send_message", "peek_message", "change_handler", "purge_queue", "redrive_queue"}
 
     assert set(Permission.objects.filter(codename__in=codenames).values_list("codename", flat=True)) == codenames

@@ -14,6 +14,7 @@ from queues import search, services
 from queuesite import errors, tokens
 from queuesite.api import middleware, problems
 from queuesite.models import Token
+from queuesite.public import public_text
 from tests.conftest import Configure
 from tests.support.api import ROOT, Api, everything
 
@@ -258,3 +259,42 @@ class TestSchema:
                     assert {"401", "403", "429", "503"} <= problems_of, path
                 if "{" in path:
                     assert "404" in problems_of
+
+
+class TestServersAtFault:
+    """What a server says is for the log: it names hosts, paths and users."""
+
+    @pytest.mark.parametrize(
+        ("error", "words"),
+        [
+            (errors.MongoUnavailable("mongo-1.internal:27017 user=ada"), "MongoDB does not answer"),
+            (errors.DatabaseUnavailable("unable to open /srv/internal/queuesite.sqlite3"), "Django's database"),
+            (errors.SqsDenied("arn:aws:iam::123456789012:user/internal"), "SQS refused the credentials"),
+            (errors.QueueMissing("no queue http://internal/123456789012/orders"), "not in SQS"),
+            (errors.SqsUnavailable("http://internal:4566"), "SQS does not answer"),
+        ],
+    )
+    def test_answer_has_none_of_it(self, error: Exception, words: str, rf: Any) -> None:
+        answer = problems.answer(rf.get("/api/v1/queues"), error).content.decode()
+        assert words in answer
+        assert "internal" not in answer
+        assert "123456789012" not in answer
+
+    def test_error_of_a_caller_says_what_is_wrong(self) -> None:
+        assert public_text(errors.InvalidInput("priority 12 is out of range")) == "priority 12 is out of range"
+
+
+class TestEncoding:
+    def test_json_is_in_utf_8(self) -> None:
+        api = everything("utf")
+        body = json.dumps({"name": "orders"})
+        for encoding in ("utf-16", "utf-16-le", "utf-32", "latin-1"):
+            data = body.replace("orders", "örders").encode(encoding)
+            api.request("POST", "/queues", data=data).problem(400)
+        type_ = "application/json; charset=utf-16"
+        api.request("POST", "/queues", data=body.encode("utf-16"), Content_Type=type_).problem(415)
+
+    def test_values_are_counted_whatever_the_encoding(self) -> None:
+        """In UTF-16 a string of U+2222 has the bytes of quotes, and what stood between two of them was not counted."""
+        body = ('["\u2222", ' + "[]," * 200_000 + '"\u2222"]').encode("utf-16-le")
+        assert everything("utf").request("POST", "/queues", data=body).status in {400, 413}

@@ -63,7 +63,7 @@ def test_without_dead_letter_queue(api: Api) -> None:
     assert api.post("/queues", {"name": "orders", "withDlq": False}).ok()["dlqUrl"] is None
     problem = api.post("/queues/orders/dead-letters/redrive").problem(422)
     assert "no dead-letter queue" in problem["detail"]
-    api.get("/queues/orders/dead-letters").problem(422)
+    api.post("/queues/orders/dead-letters/peek").problem(422)
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,16 @@ class TestCommand:
         assert Api(text).get("/queues").status == 200
         row = Token.objects.get()
         assert text.split("_")[1] == row.prefix
-        assert (row.name, row.read_only, row.expires_at) == ("deploy", False, None)
+        assert (row.name, row.read_only) == ("deploy", False)
+        assert row.expires_at is not None
+        assert timedelta(days=89.9) < row.expires_at - timezone.now() <= timedelta(days=90)
         assert text not in json.dumps({k: str(v) for k, v in vars(row).items()})
+
+    def test_one_that_never_expires_is_asked_for(self, ada: User) -> None:
+        _, err = token("create", "ada", "--expires", "never")
+
+        assert Token.objects.get().expires_at is None
+        assert "never expires" in err
 
     def test_read_only_and_expiry(self, ada: User) -> None:
         _, err = token("create", "ada", "--read-only", "--expires", "30")
@@ -169,6 +177,18 @@ class TestAdmin:
         for again in (self.LIST, reverse("admin:queuesite_token_change", args=[row.pk])):
             assert not SHAPE.search(admin.get(again).content.decode())
 
+    def test_token_goes_through_no_cookie_and_no_session(self, admin: Client, ada: User) -> None:
+        answer = admin.post(self.ADD, self.form(ada))
+
+        (text,) = set(SHAPE.findall(answer.content.decode()))
+        assert answer.status_code == 200
+        assert "no-store" in answer.headers["Cache-Control"]
+        assert text not in str(answer.cookies) + str(dict(admin.session))
+
+    def test_form_offers_an_end(self, admin: Client) -> None:
+        offered = (timezone.now() + timedelta(days=90)).date().isoformat()
+        assert offered in admin.get(self.ADD).content.decode()
+
     def test_read_only_with_an_end(self, admin: Client, ada: User) -> None:
         values = {"read_only": "on", "expires_at_0": "2100-01-01", "expires_at_1": "00:00"}
         admin.post(self.ADD, self.form(ada, **values), follow=True)
@@ -209,8 +229,37 @@ class TestAdmin:
         assert Token.objects.get().user == clerk
 
     def test_tasks_are_shown(self, admin: Client) -> None:
-        task = BackgroundTask.objects.create(kind="sync", owner="ada", arguments={"secret": "body"})
+        task = BackgroundTask.objects.create(kind="sync", owner=user("ada"), arguments={"secret": "body"})
 
         assert "sync" in admin.get(reverse("admin:queuesite_backgroundtask_changelist")).content.decode()
         page = admin.get(reverse("admin:queuesite_backgroundtask_change", args=[task.pk])).content.decode()
         assert "secret" not in page
+
+
+class TestEnd:
+    """What a token does not survive."""
+
+    def test_password_of_its_user_changed(self, ada: User) -> None:
+        text = tokens.make(ada)[1]
+        ada.set_password("another")
+        ada.save()
+        assert tokens.find(text) is None
+
+    def test_password_that_is_only_hashed_anew_ends_nothing(self, ada: User, settings: Any) -> None:
+        ada.set_password("right")
+        ada.save()
+        text = tokens.make(ada)[1]
+        settings.PASSWORD_HASHERS = [
+            "django.contrib.auth.hashers.PBKDF2SHA1PasswordHasher", "django.contrib.auth.hashers.MD5PasswordHasher",
+        ]  # fmt: skip
+        before = ada.password
+        assert ada.check_password("right")
+        assert ada.password != before
+        assert tokens.find(text) is not None
+
+    def test_user_deactivated_and_made_active_again(self, ada: User) -> None:
+        text = tokens.make(ada)[1]
+        for active in (False, True):
+            ada.is_active = active
+            ada.save()
+        assert tokens.find(text) is None

@@ -132,6 +132,8 @@ LIMITS: list[tuple[str, list[Any], list[Any]]] = [
     ("JOB_RETENTION_DAYS", [1, 3_650], [0, 3_651]),
     ("HSTS_SECONDS", [0, 63_072_000], [-1, "a year"]),
     ("SESSION_HOURS", [1, 8_760], [0, 8_761]),
+    ("TRUSTED_PROXIES", ["10.0.0.5", "10.0.0.0/24,::1"], ["proxy.example.com", "10.0.0.1/8"]),
+    ("WEB_MAX_CONNECTIONS", [10, 100_000], [9, 100_001]),
     ("WEB_PORT", [1, 65_535], [0, 65_536]),
     ("API_REQUESTS_PER_MINUTE", [0, 1_000_000], [-1]),
     ("API_MAX_BODY_MB", [2, 64], [1, 65]),

@@ -137,3 +137,16 @@ def test_tracebacks_name_the_place_and_no_value(written: Written, fmt: str, name
     assert "log_in" in shown
     assert "no such user" in shown
     assert "hunter-2" not in shown
+
+
+@pytest.mark.parametrize(("status", "kept"), [(403, False), (400, False), (500, True)])
+def test_refusal_has_no_traceback(status: int, kept: bool, written: Callable[[], str]) -> None:
+    configure("INFO", "console")
+    try:
+        raise PermissionError("not for you")
+    except PermissionError:
+        logging.getLogger("django.request").error("Refused: /x", exc_info=True, extra={"status_code": status})
+
+    told = written()
+    assert "Refused: /x" in told
+    assert ("Traceback" in told) == kept

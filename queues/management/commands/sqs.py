@@ -24,16 +24,27 @@ from queuesite.errors import InvalidInput, QueueMissing, ServerError
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """An argparse type: a JSON object."""
+    """An argparse type: a JSON object. What is wrong is told without the text, which may hold secrets."""
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise argparse.ArgumentTypeError(
-            f'{text!r} is not JSON ({error}); expected an object like \'{{"url": "…"}}\''
+            f'the value is not JSON ({error}); expected an object like \'{{"url": "…"}}\''
         ) from None
     if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a JSON object; expected one like \'{{"url": "…"}}\'')
+        raise argparse.ArgumentTypeError('the value is not a JSON object; expected one like \'{"url": "…"}\'')
     return value
+
+
+def json_file(path: str) -> dict[str, Any]:
+    """An argparse type: a file with a JSON object, or - for stdin."""
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path!r} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{path!r} is not UTF-8 text (byte {error.start}); convert it") from None
+    return json_object(text)
 
 
 class Command(QueuesiteCommand):
@@ -56,7 +67,17 @@ class Command(QueuesiteCommand):
         create = verb("create", "create a queue, with its dead-letter queue NAME-dlq")
         create.add_argument("--concurrency", type=int, metavar="N", help="messages handled at once by a consumer")
         create.add_argument("--handler", metavar="H", help="a registered handler (default: log)")
-        create.add_argument("--handler-options", type=json_object, metavar="JSON", help="options of the handler")
+        options = create.add_mutually_exclusive_group()
+        options.add_argument(
+            "--handler-options", type=json_object, metavar="JSON", help="options of the handler; others see them in ps"
+        )
+        options.add_argument(
+            "--handler-options-file",
+            type=json_file,
+            dest="handler_options",
+            metavar="PATH",
+            help="a file with the options as JSON (- for stdin)",
+        )
         create.add_argument("--priority", type=int, metavar="P", help="0 to 9; higher is served first")
         create.add_argument("--max-consumers", type=int, metavar="N", help="consumers that may share the queue")
         create.add_argument(
@@ -327,7 +348,7 @@ def _as_json(queue: Queue) -> dict[str, Any]:
         "queueUrl": queue.queue_url,
         "dlqUrl": queue.dlq_url,
         "handler": queue.handler,
-        "handlerOptions": queue.handler_options,
+        "handlerOptions": registry.masked_options(queue.handler, queue.handler_options),
         "concurrency": queue.concurrency,
         "priority": queue.priority,
         "maxConsumers": queue.max_consumers,

@@ -10,6 +10,7 @@ import uvicorn
 from queuesite.commands import QueuesiteCommand
 from queuesite.config import get_config
 from queuesite.private import UMASK
+from queuesite.server import DeadlineProtocol
 
 #: Requests in flight get this long when the server is asked to stop.
 GRACE_SECONDS = 5
@@ -33,6 +34,9 @@ class Command(QueuesiteCommand):
             lifespan="off",
             log_config=None,
             proxy_headers=config.behind_tls_proxy,
+            forwarded_allow_ips=list(config.trusted_proxies),
+            http=DeadlineProtocol,
+            limit_concurrency=config.web_max_connections,
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )

@@ -13,6 +13,11 @@ from queuesite.databases import database_errors
 from queuesite.models import Token
 
 
+def days(text: str) -> int | None:
+    """An argparse type: days, or None for `never`."""
+    return None if text == "never" else integer(*tokens.EXPIRY_DAYS)(text)
+
+
 class Command(QueuesiteCommand):
     """Subcommands that create, list and revoke tokens."""
 
@@ -27,8 +32,9 @@ class Command(QueuesiteCommand):
         create.add_argument(
             "--expires",
             metavar="DAYS",
-            type=integer(*tokens.EXPIRY_DAYS),
-            help="days until it expires (default: never)",
+            type=days,
+            default=tokens.DEFAULT_DAYS,
+            help=f"days until it expires, or never (default: {tokens.DEFAULT_DAYS})",
         )
         create.add_argument("--name", metavar="TEXT", default="", help="what it is for")
         listing = verbs.add_parser("list", help="list the tokens")

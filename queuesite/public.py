@@ -1,0 +1,29 @@
+"""What of an error may be shown to people who ask by the API or the admin: no host, no path, no user of a server."""
+
+from __future__ import annotations
+
+from queuesite import errors
+from queuesite.logs import get_logger
+
+log = get_logger(__name__)
+
+#: Errors of servers name addresses, which are for the log. An error may have a text of its own, `public`.
+_TEXTS: dict[type[errors.QueuesiteError], str] = {
+    errors.QueueMissing: "the queue is not in SQS; `manage.py sqs sync`, or a sync by the API, creates it",
+    errors.SqsDenied: "SQS refused the credentials, or they do not allow this; the log says which",
+    errors.SqsRejected: "SQS refused the request; the log says why",
+    errors.SqsUnavailable: "SQS does not answer; the log says why",
+    errors.MongoUnavailable: "MongoDB does not answer; the log says why",
+    errors.DatabaseUnavailable: "Django's database does not answer; the log says why",
+    errors.ServerError: "a server does not answer; the log says which",
+}
+
+
+def public_text(error: errors.QueuesiteError) -> str:
+    """The error's message; or if that is for the log, which gets it here, what may be known of it."""
+    if isinstance(error, errors.ServerError):
+        log.warning("error_not_shown", kind=type(error).__name__, error=str(error))
+    if public := getattr(error, "public", None):
+        return str(public)
+    kinds = (_TEXTS[ancestor] for ancestor in type(error).__mro__ if ancestor in _TEXTS)
+    return next(kinds, str(error))

@@ -1,0 +1,98 @@
+"""All addresses of the site, from the URL resolver and the API's schema, and who may open each.
+
+A new page is walked by itself. A page of a model needs the permission to see that model; one that needs another is in
+`NEEDS`, and a page that belongs to no model must be there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from django.contrib.auth.models import User
+from django.urls import URLPattern, URLResolver, get_resolver
+
+#: What a page needs: permissions, None (anybody), or the empty set (anybody of the staff).
+Needed = frozenset[str] | None
+STAFF: Needed = frozenset()
+
+
+def _all(*permissions: str) -> Needed:
+    return frozenset(permissions)
+
+
+#: By the name of the address.
+NEEDS: Mapping[str, Needed] = {
+    "index": STAFF,
+    "login": None,
+    "logout": None,
+    "password_change": STAFF,
+    "password_change_done": STAFF,
+    "jsi18n": STAFF,
+    "view_on_site": STAFF,
+    "autocomplete": STAFF,
+    "search": STAFF,
+    "toggle_sidebar": STAFF,
+    "app_list": STAFF,
+    "": STAFF,
+    "jobs_master_changelist": _all("jobs.view_lease"),
+    "jobs_master_change": _all("jobs.view_lease"),
+    "jobs_master_history": _all("jobs.view_lease"),
+    "jobs_failure_resolve": _all("jobs.delete_failure"),
+    "jobs_worker_drain": _all("jobs.change_worker"),
+    "auth_user_password_change": _all("auth.change_user"),
+    "queues_queue_act": STAFF,  # what is asked for is judged by the action
+}
+_VERBS = {"add": "add", "delete": "delete"}
+
+
+@dataclass(frozen=True)
+class Address:
+    """An address, and the model (`app_model`) whose pages it is one of."""
+
+    path: str
+    name: str
+    model: str
+
+    def may(self, user: User | None) -> bool:
+        """Whether it is for this user. Staff without any permission may see pages that show nothing of the system."""
+        if self.name in NEEDS:
+            needed = NEEDS[self.name]
+        elif self.model:
+            app, _, model = self.model.rpartition("_")
+            needed = frozenset({f"{app}.{_VERBS.get(self.name.removeprefix(self.model + '_'), 'view')}_{model}"})
+        else:
+            raise AssertionError(f"{self.path} ({self.name}): say in NEEDS what it needs")
+        if needed is None:
+            return True
+        return user is not None and user.is_active and user.is_staff and user.has_perms(needed)
+
+
+def addresses(ids: Mapping[str, object], other: str | None = None) -> list[Address]:
+    """Every address of the admin, with the ids of objects by their model; `other`: with this for each id instead."""
+    admin = next(
+        one for one in get_resolver().url_patterns if isinstance(one, URLResolver) and one.namespace == "admin"
+    )
+    return list(dict.fromkeys(_walk(admin, "/", ids, other)))
+
+
+def _walk(part: URLResolver, before: str, ids: Mapping[str, object], other: str | None) -> Iterator[Address]:
+    before += str(part.pattern).removeprefix("^")
+    for one in part.url_patterns:
+        if isinstance(one, URLResolver):
+            yield from _walk(one, before, ids, other)
+        elif isinstance(one, URLPattern):
+            route = before + re.sub(r"^\^|\\Z|\$$", "", str(one.pattern))
+            app, model, *_ = [*route.split("/")[2:], "", ""]
+            model_name = f"{app}_{model}" if f"{app}_{model}" in ids else ""
+            for path in _filled(route, ids.get(model_name, "1") if other is None else other):
+                yield Address(path, one.name or "", model_name)
+
+
+def _filled(route: str, key: object) -> list[str]:
+    groups = re.findall(r"\(\?P<\w+>([^)]*)\)", route)
+    choices = [text.split("|") if text != ".*" else ["no/such/"] for text in groups]
+    route = re.sub(r"\(\?P<\w+>[^)]*\)", "{}", re.sub(r"<(?:\w+:)?\w+>", str(key).replace("{", "{{"), route))
+    return [route.format(*some) for some in itertools.product(*choices)]
