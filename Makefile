@@ -14,7 +14,7 @@ KILLS ?= 10
 
 BIN := $(VENV)/bin
 # Makes a virtualenv or mends it, and installs into it what has changed; takes a moment if nothing has.
-VIRTUALENV = $(PYTHON) tools/virtualenv.py
+VIRTUALENV = $(PYTHON) .ci/make_virtualenv.py
 # The embedded MongoDB is built for these versions of Python only; production does without it.
 SERVERS_PYTHON ?= $(PYTHON) python3.13 python3.12 python3.11 python3
 SERVERS_NEWEST := 3.13
@@ -58,7 +58,7 @@ lint: install ## style, types, import contracts and the lock file, without tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python tools/check_lock.py
+	$(BIN)/python .ci/check_lock.py
 
 lock: install ## write requirements.lock anew from requirements-postgres.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \

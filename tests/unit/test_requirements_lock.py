@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-
-from tools.check_lock import LOCK, WANTED, problems, wanted
+from check_lock import LOCK, WANTED, problems, wanted
 
 TEXT = LOCK.read_text()
 

@@ -9,14 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import make_virtualenv
 import pytest
 
 from queuesite import ports
 from tests.support.processes import ROOT
 from tests.support.waiting import eventually
-from tools import virtualenv
 
-SCRIPT = ROOT / "tools" / "virtualenv.py"
+SCRIPT = ROOT / ".ci" / "make_virtualenv.py"
 
 
 @pytest.fixture
@@ -28,33 +28,33 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def versions(monkeypatch: pytest.MonkeyPatch, **known: tuple[int, int]) -> None:
-    monkeypatch.setattr(virtualenv, "version_of", lambda python: known.get(python))
+    monkeypatch.setattr(make_virtualenv, "version_of", lambda python: known.get(python))
 
 
 class TestChoice:
     def test_first_that_fits_is_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
         versions(monkeypatch, python3=(3, 14), newer=(3, 13), newest=(3, 12))
 
-        assert virtualenv.choose(["python3", "missing", "newer", "newest"], (3, 13)) == "newer"
-        assert virtualenv.choose(["python3", "newer"], None) == "python3"
+        assert make_virtualenv.choose(["python3", "missing", "newer", "newest"], (3, 13)) == "newer"
+        assert make_virtualenv.choose(["python3", "newer"], None) == "python3"
 
     def test_versions_that_do_not_fit_are_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         versions(monkeypatch, python3=(3, 14), older=(3, 10))
 
         with pytest.raises(
-            virtualenv.Problem, match=r"^Python 3\.11 to 3\.13 is needed, but python3 is 3\.14, older is"
+            make_virtualenv.Problem, match=r"^Python 3\.11 to 3\.13 is needed, but python3 is 3\.14, older is"
         ):
-            virtualenv.choose(["python3", "missing", "older"], (3, 13))
+            make_virtualenv.choose(["python3", "missing", "older"], (3, 13))
 
     def test_package_of_debian_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         versions(monkeypatch)
 
-        with pytest.raises(virtualenv.Problem, match=r"not found as python3; .* apt-get install python3-venv$"):
-            virtualenv.choose(["python3"], None)
+        with pytest.raises(make_virtualenv.Problem, match=r"not found as python3; .* apt-get install python3-venv$"):
+            make_virtualenv.choose(["python3"], None)
 
     def test_real_interpreter(self) -> None:
-        assert virtualenv.version_of(sys.executable) == sys.version_info[:2]
-        assert virtualenv.version_of("no-such-python") is None
+        assert make_virtualenv.version_of(sys.executable) == sys.version_info[:2]
+        assert make_virtualenv.version_of("no-such-python") is None
 
 
 class TestInstall:
@@ -67,11 +67,11 @@ class TestInstall:
         (packages / "pip").mkdir()
         (packages / "pip" / "__init__.py").touch()
 
-        virtualenv.install("venv", "needed.txt", [sys.executable], None)
+        make_virtualenv.install("venv", "needed.txt", [sys.executable], None)
 
         assert "making the virtualenv venv again, since it does not work" in capfd.readouterr().out
         subprocess.run(["venv/bin/python", "-m", "pip", "--version"], check=True, stdout=subprocess.DEVNULL)
-        virtualenv.install("venv", "needed.txt", [sys.executable], None)
+        make_virtualenv.install("venv", "needed.txt", [sys.executable], None)
         assert capfd.readouterr().out == ""
 
     def test_one_whose_interpreter_was_replaced_is_made_again(
@@ -79,12 +79,12 @@ class TestInstall:
     ) -> None:
         """After an upgrade of the system `bin/python` is another version, which looks for its packages elsewhere."""
         made: list[str] = []
-        monkeypatch.setattr(virtualenv, "_make", lambda directory, python: made.append(python))
-        monkeypatch.setattr(virtualenv, "_pip_install", lambda directory, requirements: None)
+        monkeypatch.setattr(make_virtualenv, "_make", lambda directory, python: made.append(python))
+        monkeypatch.setattr(make_virtualenv, "_pip_install", lambda directory, requirements: None)
         pretend(there, "exit 1")
-        virtualenv._write_stamp("venv", {"needed.txt": virtualenv._digest("needed.txt")})
+        make_virtualenv._write_stamp("venv", {"needed.txt": make_virtualenv._digest("needed.txt")})
 
-        virtualenv.install("venv", "needed.txt", [sys.executable], None)
+        make_virtualenv.install("venv", "needed.txt", [sys.executable], None)
 
         assert made == [sys.executable]
 
@@ -93,12 +93,14 @@ class TestInstall:
     ) -> None:
         (there / "outer.txt").write_text("-r needed.txt\n")
         installed: list[str] = []
-        monkeypatch.setattr(virtualenv, "_works", lambda directory: True)
-        monkeypatch.setattr(virtualenv, "_pip_install", lambda directory, requirements: installed.append(requirements))
+        monkeypatch.setattr(make_virtualenv, "_works", lambda directory: True)
+        monkeypatch.setattr(
+            make_virtualenv, "_pip_install", lambda directory, requirements: installed.append(requirements)
+        )
         (there / "venv").mkdir()
         for text in ("", "one==1\n", "one==1\n"):
             (there / "needed.txt").write_text(text)
-            virtualenv.install("venv", "outer.txt", [], None)
+            make_virtualenv.install("venv", "outer.txt", [], None)
 
         assert installed == ["outer.txt", "outer.txt"]
 
@@ -116,13 +118,13 @@ class TestInstall:
     def test_failure_of_pip_shows_its_reason(self, there: Path, capfd: pytest.CaptureFixture[str]) -> None:
         pretend(there, "echo no matching distribution; exit 1")
 
-        with pytest.raises(virtualenv.Problem, match=r"^pip could not install needed\.txt into venv"):
-            virtualenv._pip_install("venv", "needed.txt")
+        with pytest.raises(make_virtualenv.Problem, match=r"^pip could not install needed\.txt into venv"):
+            make_virtualenv._pip_install("venv", "needed.txt")
 
         assert "no matching distribution" in capfd.readouterr().err
 
     def test_long_installation_says_where_it_is(self, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(virtualenv, "REPORT_SECONDS", 0.01)
+        monkeypatch.setattr(make_virtualenv, "REPORT_SECONDS", 0.01)
         os.mkfifo(there / "seen")
         pretend(there, f"echo Collecting boto3; read line < {there}/seen")
         said: list[str] = []
@@ -132,8 +134,8 @@ class TestInstall:
                 (there / "seen").write_text("go on\n")
             said.append(text)
 
-        monkeypatch.setattr(virtualenv, "_say", say)
-        virtualenv._pip_install("venv", "needed.txt")
+        monkeypatch.setattr(make_virtualenv, "_say", say)
+        make_virtualenv._pip_install("venv", "needed.txt")
 
         assert said[0] == "installing needed.txt into venv"
         assert "    0 s: Collecting boto3" in said
@@ -167,5 +169,13 @@ class TestPort:
 
     def test_nothing_but_the_standard_library_is_needed(self) -> None:
         subprocess.run(
-            [sys.executable, "-S", "-E", "-c", "import queuesite.ports, tools.virtualenv"], cwd=ROOT, check=True
+            [
+                sys.executable,
+                "-S",
+                "-E",
+                "-c",
+                "import queuesite.ports, runpy; runpy.run_path('.ci/make_virtualenv.py')",
+            ],
+            cwd=ROOT,
+            check=True,
         )

@@ -1,4 +1,4 @@
-"""Makes a virtualenv and installs a requirements file into it: `python3 tools/virtualenv.py .venv requirements.txt`.
+"""Makes a virtualenv and installs a requirements file into it: `python3 .ci/make_virtualenv.py .venv requirements.txt`.
 
 It imports the standard library only, since nothing else is there yet, and runs on old versions of Python, in order to
 say that they are too old. It may be killed at any moment, and run twice at once: a lock is held throughout, and a

@@ -1,1 +1,0 @@
-"""What make and CI run beside the site."""
