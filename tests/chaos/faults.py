@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,8 +14,11 @@ from typing import Any, Protocol
 
 from pymongo.errors import PyMongoError
 
+from jobs.models import Assignment, Job, Worker
 from queues import services
 from queues.models import Queue
+from queues.sqs import MAX_VISIBILITY_SECONDS
+from queuesite.databases import collection, database_clock
 from queuesite.errors import QueuesiteError
 from tests.chaos.verdict import Fault
 from tests.support.background import Background
@@ -25,6 +29,15 @@ from tests.support.tcp_proxy import TcpProxy
 
 #: How many actions of SQS are answered by an error while it throttles.
 THROTTLED = ("ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch", "GetQueueAttributes")
+#: What a malformed definition holds: fields with values of a wrong type, or out of bounds.
+MALFORMED: tuple[tuple[str, Any], ...] = (
+    ("priority", "high"),
+    ("notBefore", "tomorrow"),
+    ("handlerOptions", "none"),
+    ("concurrency", 0),
+)
+#: How long undoing a fault may be tried, in seconds, while MongoDB is away by another one.
+UNDONE_SECONDS = 30.0
 
 
 class Stage(Protocol):
@@ -222,6 +235,35 @@ def half_fails() -> Answer:
     return answer
 
 
+def expire_credentials(stage: Stage) -> Injected:
+    """SQS refuses every request, as it does when a session token has expired and the next one is not there yet."""
+    for action in (*THROTTLED, "DeleteMessage", "ChangeMessageVisibility", "SendMessageBatch"):
+        stage.cluster.http.refuse(action, "ExpiredToken", "The security token included in the request is expired")
+    return _answered(stage, "credentials expired")
+
+
+def late_counts(stage: Stage) -> Injected:
+    """The counts of messages are those of some seconds ago, as they are on AWS for up to a minute."""
+    stage.cluster.http.answer("GetQueueAttributes", counts_of(stage.rng.uniform(2, 6)))
+    injected = _answered(stage, "counts lag")
+    injected.seconds, injected.repeats = stage.rng.uniform(5, 10), False
+    return injected
+
+
+def counts_of(ago: float) -> Answer:
+    """Attributes as they were `ago` seconds ago, or at the first request if that came later."""
+    past: defaultdict[str, deque[tuple[float, dict[str, Any]]]] = defaultdict(deque)
+
+    def answer(parameters: dict[str, Any], forward: Forward) -> dict[str, Any]:
+        now, seen = time.monotonic(), past[parameters["QueueUrl"]]
+        seen.append((now, forward(parameters)))
+        while len(seen) > 1 and seen[1][0] <= now - ago:
+            seen.popleft()
+        return seen[0][1]
+
+    return answer
+
+
 def _answered(stage: Stage, kind: str) -> Injected:
     cluster = stage.cluster
 
@@ -258,6 +300,89 @@ def change_concurrency(stage: Stage) -> Injected | None:
     return Injected("concurrency changed", f"queue-{queue.name}", what=f"{queue.name} {number}")
 
 
+def raise_visibility(stage: Stage) -> Injected | None:
+    """A queue's visibility timeout is raised to SQS's limit of 12 hours while it is being processed, and lowered."""
+    queue = stage.rng.choice(stage.queues)
+
+    def lower() -> None:
+        _keep_trying(lambda: services.update(queue.name, {"visibility_timeout": queue.visibility_timeout}))
+
+    try:
+        services.update(queue.name, {"visibility_timeout": MAX_VISIBILITY_SECONDS})
+    except (PyMongoError, QueuesiteError):
+        return None
+    return Injected("visibility 12 h", f"queue-{queue.name}", stage.rng.uniform(1, 4), lower, what=queue.name)
+
+
+def break_definition(stage: Stage) -> Injected | None:
+    """A queue's document has a value of a wrong type or out of bounds; it is mended later."""
+    queue = stage.rng.choice(stage.queues)
+    field, wrong = stage.rng.choice(MALFORMED)
+
+    def mend() -> None:
+        _keep_trying(lambda: queues_collection.update_one({"_id": queue.id}, {"$set": {field: right, **_touched()}}))
+
+    try:
+        queues_collection = collection(Queue)
+        found = queues_collection.find_one({"_id": queue.id})
+        assert found is not None
+        right = found.get(field)
+        queues_collection.update_one({"_id": queue.id}, {"$set": {field: wrong, **_touched()}})
+    except (PyMongoError, QueuesiteError):
+        return None
+    # A run that follows the definition may end at once: its queue's messages are not handled twice by that.
+    return Injected(
+        "malformed queue", f"queue-{queue.name}", stage.rng.uniform(1, 4), mend, what=f"{queue.name} {field}={wrong!r}"
+    )
+
+
+def _touched() -> dict[str, Any]:
+    return {"updatedAt": database_clock.now()}
+
+
+def add_bare_documents(stage: Stage) -> Injected | None:
+    """Documents with nothing in them stand among the workers, the assignments, the jobs and the queues."""
+    number = stage.rng.randrange(1_000_000)
+    bare = f"bare-{number}"
+
+    def remove() -> None:
+        for model in (Worker, Assignment, Job, Queue):
+            _keep_trying(lambda model=model: collection(model).delete_one({"_id": bare}))  # type: ignore[misc]
+
+    try:
+        for model in (Worker, Assignment, Job, Queue):
+            # Unique fields have values, or a second bare document would be refused.
+            collection(model).insert_one({"_id": bare, "name": bare, "queueUrl": bare, "status": "running"})
+    except (PyMongoError, QueuesiteError):
+        remove()
+        return None
+    return Injected("bare documents", "bare-documents", stage.rng.uniform(2, 6), remove)
+
+
+def drop_collection(stage: Stage) -> Injected | None:
+    """Assignments, workers or jobs are gone, their indexes too."""
+    model = stage.rng.choice([Assignment, Worker, Job])
+    try:
+        collection(model).drop()
+    except (PyMongoError, QueuesiteError):
+        return None
+    return Injected("collection dropped", "collections", what=model._meta.db_table)
+
+
+def _keep_trying(write: Callable[[], object]) -> None:
+    """Undo a fault although MongoDB may be away at the moment."""
+    deadline = time.monotonic() + UNDONE_SECONDS
+    while True:
+        try:
+            write()
+        except (PyMongoError, QueuesiteError):
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
 def _leads(master: Background) -> str:
     try:
         return ", the leader" if leader_is(master) else ""
@@ -285,8 +410,14 @@ FAULTS: tuple[tuple[Begin, int], ...] = (
     *((begin, 1) for begin in NETWORK),
     (throttle, 1),
     (fail_entries, 1),
+    (expire_credentials, 1),
+    (late_counts, 2),
     (pause_queue, 2),
     (change_concurrency, 2),
+    (raise_visibility, 1),
+    (break_definition, 2),
+    (add_bare_documents, 1),
+    (drop_collection, 1),
 )
 #: What each targets, where that is known beforehand.
 TARGETS: dict[Begin, str] = {
@@ -295,6 +426,8 @@ TARGETS: dict[Begin, str] = {
     restart_sqs: "sqs",
     throttle: "sqs",
     fail_entries: "sqs",
+    expire_credentials: "sqs",
+    late_counts: "sqs",
     **NETWORK,
 }
 

@@ -51,7 +51,12 @@ class Chaos:
     def __init__(self, directory: Path, seconds: float, seed: int, say: Say) -> None:
         self.cluster = Cluster(directory)
         self.cluster.set(
-            worker_stalled_after=3, lease_seconds=2, max_load=4, shutdown_grace_seconds=8, time_slice_seconds=3
+            worker_stalled_after=3,
+            lease_seconds=2,
+            max_load=4,
+            shutdown_grace_seconds=8,
+            time_slice_seconds=3,
+            consumer_memory_mb=128,
         )
         self.rng = random.Random(seed)
         self.seed, self.seconds, self.say = seed, seconds, say
@@ -108,7 +113,7 @@ class Chaos:
         return verdict
 
     def _make_queues(self) -> None:
-        options = {"visibility_timeout": 4, "max_receive_count": 10}
+        options = {"visibility_timeout": 4}  # and a default maxReceiveCount: no message may die unseen of that
         for number in range(STANDARD):
             settings = {
                 "handler": "async_recorder" if number % 3 == 2 else "recorder",

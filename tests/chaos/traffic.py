@@ -24,6 +24,9 @@ MARGIN = 0.3
 
 GROUPS = ("a", "b", "c")
 
+#: What a handler has its process keep, in MiB: more than the run's CONSUMER_MEMORY_MB allows.
+GROWTH_MB = 160
+
 
 def instruction(rng: random.Random, queue: Queue, *, harmless: bool) -> dict[str, Any]:
     """What a message asks of its handler: mostly to take a moment."""
@@ -43,6 +46,10 @@ def instruction(rng: random.Random, queue: Queue, *, harmless: bool) -> dict[str
         return {"fail": 1}
     if chance < 0.20:
         return {"sleep": rng.uniform(0.3, 1.5)}
+    if chance < 0.203 and queue.timeout is None:
+        return {"sleep": rng.uniform(5, 12)}  # longer than a time slice, and than a visibility timeout
+    if chance < 0.206 and not fifo:
+        return {"grow": GROWTH_MB}
     return {"sleep": rng.uniform(0, 0.05)}
 
 

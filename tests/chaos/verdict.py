@@ -79,6 +79,7 @@ def judge(record: Record) -> Verdict:
     """Compare what was sent with what became of it."""
     verdict = Verdict()
     _lost(record, verdict)
+    _unseen(record, verdict)
     _repeats(record, verdict)
     _order(record, verdict)
     for ending in record.endings:
@@ -107,6 +108,14 @@ def _lost(record: Record, verdict: Verdict) -> None:
         "dead letters of faults alone": len(set(record.dead) - handled - hopeless),
         "handlings begun": sum(event.event == "start" for event in record.events),
     }
+
+
+def _unseen(record: Record, verdict: Verdict) -> None:
+    """No message ends as a dead letter that no handler has seen: its receives were used up by holding it."""
+    begun = {key for event in record.events if event.event == "start" and (key := key_of(event.body))}
+    unseen = set(record.dead) - begun
+    verdict.counts["dead letters that no handler saw"] = len(unseen)
+    _tell(verdict, "dead-lettered, and no handler saw them", unseen)
 
 
 def _repeats(record: Record, verdict: Verdict) -> None:

@@ -15,6 +15,7 @@ message's handling should come to, the message says itself where its body is a J
     {"do": {"program": ["sleep", "60"]}}   starts this program and terminates it
     {"do": {"hold": 60}}                   takes that long without letting go of the interpreter
     {"do": {"wait": "name"}}               waits until the file `name` is in the ledger's directory
+    {"do": {"grow": 80}}                   has its process keep this many MiB more
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ from tests.support.ledger import Ledger
 #: How long a handler waits for a file at the most, in seconds.
 LONGEST_WAIT = 60.0
 
+#: What `grow` has made this process keep.
+_kept: list[bytes] = []
+
 
 class RecorderOptions(BaseModel):
     """Options of the handlers."""
@@ -61,6 +65,8 @@ def recorder(message: Message) -> None:
             _fork(what["fork"])
         if "hold" in what:
             ctypes.PyDLL(None).sleep(what["hold"])  # a PyDLL's functions are called with the interpreter's lock held
+        if "grow" in what:
+            _kept.append(os.urandom(what["grow"] << 20))  # random, so that the kernel cannot share its pages
         time.sleep(_seconds(message, what))
         _act(message, what)
 

@@ -48,9 +48,15 @@ def test_a_message_is_lost() -> None:
 
 
 def test_a_dead_letter_is_not_lost() -> None:
-    verdict = judge(record(events=handling("1", 1), dead={"2"}))
+    failed = [event("start", "2", 1), event("fail", "2", 2)]
+    verdict = judge(record(events=[*handling("1", 1), *failed], dead={"2"}))
     assert verdict.problems == []
     assert verdict.counts["dead letters of faults alone"] == 1
+
+
+def test_a_dead_letter_that_no_handler_saw_is_a_broken_promise() -> None:
+    (problem,) = judge(record(events=handling("1", 1), dead={"2"})).problems
+    assert problem == "1 dead-lettered, and no handler saw them: 2"
 
 
 def test_a_message_whose_send_had_no_answer_may_be_there_or_not() -> None:
