@@ -27,8 +27,9 @@ from jobs.worker.consumer import ConsumerProcess
 from queuesite import pipes
 from queuesite.config import Config
 from queuesite.errors import ServerError
-from queuesite.logs import carrying, get_logger
+from queuesite.logs import get_logger
 from queuesite.outage import Outage
+from queuesite.threads import supervised
 
 log = get_logger(__name__)
 
@@ -285,9 +286,7 @@ class Pool:
         """Try to start a consumer, in a thread and with pauses, until one has been started."""
         self.trouble = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         if not self._closing.is_set():
-            self._recovery = threading.Thread(
-                target=carrying(self._try_again), args=(error,), name="recovery", daemon=True
-            )
+            self._recovery = supervised("recovery", lambda: self._try_again(error))
             self._recovery.start()
 
     def _try_again(self, error: Exception) -> None:

@@ -125,7 +125,7 @@ def test_queues_are_steered_in_the_list(visit: Visit, api: httpx.Client) -> None
 
 
 def test_poison_goes_to_the_dead_letters_and_comes_back(visit: Visit, api: httpx.Client, system: Live) -> None:
-    create(api, "poison", maxReceiveCount=1, visibilityTimeout=1)
+    create(api, "poison", maxReceiveCount=3, visibilityTimeout=1)  # a look needs a receive to spare
     person = visit()
     page = person.page
     evil = [{"body": {"do": {"reject": EVIL}, "html": EVIL}}, {"body": {"do": {"raise": EVIL}, "html": EVIL}}]

@@ -36,8 +36,6 @@ MALFORMED: tuple[tuple[str, Any], ...] = (
     ("handlerOptions", "none"),
     ("concurrency", 0),
 )
-#: How long undoing a fault may be tried, in seconds, while MongoDB is away by another one.
-UNDONE_SECONDS = 30.0
 
 
 class Stage(Protocol):
@@ -57,7 +55,10 @@ class Stage(Protocol):
 
 @dataclass
 class Injected:
-    """A fault under way. No two have the same target at the same time."""
+    """A fault under way. No two have the same target at the same time.
+
+    `undo` may be called again if it raised since a server is away by another fault.
+    """
 
     kind: str
     target: str
@@ -255,6 +256,8 @@ def counts_of(ago: float) -> Answer:
     past: defaultdict[str, deque[tuple[float, dict[str, Any]]]] = defaultdict(deque)
 
     def answer(parameters: dict[str, Any], forward: Forward) -> dict[str, Any]:
+        if "ApproximateNumberOfMessages" not in parameters.get("AttributeNames", ()):
+            return forward(parameters)
         now, seen = time.monotonic(), past[parameters["QueueUrl"]]
         seen.append((now, forward(parameters)))
         while len(seen) > 1 and seen[1][0] <= now - ago:
@@ -280,8 +283,7 @@ def pause_queue(stage: Stage) -> Injected | None:
     queue = stage.rng.choice(stage.queues)
 
     def resume() -> None:
-        with suppress(PyMongoError, QueuesiteError):  # the end of the run resumes all
-            services.set_paused(queue.name, False)
+        services.set_paused(queue.name, False)
 
     try:
         services.set_paused(queue.name, True)
@@ -305,7 +307,7 @@ def raise_visibility(stage: Stage) -> Injected | None:
     queue = stage.rng.choice(stage.queues)
 
     def lower() -> None:
-        _keep_trying(lambda: services.update(queue.name, {"visibility_timeout": queue.visibility_timeout}))
+        services.update(queue.name, {"visibility_timeout": queue.visibility_timeout})
 
     try:
         services.update(queue.name, {"visibility_timeout": MAX_VISIBILITY_SECONDS})
@@ -320,7 +322,7 @@ def break_definition(stage: Stage) -> Injected | None:
     field, wrong = stage.rng.choice(MALFORMED)
 
     def mend() -> None:
-        _keep_trying(lambda: queues_collection.update_one({"_id": queue.id}, {"$set": {field: right, **_touched()}}))
+        queues_collection.update_one({"_id": queue.id}, {"$set": {field: right, **_touched()}})
 
     try:
         queues_collection = collection(Queue)
@@ -347,15 +349,14 @@ def add_bare_documents(stage: Stage) -> Injected | None:
 
     def remove() -> None:
         for model in (Worker, Assignment, Job, Queue):
-            _keep_trying(lambda model=model: collection(model).delete_one({"_id": bare}))  # type: ignore[misc]
+            collection(model).delete_one({"_id": bare})
 
     try:
         for model in (Worker, Assignment, Job, Queue):
             # Unique fields have values, or a second bare document would be refused.
             collection(model).insert_one({"_id": bare, "name": bare, "queueUrl": bare, "status": "running"})
     except (PyMongoError, QueuesiteError):
-        remove()
-        return None
+        pass  # some of them may be there
     return Injected("bare documents", "bare-documents", stage.rng.uniform(2, 6), remove)
 
 
@@ -367,20 +368,6 @@ def drop_collection(stage: Stage) -> Injected | None:
     except (PyMongoError, QueuesiteError):
         return None
     return Injected("collection dropped", "collections", what=model._meta.db_table)
-
-
-def _keep_trying(write: Callable[[], object]) -> None:
-    """Undo a fault although MongoDB may be away at the moment."""
-    deadline = time.monotonic() + UNDONE_SECONDS
-    while True:
-        try:
-            write()
-        except (PyMongoError, QueuesiteError):
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(0.1)
-        else:
-            return
 
 
 def _leads(master: Background) -> str:

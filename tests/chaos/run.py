@@ -77,7 +77,8 @@ class Chaos:
                 return self._execute()
             finally:
                 for injected in self._under_way:
-                    injected.undo()
+                    with contextlib.suppress(PyMongoError, QueuesiteError):
+                        injected.undo()
                 with contextlib.redirect_stdout(io.StringIO()):  # each process's last lines: their files have all
                     self.cluster.close()
 
@@ -144,7 +145,7 @@ class Chaos:
                 next_progress += PROGRESS
                 self.say(self._progress())
             time.sleep(TURN)
-        self._undo(float("inf"))
+        eventually(self._all_undone, LONG, "all faults are undone")
 
     def awake(self, command: str) -> list[Background]:
         """Processes that run, are not frozen and have not been told to end."""
@@ -174,9 +175,16 @@ class Chaos:
     def _undo(self, now: float) -> None:
         over = [injected for injected in self._under_way if now >= injected.began + injected.seconds]
         for injected in over:
-            injected.undo()
+            try:
+                injected.undo()
+            except (PyMongoError, QueuesiteError):
+                continue  # its server is away by another fault: at the next turn
             self._under_way.remove(injected)
             self.faults.append(injected.ended())
+
+    def _all_undone(self) -> bool:
+        self._undo(float("inf"))
+        return not self._under_way
 
     def _revive(self) -> None:
         """Start what has died anew, as a supervisor would."""

@@ -126,7 +126,7 @@ class Watch(Beside):
                 try:
                     now: datetime = client.admin.command("hello", codec_options=client.codec_options)["localTime"]
                     lease = database["leases"].find_one({"_id": "master"})
-                    found = list(database["assignments"].find({}, {"term": 1, "queueUrl": 1}))
+                    found = list(database["assignments"].find({"term": {"$exists": True}}, {"term": 1, "queueUrl": 1}))
                 except PyMongoError:
                     time.sleep(0.2)
                     continue

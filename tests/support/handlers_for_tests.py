@@ -40,9 +40,6 @@ from tests.support.ledger import Ledger
 #: How long a handler waits for a file at the most, in seconds.
 LONGEST_WAIT = 60.0
 
-#: What `grow` has made this process keep.
-_kept: list[bytes] = []
-
 
 class RecorderOptions(BaseModel):
     """Options of the handlers."""
@@ -65,8 +62,6 @@ def recorder(message: Message) -> None:
             _fork(what["fork"])
         if "hold" in what:
             ctypes.PyDLL(None).sleep(what["hold"])  # a PyDLL's functions are called with the interpreter's lock held
-        if "grow" in what:
-            _kept.append(os.urandom(what["grow"] << 20))  # random, so that the kernel cannot share its pages
         time.sleep(_seconds(message, what))
         _act(message, what)
 
