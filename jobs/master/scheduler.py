@@ -29,7 +29,7 @@ from jobs.models import Assignment, Worker
 from jobs.repositories import assignments, jobs, masters, workers
 from jobs.repositories.jobs import Processor
 from queues import repository as queues
-from queues.sqs import Depth, SqsGateway
+from queues.sqs import DataPlane, Depth
 from queues.sync import sync
 from queuesite.changes import Bell, ChangeWatcher
 from queuesite.config import Config
@@ -63,7 +63,7 @@ OBSERVED_AT_ONCE = 500
 class Scheduler:
     """A master. `run` blocks until SIGTERM or SIGINT."""
 
-    def __init__(self, config: Config, gateway: SqsGateway) -> None:
+    def __init__(self, config: Config, gateway: DataPlane) -> None:
         self._config = config
         self._bell = Bell()
         self._signals = 0
