@@ -33,7 +33,7 @@ from queues.sqs import DataPlane, Depth
 from queues.sync import sync
 from queuesite.changes import Bell, ChangeWatcher
 from queuesite.config import Config
-from queuesite.databases import MongoError, database_clock
+from queuesite.databases import MongoError, database_clock, mongodb_errors
 from queuesite.errors import MongoUnavailable, ServerError
 from queuesite.logs import bind, get_logger
 from queuesite.outage import Outage
@@ -139,7 +139,8 @@ class Scheduler:
         outage = Outage("sync")
         while not self._signals:
             try:
-                sync()
+                with mongodb_errors():
+                    sync()
                 return
             except ServerError as error:
                 time.sleep(outage.failed(error))
