@@ -21,6 +21,7 @@ from rich.table import Table
 
 from queuesite.clock import rfc3339
 from queuesite.config import get_config
+from queuesite.databases import mongodb_errors
 from queuesite.errors import QueuesiteError
 from queuesite.logs import configure
 
@@ -82,7 +83,7 @@ def _drop_output(*streams: IO[str]) -> None:
 
 
 class QueuesiteCommand(BaseCommand):
-    """A command whose `run()` may raise any `QueuesiteError`: it is printed in one line, with its exit code.
+    """A command whose `run()` may raise any `QueuesiteError` or error of pymongo's: one line, and an exit code.
 
     Exit codes: 0 done, 1 a server is at fault, 2 the input is, 130 interrupted.
     """
@@ -102,7 +103,8 @@ class QueuesiteCommand(BaseCommand):
         if self.quiet and get_config().log_level == "INFO":
             configure("WARNING", get_config().log_format)
         try:
-            self.run(**options)
+            with mongodb_errors():
+                self.run(**options)
         except QueuesiteError as error:
             raise CommandError(str(error), returncode=error.exit_code) from error
         except KeyboardInterrupt:

@@ -14,6 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from pydantic.alias_generators import to_camel
 
 from queuesite import errors
+from queuesite.databases import MongoError, explained
 from queuesite.logs import get_logger
 from queuesite.public import public_text
 
@@ -122,6 +123,8 @@ def problem(
 
 def answer(request: HttpRequest, error: Exception) -> HttpResponse:
     """The answer to a request that ended in `error`. What is no error of a caller's is logged."""
+    if isinstance(error, MongoError):
+        error = explained(error)
     kind = kind_of(error)
     detail, fields, headers = _described(error, kind)
     if kind is INTERNAL:

@@ -70,7 +70,7 @@ def failed(queue: Queue, message: str = "no customer", *, times: int = 3) -> Fai
     trace = f'Traceback (most recent call last):\n  File "x.py", line 1, in f\nKeyError: {message}\n'
     kind = kinds.Failure("KeyError", "shop.f", message, trace, now, now, times, "m-1", 2, f'{{"a": "{message}"}}')
     failures.add([failures.Seen(queue, kind)])
-    return failures.of_queue(queue.queue_url)[0]
+    return records.failures_of(queue)[0]
 
 
 def test_the_front_door_leads_to_the_admin(browser: Client) -> None:

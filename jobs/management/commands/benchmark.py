@@ -34,8 +34,6 @@ from queuesite.databases import check_mongodb, database
 from queuesite.errors import InvalidInput
 from queuesite.monitoring import OperationCounter
 
-#: Set in the process that measures, which has a database and a prefix of its own.
-INSIDE = "BENCHMARK_INSIDE"
 #: Samples of the latency at the most; one needs 0.3 s.
 SAMPLES = 120
 #: Consumer processes that are started, one after another, each with a second of idleness behind it.

@@ -13,7 +13,7 @@ from jobs import services
 from jobs.models import Worker
 from queuesite.commands import Parser, QueuesiteCommand
 from queuesite.config import get_config
-from queuesite.databases import database_clock, mongodb_errors
+from queuesite.databases import database_clock
 
 #: Seconds between two looks at a worker that is waited for, and beyond its grace until that is given up.
 LOOK_SECONDS = 0.5
@@ -46,8 +46,7 @@ class Command(QueuesiteCommand):
     def do_list(self, options: dict[str, Any]) -> None:
         """Worker list."""
         workers = services.list_workers()
-        with mongodb_errors():
-            now = database_clock.now()
+        now = database_clock.now()
         if options["json"]:
             self.print_json([_as_json(worker, now) for worker in workers])
             return
