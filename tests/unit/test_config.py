@@ -441,7 +441,7 @@ class TestSources:
         missing = env.directory / "missing.env"
 
         assert env.problems(ENV_FILE=missing) == [
-            f"ENV_FILE={missing}: no such file; name one that exists, or leave it out"
+            f"ENV_FILE={missing}: no such file; name a file that exists, or unset ENV_FILE"
         ]
 
     def test_file_that_is_no_text(self, env: Environment) -> None:
