@@ -37,11 +37,6 @@ def test_every_verb_of_the_command_line_is_in_the_table() -> None:
     assert {one or two for one, two in table} == set(verbs)
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\((?!http|#)([^)]+)\)", README))
-def test_links_lead_somewhere(path: str) -> None:
-    assert (ROOT / path).exists()
-
-
 def test_unit_of_systemd_fits_the_code() -> None:
     [text] = re.findall(r"^```ini\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     unit = dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))

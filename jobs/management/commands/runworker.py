@@ -27,6 +27,6 @@ class Command(QueuesiteCommand):
         registry.discover()
         wait_for(check_mongodb, "MongoDB", config.startup_wait_seconds)
         wait_for(lambda: get_gateway().check(), "SQS", config.startup_wait_seconds)
-        # MongoDB may break off at any of it: the whole is waited for.
+        # MongoDB may fail at any of these writes, so all of them are retried.
         wait_for(ensure_indexes, "MongoDB", config.startup_wait_seconds)
         supervisor.run()
