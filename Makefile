@@ -20,7 +20,7 @@ SERVERS_PYTHON ?= $(PYTHON) python3.13 python3.12 python3.11 python3
 SERVERS_NEWEST := 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help python run install servers up test check lint lock format chaos failover bench clean
+.PHONY: help python run install servers up test check lint lock docs format chaos failover bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -63,6 +63,9 @@ lint: install ## check style, types, import contracts and the lock file, without
 lock: install ## rewrite requirements.lock from requirements-postgres.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 		--generate-hashes --no-annotate requirements-postgres.txt --output-file requirements.lock
+
+docs: install ## write the reference in README.md and docs/reference.md from the code
+	PYTHONPATH=. $(BIN)/python .ci/write_docs.py
 
 format: install ## format the code and apply ruff's automatic fixes
 	$(BIN)/ruff format .

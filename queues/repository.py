@@ -13,7 +13,7 @@ from typing import Any
 
 from bson import ObjectId
 from django.db import models
-from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
+from pymongo import ASCENDING, DESCENDING, IndexModel, ReturnDocument, UpdateOne
 from pymongo.collection import Collection
 from pymongo.cursor import Cursor
 from pymongo.errors import DuplicateKeyError
@@ -118,13 +118,20 @@ def insert(queue: Queue) -> Queue:
     return queue
 
 
-def update(queue_id: ObjectId, changes: Mapping[str, Any]) -> None:
-    """Set fields (by Python names) of a definition. Raises `NotFound` where it is gone."""
-    result = _queues().update_one(
-        {"_id": queue_id}, {"$set": columns(Queue, dict(changes)), "$currentDate": {"updatedAt": True}}
+def update(queue_id: ObjectId, changes: Mapping[str, Any], *, wake: bool = False) -> Queue:
+    """Set fields (by Python names) of a definition, and return it as it is then. Raises `NotFound` if it is gone.
+
+    `wake`: ask the master in the same write to have the queue looked at.
+    """
+    dated = {"updatedAt": True, **({"wakeRequestedAt": True} if wake else {})}
+    document = _queues().find_one_and_update(
+        {"_id": queue_id},
+        {"$set": columns(Queue, dict(changes)), "$currentDate": dated},
+        return_document=ReturnDocument.AFTER,
     )
-    if not result.matched_count:
+    if document is None:
         raise NotFound(f"there is no queue with the id {queue_id} any more")
+    return to_model(Queue, document, bounded=False)
 
 
 def delete(queue_id: ObjectId) -> bool:

@@ -83,7 +83,7 @@ def _drop_output(*streams: IO[str]) -> None:
 
 
 class QueuesiteCommand(BaseCommand):
-    """A command whose `run()` may raise any `QueuesiteError` or pymongo error; it prints one line and ends with its code.
+    """A command whose `run()` may raise any `QueuesiteError` or pymongo error, which becomes one line and an exit code.
 
     Exit codes: 0 success, 1 a server is at fault, 2 the input is wrong, 130 interrupted.
     """

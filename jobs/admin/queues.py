@@ -25,14 +25,15 @@ from jobs import reads, statistics
 from jobs.admin import queue_actions
 from jobs.admin.failures import Sparkline
 from jobs.admin.pages import STATUS_VARIANTS
-from jobs.admin.queue_form import QueueForm
+from jobs.admin.queue_form import QueueForm, fieldsets
 from jobs.admin.queue_messages import AT_ONCE, SendForm, curl
 from jobs.models import JobStatus
 from queues import codec, observation, peek, search, services, tasks
 from queues import messages as sending
 from queues.api.message_schemas import DeadLetterOut, MessageOut
 from queues.handlers import registry
-from queues.models import HANDLER_PERMISSION, Queue
+from queues.models import Queue
+from queues.settings import ASKED, HANDLER_PERMISSION
 from queues.sqs import MAX_BATCH
 from queuesite import markup
 from queuesite.admin.records import RecordsAdmin, address
@@ -61,11 +62,6 @@ _PAGE_JOBS = 10
 #: Characters of a body that are shown.
 SHOWN = 16_384
 
-FIELDSETS = (
-    ("Handler", ("handler", "handler_options", "timeout")),
-    ("Pace", ("concurrency", "max_consumers", "priority")),
-    ("Delivery by SQS", ("visibility_timeout", "max_receive_count")),
-)
 _KNOWN = ("queue_url", "dlq_url", "created_at", "updated_at", "synced_at")
 
 
@@ -542,10 +538,9 @@ class QueueAdmin(RecordsAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Queue | None = None) -> Any:
         """The settings in groups, and for a queue that exists what belongs to it."""
-        groups = [(title, {"fields": fields}) for title, fields in FIELDSETS]
-        if not (request.user.has_perm(HANDLER_PERMISSION) and (obj is None or self.may(request, "change"))):
-            # What is shown and not asked for has no widget that masks it.
-            groups[0] = ("Handler", {"fields": ("handler", "shown_options", "timeout")})
+        # What is shown and not asked for has no widget that masks it.
+        asked = request.user.has_perm(HANDLER_PERMISSION) and (obj is None or self.may(request, "change"))
+        groups = fieldsets({} if asked else {"handler_options": "shown_options"})
         if obj is None:
             return [(None, {"fields": ("name", "with_dlq")}), *groups]
         return [*groups, ("What belongs to it", {"fields": _KNOWN})]
@@ -557,7 +552,7 @@ class QueueAdmin(RecordsAdmin):
 
     def save_model(self, request: HttpRequest, obj: Queue, form: forms.ModelForm[Queue], change: bool) -> None:
         """Create or change the queue through the services."""
-        settings = {name: form.cleaned_data[name] for name in services.SETTINGS if name in form.cleaned_data}
+        settings = {name: form.cleaned_data[name] for name in ASKED if name in form.cleaned_data}
         if change:
             services.update(obj.name, {name: settings[name] for name in form.changed_data if name in settings})
         else:

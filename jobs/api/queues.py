@@ -14,7 +14,8 @@ from jobs import reads
 from jobs.api.schemas import AssignmentOut, NotifiedOut, QueueOut
 from queues import search, services
 from queues.api.schemas import QueueIn, QueuePatch, Settings
-from queues.models import HANDLER_PERMISSION, Queue
+from queues.models import Queue
+from queues.settings import HANDLER_PERMISSION
 from queuesite.api import problems
 from queuesite.api.auth import caller, needs
 from queuesite.api.openapi import also, link
@@ -129,10 +130,7 @@ def change_queue(request: HttpRequest, name: str, payload: QueuePatch) -> QueueO
     A secret option reads as asterisks, which mean "as it is" when they are written.
     """
     _permit_handler(request, payload)
-    services.update(name, payload.given())
-    if "paused" in payload.model_fields_set:
-        services.set_paused(name, payload.paused)
-    return _shown(request, [services.get(name)])[0]
+    return _shown(request, [services.update(name, payload.given())])[0]
 
 
 @router.delete(

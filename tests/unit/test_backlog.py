@@ -262,8 +262,8 @@ class TestWaiting:
         watched = Watched([orders])
         watched.see(orders, visible(5))
         assert watched.waiting() == []
-        orders.paused = False
-        watched.backlog.learn(orders, watched.now)
+        resumed = Queue(id=orders.id, name=orders.name, queue_url=orders.queue_url, wake_requested_at=DATE)
+        watched.backlog.learn(resumed, watched.now)
         assert watched.names() == ["orders"]
 
     def test_after_failed_runs_only_when_the_backoff_is_over(self) -> None:

@@ -18,6 +18,7 @@ from queues import messages, services
 from queues import sync as syncing
 from queues.handlers import registry
 from queues.models import Queue
+from queues.settings import ASKED, SETTINGS, Setting
 from queues.sqs import MAX_DELAY_SECONDS, OutgoingMessage
 from queuesite.commands import Parser, QueuesiteCommand, integer
 from queuesite.databases import mongodb_errors
@@ -25,7 +26,7 @@ from queuesite.errors import InvalidInput, QueueMissing, ServerError
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """An argparse type: a JSON object. What is wrong is told without the text, which may hold secrets."""
+    """An argparse type: a JSON object. Errors do not quote the text, which may hold secrets."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -48,6 +49,29 @@ def json_file(path: str) -> dict[str, Any]:
     return json_object(text)
 
 
+def add_setting(parser: argparse.ArgumentParser, setting: Setting) -> None:
+    """Add the option of a setting. Its value is checked by the services, as everywhere."""
+    option = f"--{setting.name.replace('_', '-')}"
+    words = f"{setting.help}; {setting.limit_words}" if setting.limits else setting.help
+    if setting.type is dict:
+        either = parser.add_mutually_exclusive_group()
+        either.add_argument(option, type=json_object, metavar="JSON", help=f"{words}; other users see it in ps")
+        either.add_argument(
+            f"{option}-file",
+            type=json_file,
+            dest=setting.name,
+            metavar="PATH",
+            help=f"file with the {setting.words} as JSON; -: stdin",
+        )
+        return
+    parser.add_argument(
+        option,
+        type=setting.type,
+        metavar="N" if setting.type is int else setting.name.upper(),
+        help=f"{words} (default: {setting.default_words})",
+    )
+
+
 class Command(QueuesiteCommand):
     """Subcommands for queues, messages, handlers and the sync."""
 
@@ -65,70 +89,60 @@ class Command(QueuesiteCommand):
                 sub.add_argument("--json", action="store_true", help="print JSON")
             return sub
 
-        create = verb("create", "create a queue, with its dead-letter queue NAME-dlq")
-        create.add_argument("--concurrency", type=int, metavar="N", help="messages handled at once by a consumer")
-        create.add_argument("--handler", metavar="H", help="a registered handler (default: log)")
-        options = create.add_mutually_exclusive_group()
-        options.add_argument(
-            "--handler-options", type=json_object, metavar="JSON", help="options of the handler; others see them in ps"
+        create = verb(
+            "create", "create a queue and its dead-letter queue NAME-dlq; a name that ends in .fifo makes FIFO queues"
         )
-        options.add_argument(
-            "--handler-options-file",
-            type=json_file,
-            dest="handler_options",
-            metavar="PATH",
-            help="a file with the options as JSON (- for stdin)",
-        )
-        create.add_argument("--priority", type=int, metavar="P", help="0 to 9; higher is served first")
-        create.add_argument("--max-consumers", type=int, metavar="N", help="consumers that may share the queue")
-        create.add_argument(
-            "--visibility-timeout", type=int, metavar="S", help="seconds that a received message is hidden"
-        )
-        create.add_argument(
-            "--max-receive-count", type=int, metavar="N", help="receives until a message is a dead letter"
-        )
-        create.add_argument(
-            "--timeout", type=int, metavar="S", help="seconds that the handler may take for one message"
-        )
+        for setting in ASKED.values():
+            add_setting(create, setting)
         create.add_argument("--no-dlq", action="store_true", help="create no dead-letter queue")
         verb("delete", "delete a queue with its messages and its dead-letter queue").add_argument(
-            "--yes", action="store_true", help="do not ask"
+            "--yes", action="store_true", help="do not ask for confirmation"
         )
         verb("list", "list the queues", queue=False, as_json=True)
-        send = verb("send", "send test messages")
-        send.add_argument("count", metavar="COUNT", nargs="?", type=integer(1), help="how many (not with --file)")
-        source = send.add_mutually_exclusive_group()
-        source.add_argument("--body", metavar="TEXT", help="the body of each message")
-        source.add_argument("--file", metavar="PATH", type=Path, help="a file with a message per line (- for stdin)")
+        send = verb("send", "send test messages, or a message for each line of a file")
         send.add_argument(
-            "--delay", metavar="S", type=integer(0, MAX_DELAY_SECONDS), help="seconds until it can be received"
+            "count", metavar="COUNT", nargs="?", type=integer(1), help="how many messages; not with --file"
         )
-        send.add_argument("--group", metavar="G", help="the message group, on a FIFO queue")
-        verb("size", "count a queue's messages", as_json=True)
-        verb("set-concurrency", "set how many messages a consumer handles at once").add_argument(
-            "concurrency", metavar="N", type=int
+        source = send.add_mutually_exclusive_group()
+        source.add_argument("--body", metavar="TEXT", help="body of each message (default: JSON with its number)")
+        source.add_argument("--file", metavar="PATH", type=Path, help="file with a message on each line; -: stdin")
+        send.add_argument(
+            "--delay",
+            metavar="S",
+            type=integer(0, MAX_DELAY_SECONDS),
+            help=f"seconds until a message can be received, up to {MAX_DELAY_SECONDS}",
         )
-        verb("pause", "stop processing a queue; what is in flight is finished")
+        send.add_argument("--group", metavar="G", help="message group; for FIFO queues")
+        verb("size", "count a queue's messages: visible, in flight, delayed, dead letters", as_json=True)
+        verb(
+            "set-concurrency", "set how many messages a consumer handles at once; consumers at work follow"
+        ).add_argument("concurrency", metavar="N", type=int, help=SETTINGS["concurrency"].limit_words)
+        verb("pause", "stop processing a queue; consumers finish what is in flight")
         verb("resume", "process a paused queue again")
-        verb("purge", "delete all messages of a queue").add_argument("--yes", action="store_true", help="do not ask")
+        verb("purge", "delete all messages of a queue; SQS allows it once a minute").add_argument(
+            "--yes", action="store_true", help="do not ask for confirmation"
+        )
         verb("redrive", "move a queue's dead letters back to it")
-        verb("notify", "have a queue looked at now, as after a send")
-        verb("sync", "make SQS follow the database", queue=False, as_json=True)
+        verb("notify", "have the master look at a queue now, as after a send")
+        verb(
+            "sync",
+            "create and change queues in SQS until they are as the database has them, one way",
+            queue=False,
+            as_json=True,
+        )
         verb("handlers", "list the registered handlers", queue=False, as_json=True)
 
     def run(self, **options: Any) -> None:
-        """Run the verb."""
-        getattr(self, "do_" + options["verb"].replace("-", "_"))(options)
+        """Run the verb, which has a method of its own."""
+        getattr(self, "_do_" + options["verb"].replace("-", "_"))(options)
 
-    def do_create(self, options: dict[str, Any]) -> None:
-        """Sqs create."""
-        settings = {name: options[name] for name in services.SETTINGS if options.get(name) is not None}
+    def _do_create(self, options: dict[str, Any]) -> None:
+        settings = {name: options[name] for name in ASKED if options.get(name) is not None}
         queue = services.create(options["name"], with_dlq=not options["no_dlq"], settings=settings)
         dlq = " with its dead-letter queue" if queue.dlq_url else " without a dead-letter queue"
         self.say(f"queue {queue.name!r} created{dlq}: {queue.queue_url}")
 
-    def do_delete(self, options: dict[str, Any]) -> None:
-        """Sqs delete."""
+    def _do_delete(self, options: dict[str, Any]) -> None:
         name = options["name"]
         services.get(name)
         if not options["yes"]:
@@ -145,8 +159,7 @@ class Command(QueuesiteCommand):
         services.delete(name)
         self.say(f"queue {name!r} deleted")
 
-    def do_list(self, options: dict[str, Any]) -> None:
-        """Sqs list."""
+    def _do_list(self, options: dict[str, Any]) -> None:
         queues = services.list_queues()
         if options["json"]:
             self.print_json([_as_json(queue) for queue in queues])
@@ -172,8 +185,7 @@ class Command(QueuesiteCommand):
             numeric=("concurrency", "consumers", "priority", "visible"),
         )
 
-    def do_send(self, options: dict[str, Any]) -> None:
-        """Sqs send."""
+    def _do_send(self, options: dict[str, Any]) -> None:
         bodies = self._bodies(options)
         outgoing = [OutgoingMessage(body, delay=options["delay"], group=options["group"]) for body in bodies]
         sent = 0
@@ -223,8 +235,7 @@ class Command(QueuesiteCommand):
             return [options["body"]] * options["count"]
         return [json.dumps({"number": number, "test": True}) for number in range(1, options["count"] + 1)]
 
-    def do_size(self, options: dict[str, Any]) -> None:
-        """Sqs size."""
+    def _do_size(self, options: dict[str, Any]) -> None:
         counts = services.size(options["name"]).as_dict()
         if options["json"]:
             self.print_json(counts)
@@ -235,23 +246,19 @@ class Command(QueuesiteCommand):
             numeric=("visible", "in flight", "delayed", "dead letters"),
         )
 
-    def do_set_concurrency(self, options: dict[str, Any]) -> None:
-        """Sqs set-concurrency."""
+    def _do_set_concurrency(self, options: dict[str, Any]) -> None:
         services.update(options["name"], {"concurrency": options["concurrency"]})
         self.say(f"concurrency of {options['name']!r} is {options['concurrency']} now")
 
-    def do_pause(self, options: dict[str, Any]) -> None:
-        """Sqs pause."""
+    def _do_pause(self, options: dict[str, Any]) -> None:
         changed = services.set_paused(options["name"], True)
         self.say(f"queue {options['name']!r} is paused" + ("" if changed else " already"))
 
-    def do_resume(self, options: dict[str, Any]) -> None:
-        """Sqs resume."""
+    def _do_resume(self, options: dict[str, Any]) -> None:
         changed = services.set_paused(options["name"], False)
         self.say(f"queue {options['name']!r} is " + ("active again" if changed else "not paused"))
 
-    def do_purge(self, options: dict[str, Any]) -> None:
-        """Sqs purge."""
+    def _do_purge(self, options: dict[str, Any]) -> None:
         name = options["name"]
         services.get(name)
         if not options["yes"]:
@@ -262,21 +269,18 @@ class Command(QueuesiteCommand):
         services.purge(name)
         self.say(f"queue {name!r} purged")
 
-    def do_redrive(self, options: dict[str, Any]) -> None:
-        """Sqs redrive."""
+    def _do_redrive(self, options: dict[str, Any]) -> None:
         total = services.size(options["name"]).dead_letters
         with self._progress("redriving", total) as advance:
             report = messages.redrive(options["name"], advance)
         self.say(f"{report.moved} dead letters moved back to {options['name']!r}")
 
-    def do_notify(self, options: dict[str, Any]) -> None:
-        """Sqs notify."""
+    def _do_notify(self, options: dict[str, Any]) -> None:
         queue = services.notify(options["name"])
         after = " (it is paused, and processed once it is resumed)" if queue.paused else ""
         self.say(f"the master has been asked to look at {queue.name!r}{after}")
 
-    def do_sync(self, options: dict[str, Any]) -> None:
-        """Sqs sync."""
+    def _do_sync(self, options: dict[str, Any]) -> None:
         with self._progress("syncing", None) as advance:
             report = syncing.sync(progress=advance)
         if options["json"]:
@@ -289,8 +293,7 @@ class Command(QueuesiteCommand):
             lines = "; ".join(f"{name}: {reason}" for name, reason in report.failed.items())
             raise CommandError(f"{len(report.failed)} queues failed: {lines}", returncode=1)
 
-    def do_handlers(self, options: dict[str, Any]) -> None:
-        """Sqs handlers."""
+    def _do_handlers(self, options: dict[str, Any]) -> None:
         handlers = registry.all_handlers().values()
         if options["json"]:
             self.print_json(
@@ -322,7 +325,7 @@ class Command(QueuesiteCommand):
 
     @contextmanager
     def _progress(self, what: str, total: int | None) -> Iterator[messages.Progress]:
-        """A bar on stderr, where that is a terminal; results alone are on stdout."""
+        """Show a bar on stderr if that is a terminal; stdout has only results."""
         bar = Progress(
             TextColumn(what),
             BarColumn(),
@@ -349,15 +352,8 @@ def _as_json(queue: Queue) -> dict[str, Any]:
         "name": queue.name,
         "queueUrl": queue.queue_url,
         "dlqUrl": queue.dlq_url,
-        "handler": queue.handler,
+        **{setting.field_name: getattr(queue, name) for name, setting in SETTINGS.items()},
         "handlerOptions": registry.masked_options(queue.handler, queue.handler_options),
-        "concurrency": queue.concurrency,
-        "priority": queue.priority,
-        "maxConsumers": queue.max_consumers,
-        "visibilityTimeout": queue.visibility_timeout,
-        "maxReceiveCount": queue.max_receive_count,
-        "timeout": queue.timeout,
-        "paused": queue.paused,
         "crashCount": queue.crash_count,
         "notBefore": queue.not_before,
         "depth": {
