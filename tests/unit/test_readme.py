@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from queues.management.commands.sqs import Command
+from jobs.management.commands.sqs import Command
 from queuesite.config import Config, mask
 from queuesite.errors import ConfigError
 from tests.support.processes import ROOT
