@@ -38,13 +38,13 @@ def main() -> None:
 
     django.setup()
     import write_docs
+    from jobs.management.commands.sqs import Command
 
     from jobs.admin.queue_form import QueueForm, fieldsets
     from jobs.api.schemas import QueueOut
     from jobs.consumer.settings import QueueSettings
     from queues import services
     from queues.api.schemas import QueueIn, QueuePatch
-    from queues.management.commands.sqs import Command
     from queues.models import Queue
     from queuesite import documents
     from queuesite.errors import QueuesiteError
