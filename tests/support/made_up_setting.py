@@ -38,11 +38,11 @@ def main() -> None:
 
     django.setup()
     import write_docs
-    from jobs.management.commands.sqs import Command
 
     from jobs.admin.queue_form import QueueForm, fieldsets
     from jobs.api.schemas import QueueOut
     from jobs.consumer.settings import QueueSettings
+    from jobs.management.commands.sqs import Command
     from queues import services
     from queues.api.schemas import QueueIn, QueuePatch
     from queues.models import Queue

@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 import pytest
-from jobs.management.commands.sqs import Command
 from write_docs import SECTIONS, commands, configuration, queue_settings, rewritten
 
+from jobs.management.commands.sqs import Command
 from queues.settings import SETTINGS
 from queuesite.config import Config
 from tests.support.processes import ROOT
