@@ -26,7 +26,7 @@ class LogAdmin(ModelAdmin):
         """In colour, and in a word."""
         return _VERBS[entry.action_flag]
 
-    @admin.display(description="In words")
+    @admin.display(description="Description")
     def message(self, entry: LogEntry) -> str:
         """What was changed."""
         return entry.get_change_message()
