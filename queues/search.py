@@ -1,4 +1,4 @@
-"""Lists of queues: which, in which order, page by page."""
+"""Lists of queues: filtered, sorted, page by page."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def find_queues(
     cursor: str | None = None,
     limit: int = 50,
 ) -> tuple[list[Queue], str | None]:
-    """A page of the queues that match, and the cursor of the next. `sort` is one of SORTS, downwards with `-` before.
+    """A page of the queues that match, and the cursor of the next. `sort` is one of SORTS; a `-` before it reverses it.
 
-    `where` is a further condition in MongoDB's terms, such as `jobs.statistics.state_filter`.
-    Raises `InvalidInput` for another sort or a cursor that is not one of this list.
+    `where` is a further MongoDB condition, such as `jobs.statistics.state_filter`. Raises `InvalidInput` for another
+    sort, or for a cursor of another list.
     """
     key = sort.removeprefix("-")
     if key not in SORTS:

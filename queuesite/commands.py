@@ -1,4 +1,4 @@
-"""What our management commands share: errors as one line on stderr with an exit code, tables, JSON, confirmation."""
+"""What our management commands share: one-line errors with an exit code, tables, JSON, confirmation."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _BROKEN_PIPE = 141
 
 
 class CommandLine(ManagementUtility):
-    """Django's command line, but an unknown command ends with exit code 2, as every wrong input does."""
+    """Django's command line, except that an unknown command ends with exit code 2, as every wrong input does."""
 
     def fetch_command(self, subcommand: str) -> BaseCommand:
-        """The command's object; exits with code 2 and a suggestion where there is none."""
+        """The command's object. Exits with code 2 and a suggestion if there is none."""
         known = get_commands()
         if subcommand not in known:
             close = difflib.get_close_matches(subcommand, known, n=1)
@@ -44,10 +44,10 @@ class CommandLine(ManagementUtility):
 
 
 def execute(argv: Sequence[str]) -> int:
-    """Run a command of ours or Django's and flush its output; returns the exit code, unless `SystemExit` carries it.
+    """Run a command of ours or of Django's and flush its output; return the exit code, unless `SystemExit` carries it.
 
-    Output that nobody reads any more (`… | head`) ends the command silently with 141, as SIGPIPE ends other programs;
-    output that cannot be written for another reason (a full disk) ends it with 1 and one line.
+    If nobody reads the output any more (`… | head`), the command ends silently with 141, like other programs at
+    SIGPIPE; if it cannot be written for another reason (a full disk), the command ends with 1 and one line.
     """
     try:
         try:
@@ -67,15 +67,15 @@ def execute(argv: Sequence[str]) -> int:
 
 
 def _readers_have_left() -> bool:
-    """Whether it is our own output whose pipe is broken, and not a connection or a pipe to a child."""
+    """Whether the broken pipe is our own output, and not a connection or a pipe to a child."""
     poll = select.poll()
     for stream in (sys.stdout, sys.stderr):
-        poll.register(stream.fileno(), 0)  # POLLERR, which says that no reader is left, needs no asking for
+        poll.register(stream.fileno(), 0)  # POLLERR, which means that no reader is left, is always reported
     return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def _drop_output(*streams: IO[str]) -> None:
-    """Write what is still buffered to nowhere: the interpreter's own flush at exit would complain and exit with 120."""
+    """Discard what is still buffered: the interpreter's own flush at exit would complain and exit with 120."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in streams or (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())
@@ -83,19 +83,19 @@ def _drop_output(*streams: IO[str]) -> None:
 
 
 class QueuesiteCommand(BaseCommand):
-    """A command whose `run()` may raise any `QueuesiteError` or error of pymongo's: one line, and an exit code.
+    """A command whose `run()` may raise any `QueuesiteError` or pymongo error, printed as one line with its exit code.
 
-    Exit codes: 0 done, 1 a server is at fault, 2 the input is, 130 interrupted.
+    Exit codes: 0 done, 1 a server is at fault, 2 the input is wrong, 130 interrupted.
     """
 
-    # Masters and workers must run without Django's relational database, and checks of the admin cost start-up time.
+    # Masters and workers must run without Django's relational database, and the admin's checks slow every start.
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
     requires_migrations_checks = False
-    #: Log warnings alone: what the command prints says the rest. Long-running commands set this to False.
+    #: Log only warnings, because the command prints its results. Long-running commands set this to False.
     quiet = True
 
     def run(self, **options: Any) -> None:
-        """What the command does."""
+        """Do the command's work."""
         raise NotImplementedError
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -111,18 +111,18 @@ class QueuesiteCommand(BaseCommand):
             raise CommandError("interrupted", returncode=130) from None
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """The parser, whose errors are one line as those of its subcommands are."""
+        """The parser, which reports errors in one line, as those of subcommands do."""
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         parser.__class__ = Parser  # Django gives no way to choose it
         return parser
 
     @property
     def console(self) -> Console:
-        """Where results go. Not a terminal: no colours, and tables are as wide as they need to be."""
+        """Where results go. Without a terminal there are no colours, and tables are as wide as they need to be."""
         return _Console(
             file=cast(IO[str], self.stdout),
             width=None if self.stdout.isatty() else 200,
-            # What is printed is data: nothing in it is to be taken for markup.
+            # The output is data: nothing in it may be read as markup.
             markup=False,
             emoji=False,
             highlight=False,
@@ -139,7 +139,7 @@ class QueuesiteCommand(BaseCommand):
     def print_table(
         self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, numeric: Iterable[str] = ()
     ) -> None:
-        """Print a table; `numeric` names the columns that are aligned to the right."""
+        """Print a table. `numeric` names the columns to align to the right."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         right = set(numeric)
         for column in columns:
@@ -149,7 +149,7 @@ class QueuesiteCommand(BaseCommand):
         self.console.print(table)
 
     def confirm(self, question: str, *, assume_yes: bool) -> bool:
-        """Ask on the terminal, unless `--yes` was given. Where nobody can answer, the answer is an error."""
+        """Ask on the terminal unless `--yes` was given. Raises `CommandError` if nobody can answer."""
         if assume_yes:
             return True
         if not sys.stdin.isatty():
@@ -161,22 +161,22 @@ class QueuesiteCommand(BaseCommand):
 
 
 class _Console(Console):
-    """rich's console, which leaves a broken pipe to `execute`, as everything else does."""
+    """rich's console, which leaves a broken pipe to `execute`."""
 
     def on_broken_pipe(self) -> None:
         raise  # called from the handler of the error
 
 
 class Parser(CommandParser):
-    """A subcommand's parser: errors in one line, with the hint where help is."""
+    """A subcommand's parser, which reports errors in one line that says where to find help."""
 
     def error(self, message: str) -> NoReturn:
-        """End with exit code 2; what is wrong in one line, since a usage text hides it."""
+        """Exit with code 2 and one line; a usage text would hide what is wrong."""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def integer(low: int, high: int | None = None) -> Any:
-    """An argparse type: a whole number within limits, refused with the value and what was expected."""
+    """An argparse type: a whole number within limits. Its error names the value and what was expected."""
 
     def parse(text: str) -> int:
         expected = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
