@@ -82,11 +82,11 @@ def _problem_of_attributes(attributes: Mapping[str, Mapping[str, Any]]) -> str |
             )
         if kind == "Binary":
             if not value.get("BinaryValue"):
-                return f": attribute {name!r} is empty: SQS takes none that is"
+                return f": attribute {name!r} is empty, which SQS does not allow"
             continue
         text = str(value.get("StringValue") or "")
         if not text:
-            return f": attribute {name!r} is empty: SQS takes none that is"
+            return f": attribute {name!r} is empty, which SQS does not allow"
         if found := _REFUSED.search(text):
             return f": attribute {name!r} has the character U+{ord(found[0]):04X}, which SQS does not take"
         if kind == "Number" and not _NUMBER.fullmatch(text):

@@ -48,7 +48,7 @@ def peek(name: str, limit: int = MAX_BATCH, *, last: bool = False) -> Look:
     if not last and most is not None and _would_be_last(queue):
         raise Conflict(
             f"a look may be the last receive of a message of {name!r} (maxReceiveCount {most}) before it goes to the "
-            "dead-letter queue unhandled; ask for it with last=true to look all the same"
+            "dead-letter queue unhandled; to look anyway, ask with last=true"
         )
     # A message of a FIFO group hides those behind it, so that one at a time would show one of each group.
     one_by_one = most is not None and not last and not queue.fifo

@@ -42,7 +42,7 @@ def find_queues(
     key = sort.removeprefix("-")
     if key not in SORTS:
         raise InvalidInput(
-            f"sort {sort!r}: expected one of {', '.join(SORTS)}, with - before it downwards", field="sort"
+            f"sort {sort!r}: expected one of {', '.join(SORTS)}, with - before it for descending order", field="sort"
         )
     field, descending = SORTS[key], sort.startswith("-")
     attribute = next(f.attname for f in Queue._meta.concrete_fields if f.column == field)

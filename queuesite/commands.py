@@ -153,7 +153,7 @@ class QueuesiteCommand(BaseCommand):
         if assume_yes:
             return True
         if not sys.stdin.isatty():
-            raise CommandError(f"{question} Not asked, since this is no terminal: give --yes to go ahead", returncode=2)
+            raise CommandError(f"{question} Nobody can answer without a terminal: give --yes to go ahead", returncode=2)
         try:
             return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
         except EOFError:

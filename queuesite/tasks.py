@@ -114,7 +114,7 @@ def _run(function: Callable[..., dict[str, Any]], task_id: str, resumes: bool) -
         task.state, task.error = TaskState.FAILED, public_text(error)
     except Exception as error:
         log.exception("task_failed", task=task_id, kind=task.kind)
-        task.state, task.error = TaskState.FAILED, f"a fault of ours ({type(error).__name__}), which has been logged"
+        task.state, task.error = TaskState.FAILED, f"Queuesite failed and has logged the error ({type(error).__name__})"
     task.done, task.ended_at = progress.done, timezone.now()
     task.arguments = {}  # which may be megabytes
     task.save()

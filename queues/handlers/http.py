@@ -84,11 +84,11 @@ class HttpOptions(BaseModel):
     def _one_line(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
         for name, content in value.items():
             if not _HEADER_NAME.fullmatch(name):
-                raise ValueError(f"header {name!r} is no name of a header")
+                raise ValueError(f"header {name!r} is not a valid name of a header")
             if name.lower() in {"content-length", "transfer-encoding"}:
-                raise ValueError(f"header {name!r} follows from the message and cannot be chosen")
+                raise ValueError(f"header {name!r} is set from the message and cannot be chosen")
             if not _HEADER_VALUE.fullmatch(content.get_secret_value()):
-                raise ValueError(f"header {name!r} has a character that no header may have")
+                raise ValueError(f"header {name!r} has a character that headers may not contain")
         return value
 
 

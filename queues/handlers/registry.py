@@ -97,7 +97,7 @@ class Handler:
                 if variable is None:
                     problems.append(f"{'.'.join(path) or 'options'}: {item['msg'].removeprefix('Value error, ')}")
                 elif resolved:
-                    problems.append(f"{'.'.join(path)}: what env:{variable} holds is refused ({item['type']})")
+                    problems.append(f"{'.'.join(path)}: the value of env:{variable} is refused ({item['type']})")
             if not problems:
                 return None  # the names of variables are no values yet
             raise InvalidInput(
@@ -232,4 +232,4 @@ def get(name: str) -> Handler:
         return _handlers[name]
     except KeyError:
         known = ", ".join(sorted(_handlers))
-        raise InvalidInput(f"there is no handler {name!r}; registered are: {known}", field="handler") from None
+        raise InvalidInput(f"there is no handler {name!r}; registered handlers: {known}", field="handler") from None

@@ -137,8 +137,8 @@ def references(options: Mapping[str, Any]) -> dict[Path, str]:
             name = match[1]
             if name.upper() in _OWN or name.upper().startswith("AWS_"):
                 raise InvalidInput(
-                    f"{'.'.join(path)}: {value} names a setting of the system, which no option may have; put what the "
-                    "handler needs into a variable of its own",
+                    f"{'.'.join(path)}: {value} names one of Queuesite's own settings, which options may not use; put "
+                    "what the handler needs into another variable",
                     field="handler_options",
                 )
             found[path] = name
@@ -159,8 +159,8 @@ def resolve(options: Mapping[str, Any]) -> dict[str, Any]:
             return os.environ[named[path]]
         except KeyError:
             raise InvalidInput(
-                f"{'.'.join(path)}: {value} names a variable that the environment of this worker does not have; set it "
-                "where the worker is started",
+                f"{'.'.join(path)}: {value} names a variable that is not set in this worker's environment; set it "
+                "before you start the worker",
                 field="handler_options",
             ) from None
 

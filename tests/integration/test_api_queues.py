@@ -310,7 +310,7 @@ class TestTasks:
 
         assert (shown["state"], shown["error"]) == (
             "failed",
-            "a fault of ours (ZeroDivisionError), which has been logged",
+            "Queuesite failed and has logged the error (ZeroDivisionError)",
         )
 
     def test_one_sees_one_s_own(self, api: Api) -> None:
