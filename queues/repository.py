@@ -59,7 +59,7 @@ def by_name(name: str) -> Queue:
     """The queue of this name. Raises `NotFound`."""
     document = _queues().find_one({"name": name})
     if document is None:
-        raise NotFound(f"there is no queue {name!r}; `manage.py sqs list` shows those there are")
+        raise NotFound(f"there is no queue {name!r}; `manage.py sqs list` shows all queues")
     return to_model(Queue, document, bounded=False)
 
 

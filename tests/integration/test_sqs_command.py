@@ -117,7 +117,7 @@ class TestCreate:
             (["--max-consumers", "0"], "max consumers 0"),
             (["--visibility-timeout", "43201"], "visibility timeout 43201"),
             (["--max-receive-count", "0"], "max receive count 0"),
-            (["--handler", "nobody"], "there is no handler 'nobody'; registered are: "),
+            (["--handler", "nobody"], "there is no handler 'nobody'; registered handlers: "),
             (["--handler-options", '{"colour": 1}'], "takes no options, but got colour"),
         ],
     )
@@ -205,7 +205,7 @@ class TestDelete:
     def test_unknown(self) -> None:
         assert refused("delete", "nothing", "--yes") == (
             2,
-            "there is no queue 'nothing'; `manage.py sqs list` shows those there are",
+            "there is no queue 'nothing'; `manage.py sqs list` shows all queues",
         )
 
     def test_sqs_at_fault_keeps_it(self, faulty: SqsProxy) -> None:
@@ -545,7 +545,7 @@ class TestSettings:
         [("set-concurrency", "nothing", 1), ("pause", "nothing"), ("resume", "nothing"), ("notify", "nothing")],
     )
     def test_unknown_queue(self, args: tuple[object, ...]) -> None:
-        assert refused(*args) == (2, "there is no queue 'nothing'; `manage.py sqs list` shows those there are")
+        assert refused(*args) == (2, "there is no queue 'nothing'; `manage.py sqs list` shows all queues")
 
 
 class TestPurge:
@@ -653,7 +653,7 @@ class TestHandlers:
             "name": "log",
             "path": "queues.handlers.builtin.log_message",
             "async": False,
-            "description": "Log each message, and be done with it.",
+            "description": "Log each message.",
             "options": None,
         }
         assert "url" in found["http"]["options"]["properties"]
