@@ -38,13 +38,13 @@ def main() -> None:
 
     django.setup()
     import write_docs
+    from django.core.management import get_commands, load_command_class
 
     from jobs.admin.queue_form import QueueForm, fieldsets
     from jobs.api.schemas import QueueOut
     from jobs.consumer.settings import QueueSettings
     from queues import services
     from queues.api.schemas import QueueIn, QueuePatch
-    from queues.management.commands.sqs import Command
     from queues.models import Queue
     from queuesite import documents
     from queuesite.errors import QueuesiteError
@@ -60,7 +60,7 @@ def main() -> None:
         values: dict[str, Any] = {"error_budget": error_budget}
         return QueueSettings(name="q", queue_url="u", dlq_url=None, fifo=False, **values)
 
-    create = Command().create_parser("manage.py", "sqs")
+    create = load_command_class(get_commands()["sqs"], "sqs").create_parser("manage.py", "sqs")
     found = {
         "schemas": {
             schema.__name__: schema.model_json_schema()["properties"].get("errorBudget")

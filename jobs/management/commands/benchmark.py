@@ -52,37 +52,13 @@ class Command(QueuesiteCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """What to measure."""
-        parser.add_argument(
-            "--messages",
-            type=integer(100),
-            default=4_000,
-            metavar="N",
-            help="messages of each run (default: %(default)s)",
-        )
-        parser.add_argument(
-            "--queues",
-            type=integer(1),
-            default=1,
-            metavar="N",
-            help="queues served one after another (default: %(default)s)",
-        )
-        parser.add_argument(
-            "--concurrency",
-            type=integer(1),
-            default=5,
-            metavar="N",
-            help="concurrency of the runs with synchronous handlers (default: %(default)s)",
-        )
-        parser.add_argument(
-            "--work",
-            type=integer(0),
-            default=20,
-            metavar="MS",
-            help="milliseconds that a hot queue's handler takes (default: %(default)s)",
-        )
+        parser.add_argument("--messages", type=integer(100), default=4_000, metavar="N", help="per run (4000)")
+        parser.add_argument("--queues", type=integer(1), default=1, metavar="N", help="queues served one after another")
+        parser.add_argument("--concurrency", type=integer(1), default=5, metavar="N", help="of the sync runs (5)")
+        parser.add_argument("--work", type=integer(0), default=20, metavar="MS", help="a hot queue's handlers (20)")
         parser.add_argument("--scale", type=integer(100), metavar="N", help="measure one master with N queues instead")
         parser.add_argument("--json", action="store_true", help="print JSON")
-        parser.add_argument("--update", type=Path, metavar="FILE", help="write this run's table into a Markdown file")
+        parser.add_argument("--update", type=Path, metavar="FILE", help="make this run's table in a Markdown file anew")
         parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
 
     def run(self, **options: Any) -> None:

@@ -15,7 +15,7 @@ from queuesite.databases import check_mongodb, wait_for
 class Command(QueuesiteCommand):
     """Runs one master until SIGTERM or Ctrl-C."""
 
-    help = "Run a master. One of those that run leads and assigns queues to workers; the others stand by."
+    help = "Run a master: of all that run, one leads and assigns queues to workers; the others stand by."
     quiet = False
 
     def run(self, **options: Any) -> None:

@@ -16,7 +16,7 @@ from queuesite.databases import check_mongodb, wait_for
 class Command(QueuesiteCommand):
     """Runs one worker until SIGTERM or Ctrl-C."""
 
-    help = "Run a worker. It processes up to MAX_LOAD queues at once, each in a consumer process."
+    help = "Run a worker: it takes assignments from the master and processes their queues in consumer processes."
     quiet = False
 
     def run(self, **options: Any) -> None:

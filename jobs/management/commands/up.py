@@ -40,7 +40,7 @@ class Command(QueuesiteCommand):
     servers have none before `up` has started them.
     """
 
-    help = "Run the whole system on this machine. A server that has no address configured is started embedded."
+    help = "Run the whole system on this machine: servers where none are configured, master, workers, tasks, web."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """The hidden option that makes it one of its own steps; compose.yaml uses it too."""

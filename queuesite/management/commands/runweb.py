@@ -19,7 +19,7 @@ GRACE_SECONDS = 5
 class Command(QueuesiteCommand):
     """Uvicorn with the site's own logs; any other ASGI or WSGI server does as well."""
 
-    help = "Run the web server (admin and API) on WEB_HOST and WEB_PORT, also in production."
+    help = "Run the web server (admin and API) on WEB_HOST and WEB_PORT, for production too."
 
     quiet = False
 

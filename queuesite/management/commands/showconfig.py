@@ -64,7 +64,7 @@ class Command(QueuesiteCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """`--json`."""
-        parser.add_argument("--json", action="store_true", help="print JSON")
+        parser.add_argument("--json", action="store_true", help="print as JSON")
 
     def run(self, **options: Any) -> None:
         """Print the settings and the servers."""

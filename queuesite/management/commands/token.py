@@ -28,7 +28,7 @@ class Command(QueuesiteCommand):
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
         create = verbs.add_parser("create", help="create a token and print it; it cannot be shown again")
         create.add_argument("user", metavar="USER", help="whose permissions it has")
-        create.add_argument("--read-only", action="store_true", help="allow only GET requests")
+        create.add_argument("--read-only", action="store_true", help="for GET requests alone")
         create.add_argument(
             "--expires",
             metavar="DAYS",
