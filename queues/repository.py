@@ -1,7 +1,7 @@
 """Reads and writes of the `queues` collection.
 
-Dates are the database server's. Functions raise pymongo's errors as they are: loops live with them, commands turn them
-into `MongoUnavailable`.
+Dates are the database server's. Functions raise pymongo's errors as they are: loops live with them, and commands, the
+API, the admin and tasks turn them into `MongoUnavailable` (`queuesite.databases.mongodb_errors`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Any
 
 from bson import ObjectId
@@ -24,6 +23,7 @@ from queues.sqs import Depth
 from queuesite.databases import Document, collection, database_clock
 from queuesite.documents import columns, read, step_of, to_document, to_model, to_models
 from queuesite.errors import AlreadyExists, NotFound
+from queuesite.workarounds import by_the_hundred
 
 INDEXES: dict[type[models.Model], Sequence[IndexModel]] = {
     Queue: (
@@ -51,16 +51,7 @@ def all_queues() -> list[Queue]:
 
 def by_ids(ids: Iterable[ObjectId]) -> list[Queue]:
     """The queues of these ids that exist."""
-    return to_models(Queue, (one for some in _chunks(ids) for one in _queues().find({"_id": {"$in": some}})))
-
-
-def _chunks(ids: Iterable[ObjectId]) -> Iterator[list[ObjectId]]:
-    """Ids by the hundred."""
-    # The embedded server compares each document with each id of an `$in`: a thousand at once take it 0.8 s, by the
-    # hundred 0.1 s. MongoDB does not care.
-    left = iter(ids)
-    while some := list(islice(left, 100)):
-        yield some
+    return to_models(Queue, (one for some in by_the_hundred(ids) for one in _queues().find({"_id": {"$in": some}})))
 
 
 def by_name(name: str) -> Queue:
@@ -156,7 +147,8 @@ def wake(queue_id: ObjectId) -> bool:
 def wake_many(queue_ids: Sequence[ObjectId]) -> int:
     """Ask the master to have these queues looked at, a hundred in a write; how many exist."""
     change = {"$currentDate": {"wakeRequestedAt": True}}
-    return sum(_queues().update_many({"_id": {"$in": some}}, change).matched_count for some in _chunks(queue_ids))
+    parts = by_the_hundred(queue_ids)
+    return sum(_queues().update_many({"_id": {"$in": some}}, change).matched_count for some in parts)
 
 
 def changed_since(moment: datetime) -> list[Queue]:
@@ -205,7 +197,7 @@ def synced(queue_id: ObjectId, changes: Mapping[str, Any]) -> None:
 
 def looked_at(queue_ids: Sequence[ObjectId]) -> None:
     """Record a sync with SQS that changed nothing, a hundred queues in a write."""
-    for some in _chunks(queue_ids):
+    for some in by_the_hundred(queue_ids):
         _queues().update_many({"_id": {"$in": some}}, {"$currentDate": {"syncedAt": True}})
 
 

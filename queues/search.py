@@ -9,7 +9,6 @@ from typing import Any
 
 from queues import repository
 from queues.models import Queue
-from queuesite.databases import mongodb_errors
 from queuesite.errors import InvalidInput
 from queuesite.pages import Cursor, cut
 
@@ -61,6 +60,5 @@ def find_queues(
     if cursor is not None:
         kind: Any = {"name": str, "createdAt": datetime}.get(key, int)
         filters.append(Cursor.decode(cursor, kind).behind(field, descending=descending))
-    with mongodb_errors():
-        found = repository.find({"$and": filters} if filters else {}, field, descending=descending, limit=limit + 1)
+    found = repository.find({"$and": filters} if filters else {}, field, descending=descending, limit=limit + 1)
     return cut(found, limit, lambda queue: Cursor(getattr(queue, attribute), queue.id))

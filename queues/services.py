@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
@@ -19,11 +19,14 @@ from queues import naming, repository
 from queues.handlers import registry
 from queues.models import Queue
 from queues.settings import ASKED, MAX_OPTIONS_BYTES, SETTINGS, Setting
-from queues.sqs import Depth, SqsGateway, get_gateway, redrive_policy
+from queues.sqs import Depth, get_gateway, redrive_policy
 from queuesite.config import get_config
 from queuesite.databases import mongodb_errors
 from queuesite.errors import AlreadyExists, Conflict, InvalidInput, QueueMissing, QueuesiteError
 from queuesite.logs import get_logger
+
+if TYPE_CHECKING:
+    from queues.sqs.gateway import SqsGateway
 
 log = get_logger(__name__)
 

@@ -6,17 +6,19 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
 from queues import naming, repository, services
 from queues.models import Queue
-from queues.sqs import SqsGateway, get_gateway, redrive_policy
+from queues.sqs import get_gateway, redrive_policy
 from queuesite.config import get_config
-from queuesite.databases import mongodb_errors
 from queuesite.errors import QueueMissing, QueuesiteError, SqsDenied, SqsUnavailable
 from queuesite.logs import get_logger
+
+if TYPE_CHECKING:
+    from queues.sqs.gateway import SqsGateway
 
 log = get_logger(__name__)
 
@@ -68,41 +70,40 @@ def sync(total: Callable[[int], None] = lambda count: None, progress: Progress =
     gateway = get_gateway()
     prefix = get_config().queue_name_prefix
     report = SyncReport()
-    with mongodb_errors():
-        queues = repository.all_queues()
-        total(len(queues))
-        present = {name_of(url): url for url in gateway.queue_urls(prefix)}
-        ours = {prefix + queue.name for queue in queues}
-        ours |= {prefix + naming.dead_letter_name(queue.name) for queue in queues if queue.dlq_url is not None}
-        report.only_in_sqs = sorted(set(present) - ours)
+    queues = repository.all_queues()
+    total(len(queues))
+    present = {name_of(url): url for url in gateway.queue_urls(prefix)}
+    ours = {prefix + queue.name for queue in queues}
+    ours |= {prefix + naming.dead_letter_name(queue.name) for queue in queues if queue.dlq_url is not None}
+    report.only_in_sqs = sorted(set(present) - ours)
 
-        def one(queue: Queue) -> tuple[Queue, str | QueuesiteError]:
-            try:
-                return queue, _sync_one(gateway, queue, prefix, present)
-            except (SqsUnavailable, SqsDenied):
-                raise  # holds for all of them
-            except QueuesiteError as error:
-                return queue, error
+    def one(queue: Queue) -> tuple[Queue, str | QueuesiteError]:
+        try:
+            return queue, _sync_one(gateway, queue, prefix, present)
+        except (SqsUnavailable, SqsDenied):
+            raise  # holds for all of them
+        except QueuesiteError as error:
+            return queue, error
 
-        unchanged: list[ObjectId] = []
-        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="sync") as pool:
-            futures = [pool.submit(one, queue) for queue in queues]
-            try:
-                for future in futures:
-                    queue, outcome = future.result()
-                    progress(1)
-                    if isinstance(outcome, QueuesiteError):
-                        report.failed[queue.name] = str(outcome)
-                        log.error("queue_sync_failed", queue=queue.name, error=str(outcome))
-                    elif outcome == "unchanged":
-                        report.unchanged += 1
-                        unchanged.append(queue.id)
-                    else:
-                        getattr(report, outcome).append(queue.name)
-            finally:
-                for future in futures:
-                    future.cancel()
-                repository.looked_at(unchanged)
+    unchanged: list[ObjectId] = []
+    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="sync") as pool:
+        futures = [pool.submit(one, queue) for queue in queues]
+        try:
+            for future in futures:
+                queue, outcome = future.result()
+                progress(1)
+                if isinstance(outcome, QueuesiteError):
+                    report.failed[queue.name] = str(outcome)
+                    log.error("queue_sync_failed", queue=queue.name, error=str(outcome))
+                elif outcome == "unchanged":
+                    report.unchanged += 1
+                    unchanged.append(queue.id)
+                else:
+                    getattr(report, outcome).append(queue.name)
+        finally:
+            for future in futures:
+                future.cancel()
+            repository.looked_at(unchanged)
     log.info("queues_synced", **{k: len(v) if isinstance(v, list | dict) else v for k, v in report.as_dict().items()})
     return report
 

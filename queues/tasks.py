@@ -8,6 +8,7 @@ from django_q.models import Schedule
 
 from queues import codec, messages, observation, services
 from queues.sync import sync
+from queuesite.databases import mongodb_errors
 from queuesite.errors import QueuesiteError
 from queuesite.public import public_text
 from queuesite.tasks import Progress, background
@@ -29,16 +30,19 @@ def make_schedules() -> None:
     )
 
 
+@mongodb_errors()
 def sync_queues() -> str:
     """The hourly sync from the database to SQS; what it did is the task's result."""
     return sync().summary
 
 
+@mongodb_errors()
 def observe_dead_letters() -> int:
     """Each minute: count the dead letters of some queues, for lists and metrics; how many queues."""
     return observation.observe_dead_letters()
 
 
+@mongodb_errors()
 def sample_depths() -> None:
     """Each minute: record what queues hold, for the charts of the last days."""
     observation.sample_depths()
@@ -65,7 +69,8 @@ def purge(progress: Progress, queues: list[str]) -> dict[str, Any]:
     failed: dict[str, str] = {}
     for name in queues:
         try:
-            services.purge(name)
+            with mongodb_errors():
+                services.purge(name)
             purged.append(name)
         except QueuesiteError as error:
             failed[name] = public_text(error)

@@ -149,11 +149,15 @@ def collection(model: type[models.Model]) -> Collection[Document]:
 
 @contextmanager
 def mongodb_errors() -> Iterator[None]:
-    """Turn pymongo's errors into `MongoUnavailable`, with the address and the remedy."""
+    """Turn pymongo's errors into `MongoUnavailable`, with the address and the remedy.
+
+    It stands at the doors (commands, the API, the admin, tasks, checks), and where an error of ours is caught further
+    in to go on with the next item. Everything below raises pymongo's errors as they are.
+    """
     try:
         yield
     except PyMongoError as error:
-        raise _explained(error) from error
+        raise explained(error) from error
 
 
 @contextmanager
@@ -178,7 +182,8 @@ def check_database() -> None:
         cursor.execute("SELECT 1")
 
 
-def _explained(error: PyMongoError) -> MongoUnavailable:
+def explained(error: PyMongoError) -> MongoUnavailable:
+    """The error of ours that says what one of pymongo's means."""
     if mongodb_address(get_config()) is None:
         return no_mongodb()
     shown = mask("mongodb_uri", mongodb_address(get_config()))
@@ -203,15 +208,16 @@ def check_mongodb() -> None:
 
 
 def wait_for(check: Callable[[], None], what: str, seconds: float) -> None:
-    """Call `check` until it raises no `ServerError`, for at most `seconds`; its last error goes through then.
+    """Call `check` until it raises no `ServerError` and none of pymongo's errors, for at most `seconds`.
 
-    Refused credentials do not get better by waiting: their error goes through at once.
+    Raises the last error then, and refused credentials at once, since waiting does not mend them.
     """
     deadline = time.monotonic() + seconds
     waited = False
     while True:
         try:
-            check()
+            with mongodb_errors():
+                check()
         except (MongoDenied, SqsDenied):
             raise
         except ServerError as error:
@@ -256,20 +262,19 @@ def bulk_upsert(target: Collection[Document], writes: Sequence[UpdateOne]) -> No
 def ensure_indexes(wanted: Mapping[type[models.Model], Sequence[IndexModel]]) -> None:
     """Create the indexes that are missing and follow a changed TTL; safe to run from many processes at once.
 
-    Every index is named, so that one whose options changed is found. Raises `MongoUnavailable`.
+    Every index is named, so that one whose options changed is found.
     """
-    with mongodb_errors():
-        for model, indexes in wanted.items():
-            target = collection(model)
-            for index in indexes:
-                for attempt in range(_INDEX_ATTEMPTS):
-                    try:
-                        target.create_indexes([index])
-                        break
-                    except OperationFailure as error:
-                        if error.code not in _INDEX_CONFLICTS or attempt == _INDEX_ATTEMPTS - 1:
-                            raise
-                        _make_way(target, index)
+    for model, indexes in wanted.items():
+        target = collection(model)
+        for index in indexes:
+            for attempt in range(_INDEX_ATTEMPTS):
+                try:
+                    target.create_indexes([index])
+                    break
+                except OperationFailure as error:
+                    if error.code not in _INDEX_CONFLICTS or attempt == _INDEX_ATTEMPTS - 1:
+                        raise
+                    _make_way(target, index)
 
 
 def _make_way(target: Collection[Document], index: IndexModel) -> None:

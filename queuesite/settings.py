@@ -158,6 +158,8 @@ _collected = (STATIC_ROOT / "staticfiles.json").is_file() and not DEBUG
 WHITENOISE_USE_FINDERS = not _collected
 if not _collected:
     warnings.filterwarnings("ignore", message="No directory at", category=UserWarning)
+# Whitenoise reads its small files synchronously, which Django warns of under ASGI.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators", category=Warning)
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {

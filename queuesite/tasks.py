@@ -18,7 +18,7 @@ from django.utils import timezone
 from django_q.models import Schedule
 from django_q.tasks import async_task
 
-from queuesite.databases import database_errors
+from queuesite.databases import database_errors, mongodb_errors
 from queuesite.errors import NotFound, QueuesiteError
 from queuesite.logs import get_logger
 from queuesite.models import BackgroundTask, TaskState
@@ -107,7 +107,8 @@ def _run(function: Callable[..., dict[str, Any]], task_id: str, resumes: bool) -
     task.save(update_fields=["state", "started_at", "done"])
     progress = Progress(task)
     try:
-        task.result = function(progress, **task.arguments)
+        with mongodb_errors():
+            task.result = function(progress, **task.arguments)
         task.state = TaskState.COMPLETED
     except QueuesiteError as error:
         task.state, task.error = TaskState.FAILED, public_text(error)

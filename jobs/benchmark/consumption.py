@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -119,8 +118,3 @@ def with_our_handlers(environment: dict[str, str], **more: Any) -> dict[str, str
     modules = [name for name in environment.get("HANDLER_MODULES", "").split(",") if name]
     named = {name.upper(): str(value) for name, value in more.items()}
     return {**environment, "HANDLER_MODULES": ",".join([*modules, "jobs.benchmark.handlers"]), **named}
-
-
-def our_handlers() -> None:
-    """Make this process, and what it forks, know them."""
-    os.environ.update(with_our_handlers(dict(os.environ)))

@@ -29,11 +29,11 @@ from jobs.models import Assignment, Worker
 from jobs.repositories import assignments, jobs, masters, workers
 from jobs.repositories.jobs import Processor
 from queues import repository as queues
-from queues.sqs import Depth, SqsGateway
+from queues.sqs import DataPlane, Depth
 from queues.sync import sync
 from queuesite.changes import Bell, ChangeWatcher
 from queuesite.config import Config
-from queuesite.databases import MongoError, database_clock
+from queuesite.databases import MongoError, database_clock, mongodb_errors
 from queuesite.errors import MongoUnavailable, ServerError
 from queuesite.logs import bind, get_logger
 from queuesite.outage import Outage
@@ -63,7 +63,7 @@ OBSERVED_AT_ONCE = 500
 class Scheduler:
     """A master. `run` blocks until SIGTERM or SIGINT."""
 
-    def __init__(self, config: Config, gateway: SqsGateway) -> None:
+    def __init__(self, config: Config, gateway: DataPlane) -> None:
         self._config = config
         self._bell = Bell()
         self._signals = 0
@@ -139,7 +139,8 @@ class Scheduler:
         outage = Outage("sync")
         while not self._signals:
             try:
-                sync()
+                with mongodb_errors():
+                    sync()
                 return
             except ServerError as error:
                 time.sleep(outage.failed(error))

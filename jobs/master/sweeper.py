@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bson import ObjectId
 
 from queues.models import Queue
-from queues.sqs import Depth, SqsGateway
+from queues.sqs import DataPlane, Depth
 from queuesite.errors import QueueMissing, QueuesiteError
 from queuesite.logs import get_logger
 from queuesite.outage import Outage
@@ -36,7 +36,7 @@ class Observation:
 class Sweeper:
     """Takes queues to look at, and rings when one was found to have messages."""
 
-    def __init__(self, gateway: SqsGateway, ring: Callable[[], None]) -> None:
+    def __init__(self, gateway: DataPlane, ring: Callable[[], None]) -> None:
         self._gateway = gateway
         self._ring = ring
         self._tasks: queue.SimpleQueue[Queue | None] = queue.SimpleQueue()

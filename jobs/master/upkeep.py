@@ -37,7 +37,7 @@ class IndexUpkeep:
         """
         try:
             ensure_deciding()
-        except ServerError:
+        except (ServerError, MongoError):
             # While it was missing, one slot may have been given out twice.
             if not assignments.remove_duplicates():
                 raise

@@ -121,12 +121,6 @@ def hourly(kinds: Sequence[Failure], since: datetime) -> list[FailureCount]:
     return to_models(FailureCount, found)
 
 
-def of_queue(queue_url: str) -> list[Failure]:
-    """The kinds of failure of a queue, the latest first."""
-    found = _failures().find({"queueUrl": queue_url}).sort("lastSeenAt", DESCENDING)
-    return to_models(Failure, found)
-
-
 def newest(filters: Document, limit: int) -> list[Failure]:
     """Up to `limit` kinds of failure that match, those seen last first."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
@@ -22,6 +22,7 @@ from queuesite.databases import Document, collection, database_clock, lost_races
 from queuesite.documents import read as read_models
 from queuesite.documents import to_document, to_model, to_models
 from queuesite.errors import NotFound, StaleTransition
+from queuesite.workarounds import slices
 
 _UNFINISHED = [JobStatus.QUEUED.value, JobStatus.RUNNING.value]
 
@@ -237,12 +238,6 @@ def unfinished(before: datetime | None = None, workers: Iterable[str] | None = N
     return found
 
 
-#: A list is read in slices of time, the newest first, until the page is full: each is a short range of an index. On
-#: MongoDB the index's order alone would do; a server that sorts what it has found (the embedded one) is as fast so.
-_SLICES = (timedelta(minutes=1), timedelta(minutes=15), timedelta(hours=4), timedelta(days=3))
-_FIRST = datetime.min.replace(tzinfo=UTC)
-
-
 def newest(
     filters: Document,
     limit: int,
@@ -269,18 +264,10 @@ def newest(
     if behind is not None:
         read(behind[0], _id={"$lt": behind[1]})  # made at the same moment as that last one
         until = behind[0] if until is None else min(until, behind[0])
-    top = until or database_clock.now()
-    upper: Document = {} if until is None else {"$lt": until}
-    for width in (*_SLICES, None):
+    for span in slices(since, until, database_clock.now()):
         if len(found) >= limit:
             break
-        lower = since
-        if width is not None and top - _FIRST > width:
-            lower = max(filter(None, (since, top - width)))
-        read(upper if lower is None else {**upper, "$gte": lower})
-        if lower == since:
-            break
-        upper = {"$lt": lower}
+        read(span)
     return found
 
 

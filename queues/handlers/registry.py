@@ -6,7 +6,7 @@ import importlib
 import inspect
 import threading
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.util import find_spec
@@ -22,7 +22,6 @@ from queuesite.config import get_config
 from queuesite.errors import InvalidInput, QueuesiteError
 
 Function = Callable[[Message], Any]
-AsyncFunction = Callable[[Message], Awaitable[Any]]
 F = TypeVar("F", bound=Callable[[Message], Any])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from django.http import HttpRequest
 from django.http.response import HttpResponse, HttpResponseBase
@@ -14,15 +14,17 @@ from queuesite.logs import get_logger
 
 log = get_logger(__name__)
 
+_NAMES: Mapping[type[ServerError], str] = {MongoUnavailable: "MongoDB", DatabaseUnavailable: "Django's database"}
+
 
 class OutageMiddleware:
-    """Answers 503 where a server that we depend on was at fault. The API answers its own errors before."""
+    """Answers 503 if a server that we depend on was at fault. The API has answered its own errors before."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Pass on."""
+        """Answer as the view does; what it raises comes to `process_exception`."""
         return self._get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
@@ -32,7 +34,7 @@ class OutageMiddleware:
                 raise exception
         except ServerError as error:
             log.error("page_failed", path=request.path, error=str(error))
-            server = {MongoUnavailable: "MongoDB", DatabaseUnavailable: "Django's database"}.get(type(error), "SQS")
+            server = next((name for kind, name in _NAMES.items() if isinstance(error, kind)), "SQS")
             return render(request, "503.html", {"server": server}, status=503)
         except Exception:
             return None

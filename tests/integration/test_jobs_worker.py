@@ -32,7 +32,7 @@ from queues import repository
 from queues.models import Queue
 from queuesite.databases import MongoError, database_clock
 from queuesite.errors import NotFound
-from tests.support.records import all_jobs, assign, define, job_of, processor, stored
+from tests.support.records import all_jobs, assign, define, failures_of, job_of, processor, stored
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -380,10 +380,10 @@ class TestFailures:
         assignment, _ = worker.take(queue)
         now = time.monotonic()
         worker.pool.told = [News(assignment.job_id, (self.seen(now - 2), self.seen(now - 1, "m2")), NONE)]
-        worker.until(lambda: failures.of_queue(queue.queue_url), "they were written")
+        worker.until(lambda: failures_of(queue), "they were written")
         worker.pool.told = [News(assignment.job_id, (self.seen(now, "m3"),), NONE)]
-        worker.until(lambda: failures.of_queue(queue.queue_url)[0].count == 3, "one more was counted")
-        (found,) = failures.of_queue(queue.queue_url)
+        worker.until(lambda: failures_of(queue)[0].count == 3, "one more was counted")
+        (found,) = failures_of(queue)
         assert (found.exception_type, found.place, found.message_id) == ("ValueError", "shop.buy", "m3")
         assert found.queue_name == queue.name
         assert 1.9 < (found.last_seen_at - found.first_seen_at).total_seconds() < 2.1
@@ -397,8 +397,8 @@ class TestFailures:
             worker.until(lambda: worker.supervisor._outage.active, "MongoDB is away")
             worker.pool.told = [News(assignment.job_id, (self.seen(2.0),), NONE)]
             worker.turn()
-        worker.until(lambda: failures.of_queue(queue.queue_url), "they were written")
-        assert failures.of_queue(queue.queue_url)[0].count == 2
+        worker.until(lambda: failures_of(queue), "they were written")
+        assert failures_of(queue)[0].count == 2
 
     def test_the_last_are_written_before_it_leaves(self, worker: Worker) -> None:
         queue = define()
@@ -408,7 +408,7 @@ class TestFailures:
         worker.stop()
         worker.report(assignment, Report(EndReason.SHUTDOWN))
         worker.until(worker.supervisor._finished, "it has finished")
-        assert failures.of_queue(queue.queue_url)[0].count == 1
+        assert failures_of(queue)[0].count == 1
 
 
 class TestThroughput:

@@ -89,9 +89,9 @@ def test_what_does_not_run_is_said_with_the_command_that_starts_it(browser: Clie
     for said in (
         "No worker runs",
         "manage.py runworker",
-        "Nobody leads",
+        "No master leads",
         "manage.py runmaster",
-        "There is no queue yet",
+        "No queue exists yet",
     ):
         assert said in page
     assert "qcluster" not in page
@@ -103,7 +103,7 @@ def test_what_does_not_run_is_said_with_the_command_that_starts_it(browser: Clie
     records.register()
     leases.acquire("m1", 30)
     page = text(browser)
-    for said in ("No worker runs", "Nobody leads", "There is no queue yet"):
+    for said in ("No worker runs", "No master leads", "No queue exists yet"):
         assert said not in page
     assert "m1, term 1" in page
     assert "0 of 5" in page
@@ -118,7 +118,7 @@ def test_tiles_show_the_moment(browser: Client) -> None:
     did(queue, 1, processed=90, failed=10, durations=(0, 100))
     page = text(browser)
     for said in (
-        "1,234 waiting when last observed, 3 delayed",
+        "1,234 visible when last observed, 3 delayed",
         "In flight 7 5 being handled, 2 buffered",
         "90 /min",
         "10.0 %",
@@ -202,7 +202,7 @@ def test_queues_that_need_attention_are_shown_with_why(browser: Client) -> None:
     assert "handler missing was-removed" in page
     assert "dead-11" in page  # those with the most
     assert "dead-00" not in page
-    assert "There are more" in page
+    assert "For the rest" in page
 
 
 def test_charts_show_what_was_done_and_what_was_waiting(browser: Client) -> None:
@@ -269,7 +269,7 @@ def test_failures_are_escaped(browser: Client) -> None:
 
 def test_everybody_sees_what_they_may() -> None:
     queue = records.define("orders", dead_letters=1)
-    assert "You may see nothing of the system" in text(somebody())
+    assert "You lack the permissions to see this page" in text(somebody())
     worker = somebody("jobs.view_worker")
     records.register()
     page = text(worker)

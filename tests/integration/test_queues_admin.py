@@ -280,7 +280,7 @@ def test_handler_that_is_gone_can_be_seen_and_kept(admin: Client) -> None:
     shown = admin.get(settings_page(queue)).content.decode()
 
     assert "gone (not registered)" in shown
-    assert "is not registered: nothing is processed" in admin.get(page(queue)).content.decode()
+    assert "is not registered, so nothing is processed" in admin.get(page(queue)).content.decode()
 
 
 def test_deleting_asks_first_with_what_is_at_stake(admin: Client) -> None:

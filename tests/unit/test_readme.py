@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from queuesite.config import Config
 from queuesite.errors import ConfigError
 from tests.support.processes import ROOT
 
 README = (ROOT / "README.md").read_text()
-
-
-@pytest.mark.parametrize("path", re.findall(r"\]\((?!http|#)([^)]+)\)", README))
-def test_links_lead_somewhere(path: str) -> None:
-    assert (ROOT / path).exists()
 
 
 def test_unit_of_systemd_fits_the_code() -> None:

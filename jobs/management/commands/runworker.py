@@ -16,7 +16,7 @@ from queuesite.databases import check_mongodb, wait_for
 class Command(QueuesiteCommand):
     """Runs one worker until SIGTERM or Ctrl-C."""
 
-    help = "Run a worker: it takes assignments from the master and processes their queues in consumer processes."
+    help = "Run a worker. It processes up to MAX_LOAD queues at once, each in a consumer process."
     quiet = False
 
     def run(self, **options: Any) -> None:
@@ -27,6 +27,6 @@ class Command(QueuesiteCommand):
         registry.discover()
         wait_for(check_mongodb, "MongoDB", config.startup_wait_seconds)
         wait_for(lambda: get_gateway().check(), "SQS", config.startup_wait_seconds)
-        # MongoDB may break off at any of it: the whole is waited for.
+        # MongoDB may fail at any of these writes, so all of them are retried.
         wait_for(ensure_indexes, "MongoDB", config.startup_wait_seconds)
         supervisor.run()

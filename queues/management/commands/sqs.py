@@ -21,6 +21,7 @@ from queues.models import Queue
 from queues.settings import ASKED, SETTINGS, Setting
 from queues.sqs import MAX_DELAY_SECONDS, OutgoingMessage
 from queuesite.commands import Parser, QueuesiteCommand, integer
+from queuesite.databases import mongodb_errors
 from queuesite.errors import InvalidInput, QueueMissing, ServerError
 
 
@@ -194,7 +195,8 @@ class Command(QueuesiteCommand):
                     sent += more
                     advance(more)
 
-                report = messages.send(options["name"], outgoing, count)
+                with mongodb_errors():
+                    report = messages.send(options["name"], outgoing, count)
         except KeyboardInterrupt:
             raise CommandError(
                 f"interrupted after {sent} of {len(outgoing)} messages were sent", returncode=130
