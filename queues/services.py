@@ -34,9 +34,9 @@ log = get_logger(__name__)
 def validate_settings(
     settings: Mapping[str, Any], *, current: Queue | None = None, known: Mapping[str, Setting] = SETTINGS
 ) -> dict[str, Any]:
-    """The settings to store: with what is stored for each masked option.
+    """Return the settings to store: the stored value replaces each masked option.
 
-    Raises `InvalidInput` for the first that is not `known`, out of range, or does not fit the handler.
+    Raises `InvalidInput` for the first setting that is not `known`, is out of range, or does not fit the handler.
     """
     for name, value in settings.items():
         if name not in known:
@@ -178,9 +178,9 @@ def sqs_attributes(gateway: SqsGateway, queue: Queue) -> dict[str, str]:
 
 
 def update(name: str, changes: Mapping[str, Any]) -> Queue:
-    """Change settings of a queue, and return it as it is then. Consumers at work follow within seconds.
+    """Change settings of a queue and return the changed queue. Consumers at work follow within seconds.
 
-    A queue that is resumed is looked at, as after a send. Raises as `create` does.
+    The master looks at a resumed queue as after a send. Raises what `create` raises.
     """
     return _change(get(name), changes)
 
@@ -190,19 +190,20 @@ def _change(queue: Queue, changes: Mapping[str, Any]) -> Queue:
     if not changes:
         return queue
     if any(SETTINGS[setting].held_by_sqs for setting in changes):
-        wanted_queue = copy(queue)
+        wished = copy(queue)
         for setting, value in changes.items():
-            setattr(wanted_queue, setting, value)
+            setattr(wished, setting, value)
         gateway = get_gateway()
-        wanted = sqs_attributes(gateway, wanted_queue)
+        wanted = sqs_attributes(gateway, wished)
         wanted.pop("FifoQueue", None)  # is fixed at creation
         gateway.set_attributes(queue.queue_url, wanted)
-    paused = changes.get("paused", queue.paused)
+    # Somebody may have paused the queue since it was read, so the wake-up does not rest on what was read.
+    resumed = changes.get("paused") is False
     with mongodb_errors():
-        changed = repository.update(queue.id, changes, wake=queue.paused and not paused)
+        changed = repository.update(queue.id, changes, wake=resumed)
     log.info("queue_changed", queue=queue.name, settings=sorted(changes))  # no values: options may be secret
-    if paused != queue.paused:
-        log.info("queue_paused" if paused else "queue_resumed", queue=queue.name)
+    if changed.paused != queue.paused:
+        log.info("queue_paused" if changed.paused else "queue_resumed", queue=queue.name)
     return changed
 
 

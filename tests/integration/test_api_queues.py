@@ -63,12 +63,13 @@ def test_a_change_is_one_read_and_one_write_whatever_it_changes(api: Api) -> Non
     assert changed == api.get("/queues/orders").ok()
 
 
-def test_pausing_a_paused_queue_again_wakes_nothing(api: Api) -> None:
+def test_only_resuming_wakes(api: Api) -> None:
     api.post("/queues", {"name": "orders"}).ok()
 
-    assert api.patch("/queues/orders", {"paused": False}).ok()["wakeRequestedAt"] is None
+    assert api.patch("/queues/orders", {"concurrency": 2}).ok()["wakeRequestedAt"] is None
     assert api.patch("/queues/orders", {"paused": True}).ok()["wakeRequestedAt"] is None
     assert api.patch("/queues/orders", {"paused": True, "priority": 1}).ok()["wakeRequestedAt"] is None
+    assert api.patch("/queues/orders", {"paused": False, "priority": 2}).ok()["wakeRequestedAt"] is not None
 
 
 def test_names_that_are_taken(api: Api) -> None:

@@ -676,4 +676,4 @@ class TestUsage:
         assert verbs.choices is not None
 
         for verb in verbs.choices:
-            assert callable(getattr(command.Command, f"_do_{str(verb).replace('-', '_')}")), verb
+            assert callable(getattr(command.Command, f"do_{str(verb).replace('-', '_')}")), verb

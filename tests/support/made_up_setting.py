@@ -38,11 +38,11 @@ def main() -> None:
 
     django.setup()
     import write_docs
+    from django.core.management import get_commands, load_command_class
 
     from jobs.admin.queue_form import QueueForm, fieldsets
     from jobs.api.schemas import QueueOut
     from jobs.consumer.settings import QueueSettings
-    from jobs.management.commands.sqs import Command
     from queues import services
     from queues.api.schemas import QueueIn, QueuePatch
     from queues.models import Queue
@@ -60,7 +60,7 @@ def main() -> None:
         values: dict[str, Any] = {"error_budget": error_budget}
         return QueueSettings(name="q", queue_url="u", dlq_url=None, fifo=False, **values)
 
-    create = Command().create_parser("manage.py", "sqs")
+    create = load_command_class(get_commands()["sqs"], "sqs").create_parser("manage.py", "sqs")
     found = {
         "schemas": {
             schema.__name__: schema.model_json_schema()["properties"].get("errorBudget")

@@ -80,7 +80,6 @@ class Command(QueuesiteCommand):
     help = "Manage queues and their messages."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """One subparser per verb."""
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
 
         def verb(name: str, text: str, *, queue: bool = True, as_json: bool = False) -> argparse.ArgumentParser:
@@ -124,27 +123,26 @@ class Command(QueuesiteCommand):
         verb("purge", "delete all messages of a queue; SQS allows it once a minute").add_argument(
             "--yes", action="store_true", help="do not ask for confirmation"
         )
-        verb("redrive", "move a queue's dead letters back to it")
-        verb("notify", "have the master look at a queue now, as after a send")
+        verb("redrive", "move dead letters back to their queue")
+        verb("notify", "have the master look at a queue now, as a send does")
         verb(
             "sync",
-            "create and change queues in SQS until they are as the database has them, one way",
+            "make SQS match the database, one way",
             queue=False,
             as_json=True,
         )
         verb("handlers", "list the registered handlers", queue=False, as_json=True)
 
     def run(self, **options: Any) -> None:
-        """Run the verb, which has a method of its own."""
-        getattr(self, "_do_" + options["verb"].replace("-", "_"))(options)
+        getattr(self, "do_" + options["verb"].replace("-", "_"))(options)
 
-    def _do_create(self, options: dict[str, Any]) -> None:
+    def do_create(self, options: dict[str, Any]) -> None:
         settings = {name: options[name] for name in ASKED if options.get(name) is not None}
         queue = services.create(options["name"], with_dlq=not options["no_dlq"], settings=settings)
         dlq = " with its dead-letter queue" if queue.dlq_url else " without a dead-letter queue"
         self.say(f"queue {queue.name!r} created{dlq}: {queue.queue_url}")
 
-    def _do_delete(self, options: dict[str, Any]) -> None:
+    def do_delete(self, options: dict[str, Any]) -> None:
         name = options["name"]
         services.get(name)
         if not options["yes"]:
@@ -161,7 +159,7 @@ class Command(QueuesiteCommand):
         services.delete(name)
         self.say(f"queue {name!r} deleted")
 
-    def _do_list(self, options: dict[str, Any]) -> None:
+    def do_list(self, options: dict[str, Any]) -> None:
         queues = services.list_queues()
         if options["json"]:
             context = reads.queue_context()
@@ -189,7 +187,7 @@ class Command(QueuesiteCommand):
             numeric=("concurrency", "consumers", "priority", "visible"),
         )
 
-    def _do_send(self, options: dict[str, Any]) -> None:
+    def do_send(self, options: dict[str, Any]) -> None:
         bodies = self._bodies(options)
         outgoing = [OutgoingMessage(body, delay=options["delay"], group=options["group"]) for body in bodies]
         sent = 0
@@ -239,7 +237,7 @@ class Command(QueuesiteCommand):
             return [options["body"]] * options["count"]
         return [json.dumps({"number": number, "test": True}) for number in range(1, options["count"] + 1)]
 
-    def _do_size(self, options: dict[str, Any]) -> None:
+    def do_size(self, options: dict[str, Any]) -> None:
         counts = services.size(options["name"]).as_dict()
         if options["json"]:
             self.print_json(counts)
@@ -250,19 +248,19 @@ class Command(QueuesiteCommand):
             numeric=("visible", "in flight", "delayed", "dead letters"),
         )
 
-    def _do_set_concurrency(self, options: dict[str, Any]) -> None:
+    def do_set_concurrency(self, options: dict[str, Any]) -> None:
         services.update(options["name"], {"concurrency": options["concurrency"]})
         self.say(f"concurrency of {options['name']!r} is {options['concurrency']} now")
 
-    def _do_pause(self, options: dict[str, Any]) -> None:
+    def do_pause(self, options: dict[str, Any]) -> None:
         changed = services.set_paused(options["name"], True)
         self.say(f"queue {options['name']!r} is paused" + ("" if changed else " already"))
 
-    def _do_resume(self, options: dict[str, Any]) -> None:
+    def do_resume(self, options: dict[str, Any]) -> None:
         changed = services.set_paused(options["name"], False)
         self.say(f"queue {options['name']!r} is " + ("resumed" if changed else "not paused"))
 
-    def _do_purge(self, options: dict[str, Any]) -> None:
+    def do_purge(self, options: dict[str, Any]) -> None:
         name = options["name"]
         services.get(name)
         if not options["yes"]:
@@ -273,18 +271,18 @@ class Command(QueuesiteCommand):
         services.purge(name)
         self.say(f"queue {name!r} purged")
 
-    def _do_redrive(self, options: dict[str, Any]) -> None:
+    def do_redrive(self, options: dict[str, Any]) -> None:
         total = services.size(options["name"]).dead_letters
         with self._progress("redriving", total) as advance:
             report = messages.redrive(options["name"], advance)
         self.say(f"{report.moved} dead letters moved back to {options['name']!r}")
 
-    def _do_notify(self, options: dict[str, Any]) -> None:
+    def do_notify(self, options: dict[str, Any]) -> None:
         queue = services.notify(options["name"])
         after = " (it is paused, and processed once it is resumed)" if queue.paused else ""
         self.say(f"the master has been asked to look at {queue.name!r}{after}")
 
-    def _do_sync(self, options: dict[str, Any]) -> None:
+    def do_sync(self, options: dict[str, Any]) -> None:
         with self._progress("syncing", None) as advance:
             report = syncing.sync(progress=advance)
         if options["json"]:
@@ -297,7 +295,7 @@ class Command(QueuesiteCommand):
             lines = "; ".join(f"{name}: {reason}" for name, reason in report.failed.items())
             raise CommandError(f"{len(report.failed)} queues failed: {lines}", returncode=1)
 
-    def _do_handlers(self, options: dict[str, Any]) -> None:
+    def do_handlers(self, options: dict[str, Any]) -> None:
         handlers = registry.all_handlers().values()
         if options["json"]:
             self.print_json(
