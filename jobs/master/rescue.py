@@ -120,7 +120,7 @@ def remove_malformed() -> None:
 def last_counts(worker: Worker) -> Mapping[str, Counts]:
     """What a worker said in its last heartbeat of each of its jobs, by id. Pure."""
     return {
-        str(entry.get("jobId")): Counts(_number(entry.get("processed")), _number(entry.get("failed")))
+        str(entry.get("jobId")): Counts(*(_number(entry.get(name)) for name in ("processed", "failed", "timedOut")))
         for entry in worker.consumers
     }
 

@@ -167,7 +167,7 @@ def _end(
 
 @dataclass(frozen=True)
 class Abandoned:
-    """A job whose worker is gone, with the counts of that worker's last heartbeat."""
+    """A job whose worker is gone, with the counts of that worker's last heartbeat: zeros if they are not known."""
 
     job_id: ObjectId
     cause: str
@@ -175,17 +175,20 @@ class Abandoned:
 
 
 def abandon_many(lost: Iterable[Abandoned]) -> int:
-    """Queued or running -> abandoned, by a master, in one bulk; how many. Those that have ended stay as they are."""
+    """Queued or running -> abandoned, by a master, in one bulk; how many. Those that have ended stay as they are.
+
+    A job keeps the higher of its counts: `progress` may have written later ones than the last heartbeat did.
+    """
     writes = [
         UpdateOne(
             {"_id": one.job_id, "status": {"$in": _UNFINISHED}},
             {
                 "$set": {
                     "status": JobStatus.ABANDONED.value,
-                    **one.counts.as_document(),
                     "endReason": EndReason.WORKER_DIED.value,
                     "lastError": one.cause[:ERROR_CHARACTERS],
                 },
+                "$max": one.counts.as_document(),
                 "$currentDate": {"lastModified": True, "endedAt": True},
             },
         )

@@ -207,19 +207,40 @@ class TestRescue:
         queue = define()
         assignment = running(queue, "dead")
         register("dead")
-        workers.heartbeat("dead", [{"jobId": assignment.job_id, "processed": 7, "failed": 2}])
+        workers.heartbeat("dead", [{"jobId": assignment.job_id, "processed": 7, "failed": 2, "timedOut": 1}])
         set_heartbeat("dead", database_clock.now() - timedelta(minutes=1))
         rescuer = Rescue()
         rescuer.prune(workers.all_workers(), database_clock.now(), 8)
         assert rescuer.free([assignment]) == [assignment]
         job = job_of(assignment)
         assert (job.status, job.end_reason) == (JobStatus.ABANDONED, EndReason.WORKER_DIED)
-        assert (job.message_count, job.failed_count) == (7, 2)
+        assert (job.message_count, job.failed_count, job.timed_out_count) == (7, 2, 1)
         assert "dead" in (job.last_error or "")
         assert assignments.all_assignments() == []
         woken = stored(queue).wake_requested_at
         assert woken is not None
         assert abs((woken - database_clock.now()).total_seconds()) < 5
+
+    def test_a_master_that_saw_no_heartbeat_keeps_the_counts_that_the_job_has(self) -> None:
+        """Another master pruned the worker and died: its successor knows no counts."""
+        assignment = running(define(), "dead")
+        jobs.progress(assignment.job_id, "dead", Counts(40, 3, 1))
+        Rescue().free([assignment])
+        job = job_of(assignment)
+        assert job.status == JobStatus.ABANDONED
+        assert (job.message_count, job.failed_count, job.timed_out_count) == (40, 3, 1)
+
+    def test_counts_that_were_written_after_the_last_heartbeat_are_kept(self) -> None:
+        assignment = running(define(), "dead")
+        register("dead")
+        workers.heartbeat("dead", [{"jobId": assignment.job_id, "processed": 39, "failed": 4}])
+        jobs.progress(assignment.job_id, "dead", Counts(40, 3, 1))
+        set_heartbeat("dead", database_clock.now() - timedelta(minutes=1))
+        rescuer = Rescue()
+        rescuer.prune(workers.all_workers(), database_clock.now(), 8)
+        rescuer.free([assignment])
+        job = job_of(assignment)
+        assert (job.message_count, job.failed_count, job.timed_out_count) == (40, 4, 1)
 
     def test_an_assignment_without_its_job(self) -> None:
         queue = define()
