@@ -19,7 +19,7 @@ from jobs.consumer.demand import room
 from jobs.consumer.held import Held as Held
 from jobs.consumer.held import spared
 from queues.sqs import MAX_BATCH
-from queuesite.logs import carrying
+from queuesite.logs import with_log_context
 
 #: Seconds beyond the moment at which the messages of a crashed consumer, or a failed one of a FIFO group, are visible
 #: again, for which a queue is treated with caution; and the longest in all, since a retry may be hours away.
@@ -116,7 +116,7 @@ class Buffer:
         """How many messages to receive now, waiting for that to be worth a request; 0 after `timeout` seconds.
 
         `target` is how many to hold beyond those in the slots; `full` asks for nothing less than a full batch. They
-        count as held until `release`.
+        count as held until `unreserve`.
         """
         with self._lock:
             self._target = target
@@ -126,7 +126,7 @@ class Buffer:
             self._requested += wanted
             return wanted
 
-    def release(self, reserved: int) -> None:
+    def unreserve(self, reserved: int) -> None:
         """SQS has answered for those that were reserved, whatever it gave; what it gave has been put."""
         with self._lock:
             self._requested -= reserved
@@ -312,7 +312,7 @@ class Buffer:
     def _time_caution(self) -> None:
         if self._timer is None and not (self._closed and not self._waiting):
             left = min(max(0.0, self._cautious_until - self._monotonic()), threading.TIMEOUT_MAX)
-            self._timer = threading.Timer(left, carrying(self._caution_is_over))
+            self._timer = threading.Timer(left, with_log_context(self._caution_is_over))
             self._timer.daemon = True
             self._timer.start()
 

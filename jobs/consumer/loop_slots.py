@@ -17,7 +17,7 @@ from jobs.consumer.handler_loop import HandlerLoop
 from jobs.consumer.outcome import Done, TimedOut
 from jobs.consumer.time_limits import CANCEL_SECONDS
 from jobs.consumer.turn import Pipeline, Turn, Work
-from queuesite.logs import carrying, get_logger
+from queuesite.logs import get_logger, with_log_context
 from queuesite.threads import OnDeath, end_process
 
 log = get_logger(__name__)
@@ -181,6 +181,6 @@ class LoopSlots:
         if self._settlers is None:
             self._settlers = ThreadPoolExecutor(SETTLERS, "settle")
         try:
-            self._settlers.submit(carrying(self._pipeline.settle), turn)
+            self._settlers.submit(with_log_context(self._pipeline.settle), turn)
         except RuntimeError:  # the run has ended, and nothing else of it is in the loop
             self._pipeline.settle(turn)

@@ -117,14 +117,14 @@ class Receiver:
         if limit == 0:
             return
         if self._stopping.is_set():
-            self._buffer.release(limit)
+            self._buffer.unreserve(limit)
             return
         asked_at = time.monotonic()
         try:
             try:
                 received = self._receive(limit, self._idle)
             finally:
-                self._buffer.release(limit)
+                self._buffer.unreserve(limit)
         except QueueMissing:
             self._hooks.missing()
             self._stopping.set()
@@ -153,7 +153,7 @@ class Receiver:
             except ServerError:
                 self._flowing.clear()
             finally:
-                self._buffer.release(limit)
+                self._buffer.unreserve(limit)
 
     def _receive(self, limit: int, wait: int) -> int:
         """One request; how many messages it brought."""

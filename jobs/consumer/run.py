@@ -40,7 +40,7 @@ log = get_logger(__name__)
 SETTLE_SECONDS = 10.0
 #: Seconds that a run which makes room for another queue goes on with what it has buffered already.
 YIELD_SECONDS = 5.0
-#: Ends at which the buffer is handled first: they come often, and without a hurry.
+#: Ends at which the buffer is handled first: they come often, and without a flush.
 _UNHURRIED = frozenset({EndReason.YIELDED, EndReason.RECYCLED})
 #: Seconds between looks whether the buffer of a run that ends has been handled.
 _LOOK_SECONDS = 0.05
@@ -49,7 +49,7 @@ RELEASE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class Report:
+class RunReport:
     """What a run did, told once, at its end."""
 
     reason: EndReason
@@ -146,7 +146,7 @@ class Run:
         )
         self._be_cautious(settings)
 
-    def execute(self, released: Callable[[Report], None] = lambda so_far: None) -> Report:
+    def execute(self, released: Callable[[RunReport], None] = lambda so_far: None) -> RunReport:
         """Process the queue until it is drained or the run is told to end.
 
         `released` is told when nothing is received any more and only handlers in flight are left, unless these end
@@ -160,11 +160,11 @@ class Run:
         self._wind_down(released)
         return self._report()
 
-    def _report(self) -> Report:
+    def _report(self) -> RunReport:
         reason = self._end_reason
         assert reason is not None
         work = self.meter.total
-        return Report(
+        return RunReport(
             reason,
             work.processed,
             work.failed,
@@ -217,20 +217,20 @@ class Run:
             "buffered": waiting,
         }
 
-    def _wind_down(self, released: Callable[[Report], None]) -> None:
+    def _wind_down(self, released: Callable[[RunReport], None]) -> None:
         self._receiver.stop()
         self._clear_buffer()
-        self._acknowledger.hurry()
+        self._acknowledger.flush()
         self._receiver.join()
         self._clear_buffer()  # of what its last request brought
         self._give_back(self._buffer.empty_out())
-        self._acknowledger.hurry()
+        self._acknowledger.flush()
         if not self._buffer.wait_idle(time.monotonic() + RELEASE_SECONDS):
             released(self._report())
         self._wait_for_slots()
         for held, delay in self._stuck:
             # Kept hidden until now, when its handler has not much longer to live: nobody else has it at the same time.
-            self._acknowledger.show_again(held, delay, at_once=True)
+            self._acknowledger.release(held, delay, at_once=True)
         self._acknowledger.close(time.monotonic() + SETTLE_SECONDS)
         self._time_limits.close()
         if not self._executor.close() and not self._stuck:
@@ -293,7 +293,7 @@ class Run:
 
     def _give_back(self, messages: list[Held]) -> None:
         for held in messages:
-            self._acknowledger.show_again(held, 0, at_once=True)
+            self._acknowledger.release(held, 0, at_once=True)
 
     def _not_kept(self, held: Held) -> None:
         """A message is lost, or has waited too long: if it waits it is not begun, nor are those behind it."""
@@ -385,12 +385,12 @@ class Run:
                 self._buffer.be_cautious(until)
                 self._troubled_until = max(self._troubled_until or until, until)
             # The failed message first: while it is hidden SQS gives out none of its group.
-            self._acknowledger.show_again(held, outcome.delay, at_once=fifo)
+            self._acknowledger.release(held, outcome.delay, at_once=fifo)
             if fifo:
                 self._give_back(self._buffer.withdraw(held.message.group))
         waiting, in_flight, _ = self._buffer.counts
         if not waiting and in_flight <= 1:  # this one is still counted
-            self._acknowledger.hurry()
+            self._acknowledger.flush()
 
     def _delete(self, held: Held, *, wait: bool) -> None:
         """Delete a settled message. On a FIFO queue the next of its group must wait until it is really gone."""

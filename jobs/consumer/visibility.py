@@ -105,7 +105,7 @@ class VisibilityKeeper:
             self._drop(held)
             return True
 
-    def release(self, held: Held, then: Callable[[], None]) -> None:
+    def stop_extending(self, held: Held, then: Callable[[], None]) -> None:
         """Forget a message and call `then` as soon as no extension of it is under way, which might overwrite it."""
         with self._lock:
             self._drop(held)

@@ -214,7 +214,7 @@ def by_id(job_id: ObjectId) -> Job:
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class UnfinishedJob:
     """What a rescue needs to know of a job that is queued or running. `worker_id` is "" if the document names none."""
 
     job_id: ObjectId
@@ -222,7 +222,7 @@ class Unfinished:
     worker_id: str
 
 
-def unfinished(before: datetime | None = None, workers: Iterable[str] | None = None) -> list[Unfinished]:
+def unfinished(before: datetime | None = None, workers: Iterable[str] | None = None) -> list[UnfinishedJob]:
     """The jobs that are queued or running: those that last changed before a moment, those of some workers."""
     wanted: Document = {"status": {"$in": _UNFINISHED}}
     if before is not None:
@@ -236,7 +236,7 @@ def unfinished(before: datetime | None = None, workers: Iterable[str] | None = N
     for document in documents:
         processor = document.get("processor")
         worker_id = processor.get("workerId") if isinstance(processor, dict) else None
-        found.append(Unfinished(document["_id"], document["queueId"], str(worker_id or "")))
+        found.append(UnfinishedJob(document["_id"], document["queueId"], str(worker_id or "")))
     return found
 
 

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from jobs.consumer import run as run_module
 from jobs.consumer.buffer import Held
 from jobs.consumer.dead_letters import send_to_dead_letters
-from jobs.consumer.run import Report, Run
+from jobs.consumer.run import Run, RunReport
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.models import EndReason
 from queues import services
@@ -65,17 +65,17 @@ class Running:
     def __init__(self, queue: Queue, limits: RunLimits = QUICK, **changes: Any) -> None:
         self.settings = replace(QueueSettings.of(queue), **changes)
         self.run = Run(get_gateway(), self.settings, limits)
-        self.reports: list[Report] = []
+        self.reports: list[RunReport] = []
         self.thread = threading.Thread(target=lambda: self.reports.append(self.run.execute()), daemon=True)
         self.thread.start()
 
-    def report(self, seconds: float = 30.0) -> Report:
+    def report(self, seconds: float = 30.0) -> RunReport:
         """Wait for the end."""
         self.thread.join(seconds)
         assert not self.thread.is_alive(), "the run did not end"
         return self.reports[0]
 
-    def end(self, reason: EndReason = EndReason.SHUTDOWN) -> Report:
+    def end(self, reason: EndReason = EndReason.SHUTDOWN) -> RunReport:
         """Have it end, and wait for that."""
         self.run.end(reason)
         return self.report()

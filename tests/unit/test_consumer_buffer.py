@@ -259,8 +259,8 @@ class TestReserving:
         assert [buffer.quiet] == [False]
         assert buffer.reserve(25, 0) == MAX_BATCH
         assert buffer.reserve(25, 0) == 0  # what is left is not worth a request
-        buffer.release(MAX_BATCH)
-        buffer.release(MAX_BATCH)
+        buffer.unreserve(MAX_BATCH)
+        buffer.unreserve(MAX_BATCH)
         assert buffer.quiet
         assert buffer.reserve(25, 0) == MAX_BATCH
 
@@ -295,7 +295,7 @@ class TestReserving:
             if change == "take" and buffer.counts[0]:
                 buffer.take()
             elif change == "release" and reserved:
-                buffer.release(reserved.pop())
+                buffer.unreserve(reserved.pop())
             elif change == "wake":
                 buffer.wake()
             return not thread.is_alive()

@@ -84,7 +84,7 @@ def test_one_message_is_received_at_a_time_and_none_ahead(slots: Make) -> None:
     assert buffer.reserve(MAX_BATCH, 0) == 0  # one is on its way
     fresh = held()
     buffer.put([fresh])
-    buffer.release(1)
+    buffer.unreserve(1)
     eventually(lambda: running.taken == [fresh], 5, "it was taken")
     assert buffer.reserve(MAX_BATCH, 0) == 1  # two slots are free, and what is handled was never received before
 

@@ -17,7 +17,7 @@ from jobs.consumer.comebacks import REMEMBERED, Comebacks
 from jobs.consumer.held import Held
 from jobs.consumer.receiver import ATTEMPT_SECONDS, Receiver, ReceiverHooks
 from jobs.consumer.refused import REFUSED_SECONDS, Refusals
-from jobs.consumer.run import Report, Run
+from jobs.consumer.run import Run, RunReport
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.consumer.visibility import VisibilityKeeper
 from jobs.models import EndReason
@@ -61,17 +61,17 @@ class Running:
         self.settings = replace(SETTINGS, **changes)
         self.sqs = FakeSqs(self.clock, fifo=self.settings.fifo)
         self.run = Run(self.sqs.real, self.settings, RunLimits(idle=1, linger=0.01))
-        self.reports: list[Report] = []
+        self.reports: list[RunReport] = []
         self.thread = threading.Thread(target=lambda: self.reports.append(self.run.execute()), daemon=True)
 
     def start(self) -> None:
         self.thread.start()
 
-    def end(self) -> Report:
+    def end(self) -> RunReport:
         self.run.end(EndReason.SHUTDOWN)
         return self.report()
 
-    def report(self) -> Report:
+    def report(self) -> RunReport:
         self.thread.join(20)
         assert not self.thread.is_alive()
         return self.reports[0]
@@ -408,7 +408,7 @@ class TestEntries:
             if delay is None:
                 acknowledger.delete(message, at_once=True)
             else:
-                acknowledger.show_again(message, delay, at_once=True)
+                acknowledger.release(message, delay, at_once=True)
             acknowledger.close(time.monotonic() + 5)
         assert len(gateway.deleted) + len(gateway.changed) == 1
         (entry,) = logs

@@ -75,12 +75,12 @@ class TestBatches:
 
     def test_hurry_settles_what_there_is(self, gateway: FakeGateway, patient: Acknowledger) -> None:
         message = held()
-        patient.hurry()  # of nothing; it must not be remembered
+        patient.flush()  # of nothing; it must not be remembered
         patient.delete(message)
         other = held()
         patient.delete(other)
         assert gateway.deleted == []
-        patient.hurry()
+        patient.flush()
         eventually(lambda: gateway.deleted == [handles([message, other])], 5, "both were deleted, together")
 
     def test_one_that_cannot_wait_takes_the_others_along(self, gateway: FakeGateway, patient: Acknowledger) -> None:
@@ -92,8 +92,8 @@ class TestBatches:
     def test_visibility_changes_have_batches_of_their_own(self, gateway: FakeGateway, patient: Acknowledger) -> None:
         done, failed, unstarted = held(), held(), held()
         patient.delete(done)
-        patient.show_again(failed, 7)
-        patient.show_again(unstarted, 0, at_once=True)
+        patient.release(failed, 7)
+        patient.release(unstarted, 0, at_once=True)
         wanted = [(failed.message.receipt_handle, 7), (unstarted.message.receipt_handle, 0)]
         eventually(lambda: gateway.changed == [wanted], 5, "visibility was changed")
         assert gateway.deleted == []
@@ -105,7 +105,7 @@ class TestBatches:
         failed, done = held(now=a_while_ago), held(now=a_while_ago)
         keeper.keep(failed)
         keeper.keep(done)
-        patient.show_again(failed, 7)
+        patient.release(failed, 7)
         patient.delete(done)
         keeper.beat(time.monotonic())
         assert gateway.changed == [[(done.message.receipt_handle, 30)]]
@@ -130,7 +130,7 @@ class TestRefusedEntries:
         messages = [held() for _ in range(10)]
         for message in messages:
             patient.delete(message)
-        patient.hurry()
+        patient.flush()
         eventually(lambda: gateway.deleted, 5, "a batch was deleted")
         patient.close(time.monotonic() + 5)
         assert gateway.deleted == [handles(messages), handles([messages[3], messages[7]])]
@@ -192,7 +192,7 @@ class TestSqsAway:
         eventually(lambda: len(gateway.deleted) == 1, 5, "it was tried")
         for _ in range(50):
             acknowledger.delete(held())
-            acknowledger.show_again(held(), 0, at_once=True)
+            acknowledger.release(held(), 0, at_once=True)
         # The only thing that ends a pause is the end of the run, which is tried once more for.
         acknowledger.close(time.monotonic() + 0.2)
         assert len(gateway.deleted) + len(gateway.changed) <= 2
@@ -213,7 +213,7 @@ class TestSqsAway:
         gateway.answers.extend([SqsUnavailable("away"), SqsUnavailable("away"), ()])
         done, other = held(), held()
         acknowledger.delete(done)
-        acknowledger.show_again(other, 3)
+        acknowledger.release(other, 3)
         acknowledger.close(time.monotonic() + 30)
         assert not any(thread.is_alive() for thread in acknowledger._threads)
         assert gateway.deleted[-1] == handles([done])

@@ -190,7 +190,7 @@ class TestDelays:
         keeper = VisibilityKeeper(sqs.real, URL, lambda held_for: 30)
         acknowledger = Acknowledger(sqs.real, URL, keeper, 0.0)
         acknowledger.start()
-        acknowledger.show_again(message, delay, at_once=True)
+        acknowledger.release(message, delay, at_once=True)
         acknowledger.close(time.monotonic() + 5)
 
     def received(self, ago: float, *, error: float = 0.0) -> tuple[FakeSqs, Held]:
@@ -237,7 +237,7 @@ class TestDelays:
             """While SQS has the extension, the handler fails, and the run even ends."""
 
             def change_visibility(self, queue_url: str, changes: object) -> tuple[()]:
-                acknowledger.show_again(message, 7, at_once=True)
+                acknowledger.release(message, 7, at_once=True)
                 eventually(lambda: acknowledger._awaited == 1, 5, "it is waited for")
                 assert gateway.changed == []
                 return ()
