@@ -10,14 +10,14 @@ from dataclasses import replace
 from functools import partial
 
 from queues import moving, repository, services
-from queues.batches import SendReport as SendReport
-from queues.batches import batches, send_batch
 from queues.message_rules import printable as printable
 from queues.message_rules import problem_of
 from queues.models import Queue
 from queues.moving import REJECTION_PREFIX as REJECTION_PREFIX
 from queues.moving import RedriveReport as RedriveReport
-from queues.sqs import MAX_BATCH, OutgoingMessage, ReceivedMessage, SqsGateway, get_gateway
+from queues.sqs import MAX_BATCH, DataPlane, OutgoingMessage, ReceivedMessage, get_gateway
+from queues.sqs.batches import SendReport as SendReport
+from queues.sqs.batches import batches, send_batch
 from queuesite.databases import mongodb_errors
 from queuesite.errors import InvalidInput, ServerError
 from queuesite.logs import get_logger
@@ -158,7 +158,7 @@ def delete_dead_letters(name: str, message_ids: Collection[str]) -> int:
 
 
 @contextmanager
-def _searched(gateway: SqsGateway, dlq_url: str, message_ids: Collection[str]) -> Iterator[list[ReceivedMessage]]:
+def _searched(gateway: DataPlane, dlq_url: str, message_ids: Collection[str]) -> Iterator[list[ReceivedMessage]]:
     """Those of these dead letters that are found, hidden while they are dealt with; the others are shown again."""
     wanted = set(message_ids)
     found: dict[str, ReceivedMessage] = {}

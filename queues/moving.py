@@ -6,12 +6,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from queues.batches import SEND_ATTEMPTS, batches, send_batch
 from queues.models import Queue
-from queues.sqs import MAX_BATCH, OutgoingMessage, ReceivedMessage, SqsGateway
+from queues.sqs import MAX_BATCH, OutgoingMessage, ReceivedMessage
+from queues.sqs.batches import SEND_ATTEMPTS, batches, send_batch
 from queuesite.errors import ServerError, SqsRejected
 from queuesite.logs import get_logger
+
+if TYPE_CHECKING:
+    from queues.sqs.gateway import SqsGateway
 
 log = get_logger(__name__)
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
@@ -21,11 +21,14 @@ from queues.models import (
     MAX_OPTIONS_BYTES,
     Queue,
 )
-from queues.sqs import Depth, SqsGateway, get_gateway, redrive_policy
+from queues.sqs import Depth, get_gateway, redrive_policy
 from queuesite.config import get_config
 from queuesite.databases import mongodb_errors
 from queuesite.errors import AlreadyExists, Conflict, InvalidInput, QueueMissing, QueuesiteError
 from queuesite.logs import get_logger
+
+if TYPE_CHECKING:
+    from queues.sqs.gateway import SqsGateway
 
 log = get_logger(__name__)
 

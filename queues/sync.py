@@ -6,17 +6,20 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
 from queues import naming, repository, services
 from queues.models import Queue
-from queues.sqs import SqsGateway, get_gateway, redrive_policy
+from queues.sqs import get_gateway, redrive_policy
 from queuesite.config import get_config
 from queuesite.databases import mongodb_errors
 from queuesite.errors import QueueMissing, QueuesiteError, SqsDenied, SqsUnavailable
 from queuesite.logs import get_logger
+
+if TYPE_CHECKING:
+    from queues.sqs.gateway import SqsGateway
 
 log = get_logger(__name__)
 

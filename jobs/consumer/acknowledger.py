@@ -22,7 +22,7 @@ from jobs.consumer.held import Held
 from jobs.consumer.refused import Refusals
 from jobs.consumer.visibility import VisibilityKeeper
 from jobs.consumer.windows import STEP_SECONDS
-from queues.sqs import MAX_BATCH, BatchFailure, SqsGateway
+from queues.sqs import MAX_BATCH, BatchFailure, DataPlane
 from queuesite import outage
 from queuesite.errors import QueueMissing, ServerError, SqsUnavailable
 from queuesite.logs import get_logger
@@ -56,7 +56,7 @@ class Acknowledger:
 
     def __init__(
         self,
-        gateway: SqsGateway,
+        gateway: DataPlane,
         queue_url: str,
         keeper: VisibilityKeeper,
         linger: float,

@@ -30,7 +30,7 @@ LONGEST_CAUTION = 900.0
 #: Seconds after which a slot that waits for a message looks again unasked: no wait is without a bound.
 LOOK_AGAIN_SECONDS = 5.0
 #: Seconds after which a thread that is in a request to SQS is not waited for any more: boto3 tries three times, for at
-#: most 35 s each (see `queues.connection`).
+#: most 35 s each (see `queues.sqs.connection`).
 LONGEST_REQUEST_SECONDS = 120.0
 
 

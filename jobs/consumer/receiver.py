@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from jobs.consumer.buffer import LONGEST_REQUEST_SECONDS, Buffer
 from jobs.consumer.held import Held
 from jobs.consumer.refused import Refusals
-from queues.sqs import MAX_BATCH, SqsGateway
+from queues.sqs import MAX_BATCH, DataPlane
 from queuesite.errors import QueueMissing, ServerError, SqsUnavailable, TooManyInFlight
 from queuesite.outage import Outage
 from queuesite.threads import OnDeath, end_process, supervised
@@ -63,7 +63,7 @@ class Receiver:
 
     def __init__(
         self,
-        gateway: SqsGateway,
+        gateway: DataPlane,
         queue_url: str,
         buffer: Buffer,
         idle: int,

@@ -30,7 +30,7 @@ from jobs.consumer.visibility import VisibilityKeeper
 from jobs.consumer.windows import window
 from jobs.models import EndReason
 from queues.handlers import registry
-from queues.sqs import SqsGateway
+from queues.sqs import DataPlane
 from queuesite.errors import InvalidInput, ServerError
 from queuesite.logs import get_logger
 
@@ -73,7 +73,7 @@ class Run:
     """Processes one queue. `execute` blocks until the end; the other methods may be called from any thread."""
 
     def __init__(
-        self, gateway: SqsGateway, settings: QueueSettings, limits: RunLimits, loop: HandlerLoop | None = None
+        self, gateway: DataPlane, settings: QueueSettings, limits: RunLimits, loop: HandlerLoop | None = None
     ) -> None:
         """`loop` is for async handlers, and the process's own unless another is given.
 

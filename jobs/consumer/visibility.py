@@ -10,7 +10,7 @@ from jobs.consumer.buffer import LONGEST_REQUEST_SECONDS
 from jobs.consumer.held import Held
 from jobs.consumer.refused import Refusals
 from jobs.consumer.windows import LONGEST_WAIT, STEP_SECONDS
-from queues.sqs import MAX_BATCH, BatchFailure, SqsGateway
+from queues.sqs import MAX_BATCH, BatchFailure, DataPlane
 from queuesite.errors import ServerError
 from queuesite.logs import get_logger
 from queuesite.outage import Outage
@@ -28,7 +28,7 @@ class VisibilityKeeper:
 
     def __init__(
         self,
-        gateway: SqsGateway,
+        gateway: DataPlane,
         queue_url: str,
         window: Callable[[float], int],
         on_loss: Callable[[Held], None] = lambda held: None,

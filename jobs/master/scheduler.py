@@ -31,7 +31,7 @@ from jobs.master.upkeep import IndexUpkeep
 from jobs.models import Assignment, Worker
 from jobs.repositories import assignments, jobs, masters, workers
 from jobs.repositories.jobs import Processor
-from queues.sqs import SqsGateway
+from queues.sqs import DataPlane
 from queuesite.changes import ChangeWatcher, WakeupPipe
 from queuesite.config import Config
 from queuesite.databases import MongoError, database_clock
@@ -57,7 +57,7 @@ class Scheduler:
     def __init__(
         self,
         config: Config,
-        gateway: SqsGateway,
+        gateway: DataPlane,
         *,
         start_sync: StartSync | None = None,
         monotonic: Callable[[], float] = time.monotonic,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bson import ObjectId
 
 from queues.models import Queue
-from queues.sqs import Depth, SqsGateway
+from queues.sqs import DataPlane, Depth
 from queuesite.errors import QueueMissing, QueuesiteError
 from queuesite.logs import get_logger
 from queuesite.outage import Outage
@@ -37,7 +37,7 @@ class Sweeper:
     """Asks for the depths of the queues that it is given, and calls `wake` when one has messages."""
 
     def __init__(
-        self, gateway: SqsGateway, wake: Callable[[], None], monotonic: Callable[[], float] = time.monotonic
+        self, gateway: DataPlane, wake: Callable[[], None], monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._gateway = gateway
         self._wake = wake

@@ -30,7 +30,8 @@ from jobs.repositories import assignments, jobs, leases, workers
 from jobs.repositories.jobs import Counts
 from queues import repository, services
 from queues.models import Queue
-from queues.sqs import Depth, SqsGateway, get_gateway
+from queues.sqs import Depth, get_gateway
+from queues.sqs.gateway import SqsGateway
 from queuesite.config import Config
 from queuesite.databases import MongoError, collection, database_clock
 from queuesite.errors import MongoUnavailable

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from queues.sqs import MAX_VISIBILITY_SECONDS, BatchFailure, ReceivedMessage, SqsGateway
+from queues.sqs import MAX_VISIBILITY_SECONDS, BatchFailure, ReceivedMessage
+from queues.sqs.gateway import SqsGateway
 from queuesite.errors import ServerError, SqsUnavailable
 
 

@@ -14,7 +14,8 @@ from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.models import EndReason
 from queues.handlers import registry
 from queues.handlers.registry import Handler
-from queues.sqs import BatchFailure, ReceivedMessage, SqsGateway
+from queues.sqs import BatchFailure, ReceivedMessage
+from queues.sqs.gateway import SqsGateway
 
 SETTINGS = QueueSettings(
     name="orders",

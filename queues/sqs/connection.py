@@ -31,16 +31,14 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
-from queues.refusals import bad_credentials, canonical, error_for
+from queues.sqs.refusals import bad_credentials, canonical, error_for
+from queues.sqs.values import MAX_WAIT_SECONDS
 from queuesite.addresses import embedded_keys
 from queuesite.config import Config
 from queuesite.errors import Conflict, ServerError, SqsDenied, SqsRejected, SqsUnavailable
 
 if TYPE_CHECKING:
     from types_boto3_sqs.client import SQSClient
-
-#: The longest wait of a receive, by SQS's limit.
-MAX_WAIT_SECONDS = 20
 
 #: Threads that one process uses towards SQS at the most, and so the connections that its client keeps.
 MAX_CONNECTIONS = 64

@@ -6,7 +6,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from queues.sqs import MAX_BATCH, MAX_MESSAGE_BYTES, BatchFailure, OutgoingMessage, SqsGateway
+from queues.sqs.data_plane import DataPlane
+from queues.sqs.refusals import BatchFailure
+from queues.sqs.values import MAX_BATCH, MAX_MESSAGE_BYTES, OutgoingMessage
 from queuesite.errors import ServerError
 
 #: Tries of an entry that SQS refused for a reason of its own (throttling, internal error).
@@ -39,7 +41,7 @@ def batches(messages: Sequence[OutgoingMessage]) -> Iterator[tuple[int, list[Out
 
 
 def send_batch(
-    gateway: SqsGateway,
+    gateway: DataPlane,
     queue_url: str,
     first: int,
     batch: list[OutgoingMessage],

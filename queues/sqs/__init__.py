@@ -1,0 +1,41 @@
+"""SQS: the values, the protocol of the data plane, and what implements it.
+
+- `values`, `refusals`: messages, counts, limits, and what SQS's error codes mean. They import nothing but errors.
+- `data_plane`: the protocol that consumers and masters are written against.
+- `gateway`, `connection`: every request over boto3, its client and credentials.
+- `memory`: the data plane in memory, for tests.
+- `batches`: sends of any size.
+
+Importing this package does not import boto3, which takes 0.1 s: `get_gateway` does so at its first call.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from queues.sqs.data_plane import DataPlane as DataPlane
+from queues.sqs.refusals import BatchFailure as BatchFailure
+from queues.sqs.values import MAX_BATCH as MAX_BATCH
+from queues.sqs.values import MAX_DELAY_SECONDS as MAX_DELAY_SECONDS
+from queues.sqs.values import MAX_MESSAGE_BYTES as MAX_MESSAGE_BYTES
+from queues.sqs.values import MAX_VISIBILITY_SECONDS as MAX_VISIBILITY_SECONDS
+from queues.sqs.values import MAX_WAIT_SECONDS as MAX_WAIT_SECONDS
+from queues.sqs.values import NEEDED_ATTRIBUTES as NEEDED_ATTRIBUTES
+from queues.sqs.values import Depth as Depth
+from queues.sqs.values import OutgoingMessage as OutgoingMessage
+from queues.sqs.values import ReceivedMessage as ReceivedMessage
+from queues.sqs.values import SendResult as SendResult
+from queues.sqs.values import redrive_policy as redrive_policy
+from queuesite.config import get_config
+
+if TYPE_CHECKING:
+    from queues.sqs.gateway import SqsGateway
+
+
+@functools.cache
+def get_gateway() -> SqsGateway:
+    """The gateway of this process, made at the first call. Raises `SqsUnavailable` if no address is known."""
+    from queues.sqs.gateway import SqsGateway
+
+    return SqsGateway(get_config())
