@@ -826,7 +826,7 @@ class TestStop:
         worker.turn()
         assert not worker.loop.finished
         worker.skip(RECORD_SECONDS)
-        assert worker.loop.finished, "it gave up"
+        worker.until(lambda: worker.loop.finished, "it gave up")
         assert len(assignments.all_assignments()) == 1, "the master finds it"
 
     def test_two_signals_before_it_has_begun(self, worker: Worker, handlers: None) -> None:
