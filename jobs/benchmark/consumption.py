@@ -15,7 +15,7 @@ from bson import ObjectId
 
 from jobs.benchmark import floor
 from jobs.benchmark.floor import Target, Usage
-from jobs.consumer.run import RunReport
+from jobs.consumer.report import RunReport
 from jobs.consumer.settings import QueueSettings
 from jobs.worker.pool import Pool
 from queues import messages

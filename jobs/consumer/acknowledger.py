@@ -17,10 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
-from jobs.consumer.buffer import LOOK_AGAIN_SECONDS
 from jobs.consumer.held import Held
 from jobs.consumer.refused import Refusals
 from jobs.consumer.visibility import VisibilityKeeper
+from jobs.consumer.waits import LOOK_AGAIN_SECONDS
 from jobs.consumer.windows import STEP_SECONDS
 from queues.sqs import MAX_BATCH, BatchFailure, DataPlane
 from queuesite import outage

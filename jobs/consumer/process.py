@@ -18,7 +18,8 @@ from jobs.consumer.growth import Growth
 from jobs.consumer.handler_loop import get_handler_loop
 from jobs.consumer.meter import NONE, WorkCounts
 from jobs.consumer.outcome import describe
-from jobs.consumer.run import Run, RunReport
+from jobs.consumer.report import RunReport
+from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.failures import FailureGroup
 from jobs.models import EndReason

@@ -32,10 +32,10 @@ class Recorder(Stage):
         outcome = turn.outcome
         if isinstance(outcome, Done):
             return
-        received, handler = turn.held.message, turn.work.handler.path
+        received, handler = turn.held.message, turn.spec.handler.path
         log.info(
             "message_failed",
-            queue=turn.work.queue,
+            queue=turn.spec.queue,
             message_id=received.message_id,
             receive_count=received.receive_count,
             outcome=type(outcome).__name__,

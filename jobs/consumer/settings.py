@@ -29,7 +29,7 @@ class QueueSettings:
     max_receive_count: int
     #: Seconds that the handler may take for one message; None: what the handler itself says.
     timeout: float | None = None
-    #: How long to be cautious (see `jobs.consumer.buffer`), in seconds from when the settings are handed over.
+    #: How long to be cautious (see `jobs.consumer.caution`), in seconds from when the settings are handed over.
     cautious: float = field(default=0.0, compare=False)
     #: By which the worker notices that it has to say so anew.
     troubled_until: datetime | None = None

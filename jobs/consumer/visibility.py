@@ -6,9 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Collection
 
-from jobs.consumer.buffer import LONGEST_REQUEST_SECONDS
 from jobs.consumer.held import Held
 from jobs.consumer.refused import Refusals
+from jobs.consumer.waits import LONGEST_REQUEST_SECONDS
 from jobs.consumer.windows import LONGEST_WAIT, STEP_SECONDS
 from queues.sqs import MAX_BATCH, BatchFailure, DataPlane
 from queuesite.errors import ServerError

@@ -11,8 +11,8 @@ from contextlib import suppress
 from datetime import timedelta
 
 from jobs.consumer.backoff import crash_pause
-from jobs.consumer.buffer import caution
-from jobs.consumer.run import RunReport
+from jobs.consumer.caution import caution
+from jobs.consumer.report import RunReport
 from jobs.consumer.windows import longest_window
 from jobs.models import Assignment, EndReason, Trait
 from jobs.repositories import assignments, jobs

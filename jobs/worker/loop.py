@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from bson import ObjectId
 
-from jobs.consumer.run import RunReport
+from jobs.consumer.report import RunReport
 from jobs.consumer.settings import QueueSettings
 from jobs.identity import new_id
 from jobs.models import Assignment, DepartureReason, EndReason, Lease

@@ -18,7 +18,7 @@ from bson import ObjectId
 from jobs.consumer.meter import NONE, WorkCounts
 from jobs.consumer.process import Finished, Finishing, Live
 from jobs.consumer.process import main as consumer_main
-from jobs.consumer.run import RunReport
+from jobs.consumer.report import RunReport
 from jobs.consumer.settings import RunLimits
 from jobs.failures import FailureGroup
 from jobs.models import EndReason

@@ -8,7 +8,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from jobs.consumer.run import RunReport
+from jobs.consumer.report import RunReport
 from jobs.consumer.settings import QueueSettings
 from jobs.models import Assignment, EndReason
 from jobs.repositories.jobs import Counts

@@ -24,7 +24,8 @@ from bson import ObjectId
 from jobs.consumer import process
 from jobs.consumer.growth import Growth
 from jobs.consumer.process import Apply, Consumer, End, Exit, Finished, Finishing, Live, Start
-from jobs.consumer.run import Run, RunReport
+from jobs.consumer.report import RunReport
+from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.models import EndReason
 from jobs.worker.consumer import ConsumerProcess

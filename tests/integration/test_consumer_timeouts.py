@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from jobs.consumer.run import Run, RunReport
+from jobs.consumer.report import RunReport
+from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.failures import FailureGroup
 from jobs.models import EndReason

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from jobs.consumer.buffer import CAUTION_SECONDS
-from jobs.consumer.run import RunReport
+from jobs.consumer.caution import CAUTION_SECONDS
+from jobs.consumer.report import RunReport
 from jobs.consumer.windows import LONGEST_SECONDS
 from jobs.models import Assignment, EndReason, JobStatus, Trait
 from jobs.repositories import assignments, jobs

@@ -20,7 +20,7 @@ from bson import ObjectId
 
 from jobs import histogram, services
 from jobs.consumer.meter import NONE, WorkCounts
-from jobs.consumer.run import RunReport
+from jobs.consumer.report import RunReport
 from jobs.consumer.settings import QueueSettings
 from jobs.failures import FailureGroup
 from jobs.models import Assignment, EndReason, JobStatus

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
-from jobs.consumer.run import Run, RunReport
+from jobs.consumer.report import RunReport
+from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.models import EndReason
 from queues.handlers import registry

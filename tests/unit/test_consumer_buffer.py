@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from jobs.consumer.buffer import Buffer, Held
+from jobs.consumer.buffer import Buffer
 from jobs.consumer.demand import prefetch, room
-from jobs.consumer.held import spared
+from jobs.consumer.held import Held, spared
 from queues.sqs import MAX_BATCH
 from tests.support.messages import held
 from tests.support.waiting import eventually

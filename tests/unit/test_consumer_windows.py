@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from jobs.consumer.acknowledger import Acknowledger
-from jobs.consumer.buffer import LONGEST_CAUTION, caution
+from jobs.consumer.caution import LONGEST_CAUTION, caution
 from jobs.consumer.held import Held
 from jobs.consumer.visibility import VisibilityKeeper
 from jobs.consumer.windows import FIRST_SECONDS, LONGEST_SECONDS, LONGEST_WAIT, longest_window, window
