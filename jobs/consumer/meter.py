@@ -14,7 +14,7 @@ _NEWEST = 0.2
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkCounts:
     """What was done, in all or since the last report. `durations` are counts by `jobs.histogram`, `seconds` their sum.
 
     `failed` counts attempts, those that were rejected or timed out among them; `requests` are those made to SQS.
@@ -31,9 +31,9 @@ class Work:
     def __bool__(self) -> bool:
         return bool(self.processed or self.failed or self.requests)
 
-    def plus(self, more: Work) -> Work:
+    def plus(self, more: WorkCounts) -> WorkCounts:
         """Both together."""
-        return Work(
+        return WorkCounts(
             self.processed + more.processed,
             self.failed + more.failed,
             self.rejected + more.rejected,
@@ -43,9 +43,9 @@ class Work:
             self.seconds + more.seconds,
         )
 
-    def since(self, before: Work) -> Work:
+    def since(self, before: WorkCounts) -> WorkCounts:
         """What came on top of `before`."""
-        return Work(
+        return WorkCounts(
             self.processed - before.processed,
             self.failed - before.failed,
             self.rejected - before.rejected,
@@ -57,7 +57,7 @@ class Work:
 
 
 #: No work at all.
-NONE = Work()
+NONE = WorkCounts()
 
 
 class Meter(Stage):
@@ -70,7 +70,7 @@ class Meter(Stage):
         self._processed = self._failed = self._rejected = self._timed_out = 0
         self._durations = [0] * histogram.BUCKETS
         self._seconds = 0.0
-        self._told = Work()
+        self._told = WorkCounts()
         #: When the first handling began and the last one ended (monotonic clock); None before there was one.
         self.first_start: float | None = None
         self.last_end: float | None = None
@@ -108,10 +108,10 @@ class Meter(Stage):
             self.last_error = error
 
     @property
-    def total(self) -> Work:
+    def total(self) -> WorkCounts:
         """What the run has done so far."""
         with self._lock:
-            return Work(
+            return WorkCounts(
                 self._processed,
                 self._failed,
                 self._rejected,
@@ -121,7 +121,7 @@ class Meter(Stage):
                 self._seconds,
             )
 
-    def news(self) -> Work:
+    def news(self) -> WorkCounts:
         """What it has done since the last call. For one caller."""
         total = self.total
         news, self._told = total.since(self._told), total

@@ -16,11 +16,12 @@ from typing import Any
 
 from jobs.consumer.growth import Growth
 from jobs.consumer.handler_loop import get_handler_loop
-from jobs.consumer.meter import NONE, Work
+from jobs.consumer.meter import NONE, WorkCounts
 from jobs.consumer.outcome import describe
-from jobs.consumer.run import Report, Run
+from jobs.consumer.report import RunReport
+from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
-from jobs.failures import Failure
+from jobs.failures import FailureGroup
 from jobs.models import EndReason
 from queues.sqs import get_gateway
 from queuesite.errors import QueuesiteError
@@ -72,19 +73,19 @@ class Live:
     job_id: str
     counts: dict[str, Any]
     memory: int
-    failures: tuple[Failure, ...] = ()
-    work: Work = NONE
+    failures: tuple[FailureGroup, ...] = ()
+    work: WorkCounts = NONE
 
 
 @dataclass(frozen=True)
-class Released:
+class Finishing:
     """Consumer to worker: the run is ending, and only handlers in flight are left of it. `report` is of it so far."""
 
     job_id: str
-    report: Report
+    report: RunReport
     memory: int
-    failures: tuple[Failure, ...] = ()
-    work: Work = NONE
+    failures: tuple[FailureGroup, ...] = ()
+    work: WorkCounts = NONE
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,10 @@ class Finished:
     """Consumer to worker: the run has ended."""
 
     job_id: str
-    report: Report
+    report: RunReport
     memory: int
-    failures: tuple[Failure, ...] = ()
-    work: Work = NONE
+    failures: tuple[FailureGroup, ...] = ()
+    work: WorkCounts = NONE
     #: The process has grown past its limit, and is to be replaced.
     outgrown: bool = False
 
@@ -167,16 +168,16 @@ class Consumer:
                 memory = self._growth.memory()
                 self._send(Finished(start.job_id, report, memory, failures, work, self._growth.too_large(memory)))
 
-    def _carry_out(self, start: Start) -> Report:
+    def _carry_out(self, start: Start) -> RunReport:
         bind(queue=start.settings.name, job_id=start.job_id)
         try:
             run = Run(get_gateway(), start.settings, self._limits, get_handler_loop())
         except QueuesiteError as error:
-            return Report(EndReason.ERROR, last_error=str(error))
+            return RunReport(EndReason.ERROR, last_error=str(error))
         except Exception as error:
             # A handler's options model may raise anything; what else it has left behind is not known.
             log.exception("run_not_made")
-            return Report(EndReason.ERROR, last_error=describe(error), tainted=True)
+            return RunReport(EndReason.ERROR, last_error=describe(error), tainted=True)
         with self._state:
             self._run, self._job_id = run, start.job_id
             if self._exiting:
@@ -185,7 +186,7 @@ class Consumer:
             early, self._early = self._early, []
             for order in early:
                 _carry_out_order(run, order)
-        return run.execute(lambda so_far: self._tell_released(run, start.job_id, so_far))
+        return run.execute(lambda so_far: self._report_finishing(run, start.job_id, so_far))
 
     def _listen(self) -> None:
         try:
@@ -223,10 +224,10 @@ class Consumer:
         if self._growth.too_large(memory) and run.has_worked(RECYCLE_AFTER_SECONDS):
             run.end(EndReason.RECYCLED, self._growth.in_words(memory))
 
-    def _tell_released(self, run: Run, job_id: str, so_far: Report) -> None:
+    def _report_finishing(self, run: Run, job_id: str, so_far: RunReport) -> None:
         with self._telling:
             memory = self._growth.memory()
-            self._send(Released(job_id, so_far, memory, run.recorder.take(), run.meter.news()))
+            self._send(Finishing(job_id, so_far, memory, run.recorder.take(), run.meter.news()))
 
     def _send(self, message: object) -> None:
         # Where it fails, the reader sees the end of the pipe too, and knows what to do.

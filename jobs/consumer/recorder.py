@@ -19,23 +19,23 @@ class Recorder(Stage):
     """The failures of one run since the last report."""
 
     def __init__(self) -> None:
-        self._kinds = failures.Kinds()
+        self._groups = failures.FailureGroups()
         self._lock = threading.Lock()
 
-    def take(self) -> tuple[failures.Failure, ...]:
+    def take(self) -> tuple[failures.FailureGroup, ...]:
         """What was counted since the last call."""
         with self._lock:
-            return self._kinds.take()
+            return self._groups.take()
 
     def after(self, turn: Turn) -> None:
         """Note an attempt that failed."""
         outcome = turn.outcome
         if isinstance(outcome, Done):
             return
-        received, handler = turn.held.message, turn.work.handler.path
+        received, handler = turn.held.message, turn.spec.handler.path
         log.info(
             "message_failed",
-            queue=turn.work.queue,
+            queue=turn.spec.queue,
             message_id=received.message_id,
             receive_count=received.receive_count,
             outcome=type(outcome).__name__,
@@ -64,9 +64,9 @@ class Recorder(Stage):
         kind = failures.storable(kind)[: failures.NAME_CHARACTERS]
         place = failures.storable(place)[: failures.PLACE_CHARACTERS]
         with self._lock:
-            if self._kinds.seen(failures.fingerprint(kind, place), now):
+            if self._groups.seen(failures.fingerprint(kind, place), now):
                 return
-        failure = failures.Failure(
+        failure = failures.FailureGroup(
             exception_type=kind,
             place=place,
             message=text[: failures.MESSAGE_CHARACTERS],
@@ -78,4 +78,4 @@ class Recorder(Stage):
             sample_body=failures.sample(message.body),
         )
         with self._lock:
-            self._kinds.add([failure])
+            self._groups.add([failure])

@@ -15,12 +15,12 @@ from typing import Any
 
 from bson import ObjectId
 
-from jobs.consumer.meter import NONE, Work
-from jobs.consumer.process import Finished, Live, Released
+from jobs.consumer.meter import NONE, WorkCounts
+from jobs.consumer.process import Finished, Finishing, Live
 from jobs.consumer.process import main as consumer_main
-from jobs.consumer.run import Report
+from jobs.consumer.report import RunReport
 from jobs.consumer.settings import RunLimits
-from jobs.failures import Failure
+from jobs.failures import FailureGroup
 from jobs.models import EndReason
 from jobs.worker import fork_server
 from jobs.worker.consumer import ConsumerProcess
@@ -46,8 +46,8 @@ class News:
     """What a consumer told of its work on a job since it last did."""
 
     job_id: ObjectId
-    failures: tuple[Failure, ...]
-    work: Work
+    failures: tuple[FailureGroup, ...]
+    work: WorkCounts
 
 
 class Pool:
@@ -65,7 +65,7 @@ class Pool:
         self._leaving: list[ConsumerProcess] = []
         #: What the consumers told of their work, and whose places they gave up, since it was last taken.
         self._news: list[News] = []
-        self._released: list[tuple[ObjectId, Report]] = []
+        self._finishing: list[tuple[ObjectId, RunReport]] = []
         self._looked_at = time.monotonic()
         self._closing = threading.Event()
         self._recovery: threading.Thread | None = None
@@ -113,12 +113,12 @@ class Pool:
         readable: list[Any] = [*pipes, *(c.process.sentinel for c in everybody)]
         return readable, [pipe for pipe in pipes if pipe.waiting]
 
-    def ended(self) -> list[tuple[ObjectId, Report]]:
+    def ended(self) -> list[tuple[ObjectId, RunReport]]:
         """Hear the consumers out; answers the runs that have ended since, by their jobs' ids.
 
         A consumer that died has not ended its run itself: its report has the counts that it last told, and the cause.
         """
-        found: list[tuple[ObjectId, Report]] = []
+        found: list[tuple[ObjectId, RunReport]] = []
         for consumer in list(self.consumers):
             found += self._read(consumer)
             if consumer in self.consumers and not consumer.process.is_alive():
@@ -133,19 +133,19 @@ class Pool:
         taken, self._news = self._news, []
         return taken
 
-    def released(self) -> list[tuple[ObjectId, Report]]:
+    def finishing(self) -> list[tuple[ObjectId, RunReport]]:
         """The runs, by their jobs' ids, that have come since the last call to where only handlers in flight are left.
 
         Their reports are of the work so far.
         """
-        taken, self._released = self._released, []
+        taken, self._finishing = self._finishing, []
         return taken
 
-    def _read(self, consumer: ConsumerProcess) -> list[tuple[ObjectId, Report]]:
+    def _read(self, consumer: ConsumerProcess) -> list[tuple[ObjectId, RunReport]]:
         consumer.channel.flush()
-        found: list[tuple[ObjectId, Report]] = []
+        found: list[tuple[ObjectId, RunReport]] = []
         try:
-            messages: list[Live | Released | Finished] = consumer.channel.receive()
+            messages: list[Live | Finishing | Finished] = consumer.channel.receive()
         except Exception as error:
             # Whatever one of them says must not end the worker of all others.
             log.exception("consumer_unreadable", pid=consumer.pid)
@@ -161,14 +161,14 @@ class Pool:
                 self._news.append(News(consumer.job_id, message.failures, message.work))
             if isinstance(message, Live):
                 consumer.counts = message.counts
-            elif isinstance(message, Released):
-                self._released.append((consumer.job_id, message.report))
+            elif isinstance(message, Finishing):
+                self._finishing.append((consumer.job_id, message.report))
             else:
                 found.append((consumer.job_id, message.report))
                 self._give_back(consumer, tainted=message.report.tainted, outgrown=message.outgrown)
         return found
 
-    def _bury(self, consumer: ConsumerProcess) -> list[tuple[ObjectId, Report]]:
+    def _bury(self, consumer: ConsumerProcess) -> list[tuple[ObjectId, RunReport]]:
         self.consumers.remove(consumer)
         consumer.channel.close()
         if consumer.job_id is None:
@@ -176,7 +176,7 @@ class Pool:
         cause = consumer.cause_of_death()
         log.error("consumer_crashed", pid=consumer.pid, cause=cause, job_id=str(consumer.job_id))
         counts = consumer.counts
-        report = Report(
+        report = RunReport(
             EndReason.CRASHED,
             processed=counts.get("processed", 0),
             failed=counts.get("failed", 0),
@@ -184,7 +184,7 @@ class Pool:
             last_error=cause,
         )
         now = time.monotonic()
-        crash = Failure("ConsumerCrashed", "the consumer process", cause, "", first_at=now, last_at=now)
+        crash = FailureGroup("ConsumerCrashed", "the consumer process", cause, "", first_at=now, last_at=now)
         self._news.append(News(consumer.job_id, (crash,), NONE))
         return [(consumer.job_id, report)]
 

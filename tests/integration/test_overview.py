@@ -253,7 +253,7 @@ def test_a_week_is_added_up_once_and_not_at_every_look(monkeypatch: pytest.Monke
 
 def test_failures_are_escaped(browser: Client) -> None:
     now = time.monotonic()
-    kind = failures.Failure("KeyError", "shop.f", "<script>alert(1)</script>", "trace", now, now, 3)
+    kind = failures.FailureGroup("KeyError", "shop.f", "<script>alert(1)</script>", "trace", now, now, 3)
     failure_repository.add([failure_repository.Seen(records.define(), kind)])
     content = browser.get(INDEX).content.decode()
     assert "KeyError" in content

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
-from jobs.consumer.run import Report, Run
+from jobs.consumer.report import RunReport
+from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.models import EndReason
 from queues.handlers import registry
@@ -82,20 +83,20 @@ class MemoryRun:
 
     def __init__(self, sqs: MemorySqs, limits: RunLimits = LIMITS, **changes: Any) -> None:
         self.run = Run(sqs.gateway, replace(SETTINGS, **changes), limits)
-        self.reports: list[Report] = []
+        self.reports: list[RunReport] = []
         self.thread = threading.Thread(target=lambda: self.reports.append(self.run.execute()), daemon=True)
 
     def start(self) -> MemoryRun:
         self.thread.start()
         return self
 
-    def report(self, seconds: float = 20.0) -> Report:
+    def report(self, seconds: float = 20.0) -> RunReport:
         """Its report, once it has ended."""
         self.thread.join(seconds)
         assert not self.thread.is_alive(), "the run did not end"
         return self.reports[0]
 
-    def end(self) -> Report:
+    def end(self) -> RunReport:
         self.run.end(EndReason.SHUTDOWN)
         return self.report()
 
@@ -111,7 +112,7 @@ def registered(function: Any, **traits: Any) -> Iterator[None]:
         del registry._handlers["under-test"]
 
 
-def handle_all(function: Any, sqs: MemorySqs, **changes: Any) -> Report:
+def handle_all(function: Any, sqs: MemorySqs, **changes: Any) -> RunReport:
     """The report of a run that hands all messages to `function`."""
     with registered(function):
         return MemoryRun(sqs, **changes).start().report()

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from jobs.consumer import connections, handler_loop, meter, recorder, time_limits
 from jobs.consumer.run import Run
-from jobs.consumer.turn import Pipeline, Stage, Turn, Work
+from jobs.consumer.turn import HandlerSpec, Pipeline, Stage, Turn
 from jobs.models import EndReason
 from queues.handlers import Message, Reject, Retry
 from queues.handlers.registry import Handler
@@ -320,7 +320,7 @@ class TestTasks:
         with registered(handle):
             running = MemoryRun(MemorySqs("m")).start()
             eventually(lambda: running.run.live()["inFlight"], LONG, "it is being handled")
-            running.run._break(RuntimeError("a bug"))
+            running.run.ending.thread_died(RuntimeError("a bug"))
             report = running.report()
         assert cancelled.wait(LONG)
         assert (report.reason, report.tainted) == (EndReason.ERROR, True)
@@ -425,7 +425,7 @@ class TestPipeline:
         freed: list[object] = []
         pipeline = Pipeline([stage, Stage()], lambda held, outcome: settled.append(outcome), freed.append)
         message = held()
-        turn = pipeline.begin(message, Work("orders", Handler("h", lambda message: None), None))
+        turn = pipeline.begin(message, HandlerSpec("orders", Handler("h", lambda message: None), None))
         assert turn.message is not None
         turn.error = ValueError("no")
         assert pipeline.end(turn)
@@ -437,5 +437,5 @@ class TestPipeline:
         first, second = Noting(), Noting()
         first.after = lambda turn: setattr(turn, "given_up", True)  # type: ignore[method-assign]
         pipeline = Pipeline([first, second], lambda held, outcome: None, lambda held: None)
-        assert not pipeline.end(pipeline.begin(held(), Work("orders", Handler("h", lambda message: None), None)))
+        assert not pipeline.end(pipeline.begin(held(), HandlerSpec("orders", Handler("h", lambda message: None), None)))
         assert second.seen == ["before"]
