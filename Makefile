@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 SERVERS := .venv-servers
 # xdist: two processes for each core of the smallest machine that we support, since most tests wait for processes; a
-# file's tests stay together, for the servers that they share.
-PYTEST_FLAGS ?= -n 4 --dist loadfile
+# file's tests stay together, for the servers that they share, and files come in their order, the longest first.
+PYTEST_FLAGS ?= -n 4 --dist loadfile --no-loadscope-reorder
 MIN_COVERAGE := 90
 # Of `make chaos` and `make failover`.
 MINUTES ?= 3
@@ -44,8 +44,8 @@ up: python ## run the whole system on this machine (Ctrl-C stops it)
 	@$(MAKE) --no-print-directory run servers
 	@exec $(BIN)/python manage.py up
 
-test: install servers ## all tests (PYTEST_FLAGS adds options)
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+test: install servers ## all tests but those of minutes, which `make check` adds (PYTEST_FLAGS replaces the options)
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not long"
 
 check: lint servers ## what CI runs: lint, types, import contracts, tests with branch coverage
 	$(BIN)/coverage erase
