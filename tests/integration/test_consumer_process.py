@@ -405,16 +405,24 @@ class TestOrphan:
 # --- real processes ---
 
 
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The ledger's directory, which the fork server read from its environment: both serve all the tests of a pool."""
+    server: Any = forkserver._forkserver
+    server._stop()
+    yield tmp_path_factory.mktemp("ledger")
+    server._stop()
+
+
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path)
+def ledger(directory: Path) -> Ledger:
+    found = Ledger(directory)
+    found.clear()
+    return found
 
 
 @pytest.fixture
 def pool(configure: Configure, ledger: Ledger) -> Iterator[Pool]:
-    """A pool whose fork server has read this test's environment."""
-    server: Any = forkserver._forkserver
-    server._stop()
     config = configure(
         handler_modules="tests.support.handlers_for_tests",
         ledger_dir=ledger.directory,
@@ -426,7 +434,6 @@ def pool(configure: Configure, ledger: Ledger) -> Iterator[Pool]:
     made.warm_up()
     yield made
     made.close(5.0)
-    server._stop()
 
 
 class Worker:
@@ -554,6 +561,7 @@ class TestPool:
         configure(handler_modules="no.such.module")
         worker = Worker(pool)
         report = worker.end_of(worker.begin(queue))
+        server._stop()  # the next is to know its handlers
         assert report.reason is EndReason.ERROR
         assert "no.such.module" in (report.last_error or "")
 

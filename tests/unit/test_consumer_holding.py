@@ -28,7 +28,7 @@ from queues.handlers import Message
 from queuesite.errors import QueueMissing, ServerError, SqsDenied, SqsRejected, SqsUnavailable, TooManyInFlight
 from tests.support import probe as probes
 from tests.support.fake_gateway import URL, FakeGateway, handles, refused
-from tests.support.fake_sqs import FakeSqs
+from tests.support.memory_sqs import OneQueue
 from tests.support.messages import again, held, received
 from tests.support.probe import Probe
 from tests.support.waiting import eventually
@@ -61,9 +61,9 @@ class Running:
 
     def __init__(self, *, start: bool = True, **changes: Any) -> None:
         self.clock = Clock()
-        self.settings = replace(SETTINGS, **changes)
-        self.sqs = FakeSqs(self.clock, fifo=self.settings.fifo)
-        self.run = Run(self.sqs.real, self.settings, RunLimits(idle=1, linger=0.01))
+        self.sqs = OneQueue(clock=self.clock, fifo=changes.get("fifo", SETTINGS.fifo))
+        self.settings = replace(SETTINGS, queue_url=self.sqs.url, **changes)
+        self.run = Run(self.sqs.gateway, self.settings, RunLimits(idle=1, linger=0.01))
         self.reports: list[RunReport] = []
         self.thread = threading.Thread(target=lambda: self.reports.append(self.run.execute()), daemon=True)
 
@@ -205,12 +205,13 @@ class TestLettingGo:
         running.sqs.put("a", "b")
         running.start()
         eventually(lambda: running.run.live()["buffered"] == 1, 5, "one waits")
-        waiting = running.run.holdings.keeper.known("id-b")
+        message_id = running.sqs.messages[1].message_id
+        waiting = running.run.holdings.keeper.known(message_id)
         assert waiting is not None
         waiting.hidden_until = time.monotonic()
         gate.set()
         eventually(lambda: probe.bodies == {"a": 1}, 5, "the first was handled")
-        eventually(lambda: running.run.holdings.keeper.known("id-b") is None, 5, "the other is let go")
+        eventually(lambda: running.run.holdings.keeper.known(message_id) is None, 5, "the other is let go")
         assert running.run.live()["buffered"] == 0
         running.clock.ahead += 60
         eventually(lambda: not running.sqs.bodies, 5, "it has come back and was handled")
@@ -223,13 +224,15 @@ class TestLettingGo:
         running.sqs.put("a", "b", "c", group="g")
         running.start()
         eventually(lambda: running.run.live()["buffered"] == 2, 5, "two wait")
-        first = running.run.holdings.keeper.known("id-a")
+        keeper = running.run.holdings.keeper
+        first, second, _ = (keeper.known(stored.message_id) for stored in running.sqs.messages)
         assert first is not None
+        assert second is not None
         first.limit = first.hidden_until = time.monotonic()
-        running.run.holdings.keeper.beat(time.monotonic())
+        keeper.beat(time.monotonic())
         eventually(lambda: sorted(running.sqs.changes) == [("b", 0), ("c", 0)], 5, "they are given back")
         assert running.run.live()["buffered"] == 0
-        assert running.run.holdings.keeper.known("id-b") is None
+        assert keeper.known(second.message.message_id) is None
         gate.set()
         eventually(lambda: not running.sqs.bodies, 5, "all are handled")
         running.end()
