@@ -14,11 +14,14 @@ from jobs.admin.queues.live import LivePage
 from jobs.admin.queues.messages import MessagesPage
 from jobs.admin.queues.settings import SettingsPage
 from queues.models import Queue
+from queuesite.navigation import Place, Section
 
 
 @admin.register(Queue)
 class QueueAdmin(ListPage, LivePage, MessagesPage, DeadLettersPage, SettingsPage, ActionPage):
     """Definitions of queues; saving one creates or changes it in SQS too."""
+
+    place = Place(Section.WORK, 1, "Queues", "stacks")
 
     class Media:
         js = ("queuesite/queues.js",)
