@@ -58,7 +58,7 @@ class FailureGroup:
 
 
 class FailureGroups:
-    """Failures counted by kind, up to `MAX_KINDS` of them. Not thread-safe."""
+    """Failures counted by kind, up to `MAX_KINDS` kinds. Not thread-safe."""
 
     def __init__(self) -> None:
         self._groups: dict[str, FailureGroup] = {}
@@ -67,7 +67,7 @@ class FailureGroups:
         return len(self._groups)
 
     def seen(self, key: str, at: float) -> bool:
-        """Count one more of a kind that is known; False where it is not, and a sample is wanted."""
+        """Count one more of a known kind; False if it is not known, so that a sample is wanted."""
         known = self._groups.get(key)
         if known is not None:
             self._groups[key] = replace(known, count=known.count + 1, last_at=at)
@@ -83,7 +83,7 @@ class FailureGroups:
                 self._groups[failure.fingerprint] = failure
 
     def take(self) -> tuple[FailureGroup, ...]:
-        """What was counted, to start anew."""
+        """Return what was counted, and start again."""
         taken, self._groups = tuple(self._groups.values()), {}
         return taken
 

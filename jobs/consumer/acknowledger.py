@@ -1,10 +1,10 @@
 """The acknowledger: settles messages with SQS in full batches.
 
-A handled message is deleted, a failed one is made visible again after its delay. Either waits for nine others, for at
-most the linger; at once where the consumer is idle or ends, or the queue is FIFO.
+A handled message is deleted, a failed one is released: made visible again after its delay. Each waits for nine others,
+for at most the linger; nothing waits if the consumer is idle or ends, or the queue is FIFO.
 
-While SQS cannot be reached everything waits. An entry that it refuses concerns no other: if SQS throttles it is tried
-again by itself, after a pause of its own; otherwise it is given up, and the message comes back when it is visible.
+While SQS cannot be reached everything waits. An entry that SQS refuses does not affect the others: a throttled one is
+tried again by itself, after a pause of its own; any other is given up, and its message comes back when it is visible.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Settlement:
     refused: int = 0
 
 
-#: Threads that settle: while one waits for an answer the other sends the next full batch.
+#: Threads that settle: while one waits for an answer, the other sends the next full batch.
 THREADS = 2
 
 
@@ -65,12 +65,12 @@ class Acknowledger:
         *,
         on_death: OnDeath = end_process,
     ) -> None:
-        """`not_deleted` is told of each message that was to be deleted and cannot be; `linger` is in seconds."""
+        """`not_deleted` is called with each handled message that cannot be deleted; `linger` is in seconds."""
         self._gateway = gateway
         self._queue_url = queue_url
         self._keeper = keeper
         self._linger = linger
-        #: Those to be deleted, and those to be shown again.
+        #: Those to be deleted, and those to be released.
         self._pending: tuple[deque[Settlement], deque[Settlement]] = (deque(), deque())
         #: Refused ones that wait for their next try, and how many are on their way here from the keeper.
         self._later: list[Settlement] = []
@@ -105,7 +105,7 @@ class Acknowledger:
         self._keeper.stop_extending(held, lambda: self._arrived(settlement))
 
     def flush(self) -> None:
-        """Settle what there is without waiting for more: nothing else is under way."""
+        """Settle what there is without waiting for more, because nothing else is under way."""
         with self._changed:
             if any(self._pending):
                 self._flushing = True

@@ -1,7 +1,7 @@
 """The consumer process: waits for runs, carries them out one after another, and reports through a pipe to its worker.
 
-The pipe is also how it learns that its worker has died: it reads the end of it, gives back what it has not begun, and
-is gone within `ORPHAN_SECONDS`.
+When its worker has died it reads the pipe's end, gives back what it has not begun, and is gone within
+`ORPHAN_SECONDS`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class End:
 
 @dataclass(frozen=True)
 class Exit:
-    """Worker to consumer: end the process, where no run is under way."""
+    """Worker to consumer: end the process; no run is under way."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Live:
 
 @dataclass(frozen=True)
 class Finishing:
-    """Consumer to worker: the run is ending, and only handlers in flight are left of it. `report` is of it so far."""
+    """Consumer to worker: only the run's handlers in flight are left. `report` is of the run so far."""
 
     job_id: str
     report: RunReport
@@ -107,7 +107,7 @@ def main(connection: Endpoint, worker_id: str, limits: RunLimits, live_seconds: 
     # the programs that a handler starts would inherit: they could not be terminated.
     signal.signal(signal.SIGINT, _take_no_notice)
     signal.signal(signal.SIGTERM, _take_no_notice)
-    # Where a handler holds the interpreter, the end of the pipe is not read: the kernel ends this process then, when
+    # If a handler holds the interpreter, nobody reads the end of the pipe. Then the kernel ends this process when
     # the fork server, its parent, has died after the worker (see `jobs.worker.preload`).
     die_with_parent(signal.SIGKILL)
     _let_fork_server_end()
@@ -139,8 +139,8 @@ class Consumer:
         self._connection = connection
         self._limits = limits
         self._live_seconds = live_seconds
-        #: Held while news are taken and sent: each is told once, and none after a run's end.
-        self._telling = threading.Lock()
+        #: Held while news is taken and sent: it is reported once, and never after its run's end.
+        self._reporting = threading.Lock()
         self._state = threading.Condition()
         self._next: Start | None = None
         #: Orders for a run that is only being made.
@@ -151,7 +151,7 @@ class Consumer:
         self._growth = Growth(limits.memory_mb)
 
     def serve(self) -> None:
-        """Run what the worker asks for, until it says that it is enough or is gone."""
+        """Run what the worker asks for, until it sends `Exit` or is gone."""
         supervised("pipe", self._listen).start()
         while True:
             with self._state:
@@ -161,7 +161,7 @@ class Consumer:
                     return
                 start, self._next = self._next, None
             report = self._carry_out(start)
-            with self._telling:
+            with self._reporting:
                 with self._state:
                     run, self._run, self._job_id = self._run, None, None
                 failures, work = (run.recorder.take(), run.meter.news()) if run is not None else ((), NONE)
@@ -194,7 +194,7 @@ class Consumer:
                 if self._connection.poll(self._live_seconds):
                     self._obey(self._connection.recv())
                 else:
-                    self._tell_live()
+                    self._report_live()
         except (EOFError, OSError):
             if not self._exiting:
                 self._orphaned()
@@ -213,8 +213,8 @@ class Consumer:
         if run is not None and isinstance(order, End | Apply):
             _carry_out_order(run, order)
 
-    def _tell_live(self) -> None:
-        with self._telling:
+    def _report_live(self) -> None:
+        with self._reporting:
             with self._state:
                 run, job_id = self._run, self._job_id
             if run is None or job_id is None:
@@ -225,12 +225,12 @@ class Consumer:
             run.end(EndReason.RECYCLED, self._growth.in_words(memory))
 
     def _report_finishing(self, run: Run, job_id: str, so_far: RunReport) -> None:
-        with self._telling:
+        with self._reporting:
             memory = self._growth.memory()
             self._send(Finishing(job_id, so_far, memory, run.recorder.take(), run.meter.news()))
 
     def _send(self, message: object) -> None:
-        # Where it fails, the reader sees the end of the pipe too, and knows what to do.
+        # If it fails, the reader sees the end of the pipe too, and ends the process.
         with suppress(OSError):
             self._connection.send(message)
 

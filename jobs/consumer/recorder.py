@@ -1,4 +1,4 @@
-"""Counts what handlers raise, by kind, for the worker to keep; safe for all slots."""
+"""Counts what handlers raise, by kind, for the worker to record; safe for all slots."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Recorder(Stage):
             return self._groups.take()
 
     def after(self, turn: Turn) -> None:
-        """Note an attempt that failed."""
+        """Record a failed attempt."""
         outcome = turn.outcome
         if isinstance(outcome, Done):
             return
@@ -41,13 +41,16 @@ class Recorder(Stage):
             outcome=type(outcome).__name__,
             error=outcome.reason if isinstance(outcome, GiveUp) else outcome.error,
         )
-        if turn.error is not None and not isinstance(turn.error, Retry):  # a retry that was asked for is no failure
+        if turn.error is not None and not isinstance(turn.error, Retry):  # a requested retry is no failure
             self.raised(turn.error, received, handler)
         elif isinstance(outcome, GiveUp):
             self.rejected(outcome.reason, received, handler)
 
     def raised(self, error: BaseException, message: ReceivedMessage, handler: str) -> None:
-        """Count an error that the function `handler` raised. Formatting it costs some: one a kind and report is."""
+        """Count an error that the function `handler` raised.
+
+        Formatting is expensive; format one traceback per kind and report.
+        """
         place = failures.place_of(error.__traceback__, handler)
         self._count(failures.type_name(error), place, text_of(error), message, lambda: failures.trace_text(error))
 

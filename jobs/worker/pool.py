@@ -1,7 +1,7 @@
 """The pool of consumer processes: forked on demand, reused, replaced, and never outliving their worker.
 
-Nothing in it waits for a consumer: their pipes do not block, and those that are told to end are looked after until
-they have. A worker that cannot start processes says so, and tries again in a thread until it can.
+Nothing here waits for a consumer: the pipes do not block, and consumers that are to end are watched until they have.
+A worker that cannot start processes says so, and tries again in a thread until it can.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from queuesite.threads import supervised
 
 log = get_logger(__name__)
 
-#: Seconds that a consumer gets to end once it has been told to: a thread that a handler left may keep it.
+#: Seconds that a consumer gets to end once it is told to: a thread that a handler left behind may keep it.
 EXIT_SECONDS = 10.0
 
 
@@ -43,7 +43,7 @@ class CannotStart(ServerError):
 
 @dataclass(frozen=True)
 class News:
-    """What a consumer told of its work on a job since it last did."""
+    """What a consumer reported of its work on a job since its last report."""
 
     job_id: ObjectId
     failures: tuple[FailureGroup, ...]
@@ -63,7 +63,7 @@ class Pool:
         self.consumers: list[ConsumerProcess] = []
         #: Told to end, or killed, and not gone yet.
         self._leaving: list[ConsumerProcess] = []
-        #: What the consumers told of their work, and whose places they gave up, since it was last taken.
+        #: What the consumers reported of their work, and which runs only finish, since it was last taken.
         self._news: list[News] = []
         self._finishing: list[tuple[ObjectId, RunReport]] = []
         self._looked_at = time.monotonic()
@@ -114,9 +114,9 @@ class Pool:
         return readable, [pipe for pipe in pipes if pipe.waiting]
 
     def ended(self) -> list[tuple[ObjectId, RunReport]]:
-        """Hear the consumers out; answers the runs that have ended since, by their jobs' ids.
+        """Read all that the consumers sent; returns the runs that have ended since, by their jobs' ids.
 
-        A consumer that died has not ended its run itself: its report has the counts that it last told, and the cause.
+        A consumer that died could not report its run's end: the report has the counts that it last sent, and the cause.
         """
         found: list[tuple[ObjectId, RunReport]] = []
         for consumer in list(self.consumers):
@@ -129,12 +129,12 @@ class Pool:
         return found
 
     def news(self) -> list[News]:
-        """What the consumers told of their work since the last call."""
+        """What the consumers reported of their work since the last call."""
         taken, self._news = self._news, []
         return taken
 
     def finishing(self) -> list[tuple[ObjectId, RunReport]]:
-        """The runs, by their jobs' ids, that have come since the last call to where only handlers in flight are left.
+        """The runs, by their jobs' ids, of which only handlers in flight are left since the last call.
 
         Their reports are of the work so far.
         """
@@ -223,14 +223,14 @@ class Pool:
             log.debug("consumer_retired", pid=consumer.pid, used=consumer.used, memory=consumer.memory)
 
     def _see_off(self, now: float) -> None:
-        """Have done with those that have left, and kill those that do not."""
+        """Drop those that have left, and kill those that linger."""
         for consumer in list(self._leaving):
             if not consumer.process.is_alive():
                 self._leaving.remove(consumer)
                 consumer.channel.close()
                 continue
             consumer.channel.flush()
-            consumer.channel.receive()  # nobody needs it, but its end must not be waited for again and again
+            consumer.channel.receive()  # nobody needs it, but an unread pipe would end every wait at once
             if now >= consumer.exit_by and consumer.killed_for is None:
                 log.warning("consumer_lingers", pid=consumer.pid, seconds=EXIT_SECONDS, meaning="it is killed")
                 consumer.kill("it did not end when it was told to: a thread of a handler's may keep it")

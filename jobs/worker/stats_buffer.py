@@ -1,7 +1,7 @@
-"""What a worker's consumers told of their work and its failures, until MongoDB has taken it.
+"""Keeps what a worker's consumers reported of their work and its failures, until MongoDB has taken it.
 
-Taking a note never asks for the time: reports are kept by the monotonic clock, and get their minute when they are
-written. So a worker whose MongoDB is away goes on listening.
+Reports are kept by the monotonic clock, and get their minute by the database's clock only when they are written. So a
+worker goes on taking reports while MongoDB is away.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jobs.repositories.throughput import Row
 from queues.models import Queue
 from queuesite.databases import database_clock
 
-#: Reports that come within so many seconds are kept as one: by so much may a minute's counts belong to the one before.
+#: Reports within so many seconds are kept as one, so a minute's counts may be off by as much.
 STEP_SECONDS = 5.0
 
 
@@ -49,7 +49,7 @@ class StatsBuffer:
             self._work[key] = (queue, work if before is None else before[1].plus(work))
 
     def flush(self) -> None:
-        """Write what there is. Raises pymongo's errors, and has what was not written still then."""
+        """Write what there is. Raises pymongo's errors, and then keeps what was not written."""
         if self._work:
             throughput.add(self._rows())
             self._work.clear()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from jobs.consumer import run as run_module
+from jobs.consumer import settler
 from jobs.consumer.dead_letters import send_to_dead_letters
 from jobs.consumer.held import Held
 from jobs.consumer.holdings import Holdings
@@ -56,7 +56,7 @@ def probe() -> Probe:
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failures come back at once; how long they really wait is `test_consumer_outcome`'s concern."""
     monkeypatch.setattr("jobs.consumer.outcome.retry_delay", lambda receive_count: 0)
-    monkeypatch.setattr("jobs.consumer.run.retry_delay", lambda receive_count: 0)
+    monkeypatch.setattr("jobs.consumer.settler.retry_delay", lambda receive_count: 0)
     monkeypatch.setattr("queuesite.outage.FIRST_PAUSE", 0.02)
     monkeypatch.setattr("queuesite.outage.LONGEST_PAUSE", 0.1)
 
@@ -329,7 +329,7 @@ class TestFailure:
                 raise answer
             send_to_dead_letters(*args)
 
-        monkeypatch.setattr(run_module, "send_to_dead_letters", send_late)
+        monkeypatch.setattr(settler, "send_to_dead_letters", send_late)
         probe.behave = lambda message: Reject("no")
         running = begin(queue, LASTING)
         assert len(dead_letters(queue)) == 1
@@ -635,7 +635,7 @@ class TestEnd:
     def test_a_run_that_yields_gives_back_what_takes_too_long(
         self, probe: Probe, begin: Begin, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(run_module, "YIELD_SECONDS", 0.1)
+        monkeypatch.setattr("jobs.consumer.holdings.YIELD_SECONDS", 0.1)
         queue = create(concurrency=2, visibility_timeout=600)
         send(queue, numbers(10))
         gate = threading.Event()

@@ -13,7 +13,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from jobs.consumer import connections, handler_loop, meter, recorder, time_limits
-from jobs.consumer.run import Run
 from jobs.consumer.turn import HandlerSpec, Pipeline, Stage, Turn
 from jobs.models import EndReason
 from queues.handlers import Message, Reject, Retry
@@ -233,7 +232,7 @@ class TestFaultsOfOurOwn:
         def fail(*args: object, **kwargs: object) -> None:
             raise error("a bug")
 
-        monkeypatch.setattr(Run, "_delete", fail)
+        monkeypatch.setattr("jobs.consumer.acknowledger.Acknowledger.delete", fail)
         report = handle_all(form(lambda message: None), OneQueue("a", "b", "c"), concurrency=1)
         assert (report.reason, report.processed, report.failed) == (EndReason.DRAINED, 0, 3)
         assert "could not be carried out" in (report.last_error or "")
@@ -242,7 +241,7 @@ class TestFaultsOfOurOwn:
         def fail(*args: object, **kwargs: object) -> None:
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr(Run, "_delete", fail)
+        monkeypatch.setattr("jobs.consumer.acknowledger.Acknowledger.delete", fail)
         started: list[str] = []
         sqs = OneQueue("1", "2", "3", group="g")
         # SQS gives out none of a group while one of it is in flight; here what comes back is not given out again.
@@ -347,7 +346,7 @@ class TestThreadsThatDie:
     @pytest.mark.parametrize(
         "patched",
         [
-            "jobs.consumer.receiver.Receiver._turn",
+            "jobs.consumer.receiver.Receiver.turn",
             "jobs.consumer.receiver.Receiver._assist",
             "jobs.consumer.visibility.VisibilityKeeper._run",
             "jobs.consumer.acknowledger.Acknowledger._run",
