@@ -26,7 +26,7 @@ INDEXES = (
 
 @dataclass(frozen=True)
 class NewAssignment:
-    """What a master decided: this queue, in this slot, to this worker."""
+    """What a master decided: this queue to this worker, as its consumer number `slot` (0, 1, …)."""
 
     queue_url: str
     queue_id: ObjectId
@@ -73,7 +73,7 @@ def _insertion(row: Assignment) -> UpdateOne:
 
 
 def all_assignments() -> list[Assignment]:
-    """Every assignment, oldest first. There are never more than all workers' slots together."""
+    """Every assignment, oldest first. There are never more than all workers' capacity together."""
     return to_models(Assignment, _assignments().find().sort("createdAt", ASCENDING))
 
 
@@ -103,7 +103,7 @@ def release_many(ended: Iterable[Assignment]) -> int:
 
 
 def remove_duplicates() -> int:
-    """Delete all assignments of a slot but its oldest; how many. There are none while the unique index stands."""
+    """Delete all but the oldest of the assignments with one number; how many. The unique index allows none."""
     slots: dict[tuple[object, object], list[ObjectId]] = {}
     for document in _assignments().find({}, {"queueUrl": 1, "slot": 1}).sort([("createdAt", ASCENDING), ("_id", 1)]):
         slots.setdefault((str(document.get("queueUrl")), str(document.get("slot"))), []).append(document["_id"])
