@@ -2,7 +2,7 @@
 
 Everything is found by looking, nothing by remembering, and done in an order in which dying half-way leaves it to be
 found again: job, queue, then assignment. It is done in chunks, each of them three writes: the leader's turn takes one,
-so that it renews its lease and gives out slots while thousands wait to be rescued.
+so that it renews its lease and assigns queues while thousands of assignments wait.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ class Rescue:
 def remove_malformed() -> None:
     """Delete assignments and workers whose documents are malformed, as what the system itself writes again.
 
-    A malformed assignment would block its slot for good. Its worker reads it as taken away and ends the run; the job
-    is found as an orphan. A worker whose document is gone registers again.
+    A malformed assignment would block one of its queue's consumers for good. Its worker takes it for gone and ends the
+    run; the job is found as an orphan. A worker whose document is gone registers again.
     """
     for model in (Assignment, Worker):
         for error in documents.malformed(model, CHUNK):

@@ -73,8 +73,7 @@ class TestWatcher:
         insert("wakes it")
 
         eventually(lambda: not watched.watcher.live, 10, "the watcher has ended")
-        watched.watcher._thread.join(10)
-        assert not watched.watcher._thread.is_alive()
+        assert watched.watcher.join(10)
 
     def test_server_without_change_streams_is_polled(self, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
         """A standalone MongoDB, which the embedded server does not imitate."""
@@ -86,9 +85,8 @@ class TestWatcher:
         monkeypatch.setattr(changes, "database", Standalone)
         watched.watcher.start()
 
-        watched.watcher._thread.join(10)
+        assert watched.watcher.join(10)
 
-        assert not watched.watcher._thread.is_alive()
         assert not watched.watcher.live
         assert watched.opened == 0
 
@@ -132,7 +130,7 @@ def test_stream_that_broke_opens_anew(watched: Watched, tmp_path: Path, monkeypa
     finally:
         watched.watcher.stop()
         discard(server)
-        watched.watcher._thread.join(10)
+        assert watched.watcher.join(10)
         client.close()
 
 
