@@ -33,7 +33,7 @@ from queues.sqs import DataPlane, Depth
 from queues.sync import sync
 from queuesite.changes import Bell, ChangeWatcher
 from queuesite.config import Config
-from queuesite.databases import MongoError, database_clock, mongodb_errors
+from queuesite.databases import MongoError, database_clock
 from queuesite.errors import MongoUnavailable, ServerError
 from queuesite.logs import bind, get_logger
 from queuesite.outage import Outage
@@ -139,8 +139,7 @@ class Scheduler:
         outage = Outage("sync")
         while not self._signals:
             try:
-                with mongodb_errors():
-                    sync()
+                sync()
                 return
             except ServerError as error:
                 time.sleep(outage.failed(error))

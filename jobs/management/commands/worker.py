@@ -28,7 +28,6 @@ class Command(QueuesiteCommand):
     help = "List the workers, or drain one."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """One subparser per verb."""
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
 
         def verb(name: str, text: str) -> argparse.ArgumentParser:
@@ -40,11 +39,9 @@ class Command(QueuesiteCommand):
         drain.add_argument("--wait", action="store_true", help="return when it has left")
 
     def run(self, **options: Any) -> None:
-        """Run the verb."""
         getattr(self, "do_" + options["verb"])(options)
 
     def do_list(self, options: dict[str, Any]) -> None:
-        """Worker list."""
         workers = services.list_workers()
         now = database_clock.now()
         if options["json"]:
@@ -71,7 +68,6 @@ class Command(QueuesiteCommand):
         )
 
     def do_drain(self, options: dict[str, Any]) -> None:
-        """Worker drain."""
         name = options["id"]
         asked = services.drain_worker(name)
         self.say(f"worker {name} is draining" + ("" if asked else " already"))
