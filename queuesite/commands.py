@@ -129,7 +129,6 @@ class QueuesiteCommand(BaseCommand):
         )
 
     def say(self, text: str) -> None:
-        """Print a sentence for a person."""
         self.stdout.write(text)
 
     def print_json(self, value: Any) -> None:

@@ -9,7 +9,7 @@ from django.urls import NoReverseMatch
 from jobs import reads
 from jobs.models import JobStatus
 from queuesite.admin.records import address
-from queuesite.databases import database_clock, mongodb_errors
+from queuesite.databases import database_clock
 
 #: How a job's status is coloured; the word stands there too.
 STATUS_VARIANTS = {
@@ -32,6 +32,5 @@ def queue_address(queue_id: object) -> str | None:
 def leader() -> dict[str, Any]:
     """The lease by which a master leads (None: none does), and for how many seconds it has."""
     lease = reads.leader()
-    with mongodb_errors():
-        now = database_clock.now()
+    now = database_clock.now()
     return {"lease": lease, "led_for": None if lease is None else max(0.0, (now - lease.elected_at).total_seconds())}

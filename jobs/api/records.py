@@ -24,7 +24,7 @@ from jobs.api.schemas import (
 from queuesite.api.auth import needs
 from queuesite.api.openapi import also, link
 from queuesite.api.schemas import Moment, Out, Page, Paged, Query
-from queuesite.databases import database_clock, mongodb_errors
+from queuesite.databases import database_clock
 from queuesite.documents import object_id
 
 router = Router(by_alias=True)
@@ -134,8 +134,7 @@ def list_workers(request: HttpRequest) -> WorkersOut:
     """List the workers, with their load and the live counts of their consumers."""
     load = Counter(assignment.worker for assignment in reads.find_assignments())
     workers = services.list_workers()
-    with mongodb_errors():
-        now = database_clock.now()
+    now = database_clock.now()
     return WorkersOut(items=[WorkerOut.of(worker, load[worker.worker_id], now) for worker in workers])
 
 
@@ -147,8 +146,7 @@ def read_worker(request: HttpRequest, worker_id: str) -> WorkerOut:
 
 def _worker(worker_id: str) -> WorkerOut:
     worker = reads.worker(worker_id)
-    with mongodb_errors():
-        now = database_clock.now()
+    now = database_clock.now()
     return WorkerOut.of(worker, len(reads.find_assignments(worker=worker_id)), now)
 
 

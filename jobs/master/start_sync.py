@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 
 from queues.sync import sync
-from queuesite.databases import mongodb_errors
 from queuesite.errors import ServerError
 from queuesite.logs import get_logger
 from queuesite.outage import Outage
@@ -44,8 +43,7 @@ class StartSync:
         outage = Outage("sync")
         while not self._stopping.is_set():
             try:
-                with mongodb_errors():
-                    self._synchronize(self._check, self._check)
+                self._synchronize(self._check, self._check)
                 return
             except ServerError as error:
                 self._stopping.wait(outage.failed(error))

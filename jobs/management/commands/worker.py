@@ -29,7 +29,6 @@ class Command(QueuesiteCommand):
     help = "List the workers, or drain one."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add one subparser per verb."""
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
 
         def verb(name: str, text: str) -> argparse.ArgumentParser:
@@ -41,11 +40,9 @@ class Command(QueuesiteCommand):
         drain.add_argument("--wait", action="store_true", help="wait until the worker has left")
 
     def run(self, **options: Any) -> None:
-        """Run the verb."""
         getattr(self, "do_" + options["verb"])(options)
 
     def do_list(self, options: dict[str, Any]) -> None:
-        """Print the workers, as a table or as JSON."""
         workers = services.list_workers()
         now = database_clock.now()
         if options["json"]:
@@ -72,7 +69,6 @@ class Command(QueuesiteCommand):
         )
 
     def do_drain(self, options: dict[str, Any]) -> None:
-        """Ask a worker to drain and, with `--wait`, wait until it has left."""
         name = options["id"]
         asked = services.drain_worker(name)
         self.say(f"worker {name} is draining" + ("" if asked else " already"))

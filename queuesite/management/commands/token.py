@@ -24,7 +24,6 @@ class Command(QueuesiteCommand):
     help = "Manage the API's tokens."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add one subparser per verb."""
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
         create = verbs.add_parser("create", help="create a token and print it; it cannot be shown again")
         create.add_argument("user", metavar="USER", help="the user whose permissions the token has")
@@ -43,7 +42,6 @@ class Command(QueuesiteCommand):
         revoke.add_argument("prefix", metavar="PREFIX", help="the token's prefix, as `token list` shows it")
 
     def run(self, **options: Any) -> None:
-        """Run the verb."""
         with database_errors():
             getattr(self, "do_" + options["verb"])(options)
 
