@@ -1,4 +1,4 @@
-"""A queue's settings as a form: what its handler takes is asked for option by option."""
+"""A queue's settings as a form, with an input for each option of its handler."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def help_text(setting: Setting) -> str:
 
 
 class OptionsWidget(forms.Widget):
-    """The options of each handler as inputs of their own; those of the chosen handler are sent (`queue_form.js`).
+    """Inputs for the options of each handler; the browser sends those of the chosen handler (queues.js).
 
-    An option that is left empty is left out, so that the handler's default holds. JSON under the field's own name is
-    taken too: it is how options are kept that no registered handler has.
+    An empty input leaves its option out, so that the handler's default holds. JSON under the field's own name is
+    accepted too: it keeps the options of a handler that is not registered.
     """
 
     template_name = "jobs/options.html"
@@ -66,7 +66,6 @@ class OptionsWidget(forms.Widget):
         self.chosen = ""
 
     def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
-        """The value is the field's JSON."""
         try:
             given = json.loads(value) if value else {}
         except ValueError:
@@ -86,11 +85,11 @@ class OptionsWidget(forms.Widget):
         return {**context, "sections": sections, "kept": self.chosen not in handlers}
 
     def render(self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None) -> SafeString:
-        """By the site's templates: those of a form's own renderer are Django's alone."""
+        """Render by the site's templates: a form's own renderer knows only Django's."""
         return render_to_string(self.template_name, self.get_context(name, value, attrs))
 
     def value_from_datadict(self, data: Mapping[str, Any], files: Any, name: str) -> Any:
-        """What was sent for the chosen handler, as JSON."""
+        """Return what was sent for the chosen handler, as JSON."""
         if name in data:
             return data[name]
         chosen = data.get("handler", "")
@@ -103,11 +102,10 @@ class OptionsWidget(forms.Widget):
         return json.dumps(found)
 
     def value_omitted_from_data(self, data: Mapping[str, Any], files: Any, name: str) -> bool:
-        """An empty form is one without options."""
-        return False
+        return False  # an empty form is one without options
 
     def id_for_label(self, id_: str) -> str:
-        """Each input has its own label."""
+        # Each input has a label of its own.
         return ""
 
 
@@ -130,7 +128,7 @@ def _kind(info: FieldInfo) -> tuple[str, list[str]]:
 
 
 def _value(info: FieldInfo, text: str) -> Any:
-    """What was typed, as JSON where the option is no text; what is not JSON is refused by the handler's model."""
+    """Return what was typed, parsed as JSON unless the option is text. The handler's model refuses what is not JSON."""
     if _kind(info)[0] == "text":
         return text
     try:
@@ -200,7 +198,7 @@ class QueueForm(QueueModelForm):
                     self.initial.setdefault(name, setting.default)
 
     def clean(self) -> dict[str, Any]:
-        """The rules of the services, as errors of their fields."""
+        """Apply the rules of the services; their errors become errors of fields."""
         cleaned = super().clean() or self.cleaned_data
         chosen = {name: cleaned[name] for name in ASKED if name in cleaned}
         try:
