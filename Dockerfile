@@ -16,7 +16,7 @@ VOLUME /data
 ENV SERVICES=sqs GATEWAY_PORT=4566 BIND_HOST=0.0.0.0 PERSIST_STATE=1 STATE_DIR=/data \
     IOT_MTLS_ENABLED=0 SFTP_ENABLED=0 LOG_LEVEL=WARNING
 # The guard accepts only the access key of QUEUESITE_ACCESS_KEY, and nothing from browsers.
-COPY queuesite/ministack_guard.py /opt/
+COPY queuesite/local/ministack_guard.py /opt/
 USER app
 EXPOSE 4566
 CMD ["python", "-P", "/opt/ministack_guard.py"]

@@ -40,7 +40,7 @@ servers: python ## install the embedded MongoDB and SQS into .venv-servers
 
 # Installing takes minutes, so check first whether the port is free.
 up: python ## run the whole system on this machine (Ctrl-C stops it)
-	@test -e $(SERVERS)/.installed || $(PYTHON) -m queuesite.ports
+	@test -e $(SERVERS)/.installed || $(PYTHON) -m queuesite.local.ports
 	@$(MAKE) --no-print-directory run servers
 	@exec $(BIN)/python manage.py up
 

@@ -13,9 +13,9 @@ def main() -> int:
     except ImportError:
         print("manage.py: Django is missing; run `make install`, then use .venv/bin/python manage.py", file=sys.stderr)
         return 1
-    from queuesite.commands import execute
-    from queuesite.config import get_config
-    from queuesite.errors import ConfigError
+    from queuesite.foundation.commands import execute
+    from queuesite.foundation.config import get_config
+    from queuesite.foundation.errors import ConfigError
 
     try:
         get_config()

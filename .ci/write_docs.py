@@ -1,7 +1,7 @@
 """The reference of the docs, made from the code: `make docs` rewrites it, and a test fails if it differs.
 
 A section stands between `<!-- NAME: "make docs" writes this -->` and `<!-- end of NAME -->`. Commands are made from
-their parsers, the configuration from `queuesite.config`, a queue's settings from `queues.settings`.
+their parsers, the configuration from `queuesite.foundation.config`, a queue's settings from `queues.settings`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from django.core.management import find_commands, load_command_class
 from django.core.management.base import BaseCommand
 
 from queues.settings import SETTINGS, Setting
-from queuesite.config import Config, mask
+from queuesite.foundation.config import Config, mask
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Commands of packages, which a production needs.

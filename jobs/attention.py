@@ -13,8 +13,8 @@ from jobs.models import Assignment, Lease, Worker
 from queues import repository as queues
 from queues.models import Queue
 from queues.state import Condition, State
-from queuesite import documents
-from queuesite.errors import MalformedDocument
+from queuesite.foundation import documents
+from queuesite.foundation.errors import MalformedDocument
 
 #: A queue needs attention once its messages have waited this long for a worker.
 WAITING = timedelta(minutes=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jobs.models import Assignment, Departure, Failure, FailureCount, Job, Master, Throughput, ThroughputHour
 from jobs.repositories import assignments, failures, jobs, masters, throughput, workers
 from queues import repository as queues
-from queuesite import databases
+from queuesite.foundation import databases
 
 
 def ensure_indexes() -> None:

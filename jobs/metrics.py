@@ -17,8 +17,8 @@ from jobs.repositories.throughput import totals
 from queues import services
 from queues.models import Queue
 from queues.state import State, state_of
-from queuesite.config import get_config
-from queuesite.databases import database_clock
+from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import database_clock
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -15,9 +15,9 @@ from jobs import status
 from jobs.indexes import ensure_indexes
 from queues import services
 from queues.sqs import get_gateway
-from queuesite.config import Config
-from queuesite.databases import MONGO, check_mongodb, database_errors, wait_for
-from queuesite.private import kept_secret
+from queuesite.foundation.config import Config
+from queuesite.foundation.databases import MONGO, check_mongodb, database_errors, wait_for
+from queuesite.foundation.private import kept_secret
 
 Say = Callable[[str], None]
 

@@ -18,9 +18,9 @@ from jobs.repositories import assignments, failures, jobs, leases, masters, thro
 from queues.handlers import registry
 from queues.models import Queue
 from queues.state import FAILING_WITHIN_MINUTES, Condition, Context, Selection, State, state_of
-from queuesite.databases import database_clock
-from queuesite.errors import InvalidInput, NotFound
-from queuesite.pages import Cursor, cut
+from queuesite.foundation.databases import database_clock
+from queuesite.foundation.errors import InvalidInput, NotFound
+from queuesite.foundation.pages import Cursor, cut
 
 
 def find_jobs(

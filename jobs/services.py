@@ -6,8 +6,8 @@ from bson import ObjectId
 
 from jobs.models import Worker
 from jobs.repositories import failures, workers
-from queuesite.errors import NotFound, StaleTransition
-from queuesite.logs import get_logger
+from queuesite.foundation.errors import NotFound, StaleTransition
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

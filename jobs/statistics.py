@@ -20,9 +20,9 @@ from queues import repository as queues
 from queues.models import Queue
 from queues.sqs import Depth
 from queues.state import State
-from queuesite.config import get_config
-from queuesite.databases import database_clock
-from queuesite.errors import InvalidInput
+from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import database_clock
+from queuesite.foundation.errors import InvalidInput
 
 MINUTE = timedelta(minutes=1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobs.repositories import leases
 from jobs.repositories import workers as worker_repository
-from queuesite.databases import MongoError
+from queuesite.foundation.databases import MongoError
 
 
 def ready(workers: int) -> bool:

@@ -18,9 +18,9 @@ from queues.moving import RedriveReport as RedriveReport
 from queues.sqs import MAX_BATCH, DataPlane, OutgoingMessage, ReceivedMessage, get_gateway
 from queues.sqs.batches import SendReport as SendReport
 from queues.sqs.batches import batches, send_batch
-from queuesite.databases import mongodb_errors
-from queuesite.errors import InvalidInput, ServerError
-from queuesite.logs import get_logger
+from queuesite.foundation.databases import mongodb_errors
+from queuesite.foundation.errors import InvalidInput, ServerError
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

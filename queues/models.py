@@ -1,8 +1,8 @@
 """The `queues` collection: the definitions of queues.
 
 Attribute names are Python's, field names in MongoDB are the reference system's (`db_column`). The collection and its
-indexes are made by `queuesite.databases.ensure_indexes`, which any number of processes may run at once, and not by
-Django's migrations, which would clash; hence `managed = False`.
+indexes are made by `queuesite.foundation.databases.ensure_indexes`, which any number of processes may run at once, and
+not by Django's migrations, which would clash; hence `managed = False`.
 """
 
 from __future__ import annotations

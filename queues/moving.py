@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from queues.models import Queue
 from queues.sqs import MAX_BATCH, OutgoingMessage, ReceivedMessage
 from queues.sqs.batches import SEND_ATTEMPTS, batches, send_batch
-from queuesite.errors import ServerError, SqsRejected
-from queuesite.logs import get_logger
+from queuesite.foundation.errors import ServerError, SqsRejected
+from queuesite.foundation.logs import get_logger
 
 if TYPE_CHECKING:
     from queues.sqs.gateway import SqsGateway

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from queuesite.errors import InvalidInput
+from queuesite.foundation.errors import InvalidInput
 
 MAX_LENGTH = 80
 FIFO_SUFFIX = ".fifo"

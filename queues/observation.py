@@ -10,7 +10,7 @@ from bson import ObjectId
 from queues import repository, services
 from queues.models import Queue
 from queues.sqs import Depth
-from queuesite.databases import database_clock
+from queuesite.foundation.databases import database_clock
 
 #: Queues whose dead letters one run counts, and how many it counts in parallel. AWS charges for each count: 200 a
 #: minute are nine million a month.

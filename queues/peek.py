@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from queues import repository, services
 from queues.models import Queue
 from queues.sqs import MAX_BATCH, ReceivedMessage, get_gateway
-from queuesite.databases import mongodb_errors
-from queuesite.errors import Conflict, InvalidInput
-from queuesite.logs import get_logger
+from queuesite.foundation.databases import mongodb_errors
+from queuesite.foundation.errors import Conflict, InvalidInput
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

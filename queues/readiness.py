@@ -9,10 +9,10 @@ from collections.abc import Callable
 from django.db import connections
 
 from queues.sqs import get_gateway
-from queuesite.config import get_config
-from queuesite.databases import check_database, check_mongodb
-from queuesite.errors import QueuesiteError
-from queuesite.logs import get_logger
+from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import check_database, check_mongodb
+from queuesite.foundation.errors import QueuesiteError
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

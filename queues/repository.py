@@ -1,7 +1,7 @@
 """Reads and writes of the `queues` collection.
 
 Dates are the database server's. Functions raise pymongo's errors as they are: loops live with them, and commands, the
-API, the admin and tasks turn them into `MongoUnavailable` (`queuesite.databases.mongodb_errors`).
+API, the admin and tasks turn them into `MongoUnavailable` (`queuesite.foundation.databases.mongodb_errors`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from pymongo.errors import DuplicateKeyError
 from queues.models import DepthSample, Queue
 from queues.sqs import Depth
 from queues.state import WAKE_PENDING, Condition, Context, State, matching, state_expression
-from queuesite.databases import Document, collection, database_clock
-from queuesite.documents import columns, read, step_of, to_document, to_model, to_models
-from queuesite.errors import AlreadyExists, NotFound
-from queuesite.workarounds import by_the_hundred
+from queuesite.foundation.databases import Document, collection, database_clock
+from queuesite.foundation.documents import columns, read, step_of, to_document, to_model, to_models
+from queuesite.foundation.errors import AlreadyExists, NotFound
+from queuesite.foundation.workarounds import by_the_hundred
 
 INDEXES: dict[type[models.Model], Sequence[IndexModel]] = {
     Queue: (

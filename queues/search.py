@@ -9,8 +9,8 @@ from typing import Any
 from queues import repository
 from queues.models import Queue
 from queues.state import Selection
-from queuesite.errors import InvalidInput
-from queuesite.pages import Cursor, cut
+from queuesite.foundation.errors import InvalidInput
+from queuesite.foundation.pages import Cursor, cut
 
 #: What a list of queues may be sorted by, each with MongoDB's field, which has a value in every document.
 SORTS = {

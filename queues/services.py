@@ -21,9 +21,9 @@ from queues.handlers import registry
 from queues.models import Queue
 from queues.settings import ASKED, MAX_OPTIONS_BYTES, SETTINGS, Setting
 from queues.sqs import Depth, get_gateway, redrive_policy
-from queuesite.config import get_config
-from queuesite.errors import AlreadyExists, Conflict, InvalidInput, QueueMissing, QueuesiteError
-from queuesite.logs import get_logger
+from queuesite.foundation.config import get_config
+from queuesite.foundation.errors import AlreadyExists, Conflict, InvalidInput, QueueMissing, QueuesiteError
+from queuesite.foundation.logs import get_logger
 
 if TYPE_CHECKING:
     from queues.sqs.gateway import SqsGateway

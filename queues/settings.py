@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, fields
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-from queuesite.config import get_config
-from queuesite.errors import InvalidInput
+from queuesite.foundation.config import get_config
+from queuesite.foundation.errors import InvalidInput
 
 #: Longest JSON of a handler's options: each consumer is given them, and every reader of queues reads them.
 MAX_OPTIONS_BYTES = 65_536

@@ -13,10 +13,10 @@ from bson import ObjectId
 from queues import naming, repository, services
 from queues.models import Queue
 from queues.sqs import get_gateway, redrive_policy
-from queuesite.config import get_config
-from queuesite.databases import mongodb_errors
-from queuesite.errors import QueueMissing, QueuesiteError, SqsDenied, SqsUnavailable
-from queuesite.logs import get_logger
+from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import mongodb_errors
+from queuesite.foundation.errors import QueueMissing, QueuesiteError, SqsDenied, SqsUnavailable
+from queuesite.foundation.logs import get_logger
 
 if TYPE_CHECKING:
     from queues.sqs.gateway import SqsGateway

@@ -8,9 +8,9 @@ from django_q.models import Schedule
 
 from queues import codec, messages, observation, services
 from queues.sync import sync
-from queuesite.databases import mongodb_errors
-from queuesite.errors import QueuesiteError
-from queuesite.public import public_text
+from queuesite.foundation.databases import mongodb_errors
+from queuesite.foundation.errors import QueuesiteError
+from queuesite.foundation.public import public_text
 from queuesite.tasks import Progress, background
 
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from queuesite.api import problems
-from queuesite.config import get_config
+from queuesite.foundation.config import get_config
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

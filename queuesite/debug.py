@@ -9,8 +9,8 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
 from django.views.debug import SafeExceptionReporterFilter
 
-from queuesite.masking import mask_addresses
-from queuesite.rules import is_loopback
+from queuesite.foundation.masking import mask_addresses
+from queuesite.foundation.rules import is_loopback
 
 #: A proxy on this machine adds one of them, and whoever is behind it is not on this machine.
 _PROXIES = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP")

@@ -1,4 +1,4 @@
-"""Django's settings, all derived from the configuration (`queuesite.config`), never from the environment."""
+"""Django's settings, all derived from the configuration (`queuesite.foundation.config`), never from the environment."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import dj_database_url
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.templatetags.static import static
 
-from queuesite.config import BASE_DIR, get_config, secret_key
-from queuesite.databases import MONGO, mongo_settings
-from queuesite.private import DATABASE, touch_private
+from queuesite.foundation.config import BASE_DIR, get_config, secret_key
+from queuesite.foundation.databases import MONGO, mongo_settings
+from queuesite.foundation.private import DATABASE, touch_private
 
 # No setting of Django's, all of which its debug page shows.
 _config = get_config()
@@ -98,7 +98,7 @@ def _default_database() -> dict[str, Any]:
 
 
 DATABASES = {"default": _default_database(), MONGO: mongo_settings(_config)}
-DATABASE_ROUTERS = ["queuesite.databases.Router"]
+DATABASE_ROUTERS = ["queuesite.foundation.databases.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -180,7 +180,7 @@ if _config.behind_tls_proxy:
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
 
-LOGGING_CONFIG = "queuesite.logs.configure_from_django"
+LOGGING_CONFIG = "queuesite.foundation.logs.configure_from_django"
 LOGGING = {"level": _config.log_level, "fmt": _config.log_format}
 
 # django-q2 runs what is not the system's own work: the hourly sync and the long operations of admin and API. Its

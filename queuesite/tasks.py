@@ -18,11 +18,11 @@ from django.utils import timezone
 from django_q.models import Schedule
 from django_q.tasks import async_task
 
-from queuesite.databases import database_errors, mongodb_errors
-from queuesite.errors import NotFound, QueuesiteError
-from queuesite.logs import get_logger
+from queuesite.foundation.databases import database_errors, mongodb_errors
+from queuesite.foundation.errors import NotFound, QueuesiteError
+from queuesite.foundation.logs import get_logger
+from queuesite.foundation.public import public_text
 from queuesite.models import BackgroundTask, TaskState
-from queuesite.public import public_text
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -15,8 +15,8 @@ from django.contrib.auth import get_user_model
 from django.db.models import Q
 from django.utils import timezone
 
-from queuesite.errors import InvalidInput, NotFound
-from queuesite.logs import get_logger
+from queuesite.foundation.errors import InvalidInput, NotFound
+from queuesite.foundation.logs import get_logger
 from queuesite.models import Token
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ import boto3
 import hypothesis
 import pytest
 
-from queuesite import config as configuration
-from queuesite.config import Config
+from queuesite.foundation import config as configuration
+from queuesite.foundation.config import Config
 from tests.support.environment import Servers, isolate, name_worker, settings_loaded_too_early
 from tests.support.faults import SqsProxy
 
@@ -101,7 +101,7 @@ def configure() -> Iterator[Configure]:
 def mongo_database() -> Iterator[None]:
     """The database of this test process, with its indexes. Connects in this thread, as pytest-django expects."""
     from jobs.indexes import ensure_indexes
-    from queuesite.databases import database
+    from queuesite.foundation.databases import database
 
     ensure_indexes()
     yield
@@ -113,7 +113,7 @@ def mongo(mongo_database: None) -> None:
     """MongoDB, with every collection of ours empty."""
     from django.apps import apps
 
-    from queuesite.databases import MONGO_APPS, collection
+    from queuesite.foundation.databases import MONGO_APPS, collection
 
     for label in MONGO_APPS:
         for model in apps.get_app_config(label).get_models():

@@ -12,10 +12,10 @@ from django.urls import URLPattern, path
 from jobs import reads, services
 from jobs.admin.pages import queue_address
 from jobs.models import Failure
-from queuesite import markup
 from queuesite.admin.records import RecordsAdmin, address
-from queuesite.documents import object_id
-from queuesite.errors import InvalidInput, NotFound
+from queuesite.foundation import markup
+from queuesite.foundation.documents import object_id
+from queuesite.foundation.errors import InvalidInput, NotFound
 from queuesite.navigation import Place, Section
 
 PAGE = 50

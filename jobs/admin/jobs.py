@@ -22,10 +22,10 @@ from jobs import reads, services
 from jobs.admin.pages import STATUS_VARIANTS
 from jobs.models import Job, JobStatus
 from queuesite.admin.records import RecordsAdmin, address
-from queuesite.config import get_config
-from queuesite.databases import database_clock
-from queuesite.documents import object_id
-from queuesite.errors import InvalidInput, NotFound
+from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import database_clock
+from queuesite.foundation.documents import object_id
+from queuesite.foundation.errors import InvalidInput, NotFound
 from queuesite.navigation import Place, Section
 
 PAGE = 50

@@ -11,7 +11,7 @@ from jobs import reads
 from jobs.admin.pages import leader
 from jobs.models import Master
 from queuesite.admin.records import RecordsAdmin, address
-from queuesite.databases import database_clock
+from queuesite.foundation.databases import database_clock
 from queuesite.navigation import Place, Section
 
 

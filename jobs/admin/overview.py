@@ -18,8 +18,8 @@ from jobs.statistics import Overall, Span, Statistics
 from queues.state import State
 from queuesite import tasks
 from queuesite.admin.records import address
-from queuesite.config import get_config
-from queuesite.databases import database_clock
+from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import database_clock
 
 #: Queues that need attention, workers and failures that are shown; their own pages have all of them.
 QUEUES_SHOWN = 10

@@ -9,7 +9,7 @@ from django.urls import NoReverseMatch
 from jobs import reads
 from jobs.models import JobStatus
 from queuesite.admin.records import address
-from queuesite.databases import database_clock
+from queuesite.foundation.databases import database_clock
 
 #: How a job's status is coloured; the word stands there too.
 STATUS_VARIANTS = {

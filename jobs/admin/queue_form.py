@@ -20,8 +20,8 @@ from queues.handlers import registry
 from queues.handlers.registry import Handler
 from queues.models import Queue
 from queues.settings import ASKED, Setting
-from queuesite.config import get_config
-from queuesite.errors import InvalidInput
+from queuesite.foundation.config import get_config
+from queuesite.foundation.errors import InvalidInput
 
 if TYPE_CHECKING:
     QueueModelForm = forms.ModelForm[Queue]

@@ -15,9 +15,9 @@ from jobs import reads, services, statistics
 from jobs.admin.pages import queue_address
 from jobs.models import Assignment, Worker
 from queuesite.admin.records import RecordsAdmin, address
-from queuesite.config import get_config
-from queuesite.databases import database_clock
-from queuesite.errors import NotFound
+from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import database_clock
+from queuesite.foundation.errors import NotFound
 from queuesite.navigation import Place, Section
 
 

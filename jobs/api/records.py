@@ -24,8 +24,8 @@ from jobs.api.schemas import (
 from queuesite.api.auth import needs
 from queuesite.api.openapi import also, link
 from queuesite.api.schemas import Moment, Out, Page, Paged, Query
-from queuesite.databases import database_clock
-from queuesite.documents import object_id
+from queuesite.foundation.databases import database_clock
+from queuesite.foundation.documents import object_id
 
 router = Router(by_alias=True)
 

@@ -20,9 +20,9 @@ from jobs.worker.pool import Pool
 from queues import messages
 from queues.models import Queue
 from queues.sqs import OutgoingMessage
-from queuesite.addresses import embedded_keys, sqs_address
-from queuesite.config import Config
-from queuesite.errors import ServerError
+from queuesite.foundation.addresses import embedded_keys, sqs_address
+from queuesite.foundation.config import Config
+from queuesite.foundation.errors import ServerError
 
 #: How long a run may take, in seconds.
 LONGEST = 900.0

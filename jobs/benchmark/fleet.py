@@ -22,8 +22,8 @@ from jobs.repositories import assignments, leases, workers
 from queues import messages, services
 from queues.models import Queue
 from queues.sqs import OutgoingMessage
-from queuesite.config import BASE_DIR
-from queuesite.errors import ServerError
+from queuesite.foundation.config import BASE_DIR
+from queuesite.foundation.errors import ServerError
 
 #: How long anything is waited for, in seconds.
 PATIENCE = 120.0

@@ -9,7 +9,7 @@ from typing import Any
 from jobs.benchmark.fleet import SLICE, Footprint, Hot, Latencies
 from jobs.benchmark.floor import Usage
 from jobs.benchmark.scale import Scale
-from queuesite.errors import InvalidInput
+from queuesite.foundation.errors import InvalidInput
 
 MIB = 1_048_576
 

@@ -26,12 +26,12 @@ from jobs.repositories.jobs import Counts
 from queues import repository
 from queues.models import Queue
 from queues.sqs import get_gateway
-from queuesite.changes import ChangeWatcher
-from queuesite.config import Config, get_config
-from queuesite.databases import database_clock
-from queuesite.documents import to_model
-from queuesite.errors import StaleTransition
-from queuesite.monitoring import OperationCounter
+from queuesite.foundation.changes import ChangeWatcher
+from queuesite.foundation.config import Config, get_config
+from queuesite.foundation.databases import database_clock
+from queuesite.foundation.documents import to_model
+from queuesite.foundation.errors import StaleTransition
+from queuesite.foundation.monitoring import OperationCounter
 
 WORKERS, CAPACITY = 20, 5
 #: Queues that are woken at once.

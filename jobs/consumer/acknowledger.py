@@ -23,11 +23,11 @@ from jobs.consumer.visibility import VisibilityKeeper
 from jobs.consumer.waits import LOOK_AGAIN_SECONDS
 from jobs.consumer.windows import STEP_SECONDS
 from queues.sqs import MAX_BATCH, BatchFailure, DataPlane
-from queuesite import outage
-from queuesite.errors import QueueMissing, ServerError, SqsUnavailable
-from queuesite.logs import get_logger
-from queuesite.outage import Outage
-from queuesite.threads import OnDeath, end_process, supervised
+from queuesite.foundation import outage
+from queuesite.foundation.errors import QueueMissing, ServerError, SqsUnavailable
+from queuesite.foundation.logs import get_logger
+from queuesite.foundation.outage import Outage
+from queuesite.foundation.threads import OnDeath, end_process, supervised
 
 log = get_logger(__name__)
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from queuesite.logs import with_log_context
+from queuesite.foundation.logs import with_log_context
 
 #: How long a queue is handled with caution after its troublesome messages are visible again, in seconds; and the
 #: longest in all, since a retry may be hours away.

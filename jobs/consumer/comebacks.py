@@ -12,7 +12,7 @@ from collections.abc import Callable
 from jobs.consumer.buffer import Buffer
 from jobs.consumer.held import Held
 from jobs.consumer.visibility import VisibilityKeeper
-from queuesite.logs import get_logger
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 from queues.messages import REJECTION_PREFIX, printable
 from queues.naming import is_fifo
 from queues.sqs import MAX_MESSAGE_BYTES, DataPlane, OutgoingMessage, ReceivedMessage
-from queuesite.errors import SqsRejected, SqsUnavailable
+from queuesite.foundation.errors import SqsRejected, SqsUnavailable
 
 #: SQS's limit of attributes per message, and ours for the length of a reason, in characters.
 MAX_ATTRIBUTES = 10

@@ -10,7 +10,7 @@ from jobs.consumer.handler_loop import HandlerLoop
 from jobs.consumer.loop_slots import LoopSlots
 from jobs.consumer.thread_slots import ThreadSlots
 from jobs.consumer.turn import HandlerSpec, Pipeline
-from queuesite.threads import OnDeath, end_process
+from queuesite.foundation.threads import OnDeath, end_process
 
 
 class Executor:

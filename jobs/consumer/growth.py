@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psutil
 
-from queuesite.logs import get_logger
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -14,8 +14,8 @@ import weakref
 from contextlib import suppress
 
 from jobs.consumer.forks import NO_LOOP, GuardedSelector, end_if_forked
-from queuesite.logs import get_logger
-from queuesite.threads import OnDeath, end_process, supervised
+from queuesite.foundation.logs import get_logger
+from queuesite.foundation.threads import OnDeath, end_process, supervised
 
 log = get_logger(__name__)
 

@@ -15,7 +15,7 @@ from jobs.consumer.settings import RunLimits
 from jobs.consumer.visibility import VisibilityKeeper
 from jobs.models import Trait
 from queues.sqs import DataPlane
-from queuesite.logs import get_logger
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -17,8 +17,8 @@ from jobs.consumer.handler_loop import HandlerLoop
 from jobs.consumer.outcome import Done, TimedOut
 from jobs.consumer.time_limits import CANCEL_SECONDS
 from jobs.consumer.turn import HandlerSpec, Pipeline, Turn
-from queuesite.logs import get_logger, with_log_context
-from queuesite.threads import OnDeath, end_process
+from queuesite.foundation.logs import get_logger, with_log_context
+from queuesite.foundation.threads import OnDeath, end_process
 
 log = get_logger(__name__)
 

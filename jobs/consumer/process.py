@@ -24,11 +24,11 @@ from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.failures import FailureGroup
 from jobs.models import EndReason
 from queues.sqs import get_gateway
-from queuesite.errors import QueuesiteError
-from queuesite.logs import bind, get_logger
-from queuesite.pipes import Endpoint
-from queuesite.processes import die_with_parent
-from queuesite.threads import supervised
+from queuesite.foundation.errors import QueuesiteError
+from queuesite.foundation.logs import bind, get_logger
+from queuesite.foundation.pipes import Endpoint
+from queuesite.foundation.processes import die_with_parent
+from queuesite.foundation.threads import supervised
 
 log = get_logger(__name__)
 

@@ -14,9 +14,9 @@ from jobs.consumer.refused import Refusals
 from jobs.consumer.run_end import RunEnd
 from jobs.consumer.waits import LONGEST_REQUEST_SECONDS
 from queues.sqs import MAX_BATCH, DataPlane
-from queuesite.errors import QueueMissing, ServerError, SqsUnavailable, TooManyInFlight
-from queuesite.outage import Outage
-from queuesite.threads import supervised
+from queuesite.foundation.errors import QueueMissing, ServerError, SqsUnavailable, TooManyInFlight
+from queuesite.foundation.outage import Outage
+from queuesite.foundation.threads import supervised
 
 #: A server may answer a long poll some milliseconds early.
 _EARLY = 0.05

@@ -10,7 +10,7 @@ from jobs.consumer.outcome import Done, GiveUp, TimedOut, text_of
 from jobs.consumer.turn import Stage, Turn
 from queues.handlers import Reject, Retry
 from queues.sqs import ReceivedMessage
-from queuesite.logs import get_logger
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from queuesite.errors import ServerError, SqsUnavailable
+from queuesite.foundation.errors import ServerError, SqsUnavailable
 
 #: For how long SQS may refuse every request of one kind, in seconds, before the run ends as an error. Permissions and
 #: renewed credentials take some seconds to apply everywhere.

@@ -24,8 +24,8 @@ from jobs.consumer.time_limits import TimeLimits
 from jobs.consumer.turn import Pipeline
 from jobs.models import EndReason
 from queues.sqs import DataPlane
-from queuesite.errors import InvalidInput
-from queuesite.logs import get_logger
+from queuesite.foundation.errors import InvalidInput
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

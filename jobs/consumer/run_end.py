@@ -7,7 +7,7 @@ import time
 
 from jobs.consumer.outcome import describe
 from jobs.models import EndReason
-from queuesite.errors import ServerError
+from queuesite.foundation.errors import ServerError
 
 
 class RunEnd:

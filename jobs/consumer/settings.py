@@ -7,8 +7,8 @@ from datetime import datetime
 
 from queues.models import Queue
 from queues.settings import SETTINGS, Settings, is_whole
-from queuesite.config import Config
-from queuesite.errors import InvalidInput
+from queuesite.foundation.config import Config
+from queuesite.foundation.errors import InvalidInput
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from jobs.consumer.holdings import Holdings
 from jobs.consumer.meter import Meter
 from jobs.consumer.outcome import Done, GiveUp, Outcome, TryAgain, describe
 from queues.sqs import DataPlane
-from queuesite.errors import ServerError
+from queuesite.foundation.errors import ServerError
 
 
 class Settler:

@@ -14,7 +14,7 @@ from jobs.consumer.run_end import RunEnd
 from jobs.consumer.time_limits import stack_of
 from jobs.consumer.turn import Turn
 from jobs.models import EndReason
-from queuesite.logs import get_logger
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -11,7 +11,7 @@ from jobs.consumer.buffer import Buffer
 from jobs.consumer.forks import end_if_forked
 from jobs.consumer.loop_slots import LoopSlots
 from jobs.consumer.turn import HandlerSpec, Pipeline, Turn
-from queuesite.threads import OnDeath, supervised
+from queuesite.foundation.threads import OnDeath, supervised
 
 
 class ThreadSlots:

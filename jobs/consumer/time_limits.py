@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jobs.consumer.turn import Stage, Turn
-from queuesite.threads import OnDeath, end_process, supervised
+from queuesite.foundation.threads import OnDeath, end_process, supervised
 
 #: How long an async handler that was cancelled may take to end, in seconds.
 CANCEL_SECONDS = 1.0

@@ -21,7 +21,7 @@ from jobs.consumer.held import Held
 from jobs.consumer.outcome import DONE, Outcome, Unfinished, close, failed, judge
 from queues.handlers import Message
 from queues.handlers.registry import Handler
-from queuesite.logs import get_logger
+from queuesite.foundation.logs import get_logger
 
 if TYPE_CHECKING:
     import asyncio

@@ -11,10 +11,10 @@ from jobs.consumer.refused import Refusals
 from jobs.consumer.waits import LONGEST_REQUEST_SECONDS
 from jobs.consumer.windows import LONGEST_WAIT, STEP_SECONDS
 from queues.sqs import MAX_BATCH, BatchFailure, DataPlane
-from queuesite.errors import ServerError
-from queuesite.logs import get_logger
-from queuesite.outage import Outage
-from queuesite.threads import OnDeath, end_process, supervised
+from queuesite.foundation.errors import ServerError
+from queuesite.foundation.logs import get_logger
+from queuesite.foundation.outage import Outage
+from queuesite.foundation.threads import OnDeath, end_process, supervised
 
 log = get_logger(__name__)
 

@@ -11,7 +11,7 @@ from bson import ObjectId
 
 from jobs.master.backlog import Backlog
 from queues import repository as queues
-from queuesite.databases import database_clock
+from queuesite.foundation.databases import database_clock
 
 #: Seconds between readings of all definitions, in case a change stream has missed one.
 RELOAD_SECONDS = 60.0

@@ -10,9 +10,9 @@ from bson import ObjectId
 
 from queues import repository as queues
 from queues.sqs import Depth
-from queuesite.databases import MongoError
-from queuesite.logs import get_logger
-from queuesite.threads import joined, supervised
+from queuesite.foundation.databases import MongoError
+from queuesite.foundation.logs import get_logger
+from queuesite.foundation.threads import joined, supervised
 
 log = get_logger(__name__)
 

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 
 from jobs.repositories import leases
-from queuesite.databases import MongoError
-from queuesite.logs import get_logger
+from queuesite.foundation.databases import MongoError
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -18,8 +18,8 @@ from jobs.repositories import jobs as job_repository
 from jobs.repositories import workers as worker_repository
 from jobs.repositories.jobs import Abandoned, Counts, UnfinishedJob
 from queues import repository as queues
-from queuesite import documents
-from queuesite.logs import get_logger
+from queuesite.foundation import documents
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -32,12 +32,12 @@ from jobs.models import Assignment, Worker
 from jobs.repositories import assignments, jobs, masters, workers
 from jobs.repositories.jobs import Processor
 from queues.sqs import DataPlane
-from queuesite.changes import ChangeWatcher, WakeupPipe
-from queuesite.config import Config
-from queuesite.databases import MongoError, database_clock
-from queuesite.errors import MongoUnavailable
-from queuesite.logs import bind, get_logger
-from queuesite.outage import Outage
+from queuesite.foundation.changes import ChangeWatcher, WakeupPipe
+from queuesite.foundation.config import Config
+from queuesite.foundation.databases import MongoError, database_clock
+from queuesite.foundation.errors import MongoUnavailable
+from queuesite.foundation.logs import bind, get_logger
+from queuesite.foundation.outage import Outage
 
 log = get_logger(__name__)
 

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable
 
 from queues.sync import sync
-from queuesite.errors import ServerError
-from queuesite.logs import get_logger
-from queuesite.outage import Outage
-from queuesite.threads import OnDeath, end_process, joined, supervised
+from queuesite.foundation.errors import ServerError
+from queuesite.foundation.logs import get_logger
+from queuesite.foundation.outage import Outage
+from queuesite.foundation.threads import OnDeath, end_process, joined, supervised
 
 log = get_logger(__name__)
 

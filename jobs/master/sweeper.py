@@ -11,10 +11,10 @@ from bson import ObjectId
 
 from queues.models import Queue
 from queues.sqs import DataPlane, Depth
-from queuesite.errors import QueueMissing, QueuesiteError
-from queuesite.logs import get_logger
-from queuesite.outage import Outage
-from queuesite.threads import joined, supervised
+from queuesite.foundation.errors import QueueMissing, QueuesiteError
+from queuesite.foundation.logs import get_logger
+from queuesite.foundation.outage import Outage
+from queuesite.foundation.threads import joined, supervised
 
 log = get_logger(__name__)
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from jobs.indexes import ensure_deciding, ensure_indexes
 from jobs.repositories import assignments
-from queuesite.databases import MongoError
-from queuesite.errors import ServerError
-from queuesite.logs import get_logger
-from queuesite.threads import joined, supervised
+from queuesite.foundation.databases import MongoError
+from queuesite.foundation.errors import ServerError
+from queuesite.foundation.logs import get_logger
+from queuesite.foundation.threads import joined, supervised
 
 log = get_logger(__name__)
 

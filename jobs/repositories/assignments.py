@@ -11,10 +11,10 @@ from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
 from jobs.models import Assignment
-from queuesite.databases import Document, collection, lost_races
-from queuesite.documents import to_document, to_models
-from queuesite.errors import StaleTransition
-from queuesite.logs import get_logger
+from queuesite.foundation.databases import Document, collection, lost_races
+from queuesite.foundation.documents import to_document, to_models
+from queuesite.foundation.errors import StaleTransition
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

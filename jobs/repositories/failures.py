@@ -14,10 +14,10 @@ from pymongo.cursor import Cursor
 from jobs import failures
 from jobs.models import Failure, FailureCount
 from queues.models import Queue
-from queuesite.config import get_config
-from queuesite.databases import Document, bulk_upsert, collection, database_clock
-from queuesite.documents import read, to_model, to_models
-from queuesite.errors import NotFound
+from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import Document, bulk_upsert, collection, database_clock
+from queuesite.foundation.documents import read, to_model, to_models
+from queuesite.foundation.errors import NotFound
 
 _NEWEST_FIRST = (("lastSeenAt", DESCENDING), ("_id", DESCENDING))
 

@@ -17,12 +17,12 @@ from pymongo.cursor import Cursor
 from pymongo.errors import BulkWriteError
 
 from jobs.models import Assignment, EndReason, Job, JobStatus
-from queuesite.config import get_config
-from queuesite.databases import Document, collection, database_clock, lost_races
-from queuesite.documents import read as read_models
-from queuesite.documents import to_document, to_model, to_models
-from queuesite.errors import NotFound, StaleTransition
-from queuesite.workarounds import slices
+from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import Document, collection, database_clock, lost_races
+from queuesite.foundation.documents import read as read_models
+from queuesite.foundation.documents import to_document, to_model, to_models
+from queuesite.foundation.errors import NotFound, StaleTransition
+from queuesite.foundation.workarounds import slices
 
 _UNFINISHED = [JobStatus.QUEUED.value, JobStatus.RUNNING.value]
 

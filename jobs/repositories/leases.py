@@ -13,10 +13,10 @@ from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
 from jobs.models import Assignment, Lease
-from queuesite.databases import Document, collection, database_clock
-from queuesite.documents import to_model, to_models
-from queuesite.errors import MalformedDocument
-from queuesite.logs import get_logger
+from queuesite.foundation.databases import Document, collection, database_clock
+from queuesite.foundation.documents import to_model, to_models
+from queuesite.foundation.errors import MalformedDocument
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

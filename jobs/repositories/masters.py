@@ -8,8 +8,8 @@ from pymongo import ASCENDING, IndexModel
 from pymongo.collection import Collection
 
 from jobs.models import Master
-from queuesite.databases import Document, collection, database_clock
-from queuesite.documents import to_models
+from queuesite.foundation.databases import Document, collection, database_clock
+from queuesite.foundation.documents import to_models
 
 #: Seconds between two heartbeats of a master.
 HEARTBEAT_SECONDS = 5.0

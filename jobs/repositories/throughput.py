@@ -22,8 +22,8 @@ from pymongo.collection import Collection
 from jobs import histogram
 from jobs.models import Throughput, ThroughputHour
 from queues.state import ATTEMPTS_ARE_FAILING
-from queuesite.databases import Document, bulk_upsert, collection, database_clock
-from queuesite.documents import step_of, to_model, to_models
+from queuesite.foundation.databases import Document, bulk_upsert, collection, database_clock
+from queuesite.foundation.documents import step_of, to_model, to_models
 
 #: How long minutes are kept, and the sums of a queue that nothing is done with any more.
 MINUTES_KEPT = timedelta(days=7)

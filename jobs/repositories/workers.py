@@ -9,10 +9,10 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.collection import Collection
 
 from jobs.models import Departure, DepartureReason, Worker
-from queuesite.config import get_config
-from queuesite.databases import Document, collection
-from queuesite.documents import to_models
-from queuesite.errors import StaleTransition
+from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import Document, collection
+from queuesite.foundation.documents import to_models
+from queuesite.foundation.errors import StaleTransition
 
 
 def departure_indexes() -> tuple[IndexModel, ...]:

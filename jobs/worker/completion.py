@@ -19,9 +19,9 @@ from jobs.repositories import assignments, jobs
 from jobs.repositories.jobs import Counts, Processor
 from queues import repository as queues
 from queues.models import Queue
-from queuesite.databases import database_clock
-from queuesite.errors import StaleTransition
-from queuesite.logs import get_logger
+from queuesite.foundation.databases import database_clock
+from queuesite.foundation.errors import StaleTransition
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -13,7 +13,7 @@ from bson import ObjectId
 from jobs.consumer.process import Apply, End, Exit, Start
 from jobs.consumer.settings import QueueSettings
 from jobs.models import EndReason
-from queuesite.pipes import Channel
+from queuesite.foundation.pipes import Channel
 
 
 @dataclass(eq=False)

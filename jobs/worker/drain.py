@@ -8,8 +8,8 @@ from contextlib import suppress
 from jobs.models import DepartureReason, EndReason
 from jobs.repositories import workers
 from jobs.worker.runs import ActiveRun, Runs
-from queuesite.errors import StaleTransition
-from queuesite.logs import get_logger
+from queuesite.foundation.errors import StaleTransition
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

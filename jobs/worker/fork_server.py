@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 
-from queuesite.config import BASE_DIR
-from queuesite.logs import get_logger
+from queuesite.foundation.config import BASE_DIR
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -30,13 +30,13 @@ from jobs.worker.stats_buffer import StatsBuffer
 from jobs.worker.watch import Watch
 from queues import repository as queues
 from queues.models import Queue
-from queuesite.changes import WakeupPipe
-from queuesite.config import Config
-from queuesite.databases import MongoError, database_clock
-from queuesite.errors import StaleTransition
-from queuesite.logs import bind, get_logger
-from queuesite.outage import Outage
-from queuesite.pipes import wait_for
+from queuesite.foundation.changes import WakeupPipe
+from queuesite.foundation.config import Config
+from queuesite.foundation.databases import MongoError, database_clock
+from queuesite.foundation.errors import StaleTransition
+from queuesite.foundation.logs import bind, get_logger
+from queuesite.foundation.outage import Outage
+from queuesite.foundation.pipes import wait_for
 
 log = get_logger(__name__)
 

@@ -24,12 +24,12 @@ from jobs.failures import FailureGroup
 from jobs.models import EndReason
 from jobs.worker import fork_server
 from jobs.worker.consumer import ConsumerProcess
-from queuesite import pipes
-from queuesite.config import Config
-from queuesite.errors import ServerError
-from queuesite.logs import get_logger
-from queuesite.outage import Outage
-from queuesite.threads import supervised
+from queuesite.foundation import pipes
+from queuesite.foundation.config import Config
+from queuesite.foundation.errors import ServerError
+from queuesite.foundation.logs import get_logger
+from queuesite.foundation.outage import Outage
+from queuesite.foundation.threads import supervised
 
 log = get_logger(__name__)
 

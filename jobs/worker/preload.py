@@ -27,9 +27,9 @@ from jobs.consumer.growth import warn_of_large_imports  # noqa: E402
 from jobs.worker import fork_server, inheritance  # noqa: E402
 from queues.handlers import registry  # noqa: E402
 from queues.sqs.gateway import SqsGateway  # noqa: E402
-from queuesite.config import get_config  # noqa: E402
-from queuesite.errors import QueuesiteError  # noqa: E402
-from queuesite.logs import get_logger  # noqa: E402
+from queuesite.foundation.config import get_config  # noqa: E402
+from queuesite.foundation.errors import QueuesiteError  # noqa: E402
+from queuesite.foundation.logs import get_logger  # noqa: E402
 
 try:
     before = inheritance.open_sockets()  # the fork server's own

@@ -7,8 +7,8 @@ from contextlib import suppress
 from jobs.repositories import jobs
 from jobs.worker import completion
 from jobs.worker.runs import ActiveRun, Runs
-from queuesite.config import Config
-from queuesite.errors import StaleTransition
+from queuesite.foundation.config import Config
+from queuesite.foundation.errors import StaleTransition
 
 #: Most assignments begun, and runs recorded, in one turn of the worker: each takes some milliseconds, and heartbeats
 #: must go on while there are hundreds.

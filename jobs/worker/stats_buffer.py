@@ -17,7 +17,7 @@ from jobs.repositories import throughput
 from jobs.repositories.failures import Seen
 from jobs.repositories.throughput import Row
 from queues.models import Queue
-from queuesite.databases import database_clock
+from queuesite.foundation.databases import database_clock
 
 #: Reports within so many seconds are kept as one, so a minute's counts may be off by as much.
 STEP_SECONDS = 5.0

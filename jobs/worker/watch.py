@@ -7,8 +7,8 @@ from typing import Any
 
 from bson import ObjectId
 
-from queuesite.changes import ChangeWatcher, WakeupPipe
-from queuesite.databases import Document
+from queuesite.foundation.changes import ChangeWatcher, WakeupPipe
+from queuesite.foundation.databases import Document
 
 
 class Watch:

@@ -15,8 +15,8 @@ from queues.message_rules import MAX_ATTRIBUTES, MAX_NAME, NAME_PATTERN, TOKEN_P
 from queues.messages import REJECTION_PREFIX
 from queues.sqs import MAX_DELAY_SECONDS, MAX_MESSAGE_BYTES, OutgoingMessage, ReceivedMessage
 from queuesite.api.schemas import In, Out, Timestamp
-from queuesite.config import get_config
-from queuesite.errors import InvalidInput
+from queuesite.foundation.config import get_config
+from queuesite.foundation.errors import InvalidInput
 
 #: Messages of one request.
 MAX_MESSAGES = 1_000

@@ -13,7 +13,7 @@ from queues.models import Queue
 from queues.naming import MAX_LENGTH, PATTERN
 from queues.settings import ASKED, SETTINGS, Setting
 from queuesite.api.schemas import Id, In, Out, Timestamp
-from queuesite.config import get_config
+from queuesite.foundation.config import get_config
 
 M = TypeVar("M", bound=BaseModel)
 

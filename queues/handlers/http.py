@@ -26,7 +26,7 @@ from queues.handlers.contract import Message, Reject, Retry
 from queues.handlers.deadline import Deadline, addresses_of, pool_manager
 from queues.handlers.reach import Address, refusal
 from queues.sqs import MAX_VISIBILITY_SECONDS
-from queuesite.config import get_config
+from queuesite.foundation.config import get_config
 
 #: How much of an answer is read, in bytes: enough for a reason, not enough to fill the memory.
 ANSWER_BYTES = 2_048

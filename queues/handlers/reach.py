@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from queuesite.config import Config
+from queuesite.foundation.config import Config
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ValidationError
 from queues.handlers import secrets
 from queues.handlers.contract import Message
 from queues.sqs import MAX_VISIBILITY_SECONDS
-from queuesite.config import get_config
-from queuesite.errors import InvalidInput, QueuesiteError
+from queuesite.foundation.config import get_config
+from queuesite.foundation.errors import InvalidInput, QueuesiteError
 
 Function = Callable[[Message], Any]
 F = TypeVar("F", bound=Callable[[Message], Any])

@@ -13,8 +13,8 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
-from queuesite.config import Config
-from queuesite.errors import InvalidInput
+from queuesite.foundation.config import Config
+from queuesite.foundation.errors import InvalidInput
 
 #: What a secret reads as. Written back, it means "as it is".
 MASK = "********"

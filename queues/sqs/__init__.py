@@ -27,7 +27,7 @@ from queues.sqs.values import OutgoingMessage as OutgoingMessage
 from queues.sqs.values import ReceivedMessage as ReceivedMessage
 from queues.sqs.values import SendResult as SendResult
 from queues.sqs.values import redrive_policy as redrive_policy
-from queuesite.config import get_config
+from queuesite.foundation.config import get_config
 
 if TYPE_CHECKING:
     from queues.sqs.gateway import SqsGateway

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from queues.sqs.data_plane import DataPlane
 from queues.sqs.refusals import BatchFailure
 from queues.sqs.values import MAX_BATCH, MAX_MESSAGE_BYTES, OutgoingMessage
-from queuesite.errors import ServerError
+from queuesite.foundation.errors import ServerError
 
 #: Tries of an entry that SQS refused for a reason of its own (throttling, internal error).
 SEND_ATTEMPTS = 5

@@ -33,9 +33,9 @@ from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from queues.sqs.refusals import bad_credentials, canonical, error_for
 from queues.sqs.values import MAX_WAIT_SECONDS
-from queuesite.addresses import embedded_keys
-from queuesite.config import Config
-from queuesite.errors import Conflict, ServerError, SqsDenied, SqsRejected, SqsUnavailable
+from queuesite.foundation.addresses import embedded_keys
+from queuesite.foundation.config import Config
+from queuesite.foundation.errors import Conflict, ServerError, SqsDenied, SqsRejected, SqsUnavailable
 
 if TYPE_CHECKING:
     from types_boto3_sqs.client import SQSClient

@@ -18,9 +18,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from queues.sqs.connection import code_of, connect, credentials_failed, explained
 from queues.sqs.refusals import BatchFailure, failures_of
 from queues.sqs.values import NEEDED_ATTRIBUTES, Depth, OutgoingMessage, ReceivedMessage, SendResult
-from queuesite.addresses import no_sqs, sqs_address
-from queuesite.config import Config, mask
-from queuesite.errors import Conflict, QueueMissing, SqsRejected
+from queuesite.foundation.addresses import no_sqs, sqs_address
+from queuesite.foundation.config import Config, mask
+from queuesite.foundation.errors import Conflict, QueueMissing, SqsRejected
 
 #: Shortest time between two searches for other credentials after some were refused; one takes 0.2 s of CPU.
 _LOOK_AGAIN_SECONDS = 5.0

@@ -24,7 +24,7 @@ from queues.sqs.values import (
     ReceivedMessage,
     SendResult,
 )
-from queuesite.errors import QueueMissing
+from queuesite.foundation.errors import QueueMissing
 
 #: How long SQS remembers a deduplication id, in seconds.
 DEDUPLICATION_SECONDS = 300.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from queuesite.errors import (
+from queuesite.foundation.errors import (
     Conflict,
     QueueMissing,
     ServerError,

@@ -8,9 +8,9 @@ from django.http import HttpRequest
 from django.http.response import HttpResponse, HttpResponseBase
 from django.shortcuts import render
 
-from queuesite.databases import database_errors, mongodb_errors
-from queuesite.errors import DatabaseUnavailable, MongoUnavailable, ServerError
-from queuesite.logs import get_logger
+from queuesite.foundation.databases import database_errors, mongodb_errors
+from queuesite.foundation.errors import DatabaseUnavailable, MongoUnavailable, ServerError
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -14,9 +14,10 @@ from django_q import admin as django_q_admin
 from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import ModelAdmin
 
-from queuesite import markup, tasks
+from queuesite import tasks
 from queuesite.admin.records import RecordsAdmin, address
-from queuesite.errors import NotFound
+from queuesite.foundation import markup
+from queuesite.foundation.errors import NotFound
 from queuesite.models import BackgroundTask, TaskState
 from queuesite.navigation import Place, Section
 

@@ -20,9 +20,9 @@ from ninja.throttling import BaseThrottle
 from ninja.utils import check_csrf
 
 from queuesite import tokens
-from queuesite.config import get_config
-from queuesite.databases import database_errors
-from queuesite.errors import Forbidden, Throttled, Unauthenticated
+from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import database_errors
+from queuesite.foundation.errors import Forbidden, Throttled, Unauthenticated
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

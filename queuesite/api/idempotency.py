@@ -13,8 +13,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from queuesite.api.auth import caller
-from queuesite.databases import database_errors
-from queuesite.errors import Conflict, InvalidInput
+from queuesite.foundation.databases import database_errors
+from queuesite.foundation.errors import Conflict, InvalidInput
 from queuesite.models import IdempotentRequest
 
 HEADER = "Idempotency-Key"

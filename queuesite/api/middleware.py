@@ -15,8 +15,8 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from queuesite.api import problems
-from queuesite.config import get_config
-from queuesite.errors import QueuesiteError, ServerError, TooLarge
+from queuesite.foundation.config import get_config
+from queuesite.foundation.errors import QueuesiteError, ServerError, TooLarge
 
 PREFIXES = ("/api/", "/metrics")
 

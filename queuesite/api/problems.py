@@ -13,10 +13,10 @@ from django.db import DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse
 from pydantic.alias_generators import to_camel
 
-from queuesite import errors
-from queuesite.databases import MongoError, explained
-from queuesite.logs import get_logger
-from queuesite.public import public_text
+from queuesite.foundation import errors
+from queuesite.foundation.databases import MongoError, explained
+from queuesite.foundation.logs import get_logger
+from queuesite.foundation.public import public_text
 
 log = get_logger(__name__)
 

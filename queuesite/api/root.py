@@ -18,7 +18,7 @@ from ninja.parser import Parser
 from queuesite.api import openapi, problems
 from queuesite.api.auth import CallerThrottle, check_throttle, needs
 from queuesite.api.tasks import router as tasks_router
-from queuesite.errors import QueuesiteError, Unauthenticated
+from queuesite.foundation.errors import QueuesiteError, Unauthenticated
 
 DESCRIPTION = """
 The API lets programs do everything that the command line and the admin can do.

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from queuesite.clock import rfc3339
+from queuesite.foundation.clock import rfc3339
 
 #: A moment, in UTC, with milliseconds.
 Timestamp = Annotated[

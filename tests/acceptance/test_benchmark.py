@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from queuesite.databases import database
+from queuesite.foundation.databases import database
 from tests.support.processes import manage
 
 if TYPE_CHECKING:

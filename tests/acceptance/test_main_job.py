@@ -18,8 +18,8 @@ from jobs.repositories.workers import all_workers
 from queues import messages, services
 from queues.models import Queue
 from queues.sqs import OutgoingMessage
-from queuesite.databases import collection
-from queuesite.documents import to_models
+from queuesite.foundation.databases import collection
+from queuesite.foundation.documents import to_models
 from tests.support import handlers_for_tests  # noqa: F401 (registers them: another test may have discovered before)
 from tests.support.background import Background, running
 from tests.support.ledger import Event, Ledger

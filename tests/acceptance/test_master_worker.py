@@ -15,7 +15,7 @@ import pytest
 from jobs.models import EndReason, Job, JobStatus
 from jobs.repositories import assignments, jobs, leases, workers
 from queues.sqs import Depth, get_gateway
-from queuesite.databases import collection
+from queuesite.foundation.databases import collection
 from tests.support.records import all_jobs, assign, stored
 from tests.support.system import (
     LONG,

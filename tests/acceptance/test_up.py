@@ -18,8 +18,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from queuesite.databases import database
-from queuesite.processes import wait_gone
+from queuesite.foundation.databases import database
+from queuesite.foundation.processes import wait_gone
 from tests.support.processes import ROOT, manage
 from tests.support.servers import free_port
 from tests.support.waiting import eventually

@@ -12,7 +12,7 @@ import pytest
 from bson import ObjectId
 from playwright.sync_api import Locator, expect
 
-from queuesite.databases import database
+from queuesite.foundation.databases import database
 from tests.browser.conftest import Visit
 from tests.support.browser import PHONE
 from tests.support.live import Live

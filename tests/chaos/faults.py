@@ -19,8 +19,8 @@ from jobs.models import Assignment, Job, Worker
 from queues import services
 from queues.models import Queue
 from queues.sqs import MAX_VISIBILITY_SECONDS
-from queuesite.databases import collection, database_clock
-from queuesite.errors import QueuesiteError
+from queuesite.foundation.databases import collection, database_clock
+from queuesite.foundation.errors import QueuesiteError
 from tests.chaos.verdict import Fault
 from tests.support.background import Background
 from tests.support.cluster import Cluster

@@ -19,7 +19,7 @@ from jobs.repositories import assignments
 from queues import services
 from queues.models import Queue
 from queues.sqs import get_gateway
-from queuesite.errors import QueuesiteError
+from queuesite.foundation.errors import QueuesiteError
 from tests.chaos import faults
 from tests.chaos.faults import Begin, Injected
 from tests.chaos.traffic import Traffic, Watch

@@ -14,7 +14,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from queues.models import Queue
-from queuesite.errors import QueuesiteError
+from queuesite.foundation.errors import QueuesiteError
 from tests.support.cluster import Cluster
 
 #: Messages a second, of all queues together.

@@ -14,7 +14,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django_q.models import Schedule
 
-from queuesite import markup, tasks, tokens
+from queuesite import tasks, tokens
+from queuesite.foundation import markup
 from queuesite.models import BackgroundTask, TaskState, Token
 from queuesite.templatetags import quantities
 from tests.integration.test_api_permissions import OPERATIONS

@@ -20,8 +20,8 @@ from django.urls import reverse
 
 from jobs.models import EndReason, Job, JobStatus, Throughput
 from queues.models import Queue
-from queuesite.databases import collection, database_clock
-from queuesite.documents import to_document
+from queuesite.foundation.databases import collection, database_clock
+from queuesite.foundation.documents import to_document
 from tests.support import records
 from tests.support.mongo_queries import counted
 

@@ -11,10 +11,11 @@ from django.db import OperationalError
 from django.test import Client
 
 from queues import search, services
-from queuesite import errors, tokens
+from queuesite import tokens
 from queuesite.api import middleware, problems
+from queuesite.foundation import errors
+from queuesite.foundation.public import public_text
 from queuesite.models import Token
-from queuesite.public import public_text
 from tests.conftest import Configure
 from tests.support.api import ROOT, Api, everything
 

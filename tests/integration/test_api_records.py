@@ -17,7 +17,7 @@ from jobs.repositories.failures import Seen
 from jobs.repositories.jobs import Counts
 from queues import readiness
 from queues.models import Queue
-from queuesite.databases import collection, database_clock
+from queuesite.foundation.databases import collection, database_clock
 from tests.conftest import Configure
 from tests.support import records
 from tests.support.api import Api, everything

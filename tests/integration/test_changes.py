@@ -16,10 +16,11 @@ from pymongo.errors import OperationFailure
 
 from queues import repository
 from queues.models import Queue
-from queuesite import changes, embedded
-from queuesite.changes import ChangeWatcher, WakeupPipe
-from queuesite.config import get_config
-from queuesite.databases import collection, database
+from queuesite.foundation import changes
+from queuesite.foundation.changes import ChangeWatcher, WakeupPipe
+from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import collection, database
+from queuesite.local import embedded
 from tests.support.servers import discard, free_port
 from tests.support.waiting import eventually
 

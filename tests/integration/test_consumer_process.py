@@ -33,8 +33,8 @@ from jobs.worker.pool import CannotStart, Pool
 from queues import services
 from queues.models import Queue
 from queues.sqs import Depth, OutgoingMessage, get_gateway
-from queuesite.config import BASE_DIR
-from queuesite.pipes import Channel, Endpoint
+from queuesite.foundation.config import BASE_DIR
+from queuesite.foundation.pipes import Channel, Endpoint
 from tests.support import handlers_for_tests  # noqa: F401 (registers them)
 from tests.support import probe as probes
 from tests.support.ledger import Ledger

@@ -26,7 +26,7 @@ from queues import services
 from queues.handlers import Message, Reject, Retry
 from queues.models import Queue
 from queues.sqs import MAX_MESSAGE_BYTES, Depth, OutgoingMessage, ReceivedMessage, get_gateway
-from queuesite.errors import InvalidInput
+from queuesite.foundation.errors import InvalidInput
 from tests.support import probe as probes
 from tests.support.faults import Forward, Refused, SqsProxy
 from tests.support.probe import Probe
@@ -57,8 +57,8 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failures come back at once; how long they really wait is `test_consumer_outcome`'s concern."""
     monkeypatch.setattr("jobs.consumer.outcome.retry_delay", lambda receive_count: 0)
     monkeypatch.setattr("jobs.consumer.settler.retry_delay", lambda receive_count: 0)
-    monkeypatch.setattr("queuesite.outage.FIRST_PAUSE", 0.02)
-    monkeypatch.setattr("queuesite.outage.LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr("queuesite.foundation.outage.FIRST_PAUSE", 0.02)
+    monkeypatch.setattr("queuesite.foundation.outage.LONGEST_PAUSE", 0.1)
 
 
 class Running:

@@ -18,8 +18,8 @@ from jobs.worker.pool import Pool
 from queues import messages, services
 from queues.models import Queue
 from queues.sqs import Depth, OutgoingMessage, get_gateway
-from queuesite.databases import MONGO, check_mongodb, database_clock
-from queuesite.monitoring import OperationCounter
+from queuesite.foundation.databases import MONGO, check_mongodb, database_clock
+from queuesite.foundation.monitoring import OperationCounter
 from tests.support import probe as probes
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from jobs.models import Failure, Master, Worker
 from queues import services
 from queues.sqs import OutgoingMessage, get_gateway
 from queuesite import tokens
-from queuesite.config import BASE_DIR
-from queuesite.databases import collection
+from queuesite.foundation.config import BASE_DIR
+from queuesite.foundation.databases import collection
 from queuesite.models import BackgroundTask, Token
 from tests.integration.test_api_permissions import OPERATIONS
 from tests.support.api import ROOT, user

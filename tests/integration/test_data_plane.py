@@ -13,8 +13,8 @@ from queues.sqs import MAX_VISIBILITY_SECONDS, DataPlane, Depth, OutgoingMessage
 from queues.sqs.gateway import SqsGateway
 from queues.sqs.memory import ManualClock, MemorySqs
 from queues.sqs.refusals import BatchFailure
-from queuesite.config import get_config
-from queuesite.errors import QueueMissing
+from queuesite.foundation.config import get_config
+from queuesite.foundation.errors import QueueMissing
 from tests.support.waiting import eventually
 
 #: Seconds that a real server may take for what is expected of it.

@@ -29,11 +29,18 @@ from pymongo.errors import (
 
 from queues import repository
 from queues.models import Queue
-from queuesite import databases
-from queuesite.addresses import Running, write_record
-from queuesite.config import Config
-from queuesite.databases import Router, collection, database_errors, ensure_indexes, mongo_settings, mongodb_errors
-from queuesite.errors import DatabaseUnavailable, MongoDenied, MongoUnavailable, SqsUnavailable
+from queuesite.foundation import databases
+from queuesite.foundation.addresses import Running, write_record
+from queuesite.foundation.config import Config
+from queuesite.foundation.databases import (
+    Router,
+    collection,
+    database_errors,
+    ensure_indexes,
+    mongo_settings,
+    mongodb_errors,
+)
+from queuesite.foundation.errors import DatabaseUnavailable, MongoDenied, MongoUnavailable, SqsUnavailable
 from tests.conftest import Configure
 from tests.support.processes import ROOT
 from tests.support.servers import free_port
@@ -179,7 +186,7 @@ import django
 django.setup()
 from pymongo import IndexModel
 from queues.models import Queue
-from queuesite.databases import ensure_indexes
+from queuesite.foundation.databases import ensure_indexes
 Queue._meta.db_table = {things._meta.db_table!r}
 sys.stdout.write("ready")
 sys.stdout.flush()

@@ -20,12 +20,12 @@ from botocore.exceptions import ClientError
 from bson import encode
 from pymongo import MongoClient
 
-from queuesite import embedded
-from queuesite.addresses import Running, access_key, recorded, running, write_record
-from queuesite.config import get_config
-from queuesite.embedded import EmbeddedServer, Name
-from queuesite.errors import Conflict, MongoUnavailable, ServerError, SqsUnavailable
-from queuesite.processes import wait_gone
+from queuesite.foundation.addresses import Running, access_key, recorded, running, write_record
+from queuesite.foundation.config import get_config
+from queuesite.foundation.errors import Conflict, MongoUnavailable, ServerError, SqsUnavailable
+from queuesite.foundation.processes import wait_gone
+from queuesite.local import embedded
+from queuesite.local.embedded import EmbeddedServer, Name
 from tests.conftest import Configure
 from tests.support.servers import free_port
 from tests.support.waiting import eventually

@@ -20,7 +20,7 @@ from queues import services
 from queues.handlers.secrets import MASK
 from queues.models import Queue
 from queuesite import tokens
-from queuesite.errors import InvalidInput
+from queuesite.foundation.errors import InvalidInput
 from tests.support.api import Api, everything, user
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("queues")]

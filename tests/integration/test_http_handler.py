@@ -15,7 +15,7 @@ import pytest
 from queues.handlers import registry
 from queues.handlers.contract import Message, Reject, Retry
 from queues.handlers.http import HttpOptions, post_message
-from queuesite.errors import InvalidInput
+from queuesite.foundation.errors import InvalidInput
 from tests.conftest import Configure
 from tests.support.http_target import Target, http_target
 from tests.support.servers import free_port

@@ -21,8 +21,8 @@ from jobs import reads
 from jobs.models import DepartureReason, EndReason, Failure, FailureCount, Job, Master, Worker
 from jobs.repositories import assignments, failures, jobs, leases, masters, workers
 from queues.models import Queue
-from queuesite.databases import collection, database_clock
-from queuesite.errors import MongoUnavailable
+from queuesite.foundation.databases import collection, database_clock
+from queuesite.foundation.errors import MongoUnavailable
 from tests.support import records
 from tests.support.api import user
 

@@ -15,7 +15,7 @@ from jobs.repositories import assignments, jobs
 from jobs.worker import completion
 from queues import repository
 from queues.models import Queue
-from queuesite.databases import MongoError, collection, database_clock
+from queuesite.foundation.databases import MongoError, collection, database_clock
 from tests.support.records import define, job_of, queued, running, stored
 from tests.support.waiting import eventually
 

@@ -32,9 +32,9 @@ from queues import repository, services
 from queues.models import Queue
 from queues.sqs import Depth, get_gateway
 from queues.sqs.gateway import SqsGateway
-from queuesite.config import Config
-from queuesite.databases import MongoError, collection, database_clock
-from queuesite.errors import MongoUnavailable
+from queuesite.foundation.config import Config
+from queuesite.foundation.databases import MongoError, collection, database_clock
+from queuesite.foundation.errors import MongoUnavailable
 from tests.support import mongo_queries
 from tests.support.faults import SqsProxy
 from tests.support.records import (
@@ -69,9 +69,9 @@ def own_log_fields() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("queuesite.outage.FIRST_PAUSE", 0.01)
-    monkeypatch.setattr("queuesite.outage.LONGEST_PAUSE", 0.05)
-    monkeypatch.setattr("queuesite.changes.MAX_AWAIT_MS", 200)  # else a watcher takes 5 s to end
+    monkeypatch.setattr("queuesite.foundation.outage.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("queuesite.foundation.outage.LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr("queuesite.foundation.changes.MAX_AWAIT_MS", 200)  # else a watcher takes 5 s to end
 
 
 @pytest.fixture

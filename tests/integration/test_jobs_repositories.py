@@ -17,8 +17,8 @@ from jobs.repositories import assignments, jobs, leases, workers
 from jobs.repositories.assignments import NewAssignment
 from jobs.repositories.jobs import ERROR_CHARACTERS, Counts
 from queues.models import Queue
-from queuesite.databases import collection, database, database_clock, server_time
-from queuesite.errors import NotFound, StaleTransition
+from queuesite.foundation.databases import collection, database, database_clock, server_time
+from queuesite.foundation.errors import NotFound, StaleTransition
 from tests.support.records import (
     assign,
     define,
@@ -481,7 +481,7 @@ class TestStatus:
         assert answers == [False, False, False, True, False]
 
     def test_not_ready_where_mongodb_does_not_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from queuesite.databases import MongoError
+        from queuesite.foundation.databases import MongoError
 
         def away() -> None:
             raise MongoError("away")

@@ -31,8 +31,8 @@ from jobs.worker.loop import WorkerLoop
 from jobs.worker.pool import CannotStart, News, Pool
 from queues import repository
 from queues.models import Queue
-from queuesite.databases import MongoError, database_clock
-from queuesite.errors import NotFound
+from queuesite.foundation.databases import MongoError, database_clock
+from queuesite.foundation.errors import NotFound
 from tests.support.records import all_jobs, assign, define, failures_of, job_of, processor, stored
 from tests.support.waiting import eventually
 
@@ -187,9 +187,9 @@ def own_log_fields() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("queuesite.outage.FIRST_PAUSE", 0.01)
-    monkeypatch.setattr("queuesite.outage.LONGEST_PAUSE", 0.05)
-    monkeypatch.setattr("queuesite.changes.MAX_AWAIT_MS", 200)
+    monkeypatch.setattr("queuesite.foundation.outage.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("queuesite.foundation.outage.LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr("queuesite.foundation.changes.MAX_AWAIT_MS", 200)
     monkeypatch.setattr("jobs.worker.loop.FLUSH_SECONDS", 0.05)
 
 
@@ -739,7 +739,7 @@ class TestMongoAway:
 
     def test_it_is_left_alone_until_the_pause_is_over(self, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("FIRST_PAUSE", "LONGEST_PAUSE"):
-            monkeypatch.setattr(f"queuesite.outage.{name}", 0.4)
+            monkeypatch.setattr(f"queuesite.foundation.outage.{name}", 0.4)
         worker.configured()
         worker.turn()
         calls: list[float] = []

@@ -18,9 +18,9 @@ from jobs.repositories import assignments, jobs, leases, workers
 from queues import repository, search
 from queues import services as queue_services
 from queues.models import Queue
-from queuesite import documents
-from queuesite.databases import collection, database_clock
-from queuesite.errors import MalformedDocument
+from queuesite.foundation import documents
+from queuesite.foundation.databases import collection, database_clock
+from queuesite.foundation.errors import MalformedDocument
 from tests.support.records import all_jobs, assign, define, processor, queued, register
 
 pytestmark = pytest.mark.usefixtures("mongo")

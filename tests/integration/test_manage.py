@@ -14,8 +14,8 @@ from django.core.management import call_command
 
 from queues import services
 from queues.sqs import get_gateway
-from queuesite.commands import CommandLine
-from queuesite.config import get_config
+from queuesite.foundation.commands import CommandLine
+from queuesite.foundation.config import get_config
 from tests.support.processes import LONGEST, ROOT, manage, manage_on_terminal
 from tests.support.servers import free_port
 from tests.support.waiting import eventually

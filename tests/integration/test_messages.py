@@ -13,7 +13,7 @@ from queues import messages, moving, repository, services
 from queues.messages import RedriveReport
 from queues.models import Queue
 from queues.sqs import MAX_MESSAGE_BYTES, OutgoingMessage, ReceivedMessage, batches, get_gateway
-from queuesite.errors import Conflict, InvalidInput, NotFound, SqsDenied, SqsRejected
+from queuesite.foundation.errors import Conflict, InvalidInput, NotFound, SqsDenied, SqsRejected
 from tests.support.faults import Forward, SqsProxy
 from tests.support.values import given
 from tests.support.waiting import eventually

@@ -17,9 +17,9 @@ from django.urls import reverse
 from pymongo.errors import AutoReconnect, OperationFailure
 
 from queues import services, tasks
-from queuesite import databases
 from queuesite.api import problems
-from queuesite.errors import MongoDenied, MongoUnavailable
+from queuesite.foundation import databases
+from queuesite.foundation.errors import MongoDenied, MongoUnavailable
 from tests.support.api import everything, run_tasks
 from tests.support.outages import mongodb_goes_away
 
@@ -192,7 +192,7 @@ class TestTasks:
 
 def test_a_check_at_the_start_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("queuesite.databases.time.sleep", slept.append)
+    monkeypatch.setattr("queuesite.foundation.databases.time.sleep", slept.append)
     answers = iter([True, True, False])
 
     def check() -> None:

@@ -27,7 +27,7 @@ from queues.models import DepthSample, Queue
 from queues.repository import Sums
 from queues.sqs import Depth
 from queues.state import Context, State
-from queuesite.databases import collection, database_clock
+from queuesite.foundation.databases import collection, database_clock
 from tests.support import records
 from tests.support.api import user
 

@@ -14,7 +14,7 @@ from queues import peek, repository, services
 from queues.models import Queue
 from queues.sqs import OutgoingMessage, get_gateway
 from queuesite import tokens
-from queuesite.errors import Conflict
+from queuesite.foundation.errors import Conflict
 from tests.support.api import Api, everything, user
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("queues")]

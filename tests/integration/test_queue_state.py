@@ -23,8 +23,8 @@ from queues.state import (
     state_expression,
     state_of,
 )
-from queuesite.databases import collection, database, database_clock
-from queuesite.documents import to_document, to_models
+from queuesite.foundation.databases import collection, database, database_clock
+from queuesite.foundation.documents import to_document, to_models
 
 pytestmark = pytest.mark.usefixtures("mongo")
 

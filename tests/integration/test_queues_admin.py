@@ -20,7 +20,7 @@ from queues.messages import send as send_messages
 from queues.models import Queue
 from queues.sqs import Depth, OutgoingMessage, get_gateway
 from queues.state import State
-from queuesite.databases import database_clock
+from queuesite.foundation.databases import database_clock
 from queuesite.models import BackgroundTask
 from tests.support.faults import SqsProxy
 

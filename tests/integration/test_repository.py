@@ -10,8 +10,8 @@ from bson import ObjectId
 from queues import repository
 from queues.models import Queue
 from queues.sqs import Depth
-from queuesite.databases import collection, database_clock
-from queuesite.errors import Conflict, NotFound
+from queuesite.foundation.databases import collection, database_clock
+from queuesite.foundation.errors import Conflict, NotFound
 
 pytestmark = pytest.mark.usefixtures("mongo")
 

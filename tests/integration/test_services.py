@@ -15,9 +15,9 @@ from pymongo.errors import AutoReconnect
 from queues import repository, services
 from queues.models import Queue
 from queues.sqs import Depth, OutgoingMessage, get_gateway
-from queuesite.config import get_config
-from queuesite.databases import collection
-from queuesite.errors import (
+from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import collection
+from queuesite.foundation.errors import (
     Conflict,
     InvalidInput,
     NotFound,

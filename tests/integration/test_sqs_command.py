@@ -18,7 +18,7 @@ from jobs.repositories import throughput
 from queues import messages, services
 from queues.messages import SendReport
 from queues.sqs import OutgoingMessage, get_gateway
-from queuesite.databases import database_clock
+from queuesite.foundation.databases import database_clock
 from tests.conftest import Configure
 from tests.support import records
 from tests.support.api import everything

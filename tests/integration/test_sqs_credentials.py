@@ -12,9 +12,9 @@ import pytest
 
 from queues.sqs import gateway as module
 from queues.sqs.gateway import SqsGateway
-from queuesite import config as configuration
-from queuesite.addresses import Running, embedded_keys, write_record
-from queuesite.errors import ServerError, SqsDenied
+from queuesite.foundation import config as configuration
+from queuesite.foundation.addresses import Running, embedded_keys, write_record
+from queuesite.foundation.errors import ServerError, SqsDenied
 from tests.conftest import Configure
 from tests.support.credential_sources import CredentialSource, credential_source
 from tests.support.faults import SqsProxy

@@ -13,8 +13,8 @@ from botocore.stub import Stubber
 
 from queues.sqs import Depth, OutgoingMessage, ReceivedMessage, get_gateway, redrive_policy
 from queues.sqs.gateway import SqsGateway
-from queuesite.config import get_config
-from queuesite.errors import (
+from queuesite.foundation.config import get_config
+from queuesite.foundation.errors import (
     Conflict,
     QueueMissing,
     ServerError,
@@ -450,7 +450,7 @@ class TestErrors:
     def test_embedded_server_takes_the_key_of_its_folder(
         self, gateway: SqsGateway, configure: Configure, tmp_path: Path
     ) -> None:
-        from queuesite.addresses import Running, access_key_path, write_record
+        from queuesite.foundation.addresses import Running, access_key_path, write_record
 
         address, given = os.environ["AWS_SQS_ENDPOINT"], os.environ["AWS_ACCESS_KEY_ID"]
         config = configure(

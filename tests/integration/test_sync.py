@@ -15,8 +15,8 @@ from queues.models import Queue
 from queues.sqs import OutgoingMessage, get_gateway
 from queues.sync import SyncReport, name_of, sync
 from queues.tasks import make_schedules, sync_queues
-from queuesite.databases import collection
-from queuesite.errors import QueueMissing, SqsDenied, SqsUnavailable
+from queuesite.foundation.databases import collection
+from queuesite.foundation.errors import QueueMissing, SqsDenied, SqsUnavailable
 from tests.support.faults import Cut, Forward, Refused, SqsProxy
 from tests.support.values import given
 

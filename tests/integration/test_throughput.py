@@ -16,8 +16,8 @@ from jobs.models import Throughput, ThroughputHour
 from jobs.repositories import leases, throughput
 from jobs.repositories.throughput import Row
 from queues.models import Queue
-from queuesite.databases import collection, database_clock
-from queuesite.errors import InvalidInput
+from queuesite.foundation.databases import collection, database_clock
+from queuesite.foundation.errors import InvalidInput
 from tests.conftest import Configure
 from tests.support import records
 from tests.support.api import Api, everything

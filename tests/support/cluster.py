@@ -24,11 +24,11 @@ from jobs.repositories import assignments, leases
 from queues import repository, services
 from queues.models import Queue
 from queues.sqs import MAX_BATCH, OutgoingMessage, get_gateway
-from queuesite import config as configuration
-from queuesite.config import get_config
-from queuesite.databases import MONGO, collection, mongo_settings
-from queuesite.embedded import EmbeddedServer, Name
-from queuesite.errors import QueuesiteError
+from queuesite.foundation import config as configuration
+from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import MONGO, collection, mongo_settings
+from queuesite.foundation.errors import QueuesiteError
+from queuesite.local.embedded import EmbeddedServer, Name
 from tests.support import servers
 from tests.support.background import Background
 from tests.support.faults import SqsProxy

@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import MutableMapping
 from pathlib import Path
 
-from queuesite.config import Config
-from queuesite.embedded import EmbeddedServer
+from queuesite.foundation.config import Config
+from queuesite.local.embedded import EmbeddedServer
 from tests.support import servers
 
 #: Given by whoever runs the tests against real servers.

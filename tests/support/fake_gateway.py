@@ -12,7 +12,7 @@ from typing import Any, cast
 from jobs.consumer.held import Held
 from queues.sqs import MAX_BATCH, BatchFailure, ReceivedMessage
 from queues.sqs.gateway import SqsGateway
-from queuesite.errors import SqsUnavailable
+from queuesite.foundation.errors import SqsUnavailable
 
 URL = "http://sqs/orders"
 

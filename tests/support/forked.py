@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from queuesite.config import BASE_DIR
+from queuesite.foundation.config import BASE_DIR
 
 #: Variables with one of these beginnings work on the interpreter or the loader at its very start.
 _FOR_THE_INTERPRETER = ("PYTHON", "LD_", "LC_", "LANG", "FAKETIME")

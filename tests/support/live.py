@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from queues.sqs import get_gateway
-from queuesite.databases import database
+from queuesite.foundation.databases import database
 from tests.support.background import Background, running
 from tests.support.ledger import Ledger
 from tests.support.processes import manage

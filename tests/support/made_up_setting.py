@@ -46,8 +46,8 @@ def main() -> None:
     from queues import services
     from queues.api.schemas import QueueIn, QueuePatch
     from queues.models import Queue
-    from queuesite import documents
-    from queuesite.errors import QueuesiteError
+    from queuesite.foundation import documents
+    from queuesite.foundation.errors import QueuesiteError
 
     def refused(act: Any) -> str:
         try:

@@ -18,7 +18,7 @@ from queues.handlers.registry import Handler
 from queues.sqs import BatchFailure, OutgoingMessage, ReceivedMessage
 from queues.sqs.gateway import SqsGateway
 from queues.sqs.memory import MemorySqs, _Stored
-from queuesite.errors import ServerError, SqsUnavailable
+from queuesite.foundation.errors import ServerError, SqsUnavailable
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from queuesite.databases import database
+from queuesite.foundation.databases import database
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from jobs.repositories.assignments import NewAssignment
 from jobs.repositories.jobs import Processor
 from queues import repository
 from queues.models import Queue
-from queuesite.databases import collection
-from queuesite.documents import to_models
+from queuesite.foundation.databases import collection
+from queuesite.foundation.documents import to_models
 
 HOST = "host-1"
 PID = 4711

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 from bson import ObjectId
 
-from queuesite.databases import database
+from queuesite.foundation.databases import database
 from tests.support.live import Live
 from tests.support.processes import ROOT
 

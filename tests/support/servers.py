@@ -5,10 +5,10 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from queuesite import embedded
-from queuesite.addresses import access_key
-from queuesite.config import Config
-from queuesite.errors import ServerError
+from queuesite.foundation.addresses import access_key
+from queuesite.foundation.config import Config
+from queuesite.foundation.errors import ServerError
+from queuesite.local import embedded
 
 #: Another program may take a port between the moment when it was found free and the server's own start.
 ATTEMPTS = 3

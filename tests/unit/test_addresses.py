@@ -9,9 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from queuesite import addresses
-from queuesite.addresses import Running, mongodb_address, record_path, recorded, running, sqs_address, write_record
-from queuesite.config import Config
+from queuesite.foundation import addresses
+from queuesite.foundation.addresses import (
+    Running,
+    mongodb_address,
+    record_path,
+    recorded,
+    running,
+    sqs_address,
+    write_record,
+)
+from queuesite.foundation.config import Config
 from tests.conftest import Configure
 
 URI = "mongodb://127.0.0.1:1/"

@@ -9,7 +9,7 @@ from jobs.benchmark.fleet import Footprint, Hot, Latencies
 from jobs.benchmark.floor import Usage
 from jobs.benchmark.report import MIB, Figure
 from jobs.benchmark.scale import Scale
-from queuesite.errors import InvalidInput
+from queuesite.foundation.errors import InvalidInput
 
 FLOOR = Usage(1_000, cpu_seconds=0.2, wall_seconds=0.5, requests=200)
 

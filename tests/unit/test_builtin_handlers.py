@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 
 from queues.handlers import Message, builtin, registry
 from queues.handlers.builtin import SimulateOptions, log_message, simulate
-from queuesite.config import get_config
-from queuesite.errors import InvalidInput
-from queuesite.logs import configure
+from queuesite.foundation.config import get_config
+from queuesite.foundation.errors import InvalidInput
+from queuesite.foundation.logs import configure
 
 
 @pytest.fixture

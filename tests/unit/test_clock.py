@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from queuesite.clock import REFRESH_SECONDS, RETRY_SECONDS, DatabaseClock
+from queuesite.foundation.clock import REFRESH_SECONDS, RETRY_SECONDS, DatabaseClock
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 

@@ -16,9 +16,9 @@ from django.core.management.base import OutputWrapper
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuesite.clock import rfc3339
-from queuesite.commands import Parser, QueuesiteCommand, integer
-from queuesite.errors import Conflict, QueuesiteError, SqsUnavailable
+from queuesite.foundation.clock import rfc3339
+from queuesite.foundation.commands import Parser, QueuesiteCommand, integer
+from queuesite.foundation.errors import Conflict, QueuesiteError, SqsUnavailable
 
 
 class Probe(QueuesiteCommand):

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from queuesite import config as configuration
-from queuesite.config import BASE_DIR, Config, Loaded, get_config, get_sources, load, mask, secret_key
-from queuesite.errors import ConfigError
-from queuesite.masking import Address
-from queuesite.private import kept_secret
+from queuesite.foundation import config as configuration
+from queuesite.foundation.config import BASE_DIR, Config, Loaded, get_config, get_sources, load, mask, secret_key
+from queuesite.foundation.errors import ConfigError
+from queuesite.foundation.masking import Address
+from queuesite.foundation.private import kept_secret
 from tests.support.environment import SETTINGS
 
 KEY = "k" * 50
@@ -541,7 +541,7 @@ class TestSecretKey:
 
     def test_processes_that_make_it_at_once_agree(self, tmp_path: Path) -> None:
         script = (
-            "import os, sys; from pathlib import Path; from queuesite.private import kept_secret;"
+            "import os, sys; from pathlib import Path; from queuesite.foundation.private import kept_secret;"
             "sys.stdout.write('ready'); sys.stdout.flush(); sys.stdin.read(1);"
             "print(kept_secret(Path(sys.argv[1]), lambda: os.urandom(16).hex()))"
         )

@@ -25,7 +25,14 @@ from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.consumer.visibility import VisibilityKeeper
 from jobs.models import EndReason
 from queues.handlers import Message
-from queuesite.errors import QueueMissing, ServerError, SqsDenied, SqsRejected, SqsUnavailable, TooManyInFlight
+from queuesite.foundation.errors import (
+    QueueMissing,
+    ServerError,
+    SqsDenied,
+    SqsRejected,
+    SqsUnavailable,
+    TooManyInFlight,
+)
 from tests.support import probe as probes
 from tests.support.fake_gateway import URL, FakeGateway, handles, refused
 from tests.support.memory_sqs import OneQueue
@@ -93,8 +100,8 @@ def probe() -> Probe:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("queuesite.outage.FIRST_PAUSE", 0.01)
-    monkeypatch.setattr("queuesite.outage.LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr("queuesite.foundation.outage.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("queuesite.foundation.outage.LONGEST_PAUSE", 0.05)
 
 
 @pytest.fixture
@@ -386,8 +393,8 @@ class TestEntries:
     def test_a_throttled_entry_does_not_hold_up_those_after_it(
         self, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("queuesite.outage.FIRST_PAUSE", 3_600)
-        monkeypatch.setattr("queuesite.outage.LONGEST_PAUSE", 3_600)
+        monkeypatch.setattr("queuesite.foundation.outage.FIRST_PAUSE", 3_600)
+        monkeypatch.setattr("queuesite.foundation.outage.LONGEST_PAUSE", 3_600)
         acknowledger = self.started(gateway)
         gateway.answers.append((refused(0, "ThrottlingException"),))
         slow = held()

@@ -23,7 +23,7 @@ from jobs.consumer.run_end import RunEnd
 from jobs.consumer.visibility import VisibilityKeeper
 from jobs.models import EndReason
 from queues.sqs import ReceivedMessage
-from queuesite.errors import QueueMissing, SqsRejected, SqsUnavailable
+from queuesite.foundation.errors import QueueMissing, SqsRejected, SqsUnavailable
 from tests.support.fake_gateway import URL, Failures, FakeGateway, handles, refused
 from tests.support.messages import held, received
 from tests.support.waiting import eventually
@@ -41,8 +41,8 @@ def keeper(gateway: FakeGateway) -> VisibilityKeeper:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("queuesite.outage.FIRST_PAUSE", 0.01)
-    monkeypatch.setattr("queuesite.outage.LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr("queuesite.foundation.outage.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("queuesite.foundation.outage.LONGEST_PAUSE", 0.05)
 
 
 def started(gateway: FakeGateway, keeper: VisibilityKeeper, linger: float) -> Acknowledger:
@@ -188,8 +188,8 @@ class TestSqsAway:
     def test_what_comes_meanwhile_does_not_cut_the_pauses_short(
         self, gateway: FakeGateway, keeper: VisibilityKeeper, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("queuesite.outage.FIRST_PAUSE", 3_600)
-        monkeypatch.setattr("queuesite.outage.LONGEST_PAUSE", 3_600)
+        monkeypatch.setattr("queuesite.foundation.outage.FIRST_PAUSE", 3_600)
+        monkeypatch.setattr("queuesite.foundation.outage.LONGEST_PAUSE", 3_600)
         acknowledger = started(gateway, keeper, 0.0)
         gateway.away.set()
         acknowledger.delete(held())

@@ -17,7 +17,7 @@ from jobs.consumer.turn import HandlerSpec, Pipeline, Stage, Turn
 from jobs.models import EndReason
 from queues.handlers import Message, Reject, Retry
 from queues.handlers.registry import Handler
-from queuesite.errors import InvalidInput
+from queuesite.foundation.errors import InvalidInput
 from tests.support.memory_sqs import MemoryRun, OneQueue, handle_all, registered
 from tests.support.messages import held
 from tests.support.waiting import eventually

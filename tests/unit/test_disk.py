@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from queuesite import disk
+from queuesite.local import disk
 
 
 def test_too_little_space_is_named_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from django.apps import apps
 
-from queuesite.config import Config
+from queuesite.foundation.config import Config
 from tests.support.processes import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], key=str)

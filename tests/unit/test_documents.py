@@ -9,7 +9,7 @@ from bson import ObjectId
 from django.core.exceptions import FieldDoesNotExist
 
 from queues.models import Queue
-from queuesite.documents import columns, to_document, to_model
+from queuesite.foundation.documents import columns, to_document, to_model
 
 
 def test_document_has_every_field_under_its_name_in_mongodb() -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, SecretStr
 from queues.handlers.http import HttpOptions
 from queues.handlers.registry import Handler
 from queues.handlers.secrets import MASK
-from queuesite.errors import InvalidInput
+from queuesite.foundation.errors import InvalidInput
 
 SECRET = "s3cr3t"
 

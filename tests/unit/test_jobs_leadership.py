@@ -8,7 +8,7 @@ import pytest
 
 from jobs.master import leadership
 from jobs.master.leadership import TRUSTED_SHARE, Leadership
-from queuesite.databases import MongoError
+from queuesite.foundation.databases import MongoError
 
 TTL = 6.0
 

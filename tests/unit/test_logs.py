@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import structlog
 
-from queuesite.config import get_config
-from queuesite.logs import bind, configure, configure_from_django, get_logger
+from queuesite.foundation.config import get_config
+from queuesite.foundation.logs import bind, configure, configure_from_django, get_logger
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuesite.masking import Address, mask_address, mask_addresses
+from queuesite.foundation.masking import Address, mask_address, mask_addresses
 
 #: Every address has a `hidden` in it that must not be seen; the second is what is seen.
 ODD = [

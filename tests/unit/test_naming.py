@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queues.naming import dead_letter_name, dead_letter_source, is_fifo, validate_name
-from queuesite.errors import InvalidInput
+from queuesite.foundation.errors import InvalidInput
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 standard = st.text(ALPHABET, min_size=1, max_size=76)

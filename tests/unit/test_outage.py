@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from queuesite.config import get_config
-from queuesite.logs import configure
-from queuesite.outage import FIRST_PAUSE, LONGEST_PAUSE, Outage
+from queuesite.foundation.config import get_config
+from queuesite.foundation.logs import configure
+from queuesite.foundation.outage import FIRST_PAUSE, LONGEST_PAUSE, Outage
 
 
 @pytest.fixture

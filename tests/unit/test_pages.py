@@ -13,8 +13,8 @@ from bson import ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuesite.errors import InvalidInput
-from queuesite.pages import Cursor, cut
+from queuesite.foundation.errors import InvalidInput
+from queuesite.foundation.pages import Cursor, cut
 
 ID = ObjectId("6ae3f1c2d4b5a69788990011")
 

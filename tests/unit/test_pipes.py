@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from queuesite.pipes import READ_BYTES, Channel, Endpoint, pair
+from queuesite.foundation.pipes import READ_BYTES, Channel, Endpoint, pair
 
 #: More than a socket's buffers take.
 LARGE = "x" * 4_000_000

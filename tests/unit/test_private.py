@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from queuesite.private import make_private, touch_private
+from queuesite.foundation.private import make_private, touch_private
 
 
 @pytest.fixture(autouse=True)

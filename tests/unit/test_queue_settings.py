@@ -15,9 +15,9 @@ from jobs.consumer.settings import QueueSettings
 from queues.handlers import registry
 from queues.models import Queue
 from queues.settings import ASKED, SETTINGS, Setting
-from queuesite import documents
-from queuesite.config import Config
-from queuesite.errors import InvalidInput
+from queuesite.foundation import documents
+from queuesite.foundation.config import Config
+from queuesite.foundation.errors import InvalidInput
 from tests.support.processes import ROOT
 
 EACH = pytest.mark.parametrize("setting", SETTINGS.values(), ids=list(SETTINGS))

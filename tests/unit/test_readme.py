@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from queuesite.config import Config
-from queuesite.errors import ConfigError
+from queuesite.foundation.config import Config
+from queuesite.foundation.errors import ConfigError
 from tests.support.processes import ROOT
 
 README = (ROOT / "README.md").read_text()

@@ -10,7 +10,7 @@ from django.core.management import get_commands, load_command_class
 from write_docs import SECTIONS, commands, configuration, queue_settings, rewritten
 
 from queues.settings import SETTINGS
-from queuesite.config import Config
+from queuesite.foundation.config import Config
 from tests.support.processes import ROOT
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from queues.sqs.refusals import BatchFailure, canonical, error_for, failures_of
-from queuesite.errors import (
+from queuesite.foundation.errors import (
     Conflict,
     QueueMissing,
     ServerError,

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from queues.handlers import Message, handler, registry
 from queues.handlers.registry import HandlerError
-from queuesite.errors import InvalidInput
+from queuesite.foundation.errors import InvalidInput
 from tests.conftest import Configure
 
 WriteModule = Callable[[str, str], str]

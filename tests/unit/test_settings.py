@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from queuesite import config as configuration
-from queuesite.config import BASE_DIR
 from queuesite.debug import ReporterFilter
+from queuesite.foundation import config as configuration
+from queuesite.foundation.config import BASE_DIR
 from tests.conftest import Configure
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
-from queuesite.addresses import Running, write_record
-from queuesite.config import Config, get_config, get_sources
+from queuesite.foundation.addresses import Running, write_record
+from queuesite.foundation.config import Config, get_config, get_sources
 from queuesite.management.commands.showconfig import Setting, effective_settings
 from tests.conftest import Configure
 from tests.support.processes import ROOT, manage

@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from jobs.master.start_sync import StartSync
-from queuesite.errors import SqsUnavailable
+from queuesite.foundation.errors import SqsUnavailable
 
 Count = Callable[[int], None]
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("queuesite.outage.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("queuesite.foundation.outage.FIRST_PAUSE", 0.01)
 
 
 def test_it_is_tried_until_it_succeeds() -> None:
@@ -32,7 +32,7 @@ def test_it_is_tried_until_it_succeeds() -> None:
 
 
 def test_a_stop_ends_the_pause_between_two_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("queuesite.outage.FIRST_PAUSE", 3_600.0)
+    monkeypatch.setattr("queuesite.foundation.outage.FIRST_PAUSE", 3_600.0)
     tried = threading.Event()
 
     def synchronize(*_: Count) -> None:

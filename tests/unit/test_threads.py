@@ -12,9 +12,9 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from queuesite.config import BASE_DIR
-from queuesite.logs import bind
-from queuesite.threads import DEATH_EXIT_CODE, supervised
+from queuesite.foundation.config import BASE_DIR
+from queuesite.foundation.logs import bind
+from queuesite.foundation.threads import DEATH_EXIT_CODE, supervised
 
 LONG = 20.0
 
@@ -64,7 +64,7 @@ def test_it_is_a_named_daemon() -> None:
 def test_without_another_wish_the_process_ends_with_a_code_and_a_line() -> None:
     program = """
 import threading
-from queuesite.threads import supervised
+from queuesite.foundation.threads import supervised
 
 def fail():
     raise RuntimeError("a bug")
@@ -81,7 +81,7 @@ threading.Event().wait()
 def test_no_thread_of_the_product_is_started_without_it() -> None:
     # A probe of readiness and the look-up of a host note their own failure, whatever it is; the benchmark's threads are
     # no part of the product.
-    exempt = {"queuesite/threads.py", "queues/readiness.py", "queues/handlers/deadline.py"}
+    exempt = {"queuesite/foundation/threads.py", "queues/readiness.py", "queues/handlers/deadline.py"}
     found = {
         str(path.relative_to(BASE_DIR))
         for package in ("queuesite", "queues", "jobs")

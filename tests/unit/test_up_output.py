@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from queuesite.output import MAX_LINE_BYTES, LineBuffer, PrefixedOutput
+from queuesite.foundation.output import MAX_LINE_BYTES, LineBuffer, PrefixedOutput
 
 
 class Terminal(io.StringIO):

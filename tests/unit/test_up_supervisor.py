@@ -14,9 +14,9 @@ from functools import partial
 import psutil
 import pytest
 
-from queuesite.output import PrefixedOutput
-from queuesite.processes import ending, group_members, spawn, stop, wait_gone
-from queuesite.supervisor import Child, ChildSpec, Restart, Supervisor
+from queuesite.foundation.output import PrefixedOutput
+from queuesite.foundation.processes import ending, group_members, spawn, stop, wait_gone
+from queuesite.local.supervisor import Child, ChildSpec, Restart, Supervisor
 from tests.support.processes import ROOT
 from tests.support.waiting import eventually
 
@@ -86,7 +86,7 @@ def test_a_steps_exit_code_is_answered(supervisor: Supervisor) -> None:
 def test_what_is_awaited_is_said_from_time_to_time(
     supervisor: Supervisor, screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("queuesite.supervisor.REPORT_SECONDS", 0.0)
+    monkeypatch.setattr("queuesite.local.supervisor.REPORT_SECONDS", 0.0)
     with supervisor:
         assert supervisor.wait_until(lambda: len(screen.lines) > 1, seconds=LONG, what="counting")
         supervisor.start(waits("deaf", on_term="echo no", stop_seconds=0.3))
@@ -263,7 +263,7 @@ def test_a_wait_has_an_end(supervisor: Supervisor) -> None:
 def test_a_child_dies_with_its_killed_parent() -> None:
     script = (
         "import os, subprocess, sys, time\n"
-        "from queuesite.processes import spawn\n"
+        "from queuesite.foundation.processes import spawn\n"
         "child = spawn(['sleep', '1000'], env=os.environ, output=subprocess.DEVNULL)\n"
         "print(child.pid, flush=True)\n"
         "time.sleep(1000)\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 import make_virtualenv
 import pytest
 
-from queuesite import ports
+from queuesite.local import ports
 from tests.support.processes import ROOT
 from tests.support.waiting import eventually
 
@@ -174,7 +174,7 @@ class TestPort:
                 "-S",
                 "-E",
                 "-c",
-                "import queuesite.ports, runpy; runpy.run_path('.ci/make_virtualenv.py')",
+                "import queuesite.local.ports, runpy; runpy.run_path('.ci/make_virtualenv.py')",
             ],
             cwd=ROOT,
             check=True,

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuesite.workarounds import by_the_hundred, slices
+from queuesite.foundation.workarounds import by_the_hundred, slices
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)

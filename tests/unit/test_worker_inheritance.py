@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 from jobs.worker.inheritance import open_sockets, running_threads
-from queuesite.config import BASE_DIR
+from queuesite.foundation.config import BASE_DIR
 
 
 def test_a_connection_is_found_with_its_addresses() -> None:

@@ -17,8 +17,8 @@ from jobs.repositories.throughput import Row
 from jobs.worker import stats_buffer
 from jobs.worker.stats_buffer import STEP_SECONDS, StatsBuffer
 from queues.models import Queue
-from queuesite.clock import DatabaseClock
-from queuesite.databases import MongoError
+from queuesite.foundation.clock import DatabaseClock
+from queuesite.foundation.databases import MongoError
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 ORDERS = Queue(id=ObjectId(), name="orders", queue_url="http://sqs/orders")

@@ -18,8 +18,8 @@ from jobs.admin.queues.listing import PAGE
 from queues import services
 from queues.models import Queue
 from queuesite.admin.records import address
-from queuesite.errors import InvalidInput, QueuesiteError
-from queuesite.public import public_text
+from queuesite.foundation.errors import InvalidInput, QueuesiteError
+from queuesite.foundation.public import public_text
 
 
 class ActionPage(QueuePages):

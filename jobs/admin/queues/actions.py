@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from queues import services, tasks
 from queues.models import Queue
-from queuesite.config import get_config
-from queuesite.databases import mongodb_errors
-from queuesite.errors import InvalidInput, QueuesiteError
+from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import mongodb_errors
+from queuesite.foundation.errors import InvalidInput, QueuesiteError
+from queuesite.foundation.public import public_text
 from queuesite.models import BackgroundTask
-from queuesite.public import public_text
 from queuesite.tasks import start
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from queues.api.message_schemas import DeadLetterOut
 from queues.models import Queue
 from queues.sqs import MAX_BATCH
 from queuesite.admin.records import address
-from queuesite.errors import QueuesiteError
-from queuesite.public import public_text
+from queuesite.foundation.errors import QueuesiteError
+from queuesite.foundation.public import public_text
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from queues.handlers import registry
 from queues.models import Queue
 from queues.state import Condition, State
 from queuesite.admin.records import address
-from queuesite.config import get_config
-from queuesite.databases import database_clock
-from queuesite.errors import InvalidInput
+from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import database_clock
+from queuesite.foundation.errors import InvalidInput
 
 PAGE = 50
 #: What a list can be filtered by.

@@ -14,7 +14,7 @@ from jobs.admin.queues.charts import charts
 from jobs.models import JobStatus
 from queues.handlers import registry
 from queuesite.admin.records import address
-from queuesite.databases import database_clock
+from queuesite.foundation.databases import database_clock
 
 #: Jobs and failures that the page shows.
 _NEWEST = 10

@@ -16,10 +16,10 @@ from queues import codec, peek, services, tasks
 from queues import messages as sending
 from queues.api.message_schemas import MessageOut
 from queues.models import Queue
-from queuesite import markup
 from queuesite.admin.records import address
-from queuesite.errors import Conflict, QueuesiteError
-from queuesite.public import public_text
+from queuesite.foundation import markup
+from queuesite.foundation.errors import Conflict, QueuesiteError
+from queuesite.foundation.public import public_text
 from queuesite.tasks import start
 
 #: Characters of a body that are shown.

@@ -21,8 +21,8 @@ from queues.message_rules import MAX_ATTRIBUTES
 from queues.messages import validate_messages
 from queues.models import Queue
 from queues.sqs import MAX_DELAY_SECONDS, OutgoingMessage
-from queuesite.config import get_config
-from queuesite.errors import InvalidInput
+from queuesite.foundation.config import get_config
+from queuesite.foundation.errors import InvalidInput
 
 #: More messages than this are sent in the background.
 AT_ONCE = 100

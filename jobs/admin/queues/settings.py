@@ -17,8 +17,8 @@ from queues.handlers import registry
 from queues.models import Queue
 from queues.settings import ASKED, HANDLER_PERMISSION
 from queuesite.admin.records import address
-from queuesite.errors import QueuesiteError
-from queuesite.public import public_text
+from queuesite.foundation.errors import QueuesiteError
+from queuesite.foundation.public import public_text
 
 _KNOWN = ("queue_url", "dlq_url", "created_at", "updated_at", "synced_at")
 

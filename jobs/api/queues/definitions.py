@@ -20,7 +20,7 @@ from queuesite.api import problems
 from queuesite.api.auth import caller, needs
 from queuesite.api.openapi import also, link
 from queuesite.api.schemas import Page, Paged
-from queuesite.errors import AlreadyExists, Forbidden
+from queuesite.foundation.errors import AlreadyExists, Forbidden
 
 router = Router(tags=["queues"], by_alias=True)
 

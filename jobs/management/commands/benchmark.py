@@ -28,11 +28,11 @@ from jobs.worker.pool import Pool
 from queues import services
 from queues.models import Queue
 from queues.sqs import get_gateway
-from queuesite.commands import QueuesiteCommand, integer
-from queuesite.config import BASE_DIR, get_config
-from queuesite.databases import check_mongodb, database
-from queuesite.errors import InvalidInput
-from queuesite.monitoring import OperationCounter
+from queuesite.foundation.commands import QueuesiteCommand, integer
+from queuesite.foundation.config import BASE_DIR, get_config
+from queuesite.foundation.databases import check_mongodb, database
+from queuesite.foundation.errors import InvalidInput
+from queuesite.foundation.monitoring import OperationCounter
 
 #: Largest number of latency samples; one takes 0.3 s.
 SAMPLES = 120

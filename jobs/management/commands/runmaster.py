@@ -7,9 +7,9 @@ from typing import Any
 from jobs.indexes import ensure_indexes
 from jobs.master.scheduler import Scheduler
 from queues.sqs import get_gateway
-from queuesite.commands import QueuesiteCommand
-from queuesite.config import get_config
-from queuesite.databases import check_mongodb, wait_for
+from queuesite.foundation.commands import QueuesiteCommand
+from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import check_mongodb, wait_for
 
 
 class Command(QueuesiteCommand):

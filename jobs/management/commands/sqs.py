@@ -22,9 +22,9 @@ from queues.models import Queue
 from queues.settings import ASKED, SETTINGS, Setting
 from queues.sqs import MAX_DELAY_SECONDS, OutgoingMessage
 from queues.state import Condition, Context, conditions_of, state_of
-from queuesite.commands import Parser, QueuesiteCommand, integer
-from queuesite.databases import mongodb_errors
-from queuesite.errors import InvalidInput, QueueMissing, ServerError
+from queuesite.foundation.commands import Parser, QueuesiteCommand, integer
+from queuesite.foundation.databases import mongodb_errors
+from queuesite.foundation.errors import InvalidInput, QueueMissing, ServerError
 
 
 def json_object(text: str) -> dict[str, Any]:

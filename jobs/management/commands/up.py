@@ -13,14 +13,15 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from jobs import preparation
-from queuesite import disk, embedded, ports, processes
-from queuesite.addresses import Running, record_path, write_record
-from queuesite.commands import QueuesiteCommand
-from queuesite.config import BASE_DIR, Config, get_config
-from queuesite.errors import Conflict, InvalidInput
-from queuesite.output import PrefixedOutput
-from queuesite.private import UMASK, make_private
-from queuesite.supervisor import ChildSpec, Restart, Supervisor
+from queuesite.foundation import processes
+from queuesite.foundation.addresses import Running, record_path, write_record
+from queuesite.foundation.commands import QueuesiteCommand
+from queuesite.foundation.config import BASE_DIR, Config, get_config
+from queuesite.foundation.errors import Conflict, InvalidInput
+from queuesite.foundation.output import PrefixedOutput
+from queuesite.foundation.private import UMASK, make_private
+from queuesite.local import disk, embedded, ports
+from queuesite.local.supervisor import ChildSpec, Restart, Supervisor
 
 #: The prefix of this command's own lines.
 NAME = "up"

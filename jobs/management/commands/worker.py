@@ -11,9 +11,9 @@ from django.core.management.base import CommandError, CommandParser
 
 from jobs import services
 from jobs.models import Worker
-from queuesite.commands import Parser, QueuesiteCommand
-from queuesite.config import get_config
-from queuesite.databases import database_clock
+from queuesite.foundation.commands import Parser, QueuesiteCommand
+from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import database_clock
 
 #: Seconds between two checks of a draining worker.
 LOOK_SECONDS = 0.5

@@ -7,9 +7,9 @@ from typing import Any
 
 import uvicorn
 
-from queuesite.commands import QueuesiteCommand
-from queuesite.config import get_config
-from queuesite.private import UMASK
+from queuesite.foundation.commands import QueuesiteCommand
+from queuesite.foundation.config import get_config
+from queuesite.foundation.private import UMASK
 from queuesite.server import DeadlineProtocol
 
 #: How long requests in flight may take when the server is asked to stop.

@@ -9,10 +9,10 @@ from typing import Any
 from django.core.management.base import CommandParser
 from pydantic import SecretStr
 
-from queuesite.addresses import START_HINT, access_key_path, running
-from queuesite.commands import QueuesiteCommand
-from queuesite.config import Config, get_config, get_sources, mask
-from queuesite.private import DATABASE
+from queuesite.foundation.addresses import START_HINT, access_key_path, running
+from queuesite.foundation.commands import QueuesiteCommand
+from queuesite.foundation.config import Config, get_config, get_sources, mask
+from queuesite.foundation.private import DATABASE
 
 NOT_RUNNING = "not running"
 

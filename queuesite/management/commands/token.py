@@ -7,9 +7,9 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from queuesite import tokens
-from queuesite.clock import rfc3339
-from queuesite.commands import Parser, QueuesiteCommand, integer
-from queuesite.databases import database_errors
+from queuesite.foundation.clock import rfc3339
+from queuesite.foundation.commands import Parser, QueuesiteCommand, integer
+from queuesite.foundation.databases import database_errors
 from queuesite.models import Token
 
 

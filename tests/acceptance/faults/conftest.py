@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def connected_afterwards(mongo_database: None) -> Iterator[None]:
     """MongoDB is connected again for the tests after these: pytest-django lets none of them open a connection."""
     yield
-    from queuesite.databases import check_mongodb
+    from queuesite.foundation.databases import check_mongodb
 
     check_mongodb()
 

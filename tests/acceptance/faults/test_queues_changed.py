@@ -10,7 +10,7 @@ import pytest
 from jobs.models import EndReason, JobStatus
 from queues import messages, services
 from queues.sqs import OutgoingMessage, get_gateway
-from queuesite.errors import QueuesiteError
+from queuesite.foundation.errors import QueuesiteError
 from tests.support.cluster import Cluster
 from tests.support.records import all_jobs, stored
 from tests.support.system import LONG, create, depth, ended_jobs

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from bson import ObjectId
 
-from queuesite.errors import InvalidInput
+from queuesite.foundation.errors import InvalidInput
 
 M = TypeVar("M")
 

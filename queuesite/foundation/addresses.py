@@ -14,9 +14,9 @@ from pathlib import Path
 
 import psutil
 
-from queuesite.config import Config
-from queuesite.errors import MongoUnavailable, SqsUnavailable
-from queuesite.private import kept_secret, touch_private
+from queuesite.foundation.config import Config
+from queuesite.foundation.errors import MongoUnavailable, SqsUnavailable
+from queuesite.foundation.private import kept_secret, touch_private
 
 #: What to do where no server is configured and none is running.
 START_HINT = "start the embedded servers with `make up`"

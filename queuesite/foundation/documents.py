@@ -17,9 +17,9 @@ from bson import ObjectId
 from bson.int64 import Int64
 from django.db import models
 
-from queuesite.databases import MONGO, Document, collection
-from queuesite.errors import MalformedDocument, NotFound
-from queuesite.logs import get_logger
+from queuesite.foundation.databases import MONGO, Document, collection
+from queuesite.foundation.errors import MalformedDocument, NotFound
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from queuesite.logs import get_logger, with_log_context
+from queuesite.foundation.logs import get_logger, with_log_context
 
 log = get_logger(__name__)
 

@@ -13,7 +13,7 @@ from typing import IO
 
 import psutil
 
-from queuesite.private import UMASK
+from queuesite.foundation.private import UMASK
 
 #: Where a child's output goes: subprocess's own constants, or an open file.
 Output = int | IO[bytes]

@@ -19,11 +19,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
-from queuesite.clock import rfc3339
-from queuesite.config import get_config
-from queuesite.databases import mongodb_errors
-from queuesite.errors import QueuesiteError
-from queuesite.logs import configure
+from queuesite.foundation.clock import rfc3339
+from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import mongodb_errors
+from queuesite.foundation.errors import QueuesiteError
+from queuesite.foundation.logs import configure
 
 #: What a shell reports for a program that SIGPIPE ended.
 _BROKEN_PIPE = 141

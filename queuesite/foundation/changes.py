@@ -14,10 +14,10 @@ from typing import Any
 
 from pymongo.errors import OperationFailure, PyMongoError
 
-from queuesite.databases import Document, database
-from queuesite.logs import get_logger
-from queuesite.outage import Outage
-from queuesite.threads import joined, supervised
+from queuesite.foundation.databases import Document, database
+from queuesite.foundation.logs import get_logger
+from queuesite.foundation.outage import Outage
+from queuesite.foundation.threads import joined, supervised
 
 log = get_logger(__name__)
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from queuesite.logs import get_logger
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

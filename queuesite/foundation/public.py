@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from queuesite import errors
-from queuesite.logs import get_logger
+from queuesite.foundation import errors
+from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 

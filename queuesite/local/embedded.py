@@ -24,12 +24,12 @@ import psutil
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from queuesite import processes
-from queuesite.addresses import access_key, recorded
-from queuesite.config import BASE_DIR, Config
-from queuesite.errors import Conflict, MongoUnavailable, QueuesiteError, ServerError, SqsUnavailable
-from queuesite.logs import get_logger
-from queuesite.private import touch_private
+from queuesite.foundation import processes
+from queuesite.foundation.addresses import access_key, recorded
+from queuesite.foundation.config import BASE_DIR, Config
+from queuesite.foundation.errors import Conflict, MongoUnavailable, QueuesiteError, ServerError, SqsUnavailable
+from queuesite.foundation.logs import get_logger
+from queuesite.foundation.private import touch_private
 
 log = get_logger(__name__)
 
@@ -129,7 +129,7 @@ _KINDS: Mapping[Name, _Kind] = {
         label="SQS",
         program="ministack",
         # -P: no module of ours may shadow one that it imports.
-        script=("-P", str(BASE_DIR / "queuesite" / "ministack_guard.py")),
+        script=("-P", str(BASE_DIR / "queuesite" / "local" / "ministack_guard.py")),
         default_port=4_599,
         unavailable=SqsUnavailable,
         arguments=lambda port, directory: [],

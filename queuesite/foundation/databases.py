@@ -28,13 +28,13 @@ from pymongo.errors import (
 )
 from pymongo.uri_parser import parse_uri
 
-from queuesite.addresses import mongodb_address, no_mongodb, recorded
-from queuesite.clock import DatabaseClock
-from queuesite.config import Config, get_config, mask
-from queuesite.errors import DatabaseUnavailable, MongoDenied, MongoUnavailable, ServerError, SqsDenied
-from queuesite.logs import get_logger
-from queuesite.masking import mask_addresses
-from queuesite.private import DATABASE
+from queuesite.foundation.addresses import mongodb_address, no_mongodb, recorded
+from queuesite.foundation.clock import DatabaseClock
+from queuesite.foundation.config import Config, get_config, mask
+from queuesite.foundation.errors import DatabaseUnavailable, MongoDenied, MongoUnavailable, ServerError, SqsDenied
+from queuesite.foundation.logs import get_logger
+from queuesite.foundation.masking import mask_addresses
+from queuesite.foundation.private import DATABASE
 
 log = get_logger(__name__)
 

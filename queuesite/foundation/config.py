@@ -26,12 +26,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
-from queuesite import private
-from queuesite.errors import ConfigError
-from queuesite.masking import MASK, Address, mask_address
-from queuesite.rules import RULES
+from queuesite.foundation import private
+from queuesite.foundation.errors import ConfigError
+from queuesite.foundation.masking import MASK, Address, mask_address
+from queuesite.foundation.rules import RULES
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+BASE_DIR = Path(__file__).resolve().parents[2]
 #: AWS_SQS_ENDPOINT's word for AWS itself.
 AWS = "aws"
 

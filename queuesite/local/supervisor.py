@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 from typing import Literal, Self
 
-from queuesite.errors import QueuesiteError
-from queuesite.output import LineBuffer, PrefixedOutput
-from queuesite.processes import ending, group_members, signal_all
+from queuesite.foundation.errors import QueuesiteError
+from queuesite.foundation.output import LineBuffer, PrefixedOutput
+from queuesite.foundation.processes import ending, group_members, signal_all
 
 #: Delay of the first restart in seconds; it doubles with every further restart.
 FIRST_DELAY = 0.5

@@ -1,4 +1,4 @@
-"""Whether the web server can bind its address. `python3 -m queuesite.ports` says so before anything is installed."""
+"""Whether the web server can bind its address: `python3 -m queuesite.local.ports`, before anything is installed."""
 
 from __future__ import annotations
 

@@ -7,10 +7,10 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from queuesite.private import make_private
+from queuesite.foundation.private import make_private
 
 if TYPE_CHECKING:
-    from queuesite.config import Config
+    from queuesite.foundation.config import Config
 
 
 def is_loopback(host: str) -> bool:

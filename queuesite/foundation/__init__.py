@@ -1,0 +1,1 @@
+"""What every part stands on: configuration, errors, databases, clocks, logs. It imports nothing else of ours."""

@@ -1,0 +1,1 @@
+"""What `up` runs on one machine: the embedded servers, and the processes that it supervises."""
