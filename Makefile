@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 SERVERS := .venv-servers
 # xdist: two processes per core of the smallest machine that we support, since most tests wait for other processes; the
-# tests of a file stay together, since they share servers.
-PYTEST_FLAGS ?= -n 4 --dist loadfile
+# tests of a file stay together, since they share servers, and files come in their order, the longest first.
+PYTEST_FLAGS ?= -n 4 --dist loadfile --no-loadscope-reorder
 MIN_COVERAGE := 90
 # Parameters of `make chaos` and `make failover`.
 MINUTES ?= 3
@@ -44,8 +44,8 @@ up: python ## run the whole system on this machine (Ctrl-C stops it)
 	@$(MAKE) --no-print-directory run servers
 	@exec $(BIN)/python manage.py up
 
-test: install servers ## run all tests (PYTEST_FLAGS replaces pytest's options)
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+test: install servers ## run all tests but those of minutes, which `make check` adds (PYTEST_FLAGS replaces the options)
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not long"
 
 check: lint servers ## run what CI runs: lint, types, import contracts, tests with branch coverage
 	$(BIN)/coverage erase

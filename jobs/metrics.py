@@ -16,6 +16,7 @@ from jobs.repositories import failures
 from jobs.repositories.throughput import totals
 from queues import services
 from queues.models import Queue
+from queues.state import State, state_of
 from queuesite.config import get_config
 from queuesite.databases import database_clock, mongodb_errors
 
@@ -106,10 +107,10 @@ def _cumulative(row: Throughput) -> list[tuple[str, float]]:
 def _processing(queues: list[Queue], now: datetime) -> Iterator[Metric]:
     workers = [worker for worker in processing.list_workers() if statistics.is_alive(worker, now)]
     assigned = reads.find_assignments()
-    taken = {assignment.queue_id for assignment in assigned}
+    context = reads.queue_context(assigned)
     states = _gauge("queues", "Queues by state.", "state")
-    found = [statistics.state_of(queue, queue.id in taken, now) for queue in queues]
-    for state in statistics.STATES:
+    found = [state_of(queue, context) for queue in queues]
+    for state in State:
         states.add_metric([state], found.count(state))
     yield states
     yield _gauge("workers", "Live workers.", value=len(workers))
@@ -131,7 +132,7 @@ def _processing(queues: list[Queue], now: datetime) -> Iterator[Metric]:
     yield _gauge(
         "sweep_lag_seconds",
         "Seconds by which the most overdue queue check exceeds SWEEP_MAX_SECONDS.",
-        value=_sweep_lag([q for q in queues if not q.paused and q.id not in taken], now),
+        value=_sweep_lag([q for q in queues if not q.paused and q.id not in context.assigned], now),
     )
 
 

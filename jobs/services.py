@@ -33,6 +33,6 @@ def drain_worker(worker_id: str) -> bool:
     try:
         workers.drain(worker_id)
     except StaleTransition:
-        raise NotFound(f"there is no worker {worker_id!r}; `manage.py worker list` shows those there are") from None
+        raise NotFound(f"there is no worker {worker_id!r}; `manage.py worker list` shows all workers") from None
     log.info("worker_drain_requested", worker=worker_id)
     return True

@@ -1,4 +1,4 @@
-"""The sync, one way: what the database defines is made true in SQS; what only SQS has is left alone and reported."""
+"""The one-way sync: SQS is made to match the database; what exists only in SQS is left alone and reported."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Progress = Callable[[int], None]
 
 @dataclass
 class SyncReport:
-    """What a sync found and did; names of queues in each list."""
+    """What a sync found and did. Each list holds names of queues."""
 
     unchanged: int = 0
     created: list[str] = field(default_factory=list)
@@ -40,7 +40,7 @@ class SyncReport:
 
     @property
     def summary(self) -> str:
-        """One line."""
+        """The report in one line."""
         return (
             f"{len(self.created)} created, {len(self.changed)} changed, {self.unchanged} unchanged, "
             f"{len(self.failed)} failed, {len(self.only_in_sqs)} only in SQS"
@@ -63,9 +63,10 @@ def name_of(queue_url: str) -> str:
 
 
 def sync(total: Callable[[int], None] = lambda count: None, progress: Progress = lambda done: None) -> SyncReport:
-    """Create in SQS what it lacks, set what differs, follow URLs that changed. `_id`s stay.
+    """Create in SQS what it lacks, set what differs, and follow URLs that have changed. `_id`s stay.
 
-    A queue that fails is reported and does not stop the others. Raises `ServerError` where SQS or MongoDB is away.
+    A queue that fails is reported and does not stop the others. Raises `ServerError` if SQS is away, and pymongo's
+    errors.
     """
     gateway = get_gateway()
     prefix = get_config().queue_name_prefix
@@ -81,7 +82,7 @@ def sync(total: Callable[[int], None] = lambda count: None, progress: Progress =
         try:
             return queue, _sync_one(gateway, queue, prefix, present)
         except (SqsUnavailable, SqsDenied):
-            raise  # holds for all of them
+            raise  # it concerns every queue
         except QueuesiteError as error:
             return queue, error
 
@@ -135,11 +136,11 @@ def _sync_one(gateway: SqsGateway, queue: Queue, prefix: str, present: dict[str,
 
 
 def _mend_attributes(gateway: SqsGateway, queue: Queue, url: str) -> bool:
-    """Set those attributes that differ from the definition; whether any did."""
+    """Set the attributes that differ from the definition; return whether any did."""
     actual = gateway.attributes(url)
     wanted = {"VisibilityTimeout": str(queue.visibility_timeout)}
     if queue.dlq_url is not None:
-        # The two queues are in one account and region, so the one ARN tells the other without a request.
+        # Both queues are in one account and region, so one ARN gives the other without a request.
         arn = actual["QueueArn"].rpartition(":")[0] + ":" + name_of(queue.dlq_url)
         wanted["RedrivePolicy"] = redrive_policy(arn, queue.max_receive_count)
     differing = {name: value for name, value in wanted.items() if not _same(actual.get(name), value)}
@@ -160,7 +161,7 @@ def _same(actual: str | None, wanted: str) -> bool:
 
 
 def _plain(policy: str) -> Any:
-    """A RedrivePolicy with its count as a number: servers give it back as they got it, as text or as a number."""
+    """A RedrivePolicy with its count as a number: servers return it as they got it, as text or as a number."""
     value = json.loads(policy)
     if isinstance(value, dict) and "maxReceiveCount" in value:
         value["maxReceiveCount"] = int(value["maxReceiveCount"])

@@ -88,14 +88,14 @@ class QueuesiteCommand(BaseCommand):
     Exit codes: 0 success, 1 a server is at fault, 2 the input is wrong, 130 interrupted.
     """
 
-    # Masters and workers must run without Django's relational database, and checks of the admin cost start-up time.
+    # Masters and workers must run without Django's relational database, and the admin's checks slow every start.
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
     requires_migrations_checks = False
     #: Log only warnings, since the command's output says the rest. Long-running commands set this to False.
     quiet = True
 
     def run(self, **options: Any) -> None:
-        """What the command does."""
+        """Do the command's work."""
         raise NotImplementedError
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -22,7 +22,7 @@ class QueueSettings(Settings):
     queue_url: str
     dlq_url: str | None
     fifo: bool
-    #: How long to be cautious (see `jobs.consumer.buffer`), in seconds from when the settings are handed over.
+    #: How long to be cautious (see `jobs.consumer.caution`), in seconds from when the settings are handed over.
     cautious: float = field(default=0.0, compare=False)
     #: Lets the worker notice that `cautious` has to be handed over again.
     troubled_until: datetime | None = None

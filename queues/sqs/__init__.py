@@ -1,12 +1,12 @@
-"""SQS: the values, the protocol of the data plane, and what implements it.
+"""SQS: values, the data plane's protocol, and the implementations of it.
 
-- `values`, `refusals`: messages, counts, limits, and what SQS's error codes mean. They import nothing but errors.
+- `values` and `refusals`: messages, counts, limits, and the meaning of SQS's error codes. They import only our errors.
 - `data_plane`: the protocol that consumers and masters are written against.
-- `gateway`, `connection`: every request over boto3, its client and credentials.
+- `gateway` and `connection`: every request over boto3; its client and credentials.
 - `memory`: the data plane in memory, for tests.
 - `batches`: sends of any size.
 
-Importing this package does not import boto3, which takes 0.1 s: `get_gateway` does so at its first call.
+Importing this package does not import boto3, which takes 0.1 s of CPU; the first call of `get_gateway` does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Batches of messages: as many as SQS takes at once, and sent until each is taken or refused for good."""
+"""Batches of messages: each as large as SQS allows, and sent until every message is taken or refused for good."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SEND_ATTEMPTS = 5
 
 @dataclass
 class SendReport:
-    """What became of a send: how many messages SQS took, and what it said of the others, by their place."""
+    """The result of a send: how many messages SQS took, and why it refused the others, by their place."""
 
     sent: int = 0
     failures: dict[int, str] = field(default_factory=dict)
@@ -47,9 +47,10 @@ def send_batch(
     batch: list[OutgoingMessage],
     outages: list[ServerError] | None = None,
 ) -> SendReport:
-    """Send one batch, whose first message has the place `first`. Entries that SQS throttles are sent again.
+    """Send one batch whose first message has the place `first`; send entries that SQS throttles again.
 
-    Raises `ServerError` if SQS fails; with `outages` the error is added to them and is what the report says.
+    Raises `ServerError` if SQS fails. If `outages` is given, the error is added to it instead, and the report names it
+    for each message.
     """
     report = SendReport()
     waiting = list(enumerate(batch, first))

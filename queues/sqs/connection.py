@@ -1,8 +1,8 @@
-"""The connection to SQS: boto3's client, where its credentials come from, and what its exceptions mean.
+"""The connection to SQS: boto3's client, its credentials, and the meaning of its exceptions.
 
-Credentials are boto3's own affair, so that each of its sources works and renews what expires: keys with or without
+Credentials are left to boto3, so that each of its sources works and renews what expires: keys with or without
 AWS_SESSION_TOKEN, a profile, a login, web identity, the roles of containers and instances. Only the embedded server
-gets keys from us, and never anybody's real ones.
+gets keys from us, and it never gets anybody's real ones.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _OF_CREDENTIALS = frozenset(
 
 
 def connect(config: Config, address: str) -> SQSClient:
-    """A client of boto3's. Its session is its own: a further one reads boto3's files and the environment again."""
+    """Make a boto3 client in a session of its own, which reads boto3's files and the environment again."""
     keys = embedded_keys(config) if config.embedded_sqs else {}
     session = boto3.session.Session(region_name=config.aws_region, **keys)  # type: ignore[arg-type]
     return session.client(
@@ -85,17 +85,17 @@ def connect(config: Config, address: str) -> SQSClient:
 
 
 def code_of(error: BaseException | None) -> str:
-    """The canonical code of an error of boto3's; empty if it is none that a server answered."""
+    """The canonical code of a boto3 error, or an empty string if no server answered with one."""
     return canonical(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
 
 
 def credentials_failed(error: ClientError | BotoCoreError) -> bool:
-    """Whether other credentials might mend it, such as those that somebody has put into a file meanwhile."""
+    """Whether other credentials might help, such as those that somebody has written to a file since."""
     return isinstance(error, _NO_CREDENTIALS) or bad_credentials(code_of(error))
 
 
 def explained(error: ClientError | BotoCoreError, address: str, queue_url: str | None) -> ServerError | Conflict:
-    """The error of ours that says what one of boto3's means. `address` is SQS's, as it may be shown."""
+    """Our error for one of boto3's. `address` is SQS's address, as it may be shown."""
     if isinstance(error, ClientError):
         return _answered(error, address, queue_url)
     if isinstance(error, _NO_CREDENTIALS):

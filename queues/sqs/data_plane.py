@@ -1,4 +1,4 @@
-"""What processing asks of SQS, whoever answers: boto3's gateway or queues in memory."""
+"""What processing asks of SQS. The boto3 gateway and the queues in memory implement it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from queues.sqs.values import NEEDED_ATTRIBUTES, Depth, OutgoingMessage, Receive
 
 
 class DataPlane(Protocol):
-    """What a consumer asks of SQS. Each method is one request; errors are those of the gateway."""
+    """The requests that consumers and masters make. Each method is one request.
+
+    Raises `SqsUnavailable` if SQS cannot be reached or throttles, `SqsDenied`, `QueueMissing`, `SqsRejected`.
+    """
 
     @property
     def requests(self) -> int:
         """Requests made so far."""
 
     def send(self, queue_url: str, messages: Sequence[OutgoingMessage]) -> SendResult:
-        """Send up to 10 messages."""
+        """Send up to 10 messages of together at most 1 MiB."""
 
     def receive(
         self,
@@ -29,13 +32,17 @@ class DataPlane(Protocol):
         attempt_id: str | None = None,
         system: Sequence[str] = NEEDED_ATTRIBUTES,
     ) -> list[ReceivedMessage]:
-        """Receive up to `limit` messages, waiting up to `wait` seconds for the first."""
+        """Receive up to `limit` (1 to 10) messages, waiting up to `wait` seconds (0 to 20) for the first of them.
+
+        `visibility` in seconds overrides the queue's own; `system` names the SQS attributes that are wanted. A FIFO
+        queue gives the same messages again to a repeated `attempt_id` (for five minutes).
+        """
 
     def delete(self, queue_url: str, receipt_handles: Sequence[str]) -> tuple[BatchFailure, ...]:
-        """Delete up to 10 messages."""
+        """Delete up to 10 received messages; return the entries that SQS did not delete."""
 
     def change_visibility(self, queue_url: str, changes: Sequence[tuple[str, int]]) -> tuple[BatchFailure, ...]:
-        """Hide up to 10 messages for other times, in seconds from now."""
+        """Hide up to 10 received messages for the given seconds (0 to 43,200) from now; return what was refused."""
 
     def depth(self, queue_url: str) -> Depth:
         """How many messages the queue holds."""

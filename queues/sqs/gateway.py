@@ -1,8 +1,8 @@
-"""The SQS gateway: every request that the system makes to SQS.
+"""The SQS gateway: every request that the system makes to SQS over boto3.
 
-Every method is one request (or one page loop), returns plain values, and raises our own errors: `SqsUnavailable` where
-SQS cannot be reached or throttles, `SqsDenied` where it refuses the credentials, `QueueMissing`, `SqsRejected`.
-boto3 itself retries connection errors, 5xx and throttling a few times before that.
+Each method is one request (or one loop over pages), returns plain values, and raises our own errors: `SqsUnavailable`
+if SQS cannot be reached or throttles, `SqsDenied` if it refuses the credentials, `QueueMissing`, `SqsRejected`. Before
+that, boto3 itself retries connection errors, 5xx and throttling a few times.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from queuesite.addresses import no_sqs, sqs_address
 from queuesite.config import Config, mask
 from queuesite.errors import Conflict, QueueMissing, SqsRejected
 
-#: Least time between two looks for other credentials after some were refused: a look takes 0.2 s of CPU.
+#: Shortest time between two searches for other credentials after some were refused; one takes 0.2 s of CPU.
 _LOOK_AGAIN_SECONDS = 5.0
 
 
 class SqsGateway:
-    """SQS, for one process. Safe for many threads; make it after a fork, never before."""
+    """SQS, for one process. It is safe for many threads; make it after a fork, never before."""
 
     def __init__(self, config: Config) -> None:
         address = sqs_address(config)
@@ -55,28 +55,28 @@ class SqsGateway:
             raise explained(error, self.address, queue_url) from error
 
     def _look_for_credentials_again(self) -> None:
-        """Have the next request made by a client that has read boto3's files anew.
+        """Replace the client by one that has read boto3's files again.
 
-        boto3 renews what it fetched itself, but never what it read from a file: keys that a person or a program has
-        renewed there would be noticed at a restart only.
+        boto3 renews credentials that it fetched itself, but never those that it read from a file; renewed keys would be
+        noticed only at a restart.
         """
         with self._lock:
             now = time.monotonic()
             if now < self._look_again_at:
                 return
             self._look_again_at = now + _LOOK_AGAIN_SECONDS
-        with suppress(BotoCoreError):  # a file that is being written: the old client has another look later
+        with suppress(BotoCoreError):  # the file is being written; the old client tries again later
             self._client = connect(self._config, self._endpoint)
 
     # --- queues ---
 
     def check(self) -> None:
-        """Touch SQS; raises what stands in the way."""
+        """Make one request. Raises the error that stands in the way."""
         with self._errors(None):
             self._client.list_queues(MaxResults=1)
 
     def create_queue(self, name: str, attributes: dict[str, str]) -> str:
-        """Create a queue, or adopt the one of this name and set its attributes. Answers its URL."""
+        """Create a queue, or adopt the one of this name and set its attributes; return its URL."""
         try:
             with self._errors(None):
                 return self._client.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]  # type: ignore[arg-type]
@@ -98,7 +98,7 @@ class SqsGateway:
             return None
 
     def delete_queue(self, queue_url: str) -> None:
-        """Delete a queue with its messages. One that is gone already counts as deleted."""
+        """Delete a queue with its messages. A queue that is already gone counts as deleted."""
         try:
             with self._errors(queue_url):
                 self._client.delete_queue(QueueUrl=queue_url)
@@ -106,7 +106,7 @@ class SqsGateway:
             pass
 
     def queue_urls(self, prefix: str = "") -> Iterator[str]:
-        """The URLs of all queues whose names begin with `prefix`, a thousand a request."""
+        """The URLs of all queues whose names begin with `prefix`; each request returns a thousand."""
         with self._errors(None):
             pages = self._client.get_paginator("list_queues").paginate(
                 QueueNamePrefix=prefix, PaginationConfig={"PageSize": 1_000}
@@ -143,7 +143,7 @@ class SqsGateway:
         )
 
     def purge(self, queue_url: str) -> None:
-        """Delete all messages of a queue; SQS takes up to a minute and allows it once a minute (`Conflict`)."""
+        """Delete all messages of a queue. SQS takes up to a minute and allows one purge a minute (`Conflict`)."""
         with self._errors(queue_url):
             self._client.purge_queue(QueueUrl=queue_url)
 
@@ -171,7 +171,7 @@ class SqsGateway:
     ) -> list[ReceivedMessage]:
         """Receive up to `limit` (1 to 10) messages, waiting up to `wait` seconds (0 to 20) for the first of them.
 
-        `visibility` in seconds overrides the queue's own; `system` names those of SQS's own attributes that are wanted.
+        `visibility` in seconds overrides the queue's own; `system` names the SQS attributes that are wanted.
         """
         extra: dict[str, Any] = {}
         if visibility is not None:
@@ -199,7 +199,7 @@ class SqsGateway:
         ]
 
     def delete(self, queue_url: str, receipt_handles: Sequence[str]) -> tuple[BatchFailure, ...]:
-        """Delete up to 10 received messages; answers the entries that SQS did not delete."""
+        """Delete up to 10 received messages; return the entries that SQS did not delete."""
         with self._errors(queue_url):
             answer = self._client.delete_message_batch(
                 QueueUrl=queue_url,
@@ -208,7 +208,7 @@ class SqsGateway:
         return failures_of(answer)
 
     def change_visibility(self, queue_url: str, changes: Sequence[tuple[str, int]]) -> tuple[BatchFailure, ...]:
-        """Set how long, from now and in seconds (0 to 43,200), up to 10 received messages stay hidden."""
+        """Hide up to 10 received messages for the given seconds (0 to 43,200) from now; return what was refused."""
         with self._errors(queue_url):
             answer = self._client.change_message_visibility_batch(
                 QueueUrl=queue_url,
@@ -222,16 +222,16 @@ class SqsGateway:
     # --- redrive ---
 
     def start_redrive(self, dlq_arn: str, destination_arn: str) -> str | None:
-        """Start SQS's own task that moves a dead-letter queue to another queue, or find the one that runs.
+        """Start SQS's task that moves a dead-letter queue to another queue, or find the one that is running.
 
-        None where the server has no such tasks. `SqsRejected` if it refuses this one.
+        Returns None if the server has no such tasks. Raises `SqsRejected` if it refuses this one.
         """
         try:
             with self._errors(None):
                 answer = self._client.start_message_move_task(SourceArn=dlq_arn, DestinationArn=destination_arn)
             return answer["TaskHandle"]
         except SqsRejected as error:
-            if "already a task running" in str(error):  # one that a process which died has started
+            if "already a task running" in str(error):  # started by a process that has died
                 running: list[str] = [t["TaskHandle"] for t in self._move_tasks(dlq_arn) if t.get("TaskHandle")]
                 if running:
                     return running[0]
@@ -241,7 +241,7 @@ class SqsGateway:
             raise
 
     def redrive_progress(self, dlq_arn: str, handle: str) -> tuple[str, int, int | None]:
-        """State (`RUNNING`, `COMPLETED`, `FAILED`, …), messages moved and messages to move of a redrive task."""
+        """A redrive task's state (`RUNNING`, `COMPLETED`, `FAILED`, …), messages moved, and messages to move."""
         for task in self._move_tasks(dlq_arn):
             # A task that has ended has no handle any more; the newest comes first.
             if task.get("TaskHandle", handle) == handle:

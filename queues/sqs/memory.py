@@ -1,9 +1,9 @@
-"""SQS in memory: the hot operations of the gateway, for tests that need neither a server nor real seconds.
+"""SQS in memory: the data plane for tests that need neither a server nor real seconds.
 
-It behaves as AWS documents SQS, also where emulators do not: a message stays hidden for at most 12 hours from its
-receive, receives are counted and end in the dead-letter queue, FIFO groups wait for the message before, and duplicates
-are dropped for five minutes. Counts are exact. `tests/integration/test_data_plane.py` holds it to the same contract as
-the real gateway.
+It behaves as AWS documents SQS, even if emulators do not: a message stays hidden for at most 12 hours from its receive,
+receives are counted and end in the dead-letter queue, FIFO groups wait for the message before, and duplicates are
+dropped for five minutes. Counts are exact. `tests/integration/test_data_plane.py` holds it to the same contract as the
+real gateway.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class _Queue:
 
 
 class MemorySqs:
-    """Queues in memory. `clock` gives the seconds by which messages become visible."""
+    """Queues in memory. `clock` returns the seconds by which messages become visible."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -101,7 +101,7 @@ class MemorySqs:
         dead_letters: str | None = None,
         max_receive_count: int = 5,
     ) -> str:
-        """Create a queue (FIFO if its name ends so) and answer its URL. `dead_letters` is the URL of another queue."""
+        """Create a queue (FIFO if its name ends in `.fifo`); return its URL. `dead_letters` is another queue's URL."""
         url = f"memory://sqs/{name}"
         with self._changed:
             self._queues[url] = _Queue(url, name.endswith(".fifo"), visibility, delay, dead_letters, max_receive_count)
@@ -114,7 +114,7 @@ class MemorySqs:
             self._changed.notify_all()
 
     def send(self, queue_url: str, messages: Sequence[OutgoingMessage]) -> SendResult:
-        """Send messages; on a FIFO queue one without a group is refused."""
+        """Send messages. A FIFO queue refuses those without a group."""
         ids: dict[int, str] = {}
         failures = []
         with self._changed:
@@ -156,7 +156,7 @@ class MemorySqs:
                 self._changed.wait(_LOOK_SECONDS)
 
     def delete(self, queue_url: str, receipt_handles: Sequence[str]) -> tuple[BatchFailure, ...]:
-        """Delete messages. An old handle of one that is visible again deletes it, unless it was received since."""
+        """Delete messages. An old handle still works if its message is visible again and was not received since."""
         failures = []
         with self._changed:
             queue = self._queue(queue_url)
@@ -172,7 +172,7 @@ class MemorySqs:
         return tuple(failures)
 
     def change_visibility(self, queue_url: str, changes: Sequence[tuple[str, int]]) -> tuple[BatchFailure, ...]:
-        """Hide messages that are in flight for other times; the 12 hours count from the receive."""
+        """Hide messages in flight for the given seconds from now; the 12 hours count from the receive."""
         failures = []
         with self._changed:
             queue = self._queue(queue_url)
@@ -234,7 +234,7 @@ class MemorySqs:
         return stored.message_id
 
     def _again(self, queue: _Queue, attempt_id: str | None, now: float) -> list[_Stored]:
-        """What this very attempt was given before, if all of it is as it was."""
+        """What this attempt was given before, if all of it is still in flight."""
         given = queue.attempts.get(attempt_id, []) if attempt_id is not None else []
         return given if given and all(one in queue.messages and one.in_flight(now) for one in given) else []
 
@@ -255,7 +255,7 @@ class MemorySqs:
         return taken
 
     def _move_dead_letters(self, queue: _Queue, now: float) -> None:
-        """As SQS does it: a message that was received often enough moves when it would be received again."""
+        """Move messages that have used up their receives, as SQS does: when they would be received again."""
         target = self._queues.get(queue.dead_letters or "")
         if target is None:
             return

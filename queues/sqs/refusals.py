@@ -1,8 +1,8 @@
 """What SQS's error codes mean, under one spelling of each.
 
-A code has several spellings: AWS's JSON protocol says `QueueDoesNotExist`, its older query protocol, which boto3 shows,
+A code has several spellings: AWS's JSON protocol says `QueueDoesNotExist`; its older query protocol, which boto3 shows,
 `AWS.SimpleQueueService.NonExistentQueue`; LocalStack appends `Exception` where AWS does not. The gateway makes every
-code canonical as it comes in, so that the rest of the system compares plain names.
+incoming code canonical, so that the rest of the system compares plain names.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def canonical(code: str) -> str:
 class BatchFailure:
     """An entry of a batch that SQS refused: its place in the batch, SQS's code and text, and whether it blames us.
 
-    The code is canonical, however it was spelt.
+    The code is canonical, whatever its spelling was.
     """
 
     index: int
@@ -126,12 +126,12 @@ class BatchFailure:
 
     @property
     def transient(self) -> bool:
-        """Whether the same entry may succeed a moment later: SQS throttles, or has an error of its own."""
+        """Whether the same entry may succeed a moment later: SQS throttles, or has an internal error."""
         return self.code in _TRANSIENT or not (self.sender_fault or self.code.startswith(_PERMANENT) or self.gone)
 
     @property
     def text(self) -> str:
-        """Code and text, and what to do about it if that is known."""
+        """Code and text, and the remedy if one is known."""
         remedy = f"; {_KMS[self.code]}" if self.code in _KMS else ""
         return f"{self.code}: {self.message}{remedy}"
 
@@ -147,7 +147,7 @@ class BatchFailure:
 
 
 def failures_of(answer: Any) -> tuple[BatchFailure, ...]:
-    """The entries that SQS's answer to a batch names as failed."""
+    """The failed entries of SQS's answer to a batch."""
     return tuple(
         BatchFailure(
             int(item["Id"]), item.get("Code", ""), item.get("Message", ""), bool(item.get("SenderFault", False))
@@ -157,14 +157,14 @@ def failures_of(answer: Any) -> tuple[BatchFailure, ...]:
 
 
 def bad_credentials(code: str) -> bool:
-    """Whether `code` (canonical) refuses the credentials, rather than what they may do."""
+    """Whether `code` (canonical) refuses the credentials themselves, not what they may do."""
     return code in _EXPIRED or code in _BAD_KEYS
 
 
 def error_for(
     code: str, text: str, *, status: int = 400, queue_url: str | None = None, address: str = ""
 ) -> ServerError | Conflict:
-    """The error that says what `code` (canonical) means, and what to do about it. `status` is HTTP's."""
+    """The error that explains `code` (canonical), with its remedy. `status` is the HTTP status."""
     sqs = f"SQS at {address}" if address else "SQS"
     said = f"{code or status}: {text}"
     if code == "QueueDoesNotExist":

@@ -1,4 +1,4 @@
-"""What goes to SQS and comes from it, as plain values, and SQS's limits. Nothing here imports boto3."""
+"""The values that go to SQS and come from it, and SQS's limits. Nothing here imports boto3."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MAX_VISIBILITY_SECONDS = 43_200
 #: The longest wait of a receive.
 MAX_WAIT_SECONDS = 20
 
-#: Attributes of SQS's own that a handler's message is made of. Each further one costs time in every answer.
+#: The SQS attributes that a handler's message needs. Each further one costs time in every answer.
 NEEDED_ATTRIBUTES = ("ApproximateReceiveCount", "SentTimestamp", "MessageGroupId")
 
 
 @dataclass(frozen=True)
 class Depth:
-    """How many messages a queue holds; SQS's counts are approximate and may lag by a minute on AWS."""
+    """How many messages a queue holds. SQS's counts are approximate and may lag by a minute on AWS."""
 
     visible: int
     in_flight: int
@@ -30,13 +30,13 @@ class Depth:
 
     @property
     def total(self) -> int:
-        """All messages, handed out and delayed ones included."""
+        """All messages, including those in flight and delayed."""
         return self.visible + self.in_flight + self.delayed
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
-    """A message as SQS gave it out. `attributes` are the sender's own (typed as SQS types them), `system` SQS's."""
+    """A message as SQS gave it out. `attributes` are the sender's (typed as SQS types them), `system` are SQS's."""
 
     message_id: str
     receipt_handle: str
@@ -51,7 +51,7 @@ class ReceivedMessage:
 
     @property
     def sent_at(self) -> float:
-        """When it was sent, by SQS's clock, in seconds since 1970 (a FIFO dead letter: when it became one)."""
+        """When it was sent, by SQS's clock, in seconds since 1970; for a FIFO dead letter, when it became one."""
         return int(self.system.get("SentTimestamp", "0")) / 1_000
 
     @property
@@ -72,7 +72,7 @@ class OutgoingMessage:
 
     @property
     def size(self) -> int:
-        """What SQS counts towards its limit: the body and the names, types and values of the attributes, in bytes."""
+        """The bytes that SQS counts towards its limit: the body and the attributes' names, types and values."""
         total = len(self.body.encode("utf-8", "surrogatepass"))
         for name, value in self.attributes.items():
             total += len(name.encode()) + len(str(value.get("DataType", "")).encode())
@@ -83,7 +83,7 @@ class OutgoingMessage:
 
 @dataclass(frozen=True)
 class SendResult:
-    """What became of a batch: message ids by place, and the failures."""
+    """The result of a batch: message ids by place, and the failures."""
 
     message_ids: dict[int, str]
     failures: tuple[BatchFailure, ...]

@@ -1,4 +1,4 @@
-"""A page that says which server is away, in place of a fault of ours."""
+"""A page that says which server is away, instead of an internal error."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _NAMES: Mapping[type[ServerError], str] = {MongoUnavailable: "MongoDB", Database
 
 
 class OutageMiddleware:
-    """Answers 503 if a server that we depend on was at fault. The API has answered its own errors before."""
+    """Answers 503 if a server that we depend on is at fault. The API has answered its own errors before."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer as the view does; what it raises comes to `process_exception`."""
+        """Answer as the view does; its exceptions come to `process_exception`."""
         return self._get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """The page; its address and reason are for the log, since anybody may see it."""
+        """The page. It names neither address nor reason, since anybody may see it; the log has them."""
         try:
             with mongodb_errors(), database_errors():
                 raise exception

@@ -31,8 +31,8 @@ _PROBLEM_SCHEMA: dict[str, Any] = {
                 "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
             },
         },
-        "existing": {"type": "string", "description": "address of what is there already"},
-        "checks": {"type": "object", "description": "what each server answered (readiness)"},
+        "existing": {"type": "string", "description": "address of the existing object"},
+        "checks": {"type": "object", "description": "the answer of each server (readiness)"},
     },
     "examples": [
         {

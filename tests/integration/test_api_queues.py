@@ -333,7 +333,7 @@ class TestTasks:
 
         assert (shown["state"], shown["error"]) == (
             "failed",
-            "a fault of ours (ZeroDivisionError), which has been logged",
+            "Queuesite failed (ZeroDivisionError) and has logged the error",
         )
 
     def test_one_sees_one_s_own(self, api: Api) -> None:

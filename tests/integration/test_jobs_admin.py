@@ -68,7 +68,7 @@ def failed(queue: Queue, message: str = "no customer", *, times: int = 3) -> Fai
     """A kind of failure, seen so often at this moment."""
     now = time.monotonic()
     trace = f'Traceback (most recent call last):\n  File "x.py", line 1, in f\nKeyError: {message}\n'
-    kind = kinds.Failure("KeyError", "shop.f", message, trace, now, now, times, "m-1", 2, f'{{"a": "{message}"}}')
+    kind = kinds.FailureGroup("KeyError", "shop.f", message, trace, now, now, times, "m-1", 2, f'{{"a": "{message}"}}')
     failures.add([failures.Seen(queue, kind)])
     return records.failures_of(queue)[0]
 

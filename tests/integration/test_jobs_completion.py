@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from jobs.consumer.buffer import CAUTION_SECONDS
-from jobs.consumer.run import Report
+from jobs.consumer.caution import CAUTION_SECONDS
+from jobs.consumer.report import RunReport
 from jobs.consumer.windows import LONGEST_SECONDS
-from jobs.models import Assignment, EndReason, JobStatus
+from jobs.models import Assignment, EndReason, JobStatus, Trait
 from jobs.repositories import assignments, jobs
-from jobs.worker import ending
+from jobs.worker import completion
 from queues import repository
 from queues.models import Queue
 from queuesite.databases import MongoError, collection, database_clock
@@ -22,12 +22,12 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.usefixtures("mongo")
 
 
-def record(assignment: Assignment, queue: Queue, report: Report) -> None:
-    ending.record(assignment, queue, "w1", report)
+def record(assignment: Assignment, queue: Queue, report: RunReport) -> None:
+    completion.record(assignment, queue, "w1", report)
 
 
-def drained(**fields: object) -> Report:
-    return Report(EndReason.DRAINED, empty_at=time.monotonic(), **fields)  # type: ignore[arg-type]
+def drained(**fields: object) -> RunReport:
+    return RunReport(EndReason.DRAINED, empty_at=time.monotonic(), **fields)  # type: ignore[arg-type]
 
 
 def woken(queue: Queue) -> None:
@@ -35,21 +35,21 @@ def woken(queue: Queue) -> None:
 
 
 class TestJob:
-    @pytest.mark.parametrize("reason", [r for r in EndReason if r not in ending.FAILURES])
+    @pytest.mark.parametrize("reason", [reason for reason in EndReason if not reason.has(Trait.FAILURE)])
     def test_it_is_completed_with_counts_and_reason(self, reason: EndReason) -> None:
         queue = define()
         assignment = running(queue)
-        record(assignment, queue, Report(reason, 7, 2, "the last error"))
+        record(assignment, queue, RunReport(reason, 7, 2, "the last error"))
         job = job_of(assignment)
         assert (job.status, job.end_reason) == (JobStatus.COMPLETED, reason)
         assert (job.message_count, job.failed_count, job.last_error) == (7, 2, "the last error")
         assert assignments.all_assignments() == []
 
-    @pytest.mark.parametrize("reason", sorted(ending.FAILURES))
+    @pytest.mark.parametrize("reason", [reason for reason in EndReason if reason.has(Trait.FAILURE)])
     def test_it_failed_where_the_consumer_crashed_or_could_not_go_on(self, reason: EndReason) -> None:
         queue = define()
         assignment = running(queue)
-        record(assignment, queue, Report(reason, 7, 2, "the cause"))
+        record(assignment, queue, RunReport(reason, 7, 2, "the cause"))
         job = job_of(assignment)
         assert (job.status, job.end_reason, job.last_error) == (JobStatus.FAILED, reason, "the cause")
         assert (job.message_count, job.failed_count) == (7, 2)
@@ -57,14 +57,14 @@ class TestJob:
     def test_a_cause_that_nobody_knows(self) -> None:
         queue = define()
         assignment = running(queue)
-        record(assignment, queue, Report(EndReason.CRASHED))
+        record(assignment, queue, RunReport(EndReason.CRASHED))
         assert job_of(assignment).last_error == "unknown"
 
     def test_what_a_master_has_abandoned_stays_so(self) -> None:
         queue = define()
         assignment = running(queue)
         jobs.abandon_many([jobs.Abandoned(assignment.job_id, "taken for dead")])
-        record(assignment, queue, Report(EndReason.REVOKED, 7))
+        record(assignment, queue, RunReport(EndReason.REVOKED, 7))
         assert job_of(assignment).status == JobStatus.ABANDONED
         assert assignments.all_assignments() == []
 
@@ -124,7 +124,7 @@ class TestQueue:
         """The end is recorded late: what counts is when the queue was seen empty, not when that could be told."""
         queue = define()
         assignment = queued(queue)
-        report = Report(EndReason.DRAINED, empty_at=time.monotonic() - 30)
+        report = RunReport(EndReason.DRAINED, empty_at=time.monotonic() - 30)
         collection(Queue).update_one(
             {"_id": queue.id}, {"$set": {"wakeRequestedAt": database_clock.now() - timedelta(seconds=20)}}
         )
@@ -134,9 +134,9 @@ class TestQueue:
     def test_two_readings_of_the_clock_may_differ(self) -> None:
         queue = define()
         moment = time.monotonic()
-        just_before = database_clock.at(moment) - timedelta(seconds=ending.CLOCK_MARGIN / 2)
+        just_before = database_clock.at(moment) - timedelta(seconds=completion.CLOCK_MARGIN / 2)
         collection(Queue).update_one({"_id": queue.id}, {"$set": {"wakeRequestedAt": just_before}})
-        record(queued(queue), queue, Report(EndReason.DRAINED, empty_at=moment))
+        record(queued(queue), queue, RunReport(EndReason.DRAINED, empty_at=moment))
         assert stored(queue).wake_pending
 
     @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ class TestQueue:
         repository.served(queue.id, database_clock.now())
         before = database_clock.now()
         eventually(lambda: database_clock.now() > before + timedelta(milliseconds=2), 5, "time goes on")
-        record(queued(queue), queue, Report(reason))
+        record(queued(queue), queue, RunReport(reason))
         assert stored(queue).wake_pending
         assert stored(queue).not_before is None
 
@@ -156,19 +156,19 @@ class TestQueue:
         self, timeout: int, hidden: int
     ) -> None:
         queue = define(visibility_timeout=timeout)
-        record(queued(queue), queue, Report(EndReason.CRASHED))
+        record(queued(queue), queue, RunReport(EndReason.CRASHED))
         until = stored(queue).troubled_until
         assert until is not None
         assert round((until - database_clock.now()).total_seconds()) == hidden + CAUTION_SECONDS
 
     def test_so_it_is_for_as_long_as_its_run_says(self) -> None:
         queue = define("orders.fifo")
-        report = Report(EndReason.DRAINED, empty_at=time.monotonic(), troubled_until=time.monotonic() + 50)
+        report = RunReport(EndReason.DRAINED, empty_at=time.monotonic(), troubled_until=time.monotonic() + 50)
         record(queued(queue), queue, report)
         until = stored(queue).troubled_until
         assert until is not None
         assert round((until - database_clock.now()).total_seconds()) == 50
-        record(queued(queue), queue, Report(EndReason.DRAINED, troubled_until=time.monotonic() + 10))
+        record(queued(queue), queue, RunReport(EndReason.DRAINED, troubled_until=time.monotonic() + 10))
         assert stored(queue).troubled_until == until, "a shorter time does not cut it short"
 
     @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ class TestQueue:
         pauses = []
         for _ in range(5):
             queue = stored(queue)
-            record(queued(queue), queue, Report(reason, last_error="cause"))
+            record(queued(queue), queue, RunReport(reason, last_error="cause"))
             found = stored(queue)
             assert found.wake_pending
             assert found.not_before is not None
@@ -189,7 +189,7 @@ class TestQueue:
 
     def test_a_run_that_got_something_through_is_no_loop_of_crashes(self) -> None:
         queue = define(crash_count=4)
-        record(queued(queue), queue, Report(EndReason.CRASHED, processed=1))
+        record(queued(queue), queue, RunReport(EndReason.CRASHED, processed=1))
         assert stored(queue).crash_count == 1
 
     def test_a_run_that_drained_it_ends_the_row(self) -> None:
@@ -201,17 +201,17 @@ class TestQueue:
         queue = define()
         for expected, processed, failed in ((1, 0, 0), (2, 0, 0), (0, 1, 0), (1, 0, 0), (0, 0, 1)):
             queue = stored(queue)
-            report = Report(EndReason.DRAINED, processed, failed, empty_at=time.monotonic())
+            report = RunReport(EndReason.DRAINED, processed, failed, empty_at=time.monotonic())
             assignment = queued(queue)
             record(assignment, queue, report)
             assert stored(queue).empty_runs == expected
-            ending._tell_queue(queue, report)  # repeated after a lost answer
+            record(assignment, queue, report)  # repeated after a lost answer
             assert stored(queue).empty_runs == expected
 
     def test_a_queue_that_is_gone_is_no_concern(self) -> None:
         queue = define()
         assignment = running(queue)
         repository.delete(queue.id)
-        record(assignment, queue, Report(EndReason.QUEUE_MISSING))
+        record(assignment, queue, RunReport(EndReason.QUEUE_MISSING))
         assert assignments.all_assignments() == []
         assert collection(Queue).count_documents({}) == 0

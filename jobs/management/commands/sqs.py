@@ -14,12 +14,14 @@ from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from jobs import reads
 from queues import messages, services
 from queues import sync as syncing
 from queues.handlers import registry
 from queues.models import Queue
 from queues.settings import ASKED, SETTINGS, Setting
 from queues.sqs import MAX_DELAY_SECONDS, OutgoingMessage
+from queues.state import Condition, Context, conditions_of, state_of
 from queuesite.commands import Parser, QueuesiteCommand, integer
 from queuesite.databases import mongodb_errors
 from queuesite.errors import InvalidInput, QueueMissing, ServerError
@@ -160,11 +162,13 @@ class Command(QueuesiteCommand):
     def do_list(self, options: dict[str, Any]) -> None:
         queues = services.list_queues()
         if options["json"]:
-            self.print_json([_as_json(queue) for queue in queues])
+            context = reads.queue_context()
+            self.print_json([{**_as_json(queue), "state": state_of(queue, context)} for queue in queues])
             return
         if not queues:
             self.say("no queues; create one with `manage.py sqs create NAME`")
             return
+        context = reads.queue_context(failing=True)
         self.print_table(
             ("name", "handler", "concurrency", "consumers", "priority", "state", "visible", "queue URL"),
             (
@@ -174,7 +178,7 @@ class Command(QueuesiteCommand):
                     queue.concurrency,
                     f"1-{queue.max_consumers}" if queue.max_consumers > 1 else 1,
                     queue.priority,
-                    _state(queue),
+                    _state(queue, context),
                     queue.depth_visible,
                     queue.queue_url,
                 )
@@ -254,7 +258,7 @@ class Command(QueuesiteCommand):
 
     def do_resume(self, options: dict[str, Any]) -> None:
         changed = services.set_paused(options["name"], False)
-        self.say(f"queue {options['name']!r} is " + ("active again" if changed else "not paused"))
+        self.say(f"queue {options['name']!r} is " + ("resumed" if changed else "not paused"))
 
     def do_purge(self, options: dict[str, Any]) -> None:
         name = options["name"]
@@ -338,10 +342,16 @@ class Command(QueuesiteCommand):
             yield lambda more: bar.advance(task, more)
 
 
-def _state(queue: Queue) -> str:
-    if queue.paused:
-        return "paused"
-    return f"failing: {queue.crash_count} runs in a row" if queue.crash_count > 1 else "active"
+def _state(queue: Queue, context: Context) -> str:
+    """The state, and whether the queue's runs or attempts fail."""
+    wrong = conditions_of(queue, context)
+    return ", ".join(
+        [
+            state_of(queue, context).value,
+            *([f"crash-looping ({queue.crash_count} runs)"] if Condition.CRASH_LOOPING in wrong else []),
+            *(["failing"] if Condition.FAILING in wrong else []),
+        ]
+    )
 
 
 def _as_json(queue: Queue) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Queues, each with who processes it: list, create, read, change, delete, notify."""
+"""Queues, each with who processes it: list, create, read, change, delete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ninja import Router
 from pydantic import Field
 
 from jobs import reads
-from jobs.api.schemas import AssignmentOut, NotifiedOut, QueueOut
+from jobs.api.schemas import QueueOut
 from queues import search, services
 from queues.api.schemas import QueueIn, QueuePatch, Settings
 from queues.models import Queue
@@ -20,7 +20,6 @@ from queuesite.api import problems
 from queuesite.api.auth import caller, needs
 from queuesite.api.openapi import also, link
 from queuesite.api.schemas import Page, Paged
-from queuesite.databases import database_clock, mongodb_errors
 from queuesite.errors import AlreadyExists, Forbidden
 
 router = Router(tags=["queues"], by_alias=True)
@@ -32,30 +31,28 @@ Sort = Literal[
 
 
 class QueueQuery(Paged):
-    """Which queues, in which order."""
+    """Which queues to list, and their order."""
 
-    paused: bool | None = Field(None, description="paused ones, or those that are not")
-    handler: Annotated[str, Field(max_length=100)] | None = Field(None, description="those with this handler")
+    paused: bool | None = Field(None, description="only paused queues, or only those that are not")
+    handler: Annotated[str, Field(max_length=100)] | None = Field(None, description="only queues with this handler")
     prefix: Annotated[str, Field(max_length=80, pattern="^[A-Za-z0-9_.-]*$")] | None = Field(
-        None, description="those whose names begin with it"
+        None, description="only queues whose names begin with it"
     )
-    sort: Sort = Field("name", description="what to sort by, with `-` before it downwards")
+    sort: Sort = Field("name", description="what to sort by; `-` before it: in descending order")
 
 
 def _shown(request: HttpRequest, queues: list[Queue]) -> list[QueueOut]:
     may = caller(request).may
     activity = reads.activity(queues, with_jobs=may("jobs.view_job"))
-    with mongodb_errors():
-        now = database_clock.now()
     with_assignments = may("jobs.view_assignment")
-    return [QueueOut.of(queue, activity[queue.id], now, with_assignments=with_assignments) for queue in queues]
+    return [QueueOut.of(queue, activity[queue.id], with_assignments=with_assignments) for queue in queues]
 
 
 def _permit_handler(request: HttpRequest, payload: Settings) -> None:
     named = {"handler", "handler_options"} & payload.model_fields_set
     if named and not caller(request).may(HANDLER_PERMISSION):
         raise Forbidden(
-            f"a queue's handler decides what becomes of its messages: to name it needs the permission "
+            f"a queue's handler decides what becomes of its messages: setting it needs the permission "
             f"{HANDLER_PERMISSION}, which {caller(request).name} lacks; leave out {' and '.join(sorted(named))}"
         )
 
@@ -77,7 +74,7 @@ _LINKS = {
 
 @router.get("/queues", response=Page[QueueOut], auth=needs("queues.view_queue"))
 def list_queues(request: HttpRequest, query: Parameters[QueueQuery]) -> Page[QueueOut]:
-    """List the queues, with what was last seen of each, who processes it and its newest job."""
+    """List the queues: what was last seen of each, who processes it, and its newest job."""
     found, following = search.find_queues(
         paused=query.paused,
         handler=query.handler,
@@ -96,10 +93,10 @@ def list_queues(request: HttpRequest, query: Parameters[QueueQuery]) -> Page[Que
     openapi_extra=also(problems.CONFLICT, problems.SERVER, links={201: _LINKS}),
 )
 def create_queue(request: HttpRequest, payload: QueueIn, response: HttpResponse) -> QueueOut | HttpResponse:
-    """Create a queue here and in SQS, with its dead-letter queue. One that SQS has is adopted with its messages.
+    """Create a queue here and in SQS, with its dead-letter queue. A queue that SQS has is adopted with its messages.
 
-    409 where the name is taken: `existing` and `Location` are the address of what is there. To name a handler or its
-    options needs `queues.change_handler` too.
+    409 if the name is taken: `existing` and `Location` are the address of the queue that has it. Setting a handler or
+    its options also needs `queues.change_handler`.
     """
     _permit_handler(request, payload)
     try:
@@ -113,7 +110,7 @@ def create_queue(request: HttpRequest, payload: QueueIn, response: HttpResponse)
 
 @router.get("/queues/{name}", response=QueueOut, auth=needs("queues.view_queue"), url_name="read_queue")
 def read_queue(request: HttpRequest, name: str) -> QueueOut:
-    """Read a queue. What it holds is as of `depth.observedAt`; `GET /queues/{name}/size` asks SQS."""
+    """Read a queue. Its depth is that of `depth.observedAt`; `GET /queues/{name}/size` asks SQS."""
     return _shown(request, [services.get(name)])[0]
 
 
@@ -124,10 +121,10 @@ def read_queue(request: HttpRequest, name: str) -> QueueOut:
     openapi_extra=also(problems.QUEUE_MISSING, problems.SERVER),
 )
 def change_queue(request: HttpRequest, name: str, payload: QueuePatch) -> QueueOut:
-    """Change settings of a queue, or pause it. What is left out stays; consumers at work follow within seconds.
+    """Change settings of a queue, or pause it. What is left out stays; running consumers follow within seconds.
 
-    A handler decides what becomes of the messages, so that to name it or its options needs `queues.change_handler` too.
-    A secret option reads as asterisks, which mean "as it is" when they are written.
+    Setting a handler or its options also needs `queues.change_handler`, since they decide what becomes of the messages.
+    A secret option reads as asterisks; asterisks that are written leave it as it is.
     """
     _permit_handler(request, payload)
     return _shown(request, [services.update(name, payload.given())])[0]
@@ -139,12 +136,3 @@ def change_queue(request: HttpRequest, name: str, payload: QueuePatch) -> QueueO
 def delete_queue(request: HttpRequest, name: str) -> None:
     """Delete a queue with its messages, its dead-letter queue and the dead letters."""
     services.delete(name)
-
-
-@router.post("/queues/{name}/notify", response=NotifiedOut, auth=needs("queues.change_queue"))
-def notify_queue(request: HttpRequest, name: str) -> NotifiedOut:
-    """Have a queue looked at now, as after a send; tells whether it is being processed, by whom, as which job."""
-    queue = services.notify(name)
-    found = reads.find_assignments(queue_url=queue.queue_url)
-    shown = [AssignmentOut.of(a) for a in found] if caller(request).may("jobs.view_assignment") else None
-    return NotifiedOut(name=name, assigned=bool(found), assignments=shown)

@@ -9,9 +9,9 @@ from queues.models import Queue
 def refusal(
     assignment: Assignment, queue: Queue | None, lease: Lease | None, *, free: int, draining: bool
 ) -> EndReason | None:
-    """Why a worker hands a new assignment back unbegun; None where it takes it.
+    """Why a worker hands a new assignment back unbegun; None if it takes it.
 
-    `lease` was read after the assignment, `free` is how many consumers more the worker may run.
+    `lease` was read after the assignment, `free` is how many more consumers the worker may run.
     """
     if draining:
         return EndReason.SHUTDOWN
@@ -23,7 +23,7 @@ def refusal(
 
 
 def is_stale(assignment: Assignment, lease: Lease | None) -> bool:
-    """Whether a master made it that did not lead any more: after a later one had been elected.
+    """Whether its master no longer led when it made it, because a later one had been elected.
 
     A master that is frozen between looking at its lease and writing may write much later. Both dates are the database
     server's, so no host's clock and no network's delay has a say in it.

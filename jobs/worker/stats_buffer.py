@@ -1,7 +1,7 @@
-"""What a worker's consumers told of their work and its failures, until MongoDB has taken it.
+"""Keeps what a worker's consumers reported of their work and its failures, until MongoDB has taken it.
 
-Taking a note never asks for the time: reports are kept by the monotonic clock, and get their minute when they are
-written. So a worker whose MongoDB is away goes on listening.
+Reports are kept by the monotonic clock, and get their minute by the database's clock only when they are written. So a
+worker goes on taking reports while MongoDB is away.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import datetime
 from bson import ObjectId
 
 from jobs import failures
-from jobs.consumer.meter import Work
+from jobs.consumer.meter import WorkCounts
 from jobs.repositories import failures as failure_repository
 from jobs.repositories import throughput
 from jobs.repositories.failures import Seen
@@ -19,11 +19,11 @@ from jobs.repositories.throughput import Row
 from queues.models import Queue
 from queuesite.databases import database_clock
 
-#: Reports that come within so many seconds are kept as one: by so much may a minute's counts belong to the one before.
+#: Reports within so many seconds are kept as one, so a minute's counts may be off by as much.
 STEP_SECONDS = 5.0
 
 
-class Tally:
+class StatsBuffer:
     """Counts by queue and time, and failures by queue and kind.
 
     While MongoDB is away it grows by a row for each queue and step in which there was work.
@@ -31,17 +31,17 @@ class Tally:
 
     def __init__(self) -> None:
         #: By queue and step of the monotonic clock.
-        self._work: dict[tuple[ObjectId, int], tuple[Queue, Work]] = {}
+        self._work: dict[tuple[ObjectId, int], tuple[Queue, WorkCounts]] = {}
         self._queues: dict[ObjectId, Queue] = {}
-        self._kinds: dict[ObjectId, failures.Kinds] = {}
+        self._groups: dict[ObjectId, failures.FailureGroups] = {}
 
-    def failed(self, queue: Queue, seen: tuple[failures.Failure, ...]) -> None:
+    def failed(self, queue: Queue, seen: tuple[failures.FailureGroup, ...]) -> None:
         """Count failures of a queue."""
         if seen:
             self._queues[queue.id] = queue
-            self._kinds.setdefault(queue.id, failures.Kinds()).add(seen)
+            self._groups.setdefault(queue.id, failures.FailureGroups()).add(seen)
 
-    def worked(self, queue: Queue, work: Work, at: float) -> None:
+    def worked(self, queue: Queue, work: WorkCounts, at: float) -> None:
         """Count work on a queue that was reported at `at` (monotonic clock)."""
         if work:
             key = (queue.id, int(at / STEP_SECONDS))
@@ -49,11 +49,11 @@ class Tally:
             self._work[key] = (queue, work if before is None else before[1].plus(work))
 
     def flush(self) -> None:
-        """Write what there is. Raises pymongo's errors, and has what was not written still then."""
+        """Write what there is. Raises pymongo's errors, and then keeps what was not written."""
         if self._work:
             throughput.add(self._rows())
             self._work.clear()
-        taken = {queue_id: kinds.take() for queue_id, kinds in self._kinds.items() if len(kinds)}
+        taken = {queue_id: kinds.take() for queue_id, kinds in self._groups.items() if len(kinds)}
         if not taken:
             return
         try:
@@ -62,14 +62,14 @@ class Tally:
             )
         except Exception:
             for queue_id, kinds in taken.items():
-                self._kinds[queue_id].add(kinds)
+                self._groups[queue_id].add(kinds)
             raise
         self._queues.clear()
-        self._kinds.clear()
+        self._groups.clear()
 
     def _rows(self) -> list[Row]:
         """The work by queue and minute of the database's clock."""
-        by_minute: dict[tuple[ObjectId, datetime], tuple[Queue, Work]] = {}
+        by_minute: dict[tuple[ObjectId, datetime], tuple[Queue, WorkCounts]] = {}
         for (queue_id, step), (queue, work) in self._work.items():
             minute = database_clock.at(step * STEP_SECONDS).replace(second=0, microsecond=0)
             before = by_minute.get((queue_id, minute))

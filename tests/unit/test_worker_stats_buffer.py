@@ -8,14 +8,14 @@ import pytest
 from bson import ObjectId
 
 from jobs import histogram
-from jobs.consumer.meter import Work
-from jobs.failures import Failure
+from jobs.consumer.meter import WorkCounts
+from jobs.failures import FailureGroup
 from jobs.repositories import failures as failure_repository
 from jobs.repositories import throughput
 from jobs.repositories.failures import Seen
 from jobs.repositories.throughput import Row
-from jobs.worker import tally
-from jobs.worker.tally import STEP_SECONDS, Tally
+from jobs.worker import stats_buffer
+from jobs.worker.stats_buffer import STEP_SECONDS, StatsBuffer
 from queues.models import Queue
 from queuesite.clock import DatabaseClock
 from queuesite.databases import MongoError
@@ -49,24 +49,24 @@ class Database:
 @pytest.fixture
 def database(monkeypatch: pytest.MonkeyPatch) -> Database:
     made = Database()
-    monkeypatch.setattr(tally, "database_clock", DatabaseClock(made.read_clock, lambda: 0.0))
+    monkeypatch.setattr(stats_buffer, "database_clock", DatabaseClock(made.read_clock, lambda: 0.0))
     monkeypatch.setattr(throughput, "add", made.add)
     monkeypatch.setattr(failure_repository, "add", list)
     return made
 
 
-def work(processed: int) -> Work:
-    return Work(processed=processed, requests=1, durations=histogram.counts([0.001] * processed), seconds=0.5)
+def work(processed: int) -> WorkCounts:
+    return WorkCounts(processed=processed, requests=1, durations=histogram.counts([0.001] * processed), seconds=0.5)
 
 
-def failing() -> Failure:
-    return Failure("ValueError", "shop.buy", "no", "trace", 1.0, 1.0)
+def failing() -> FailureGroup:
+    return FailureGroup("ValueError", "shop.buy", "no", "trace", 1.0, 1.0)
 
 
 def test_notes_are_taken_without_asking_the_server_for_the_time(database: Database) -> None:
     """Each attempt to ask would take seconds while it is away, and a worker takes notes every second."""
     database.away = True
-    kept = Tally()
+    kept = StatsBuffer()
     for second in range(100):
         kept.worked(ORDERS, work(1), float(second))
         kept.failed(ORDERS, (failing(),))
@@ -79,7 +79,7 @@ def test_notes_are_taken_without_asking_the_server_for_the_time(database: Databa
 
 
 def test_work_is_written_by_minute(database: Database) -> None:
-    kept = Tally()
+    kept = StatsBuffer()
     for at in (1.0, 2.0, 59.0, 61.0, 119.0):
         kept.worked(ORDERS, work(2), at)
     kept.flush()
@@ -91,7 +91,7 @@ def test_work_is_written_by_minute(database: Database) -> None:
 
 
 def test_reports_close_to_each_other_are_one_row_in_memory(database: Database) -> None:
-    kept = Tally()
+    kept = StatsBuffer()
     for n in range(1_000):
         kept.worked(ORDERS, work(1), n * STEP_SECONDS / 1_000)
     assert len(kept._work) == 1
@@ -107,7 +107,7 @@ def test_what_could_not_be_written_is_written_once(
 ) -> None:
     written: list[Seen] = []
     monkeypatch.setattr(failure_repository, "add", written.extend)
-    kept = Tally()
+    kept = StatsBuffer()
     kept.worked(ORDERS, work(3), 1.0)
     kept.failed(ORDERS, (failing(),))
     with monkeypatch.context() as patch:

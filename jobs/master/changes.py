@@ -1,8 +1,8 @@
-"""The changes in MongoDB that the leader is to hear of."""
+"""The changes in MongoDB that concern a master."""
 
 from __future__ import annotations
 
-#: Changes that take indexes with them: the leader begins as at the start of a term.
+#: Changes that remove indexes: after one the leader begins as at the start of a term.
 LOSSES = ("drop", "dropDatabase", "rename")
 _WATCHED_FIELDS = ("updatedAt", "wakeRequestedAt", "servedUntil")
 PIPELINE = [

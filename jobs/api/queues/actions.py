@@ -1,17 +1,17 @@
-"""What is done to queues beside changing their settings, and what there is to choose for them."""
+"""Actions on queues that do not change their settings: notify, pause, resume, purge, sync."""
 
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 from ninja import Router
 
+from jobs import reads
+from jobs.api.schemas import AssignmentOut, NotifiedOut
 from queues import services, tasks
-from queues.api.schemas import HandlerOut, NamesIn, PausedOut, PurgedOut
-from queues.handlers import registry
+from queues.api.schemas import NamesIn, PausedOut, PurgedOut
 from queuesite.api import problems
 from queuesite.api.auth import caller, needs
 from queuesite.api.openapi import also
-from queuesite.api.schemas import Out
 from queuesite.api.tasks import LINKS, TaskOut, accepted
 from queuesite.tasks import start
 
@@ -55,28 +55,16 @@ def resume_queue(request: HttpRequest, name: str) -> PausedOut:
     return PausedOut(name=name, paused=False, changed=services.set_paused(name, False))
 
 
+@router.post("/queues/{name}/notify", response=NotifiedOut, auth=needs("queues.change_queue"))
+def notify_queue(request: HttpRequest, name: str) -> NotifiedOut:
+    """Have a queue looked at now, as after a send. The answer says whether, by whom and as which job it is served."""
+    queue = services.notify(name)
+    found = reads.find_assignments(queue_url=queue.queue_url)
+    shown = [AssignmentOut.of(a) for a in found] if caller(request).may("jobs.view_assignment") else None
+    return NotifiedOut(name=name, assigned=bool(found), assignments=shown)
+
+
 @router.post("/sync", response={202: TaskOut}, auth=needs("queues.change_queue"), openapi_extra=also(links=LINKS))
 def sync_queues(request: HttpRequest, response: HttpResponse) -> TaskOut:
     """Make SQS follow the database, in the background: create what it lacks, set what differs, report the rest."""
     return accepted(request, start(tasks.run_sync, caller(request).user), response)
-
-
-class HandlersOut(Out):
-    """The registered handlers."""
-
-    items: list[HandlerOut]
-
-
-@router.get("/handlers", response=HandlersOut, auth=needs("queues.view_queue"), tags=["handlers"])
-def list_handlers(request: HttpRequest) -> HandlersOut:
-    """The handlers that a queue may have, and the schema of their options."""
-    return HandlersOut(
-        items=[
-            HandlerOut(
-                name=handler.name,
-                summary=handler.summary,
-                options=None if handler.options is None else handler.options.model_json_schema(),
-            )
-            for handler in registry.all_handlers().values()
-        ]
-    )

@@ -8,7 +8,7 @@ import pytest
 from bson import ObjectId
 
 from jobs.models import Assignment, EndReason, Lease
-from jobs.worker.judgement import is_stale, refusal
+from jobs.worker.admission import is_stale, refusal
 from queues.models import Queue
 
 ELECTED = datetime(2026, 11, 24, 12, tzinfo=UTC)
