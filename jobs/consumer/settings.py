@@ -31,7 +31,7 @@ class QueueSettings:
     timeout: float | None = None
     #: How long to be cautious (see `jobs.consumer.caution`), in seconds from when the settings are handed over.
     cautious: float = field(default=0.0, compare=False)
-    #: By which the worker notices that it has to say so anew.
+    #: Compared with the next reading, so that the worker notices that caution was prolonged.
     troubled_until: datetime | None = None
 
     def check(self) -> None:

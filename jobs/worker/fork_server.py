@@ -22,7 +22,7 @@ log = get_logger(__name__)
 
 def ensure_running() -> None:
     """Start the fork server if there is none, without waiting for its imports. Raises `OSError`."""
-    # The fork server is a new interpreter, which finds our packages by the path alone.
+    # The fork server is a new interpreter, which finds our packages only by the path.
     paths = os.environ.get("PYTHONPATH", "")
     if str(BASE_DIR) not in paths.split(os.pathsep):
         os.environ["PYTHONPATH"] = str(BASE_DIR) + (os.pathsep + paths if paths else "")
