@@ -1,8 +1,8 @@
 """The fork server: a process with our imports, from which a worker has its consumers forked.
 
 Its loop does not survive an error of `os.fork` (a limit on processes, no memory), and all its children would die with
-it. So inside the fork server a failed fork looks like a child that ended at once; its pid is the error's number,
-negated, by which the worker knows it.
+it. So inside the fork server a failed fork looks like a child that ended at once. Its pid is the
+negated number of the error, so that the worker can tell.
 """
 
 from __future__ import annotations
