@@ -1,4 +1,4 @@
-"""Kinds of failure: what a handler raised, and where. Pure values, counted by consumers and kept by their worker."""
+"""Kinds of failure: what a handler raised, and where. Pure values: consumers count them, workers record them."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ REASON_CHARACTERS = 1_000
 
 
 def send_to_dead_letters(gateway: DataPlane, dlq_url: str, message: ReceivedMessage, reason: str) -> None:
-    """Send a copy of `message` to `dlq_url`. Raises `ServerError` where SQS does not confirm it."""
+    """Send a copy of `message` to `dlq_url`. Raises `ServerError` if SQS does not confirm it."""
     result = gateway.send(dlq_url, [dead_letter(message, reason, fifo=is_fifo(dlq_url))])
     if result.failures:
         failure = result.failures[0]
@@ -25,7 +25,7 @@ def send_to_dead_letters(gateway: DataPlane, dlq_url: str, message: ReceivedMess
 
 
 def dead_letter(message: ReceivedMessage, reason: str, *, fifo: bool) -> OutgoingMessage:
-    """The copy for the dead-letter queue. The reason is left out where SQS's limits leave no room for it."""
+    """The copy for the dead-letter queue. The reason is left out if SQS's limits leave no room for it."""
     attributes: dict[str, dict[str, Any]] = dict(message.attributes)
     text = printable(reason)[:REASON_CHARACTERS] or "rejected"
     name = f"{REJECTION_PREFIX}Reason"

@@ -29,8 +29,8 @@ def prefetch(concurrency: int, mean_seconds: float | None, max_receive_count: in
 def room(free_slots: int, buffered: int, target: int) -> int:
     """How many messages to receive now (0: not worth a request yet), up to 10.
 
-    A slot that has nothing to do is always worth one. Else a request waits until the buffer can take a full batch, or
-    has run half empty where it is smaller than that.
+    A slot that has nothing to do is always worth a request. Otherwise a request waits until the buffer can take a full
+    batch, or, if it is smaller than that, has run half empty.
     """
     wanted = min(MAX_BATCH, free_slots + target - buffered)
     if wanted <= 0:

@@ -24,7 +24,7 @@ class QueueSettings(Settings):
     fifo: bool
     #: How long to be cautious (see `jobs.consumer.caution`), in seconds from when the settings are handed over.
     cautious: float = field(default=0.0, compare=False)
-    #: Lets the worker notice that `cautious` has to be handed over again.
+    #: Compared with the next reading, so that the worker notices that caution was prolonged.
     troubled_until: datetime | None = None
 
     def check(self) -> None:

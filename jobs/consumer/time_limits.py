@@ -1,6 +1,6 @@
 """Time limits of handlers: a watch that says which slots are to be given up.
 
-A thread cannot be ended from outside. So where a handler in a thread is past its limit, its slot is given up, its run
+A thread cannot be ended from outside. So if a handler in a thread is past its limit, its slot is given up, its run
 ends, and the whole process is replaced. An async handler is cancelled, and given up only if it does not heed that.
 """
 
@@ -40,7 +40,7 @@ class TimeLimits(Stage):
             self._running.add(turn)
             if not self._watching:
                 supervised("time-limits", self._watch, self._on_death).start()
-                self._watching = True  # not before: a thread that cannot be started fails this attempt alone
+                self._watching = True  # not before: a thread that cannot be started fails only this attempt
             elif deadline_of(turn) < self._next_look:
                 self._changed.notify_all()
 

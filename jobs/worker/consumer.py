@@ -18,7 +18,7 @@ from queuesite.foundation.pipes import Channel
 
 @dataclass(eq=False)
 class ConsumerProcess:
-    """A consumer. Nothing that is said to it waits for it to listen."""
+    """A consumer. Sending to it never waits for it to read."""
 
     process: BaseProcess
     channel: Channel
@@ -29,11 +29,11 @@ class ConsumerProcess:
     #: Its counts and its memory (bytes), as it last reported them.
     counts: dict[str, Any] = field(default_factory=dict)
     memory: int = 0
-    #: When it last said anything (monotonic clock).
+    #: When it last sent anything (monotonic clock).
     heard_at: float = field(default_factory=time.monotonic)
     #: Why its worker killed it, in words; None if it did not.
     killed_for: str | None = None
-    #: When it is killed if it has not ended, after it was told to (monotonic clock).
+    #: When it is killed if it has not ended by itself (monotonic clock).
     exit_by: float = float("inf")
 
     @property

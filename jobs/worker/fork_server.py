@@ -1,8 +1,8 @@
 """The fork server: a process with our imports, from which a worker has its consumers forked.
 
 Its loop does not survive an error of `os.fork` (a limit on processes, no memory), and all its children would die with
-it. So inside the fork server a failed fork looks like a child that ended at once; its pid is the error's number,
-negated, by which the worker knows it.
+it. So inside the fork server a failed fork looks like a child that ended at once. Its pid is the
+negated number of the error, so that the worker can tell.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = get_logger(__name__)
 
 def ensure_running() -> None:
     """Start the fork server if there is none, without waiting for its imports. Raises `OSError`."""
-    # The fork server is a new interpreter, which finds our packages by the path alone.
+    # The fork server is a new interpreter, which finds our packages only by the path.
     paths = os.environ.get("PYTHONPATH", "")
     if str(BASE_DIR) not in paths.split(os.pathsep):
         os.environ["PYTHONPATH"] = str(BASE_DIR) + (os.pathsep + paths if paths else "")

@@ -271,7 +271,7 @@ class Pool:
             if pid < 0:  # see `fork_server.survive_failed_forks`
                 process.join()
                 raise OSError(-pid, os.strerror(-pid))
-        except BrokenPipeError:  # likewise, if it has closed its end already
+        except BrokenPipeError:  # the fork failed too, and its end of the pipe was closed first
             ours.close()
             raise OSError("the fork server could not fork, and has logged why") from None
         except BaseException:
