@@ -30,11 +30,9 @@ class FailureAdmin(RecordsAdmin):
     place = Place(Section.WORK, 3, "Failures", "error")
 
     def has_change_permission(self, request: HttpRequest, obj: Failure | None = None) -> bool:
-        """Nobody changes one."""
         return False
 
     def get_urls(self) -> list[URLPattern]:
-        """Those of Django, and the resolution."""
         resolve = path(
             "<str:object_id>/resolve/", self.admin_site.admin_view(self.resolve_view), name="jobs_failure_resolve"
         )
@@ -91,7 +89,7 @@ class FailureAdmin(RecordsAdmin):
         )
 
     def resolve_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Forget a kind of failure; one that comes up again is counted anew."""
+        """Forget a kind of failure; one that comes up again is counted from one."""
         if not self.may(request, "delete"):
             raise PermissionDenied
         if request.method != "POST":
@@ -99,7 +97,7 @@ class FailureAdmin(RecordsAdmin):
         failure = _failure(object_id)
         services.delete_failure(failure.id)
         self.log_change(request, failure, f"Resolved, after {failure.count} times.")
-        self.message_user(request, f"{failure} is resolved; it shows up again where it is raised again.")
+        self.message_user(request, f"{failure} is resolved; it shows up again if it is raised again.")
         return HttpResponseRedirect(address("jobs_failure_changelist"))
 
 

@@ -69,7 +69,7 @@ class JobFilters(forms.Form):
 
 
 def seconds(job: Job, now: datetime) -> float | None:
-    """How long a job has been running, or ran; None where it has not begun."""
+    """How long a job has been running, or ran; None if it has not begun."""
     return None if job.started_at is None else max(0.0, ((job.ended_at or now) - job.started_at).total_seconds())
 
 
@@ -78,8 +78,8 @@ def _live(jobs: Sequence[Job]) -> dict[ObjectId, dict[str, Any]]:
     if all(job.status != JobStatus.RUNNING for job in jobs):
         return {}
     wanted = {job.id for job in jobs}
-    told = (consumer for worker in services.list_workers() for consumer in worker.consumers)
-    return {consumer["jobId"]: consumer for consumer in told if consumer.get("jobId") in wanted}
+    reported = (consumer for worker in services.list_workers() for consumer in worker.consumers)
+    return {consumer["jobId"]: consumer for consumer in reported if consumer.get("jobId") in wanted}
 
 
 @admin.register(Job)
@@ -89,11 +89,9 @@ class JobAdmin(RecordsAdmin):
     place = Place(Section.WORK, 2, "Jobs", "play_circle")
 
     def has_change_permission(self, request: HttpRequest, obj: Job | None = None) -> bool:
-        """Nobody changes one."""
         return False
 
     def get_urls(self) -> list[URLPattern]:
-        """Those of Django, and the export."""
         export = path("export/", self.admin_site.admin_view(self.export_view), name="jobs_job_export")
         return [export, *super().get_urls()]
 

@@ -26,11 +26,9 @@ class MasterAdmin(RecordsAdmin):
         return bool(request.user.has_perm("jobs.view_lease"))
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """Likewise."""
         return self.has_view_permission(request)
 
     def has_change_permission(self, request: HttpRequest, obj: Master | None = None) -> bool:
-        """Nobody changes one."""
         return False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:

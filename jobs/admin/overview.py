@@ -21,11 +21,11 @@ from queuesite.admin.records import address
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
 
-#: Queues that need attention, workers and failures that are shown; their own pages have all of them.
+#: How many queues that need attention, workers and failures are shown; their own pages show all.
 QUEUES_SHOWN = 10
 WORKERS_SHOWN = 12
 FAILURES_SHOWN = 5
-#: Seconds from which on an answer took long.
+#: An answer that took more seconds than this took long.
 SLOW_SECONDS = 0.2
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ _SPAN_NAMES = {"15m": "15 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 da
 
 
 def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """What the index shows of the system to this user, as the theme asks (UNFOLD["DASHBOARD_CALLBACK"])."""
+    """The context of the index for this user (UNFOLD["DASHBOARD_CALLBACK"])."""
     may = request.user.has_perm
     alive = services.list_workers() if may("jobs.view_worker") else []
     context |= {
@@ -66,9 +66,9 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def shared(name: str, ask: Callable[[], T]) -> T:
-    """What `ask` answers. Where that took long, all who look get the same answer for ten times as long.
+    """What `ask` answers. An answer that took long is reused for all users for ten times as long.
 
-    So pages that ask every two seconds keep no database busy, however many queues there are and however many look.
+    So pages that refresh every two seconds keep no database busy, with any number of queues and users.
     """
     key = f"overview:{get_config().mongodb_name}:{name}"
     known: T | None = cache.get(key)
@@ -82,21 +82,21 @@ def shared(name: str, ask: Callable[[], T]) -> T:
 
 
 def _failure_rate(numbers: Statistics) -> float | None:
-    """The share of attempts in the last hour that failed, in percent; None where there were none."""
+    """The share of attempts in the last hour that failed, in percent; None if there were none."""
     hour = numbers.last_hour
     attempts = hour.processed + hour.failed
     return 100 * hour.failed / attempts if attempts else None
 
 
 def _in_flight(known: Sequence[Worker], now: datetime) -> dict[str, int]:
-    """What the live workers said in their last heartbeats: younger than what SQS was last asked."""
+    """The messages that live workers reported in their last heartbeats, which are newer than SQS's counts."""
     consumers = [consumer for worker in known if statistics.is_alive(worker, now) for consumer in worker.consumers]
     handled, buffered = (sum(consumer.get(name, 0) for consumer in consumers) for name in ("inFlight", "buffered"))
     return {"in_flight": handled + buffered, "handled": handled, "buffered": buffered}
 
 
 def _missing(numbers: Statistics) -> set[str]:
-    """Parts of the system that do not run, without which it does not do its work."""
+    """Parts of the system that it needs and that do not run."""
     parts = {
         "queue": sum(numbers.queues.values()) > 0,
         "master": numbers.leader is not None,
@@ -161,7 +161,7 @@ def _throughput(found: Overall, span: Span, window: str) -> dict[str, Any] | Non
 
 
 def _backlog(found: Overall, span: Span, window: str) -> dict[str, Any] | None:
-    """What was waiting, as charts.js takes it; None where nobody recorded it."""
+    """What was waiting, as charts.js takes it; None if nobody recorded it."""
     known = [depth for depth in found.depths if depth is not None]
     if not known:
         return None

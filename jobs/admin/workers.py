@@ -28,7 +28,6 @@ class WorkerAdmin(RecordsAdmin):
     place = Place(Section.PROCESSES, 1, "Workers", "memory")
 
     def get_urls(self) -> list[URLPattern]:
-        """Those of Django, and the drain."""
         drain = path("<str:object_id>/drain/", self.admin_site.admin_view(self.drain_view), name="jobs_worker_drain")
         return [drain, *super().get_urls()]
 
@@ -79,7 +78,7 @@ class WorkerAdmin(RecordsAdmin):
             self.log_change(request, worker, "Told to drain.")
             self.message_user(request, f"{worker} drains: it finishes what is in flight, and ends.")
         else:
-            self.message_user(request, f"{worker} was told to drain already.")
+            self.message_user(request, f"{worker} was asked to drain before.")
         return HttpResponseRedirect(address("jobs_worker_changelist"))
 
 
@@ -104,11 +103,11 @@ def shown(workers: list[Worker]) -> list[dict[str, Any]]:
 
 
 def _row(worker: Worker, assigned: list[Assignment], now: datetime) -> dict[str, Any]:
-    told = {one.get("jobId"): one for one in worker.consumers}
-    consumers = [_consumer(assignment, told.get(assignment.job_id, {}), now) for assignment in assigned]
+    report = {one.get("jobId"): one for one in worker.consumers}
+    consumers = [_consumer(assignment, report.get(assignment.job_id, {}), now) for assignment in assigned]
     held = {assignment.job_id for assignment in assigned}
     # They have given their places up, and hold none of the worker's slots.
-    finishing = [_finishing(one) for job_id, one in told.items() if one.get("finishing") and job_id not in held]
+    finishing = [_finishing(one) for job_id, one in report.items() if one.get("finishing") and job_id not in held]
     return {
         "worker": worker,
         "alive": statistics.is_alive(worker, now),
@@ -125,33 +124,33 @@ def _row(worker: Worker, assigned: list[Assignment], now: datetime) -> dict[str,
     }
 
 
-def _consumer(assignment: Assignment, told: dict[str, Any], now: datetime) -> dict[str, Any]:
-    """What a consumer runs: its counts are those of the last heartbeat, of its present run alone."""
+def _consumer(assignment: Assignment, report: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """A consumer's present run, with the counts of the last heartbeat."""
     seconds = max(1.0, (now - assignment.created_at).total_seconds())
-    processed = told.get("processed", 0)
+    processed = report.get("processed", 0)
     return {
-        "queue": told.get("queueName") or assignment.queue_url.rpartition("/")[2],
+        "queue": report.get("queueName") or assignment.queue_url.rpartition("/")[2],
         "queue_address": queue_address(assignment.queue_id),
         "job_address": address("jobs_job_change", assignment.job_id),
         "slot": assignment.slot,
-        "pid": told.get("pid"),
+        "pid": report.get("pid"),
         "processed": processed,
-        "failed": told.get("failed", 0),
+        "failed": report.get("failed", 0),
         "rate": processed / seconds,
-        "memory": told.get("memory", 0),
+        "memory": report.get("memory", 0),
         "seconds": seconds,
         "yields": assignment.yield_requested_at is not None,
     }
 
 
-def _finishing(told: dict[str, Any]) -> dict[str, Any]:
+def _finishing(report: dict[str, Any]) -> dict[str, Any]:
     """A consumer whose run has given up its place, and of which only handlers in flight are left."""
     return {
-        "queue": told.get("queueName"),
-        "pid": told.get("pid"),
-        "in_flight": told.get("inFlight", 0),
-        "processed": told.get("processed", 0),
-        "failed": told.get("failed", 0),
-        "memory": told.get("memory", 0),
-        "job_address": address("jobs_job_change", told.get("jobId")),
+        "queue": report.get("queueName"),
+        "pid": report.get("pid"),
+        "in_flight": report.get("inFlight", 0),
+        "processed": report.get("processed", 0),
+        "failed": report.get("failed", 0),
+        "memory": report.get("memory", 0),
+        "job_address": address("jobs_job_change", report.get("jobId")),
     }

@@ -38,7 +38,7 @@ class JobQuery(Paged):
 
     queue: QueueName | None = Field(None, description="name of the queue")
     status: Literal["queued", "running", "completed", "failed", "abandoned"] | None = Field(
-        None, description="where they stand"
+        None, description="only jobs with this status"
     )
     worker: WorkerId | None = Field(None, description="id of the worker")
     since: Moment | None = Field(None, description="created at this moment or later")
@@ -99,7 +99,7 @@ def read_failure(request: HttpRequest, failure_id: str) -> FailureOut:
 
 @router.delete("/failures/{failure_id}", response={204: None}, auth=needs("jobs.delete_failure"), tags=["failures"])
 def delete_failure(request: HttpRequest, failure_id: str) -> None:
-    """Forget a kind of failure. One that comes up again is counted anew."""
+    """Forget a kind of failure. If it comes up again, it is counted from one."""
     services.delete_failure(object_id(failure_id, "failure"))
 
 

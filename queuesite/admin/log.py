@@ -36,13 +36,10 @@ class LogAdmin(ModelAdmin):
         return entry.get_change_message()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody adds one by hand."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: LogEntry | None = None) -> bool:
-        """Nobody changes one."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: LogEntry | None = None) -> bool:
-        """Nobody deletes one."""
         return False

@@ -80,7 +80,6 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
         return bool(super().has_change_permission(request, obj)) and self._may_touch(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Likewise."""
         return bool(super().has_delete_permission(request, obj)) and self._may_touch(request, obj)
 
     def _may_touch(self, request: HttpRequest, user: User | None) -> bool:
@@ -115,9 +114,7 @@ class LoginAttemptAdmin(ModelAdmin):
     exclude = ("get_data", "post_data")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody adds one."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: AccessAttempt | None = None) -> bool:
-        """Nobody changes one."""
         return False

@@ -17,11 +17,10 @@ class RecordsAdmin(ModelAdmin):
     """A model whose pages are our own, and which nobody adds, changes or deletes by hand."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody adds one."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody deletes one by Django's own pages."""
+        """Records are not deleted by Django's own pages."""
         return False
 
     def history_view(

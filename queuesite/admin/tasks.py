@@ -40,7 +40,6 @@ class BackgroundTaskAdmin(RecordsAdmin):
     place = Place(Section.PROCESSES, 3, "Background tasks", "pending_actions")
 
     def has_change_permission(self, request: HttpRequest, obj: BackgroundTask | None = None) -> bool:
-        """Nobody changes one."""
         return False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
@@ -112,11 +111,9 @@ class _Shown(ModelAdmin):
         return self.fields
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody adds one."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody changes one."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -323,7 +323,7 @@ class TestWorkers:
 
         assert workers.is_draining("w1")
         assert "finishes what is in flight" in first
-        assert "was told to drain already" in again
+        assert "was asked to drain before" in again
         assert [(e.user.username, e.object_id) for e in LogEntry.objects.all()] == [("operator", "w1")]
 
     def test_departed_ones_are_remembered_with_when_and_why(self, browser: Client) -> None:

@@ -26,7 +26,6 @@ class ActionPage(QueuePages):
     """Actions on the chosen queues, by the table of actions."""
 
     def get_urls(self) -> list[URLPattern]:
-        """With that of the actions."""
         return [self.route("act/", self.act_view, "act"), *super().get_urls()]
 
     def act_view(self, request: HttpRequest) -> HttpResponse:

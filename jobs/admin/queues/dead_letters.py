@@ -44,7 +44,6 @@ class DeadLettersPage(LookingPages):
     """Look at dead letters, and redrive or delete some of them."""
 
     def get_urls(self) -> list[URLPattern]:
-        """With that of a queue's dead letters."""
         return [
             self.route("<str:object_id>/dead-letters/", self.dead_letters_view, "dead_letters"),
             *super().get_urls(),

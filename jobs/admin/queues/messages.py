@@ -65,7 +65,6 @@ class MessagesPage(LookingPages):
     """Send messages, and look at those that wait."""
 
     def get_urls(self) -> list[URLPattern]:
-        """With that of a queue's messages."""
         return [self.route("<str:object_id>/messages/", self.messages_view, "messages"), *super().get_urls()]
 
     def messages_view(self, request: HttpRequest, object_id: str) -> HttpResponse:

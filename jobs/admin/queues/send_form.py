@@ -113,7 +113,7 @@ class SendForm(forms.Form):
         return given
 
     def clean(self) -> dict[str, Any]:
-        """Every rule of the API's, told at the field at fault, with the line where there are several."""
+        """Check the API's rules; an error stands at its field, with the line if there are several."""
         cleaned = super().clean() or self.cleaned_data
         if self.errors:
             return cleaned
@@ -171,7 +171,7 @@ class SendForm(forms.Form):
                     return
 
     def command(self, url: str) -> str | None:
-        """The command that sends the same by the API; None, and told, where it would be too long for a shell."""
+        """The command that sends the same through the API. None, with an error of the form, if no shell takes it."""
         if len(self.outgoing) > AT_ONCE:
             self.add_error(None, f"{len(self.outgoing):,} messages are too many for a command: send them from here.")
             return None

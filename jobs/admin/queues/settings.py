@@ -30,7 +30,6 @@ class SettingsPage(QueuePages):
     change_form_outer_before_template = "jobs/_queue_tabs.html"
 
     def get_urls(self) -> list[URLPattern]:
-        """With that of a queue's settings."""
         return [self.route("<str:object_id>/settings/", self.settings_view, "settings"), *super().get_urls()]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -80,11 +79,9 @@ class SettingsPage(QueuePages):
         return f"Changed {', '.join(new)}." if new else "Saved without a change."
 
     def response_post_save_add(self, request: HttpRequest, obj: Queue) -> HttpResponse:
-        """On to the queue."""
         return HttpResponseRedirect(address("queues_queue_change", obj.pk))
 
     def response_post_save_change(self, request: HttpRequest, obj: Queue) -> HttpResponse:
-        """On to the queue."""
         return HttpResponseRedirect(address("queues_queue_change", obj.pk))
 
     def changeform_view(
