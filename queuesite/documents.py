@@ -157,14 +157,14 @@ def _judged(model: type[M], document: Document, limits: Mapping[str, tuple[int, 
         if type(value) not in field.types:
             value = _mended(model, document, field, value)
         if field.whole and value is not None and value < 0:
-            raise _error(model, document, field.column, value, field.kind.words)
+            raise _error(model, document, field.column, value, _expected(model, field))
         if field.objects and not all(type(one) is dict for one in value):
             raise _error(model, document, field.column, value, field.kind.words)
         values.append(value)
-    for column, (low, high) in limits.items():
+    for column, within in limits.items():
         value = document.get(column)
-        if value is not None and not low <= value <= high:
-            raise _error(model, document, column, value, f"a whole number from {low} to {high}")
+        if value is not None and not within[0] <= value <= within[1]:
+            raise _error(model, document, column, value, _within(within))
     return model.from_db(MONGO, _names(model), values)
 
 
@@ -174,7 +174,16 @@ def _mended(model: type[models.Model], document: Document, field: _Field, value:
         return field.default()
     if field.whole and isinstance(value, float) and value.is_integer():
         return int(value)
-    raise _error(model, document, field.column, value, field.kind.words)
+    raise _error(model, document, field.column, value, _expected(model, field))
+
+
+def _expected(model: type[models.Model], field: _Field) -> str:
+    limits = bounds(model).get(field.column)
+    return field.kind.words if limits is None else _within(limits)
+
+
+def _within(limits: tuple[int, int]) -> str:
+    return f"a whole number from {limits[0]} to {limits[1]}"
 
 
 def _error(model: type[models.Model], document: Document, column: str, value: Any, expected: str) -> MalformedDocument:

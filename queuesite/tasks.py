@@ -114,7 +114,7 @@ def _run(function: Callable[..., dict[str, Any]], task_id: str, resumes: bool) -
         task.state, task.error = TaskState.FAILED, public_text(error)
     except Exception as error:
         log.exception("task_failed", task=task_id, kind=task.kind)
-        task.state, task.error = TaskState.FAILED, f"Queuesite failed and has logged the error ({type(error).__name__})"
+        task.state, task.error = TaskState.FAILED, f"Queuesite failed ({type(error).__name__}) and has logged the error"
     task.done, task.ended_at = progress.done, timezone.now()
     task.arguments = {}  # which may be megabytes
     task.save()
@@ -135,7 +135,7 @@ def get(task_id: str, owner: User | None) -> BackgroundTask:
     with database_errors():
         task = _of(owner).filter(pk=task_id).first() if task_id.isalnum() else None
     if task is None:
-        raise NotFound(f"there is no task {task_id[:64]!r} of yours; tasks are kept {KEPT.days} days")
+        raise NotFound(f"you have no task {task_id[:64]!r}; tasks are kept for {KEPT.days} days")
     return task
 
 

@@ -14,7 +14,7 @@ from bson import ObjectId
 
 from jobs.benchmark import floor
 from jobs.benchmark.floor import Target, Usage
-from jobs.consumer.run import Report
+from jobs.consumer.report import RunReport
 from jobs.consumer.settings import QueueSettings
 from jobs.worker.pool import Pool
 from queues import messages
@@ -71,7 +71,7 @@ def measure_consumer(pool: Pool, queue: Queue, count: int) -> Usage:
     before = process.cpu_times()
     job_id = ObjectId()
     consumer.start(job_id, QueueSettings.of(queue))
-    report: Report | None = None
+    report: RunReport | None = None
     after = before
     memory = 0
     while report is None:

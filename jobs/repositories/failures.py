@@ -54,7 +54,7 @@ class Seen:
     """A kind of failure, and the queue in which it was seen."""
 
     queue: Queue
-    failure: failures.Failure
+    failure: failures.FailureGroup
 
 
 def _failures() -> Collection[Document]:
@@ -72,7 +72,7 @@ def add(seen: Iterable[Seen]) -> None:
         bulk_upsert(collection(FailureCount), [_count(one.queue, one.failure) for one in kinds])
 
 
-def _write(queue: Queue, failure: failures.Failure) -> UpdateOne:
+def _write(queue: Queue, failure: failures.FailureGroup) -> UpdateOne:
     return UpdateOne(
         {"queueUrl": queue.queue_url, "fingerprint": failure.fingerprint},
         {
@@ -97,7 +97,7 @@ def _write(queue: Queue, failure: failures.Failure) -> UpdateOne:
     )
 
 
-def _count(queue: Queue, failure: failures.Failure) -> UpdateOne:
+def _count(queue: Queue, failure: failures.FailureGroup) -> UpdateOne:
     hour = database_clock.at(failure.last_at).replace(minute=0, second=0, microsecond=0)
     kind = {"queueUrl": queue.queue_url, "fingerprint": failure.fingerprint, "hour": hour}
     return UpdateOne(

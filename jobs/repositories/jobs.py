@@ -168,7 +168,7 @@ def _end(
 
 @dataclass(frozen=True)
 class Abandoned:
-    """A job whose worker is gone, with the counts of that worker's last heartbeat."""
+    """A job whose worker is gone, with the counts of that worker's last heartbeat: zeros if they are not known."""
 
     job_id: ObjectId
     cause: str
@@ -176,17 +176,20 @@ class Abandoned:
 
 
 def abandon_many(lost: Iterable[Abandoned]) -> int:
-    """Queued or running -> abandoned, by a master, in one bulk; how many. Those that have ended stay as they are."""
+    """Queued or running -> abandoned, by a master, in one bulk; how many. Those that have ended stay as they are.
+
+    A job keeps the higher of its counts: `progress` may have written later ones than the last heartbeat did.
+    """
     writes = [
         UpdateOne(
             {"_id": one.job_id, "status": {"$in": _UNFINISHED}},
             {
                 "$set": {
                     "status": JobStatus.ABANDONED.value,
-                    **one.counts.as_document(),
                     "endReason": EndReason.WORKER_DIED.value,
                     "lastError": one.cause[:ERROR_CHARACTERS],
                 },
+                "$max": one.counts.as_document(),
                 "$currentDate": {"lastModified": True, "endedAt": True},
             },
         )
@@ -212,7 +215,7 @@ def by_id(job_id: ObjectId) -> Job:
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class UnfinishedJob:
     """What a rescue needs to know of a job that is queued or running. `worker_id` is "" if the document names none."""
 
     job_id: ObjectId
@@ -220,7 +223,7 @@ class Unfinished:
     worker_id: str
 
 
-def unfinished(before: datetime | None = None, workers: Iterable[str] | None = None) -> list[Unfinished]:
+def unfinished(before: datetime | None = None, workers: Iterable[str] | None = None) -> list[UnfinishedJob]:
     """The jobs that are queued or running: those that last changed before a moment, those of some workers."""
     wanted: Document = {"status": {"$in": _UNFINISHED}}
     if before is not None:
@@ -234,7 +237,7 @@ def unfinished(before: datetime | None = None, workers: Iterable[str] | None = N
     for document in documents:
         processor = document.get("processor")
         worker_id = processor.get("workerId") if isinstance(processor, dict) else None
-        found.append(Unfinished(document["_id"], document["queueId"], str(worker_id or "")))
+        found.append(UnfinishedJob(document["_id"], document["queueId"], str(worker_id or "")))
     return found
 
 

@@ -21,6 +21,7 @@ from pymongo.collection import Collection
 
 from jobs import histogram
 from jobs.models import Throughput, ThroughputHour
+from queues.state import ATTEMPTS_ARE_FAILING
 from queuesite.databases import Document, bulk_upsert, collection, database_clock
 from queuesite.documents import step_of, to_model, to_models
 
@@ -188,18 +189,16 @@ def sums_by_step(since: datetime, until: datetime, step: timedelta) -> list[Thro
     return [_sum(at, row) for at, row in sums.items()]
 
 
-def failing(since: datetime, share: float, limit: int) -> list[tuple[ObjectId, int, int]]:
-    """Queues with at least this share of failed attempts since then, the most failures first: id, failed, processed."""
+def failing(since: datetime) -> dict[ObjectId, tuple[int, int]]:
+    """Failed and processed attempts of the queues that have been failing since then, the most failed ones first."""
     group = {"_id": "$queueId", **{name: {"$sum": f"${name}"} for name in ("failed", "processed")}}
-    attempts = {"$multiply": [share, {"$add": ["$failed", "$processed"]}]}
     pipeline: list[Document] = [
         {"$match": {"minute": {"$gte": since}}},
         {"$group": group},
-        {"$match": {"failed": {"$gt": 0}, "$expr": {"$gte": ["$failed", attempts]}}},
+        {"$match": {"$expr": ATTEMPTS_ARE_FAILING}},
         {"$sort": {"failed": DESCENDING, "_id": ASCENDING}},
-        {"$limit": limit},
     ]
-    return [(row["_id"], row["failed"], row["processed"]) for row in _throughput().aggregate(pipeline)]
+    return {row["_id"]: (row["failed"], row["processed"]) for row in _throughput().aggregate(pipeline)}
 
 
 _SUMS = (*COUNTS, "durationSum")

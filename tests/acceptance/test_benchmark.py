@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: A benchmark takes half a minute, on a quiet machine.
 LONGEST = 300.0
 
-pytestmark = [pytest.mark.usefixtures("mongo"), pytest.mark.timeout(2 * LONGEST)]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("mongo"), pytest.mark.timeout(2 * LONGEST)]
 
 
 def figures(*args: str, **environment: str) -> dict[str, Any]:

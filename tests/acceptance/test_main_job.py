@@ -20,6 +20,7 @@ from queues.models import Queue
 from queues.sqs import OutgoingMessage
 from queuesite.databases import collection
 from queuesite.documents import to_models
+from tests.support import handlers_for_tests  # noqa: F401 (registers them: another test may have discovered before)
 from tests.support.background import Background, running
 from tests.support.ledger import Event, Ledger
 from tests.support.waiting import eventually
@@ -110,8 +111,8 @@ def test_every_message_of_twelve_queues_is_handled_exactly_once(
             sqs.send_message_batch(
                 QueueUrl=queue.queue_url, Entries=[{"Id": str(n), "MessageBody": b} for n, b in enumerate(bodies)]
             )
-    master = Background(tmp_path, "master", "runmaster")
-    workers = [Background(tmp_path, f"worker-{n}", "runworker") for n in range(2)]
+    master = Background(tmp_path, "master", "runmaster", from_nothing=True)
+    workers = [Background(tmp_path, f"worker-{n}", "runworker", from_nothing=n == 0) for n in range(2)]
     samples = Samples()
     with running(master, *workers):
         eventually(lambda: len(all_workers()) == 2, 20, "both workers have registered")

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from jobs.models import JobStatus
 from jobs.repositories import assignments
-from tests.support.processes import ROOT
+from tests.support.background import Background, running
 from tests.support.records import all_jobs, define
 from tests.support.waiting import eventually
 
@@ -23,15 +18,13 @@ PROCESSES, QUEUES = 8, 50
 
 #: Assigns every queue to a worker of its own in batches, as a master does, as soon as the file "go" is there.
 ASSIGN = """
-import json, pathlib, sys, time
-import django
-django.setup()
+import json, os, pathlib, time
 from jobs.repositories import assignments, jobs
 from jobs.repositories.assignments import NewAssignment
 from jobs.repositories.jobs import Processor
 from queues import repository
 
-number, directory = int(sys.argv[1]), pathlib.Path(sys.argv[2])
+number, directory = int(os.environ["RACER"]), pathlib.Path(os.environ["RACE"])
 queues = repository.all_queues()
 names = {queue.id: queue.name for queue in queues}
 (directory / f"ready-{number}").touch()
@@ -47,33 +40,20 @@ print(json.dumps([[str(a.id), a.queue_url] for a in made]))
 """
 
 
-@contextmanager
-def racers(directory: Path) -> Iterator[list[subprocess.Popen[str]]]:
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", ASSIGN, str(number), str(directory)],
-            cwd=ROOT,
-            env=os.environ,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(PROCESSES)
-    ]
-    try:
-        yield processes
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
+def racer(directory: Path, number: int) -> Background:
+    environment = {"RACER": str(number), "RACE": str(directory), "LOG_LEVEL": "WARNING"}
+    return Background(directory, f"racer-{number}", "shell", "-v", "0", "-c", ASSIGN, env=environment)
 
 
 @pytest.mark.usefixtures("mongo")
 def test_each_queue_is_assigned_exactly_once(tmp_path: Path) -> None:
     queues = [define(f"queue-{number}") for number in range(QUEUES)]
-    with racers(tmp_path) as processes:
+    racers = [racer(tmp_path, number) for number in range(PROCESSES)]
+    with running(*racers):
         eventually(lambda: len(list(tmp_path.glob("ready-*"))) == PROCESSES, 60, "all processes are at the start")
         (tmp_path / "go").touch()
-        won = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
+        assert [process.process.wait(60) for process in racers] == [0] * PROCESSES
+        won = [json.loads(process.output()) for process in racers]
 
     present = assignments.all_assignments()
     assert Counter(a.queue_url for a in present) == {queue.queue_url: 1 for queue in queues}

@@ -23,8 +23,9 @@ from bson import ObjectId
 
 from jobs.consumer import process
 from jobs.consumer.growth import Growth
-from jobs.consumer.process import Apply, Consumer, End, Exit, Finished, Live, Released, Start
-from jobs.consumer.run import Report, Run
+from jobs.consumer.process import Apply, Consumer, End, Exit, Finished, Finishing, Live, Start
+from jobs.consumer.report import RunReport
+from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.models import EndReason
 from jobs.worker.consumer import ConsumerProcess
@@ -284,7 +285,7 @@ class TestProtocol:
         consumer.start(queue)
         eventually(lambda: probe.running == 2, 10, "two are being handled")
         consumer.pipe.send(End(EndReason.PAUSED))
-        released = consumer.next(Released)
+        released = consumer.next(Finishing)
         assert (released.job_id, released.report.reason, released.report.processed) == ("job-1", EndReason.PAUSED, 0)
         assert depth(queue) == Depth(1, 2, 0), "nothing else is held"
         send(queue, "d")
@@ -404,16 +405,24 @@ class TestOrphan:
 # --- real processes ---
 
 
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The ledger's directory, which the fork server read from its environment: both serve all the tests of a pool."""
+    server: Any = forkserver._forkserver
+    server._stop()
+    yield tmp_path_factory.mktemp("ledger")
+    server._stop()
+
+
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path)
+def ledger(directory: Path) -> Ledger:
+    found = Ledger(directory)
+    found.clear()
+    return found
 
 
 @pytest.fixture
 def pool(configure: Configure, ledger: Ledger) -> Iterator[Pool]:
-    """A pool whose fork server has read this test's environment."""
-    server: Any = forkserver._forkserver
-    server._stop()
     config = configure(
         handler_modules="tests.support.handlers_for_tests",
         ledger_dir=ledger.directory,
@@ -425,7 +434,6 @@ def pool(configure: Configure, ledger: Ledger) -> Iterator[Pool]:
     made.warm_up()
     yield made
     made.close(5.0)
-    server._stop()
 
 
 class Worker:
@@ -433,7 +441,7 @@ class Worker:
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self.reports: dict[ObjectId, Report] = {}
+        self.reports: dict[ObjectId, RunReport] = {}
         self.begun: dict[int, ObjectId] = {}
 
     def begin(self, queue: Queue) -> ConsumerProcess:
@@ -442,11 +450,11 @@ class Worker:
         consumer.start(self.begun[consumer.pid], QueueSettings.of(queue))
         return consumer
 
-    def end_of(self, consumer: ConsumerProcess) -> Report:
+    def end_of(self, consumer: ConsumerProcess) -> RunReport:
         """Wait until its run has ended, in whatever way."""
         job_id = self.begun[consumer.pid]
 
-        def ended() -> Report | None:
+        def ended() -> RunReport | None:
             wait(self.pool.sources()[0], timeout=1)
             self.reports.update(self.pool.ended())
             return self.reports.get(job_id)
@@ -553,6 +561,7 @@ class TestPool:
         configure(handler_modules="no.such.module")
         worker = Worker(pool)
         report = worker.end_of(worker.begin(queue))
+        server._stop()  # the next is to know its handlers
         assert report.reason is EndReason.ERROR
         assert "no.such.module" in (report.last_error or "")
 
@@ -639,7 +648,7 @@ class TestPool:
         consumer = worker.begin(queue)
         eventually(lambda: ledger.events("start"), 10, "it is being handled")
 
-        def report() -> Report | None:
+        def report() -> RunReport | None:
             pool.kill_silent(1.0)
             worker.reports.update(pool.ended())
             return worker.reports.get(worker.begun[consumer.pid])
@@ -730,7 +739,7 @@ class TestNobodyWaits:
         eventually(lambda: ledger.events("start"), 10, "it is being handled")
         os.kill(consumer.pid, signal.SIGSTOP)
 
-        def report() -> Report | None:
+        def report() -> RunReport | None:
             pool.kill_silent(1.0)
             worker.reports.update(pool.ended())
             return worker.reports.get(worker.begun[consumer.pid])

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from jobs.consumer import run as run_module
-from jobs.consumer.buffer import Held
+from jobs.consumer import settler
 from jobs.consumer.dead_letters import send_to_dead_letters
-from jobs.consumer.run import Report, Run
+from jobs.consumer.held import Held
+from jobs.consumer.holdings import Holdings
+from jobs.consumer.report import RunReport
+from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.models import EndReason
 from queues import services
@@ -54,7 +56,7 @@ def probe() -> Probe:
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failures come back at once; how long they really wait is `test_consumer_outcome`'s concern."""
     monkeypatch.setattr("jobs.consumer.outcome.retry_delay", lambda receive_count: 0)
-    monkeypatch.setattr("jobs.consumer.run.retry_delay", lambda receive_count: 0)
+    monkeypatch.setattr("jobs.consumer.settler.retry_delay", lambda receive_count: 0)
     monkeypatch.setattr("queuesite.outage.FIRST_PAUSE", 0.02)
     monkeypatch.setattr("queuesite.outage.LONGEST_PAUSE", 0.1)
 
@@ -65,17 +67,17 @@ class Running:
     def __init__(self, queue: Queue, limits: RunLimits = QUICK, **changes: Any) -> None:
         self.settings = replace(QueueSettings.of(queue), **changes)
         self.run = Run(get_gateway(), self.settings, limits)
-        self.reports: list[Report] = []
+        self.reports: list[RunReport] = []
         self.thread = threading.Thread(target=lambda: self.reports.append(self.run.execute()), daemon=True)
         self.thread.start()
 
-    def report(self, seconds: float = 30.0) -> Report:
+    def report(self, seconds: float = 30.0) -> RunReport:
         """Wait for the end."""
         self.thread.join(seconds)
         assert not self.thread.is_alive(), "the run did not end"
         return self.reports[0]
 
-    def end(self, reason: EndReason = EndReason.SHUTDOWN) -> Report:
+    def end(self, reason: EndReason = EndReason.SHUTDOWN) -> RunReport:
         """Have it end, and wait for that."""
         self.run.end(reason)
         return self.report()
@@ -327,7 +329,7 @@ class TestFailure:
                 raise answer
             send_to_dead_letters(*args)
 
-        monkeypatch.setattr(run_module, "send_to_dead_letters", send_late)
+        monkeypatch.setattr(settler, "send_to_dead_letters", send_late)
         probe.behave = lambda message: Reject("no")
         running = begin(queue, LASTING)
         assert len(dead_letters(queue)) == 1
@@ -633,7 +635,7 @@ class TestEnd:
     def test_a_run_that_yields_gives_back_what_takes_too_long(
         self, probe: Probe, begin: Begin, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(run_module, "YIELD_SECONDS", 0.1)
+        monkeypatch.setattr("jobs.consumer.holdings.YIELD_SECONDS", 0.1)
         queue = create(concurrency=2, visibility_timeout=600)
         send(queue, numbers(10))
         gate = threading.Event()
@@ -668,7 +670,7 @@ class TestEnd:
         running = begin(queue, RunLimits(idle=1, linger=0))
         eventually(lambda: probe.running == 1, 10, "the message is being handled")
         get_gateway().delete_queue(queue.queue_url)
-        eventually(running.run._ending.is_set, 10, "the receiver has noticed")
+        eventually(lambda: running.run.ending.asked, 10, "the receiver has noticed")
         gate.set()
         report = running.report()
         assert (report.reason, report.processed) == (EndReason.QUEUE_MISSING, 1)
@@ -679,13 +681,13 @@ class TestEnd:
         """The receiver has looked whether it should stop just before it was told to."""
         queue = create(visibility_timeout=600)
         send(queue, numbers(3))
-        accept = Run._accept
+        accept = Holdings.accept
 
-        def late(run: Run, messages: list[Held]) -> None:
-            run.end(EndReason.SHUTDOWN)
-            accept(run, messages)
+        def late(holdings: Holdings, messages: list[Held]) -> None:
+            holdings.ending.ask(EndReason.SHUTDOWN)
+            accept(holdings, messages)
 
-        monkeypatch.setattr(Run, "_accept", late)
+        monkeypatch.setattr(Holdings, "accept", late)
         report = begin(queue).report(15)
         assert (report.reason, report.processed) == (EndReason.SHUTDOWN, 0)
         assert depth(queue) == Depth(3, 0, 0)
@@ -698,7 +700,7 @@ class TestEnd:
         """Given back, it would be in the dead-letter queue without having been handled."""
         queue = create(max_receive_count=1, visibility_timeout=600)
         running = begin(queue, RunLimits(idle=3, linger=0))
-        eventually(lambda: running.run._buffer._requested, 10, "it waits for messages")
+        eventually(lambda: not running.run.holdings.buffer.quiet, 10, "it waits for messages")
         running.run.end(reason)
         send(queue, numbers(3))
         report = running.report(20)
@@ -777,7 +779,7 @@ class TestVisibility:
         probe.behave = lambda message: gate.wait(30)
         running = begin(queue, RunLimits(idle=1, linger=0))
         eventually(lambda: running.run.live() == live(in_flight=1, buffered=1), 10, "both are held")
-        (waiting,) = running.run._buffer._waiting
+        (waiting,) = running.run.holdings.buffer.waiting
         sqs.delete_message(QueueUrl=queue.queue_url, ReceiptHandle=waiting.message.receipt_handle)
         eventually(lambda: waiting.lost, 10, "its loss was noticed")
         gate.set()
@@ -794,7 +796,7 @@ class TestVisibility:
         probe.behave = lambda message: gate.wait(30) if message.body == "a0" else None
         running = begin(queue, PATIENT)
         eventually(lambda: running.run.live() == live(in_flight=1, buffered=2), 10, "all are held")
-        (lost, _) = running.run._buffer._waiting
+        (lost, _) = running.run.holdings.buffer.waiting
         sqs.delete_message(QueueUrl=queue.queue_url, ReceiptHandle=lost.message.receipt_handle)
         eventually(lambda: running.run.live() == live(in_flight=1, buffered=0), 10, "the one after it was given back")
         gate.set()

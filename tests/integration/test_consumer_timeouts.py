@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from jobs.consumer.run import Report, Run
+from jobs.consumer.report import RunReport
+from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
-from jobs.failures import Failure
+from jobs.failures import FailureGroup
 from jobs.models import EndReason
 from queues import services
 from queues.handlers import Message
@@ -50,16 +51,16 @@ Begin = Callable[..., "Running"]
 class Running:
     def __init__(self, queue: Queue, limits: RunLimits = LIMITS, **changes: Any) -> None:
         self.run = Run(get_gateway(), replace(QueueSettings.of(queue), **changes), limits)
-        self.reports: list[Report] = []
+        self.reports: list[RunReport] = []
         self.thread = threading.Thread(target=lambda: self.reports.append(self.run.execute()), daemon=True)
         self.thread.start()
 
-    def report(self) -> Report:
+    def report(self) -> RunReport:
         self.thread.join(LONG)
         assert not self.thread.is_alive(), "the run did not end"
         return self.reports[0]
 
-    def failures(self) -> list[Failure]:
+    def failures(self) -> list[FailureGroup]:
         return list(self.run.recorder.take())
 
 

@@ -39,7 +39,7 @@ def test_life_of_a_queue(queues: SQSClient) -> None:
     """What a person does in a day, each step a process of its own."""
     prefix = get_config().queue_name_prefix
 
-    created = manage("sqs", "create", "orders", "--concurrency", "3", env={"LOG_LEVEL": "INFO"})
+    created = manage("sqs", "create", "orders", "--concurrency", "3", env={"LOG_LEVEL": "INFO"}, from_nothing=True)
     assert (created.returncode, created.stderr) == (0, "")
     assert f"{prefix}orders" in created.stdout
 
@@ -71,7 +71,7 @@ def test_terminal_that_closes_is_no_consent(queues: SQSClient) -> None:
 
     ended = manage_on_terminal("sqs", "delete", "orders", types="\x04")
 
-    assert (ended.returncode, ended.stderr) == (2, "CommandError: not answered; give --yes to go ahead\n")
+    assert (ended.returncode, ended.stderr) == (2, "CommandError: no answer; add --yes to confirm\n")
     assert [queue.name for queue in services.list_queues()] == ["orders"]
 
 
@@ -148,7 +148,7 @@ def test_no_servers_at_all(tmp_path: Path) -> None:
 def test_all_problems_of_the_configuration_at_once() -> None:
     wrong = {"MAX_LOAD": "none", "LOG_FORMAT": "xml", "DEFAULT_CONCURRENCY": "9", "AWS_SECRET_ACCESS_KEY": ""}
 
-    ended = manage("sqs", "list", env=wrong)
+    ended = manage("sqs", "list", env=wrong, from_nothing=True)
 
     assert ended.returncode == 2
     assert ended.stdout == ""

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
-from typing import Any
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-pytestmark = pytest.mark.django_db(transaction=True)
+if TYPE_CHECKING:
+    from pytest_django import DjangoDbBlocker
 
 
 @pytest.fixture
-def migrate() -> Iterator[Any]:
+def migrate(django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path: Path) -> Iterator[Any]:
+    """Migrates a copy of the database.
+
+    A test that is marked as transactional would empty every table at its end, also of what migrations put there.
+    """
+
     def to(name: str) -> Any:
         executor = MigrationExecutor(connection)
         return executor.migrate([("queuesite", name)]).apps
 
-    yield to
-    executor = MigrationExecutor(connection)
-    executor.migrate(executor.loader.graph.leaf_nodes())
+    settings = connection.settings_dict
+    original, copy = settings["NAME"], tmp_path / "copy.sqlite3"
+    with django_db_blocker.unblock():
+        connection.ensure_connection()
+        with closing(sqlite3.connect(copy)) as target:
+            connection.connection.backup(target)
+        connection.close()
+        settings["NAME"] = copy
+        yield to
+        connection.close()
+        settings["NAME"] = original
 
 
 def test_tasks_and_keys_go_to_the_key_of_their_user(migrate: Any) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
-from tests.support.processes import ROOT
+from tests.support.processes import start
 from tests.support.waiting import eventually
 
 #: How long a process may take to end in order, in seconds.
@@ -22,18 +21,22 @@ ORDERLY = 40.0
 class Background:
     """A running `manage.py` command; its output, both streams together, goes to a file."""
 
-    def __init__(self, directory: Path, name: str, *args: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        from_nothing: bool = False,
+    ) -> None:
         self.name = name
         self.log = directory / f"{name}.log"
-        with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "manage.py", *args],
-                cwd=ROOT,
-                env={**os.environ, "LOG_LEVEL": "INFO", **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+        with self.log.open("ab") as output, Path(os.devnull).open("rb") as nothing:
+            self.process = start(
+                *args,
+                env={"LOG_LEVEL": "INFO", **(env or {})},
+                streams=(nothing.fileno(), output.fileno(), output.fileno()),
+                from_nothing=from_nothing,
             )
 
     @property

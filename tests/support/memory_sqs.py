@@ -1,25 +1,30 @@
-"""A queue in memory under the consumer's gateway: for runs that need no SQS and no seconds."""
+"""One queue of the SQS in memory under a consumer, with faults at will, and a run over it that takes no seconds."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from jobs.consumer.run import Report, Run
+from jobs.consumer.report import RunReport
+from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.models import EndReason
 from queues.handlers import registry
 from queues.handlers.registry import Handler
-from queues.sqs import BatchFailure, ReceivedMessage
+from queues.sqs import BatchFailure, OutgoingMessage, ReceivedMessage
 from queues.sqs.gateway import SqsGateway
+from queues.sqs.memory import MemorySqs, _Stored
+from queuesite.errors import ServerError, SqsUnavailable
+
+T = TypeVar("T")
 
 SETTINGS = QueueSettings(
     name="orders",
-    queue_url="memory:orders",
+    queue_url="memory://sqs/orders",
     dlq_url=None,
     fifo=False,
     concurrency=2,
@@ -30,72 +35,114 @@ SETTINGS = QueueSettings(
 )
 #: Ends as soon as nothing is visible and none is being handled.
 LIMITS = RunLimits(idle=0, linger=0.01, grace=0.2)
+#: How long a receive that finds nothing takes, in seconds, however long it may wait.
+_POLL = 0.01
 
 
-class MemorySqs:
-    """Gives out its messages, and notes what becomes of them. Hidden ones come back only when they are made visible."""
+class OneQueue(MemorySqs):
+    """The queue `url` with these messages; notes what becomes of them.
 
-    def __init__(self, *bodies: str, group: str | None = None) -> None:
-        self.lock = threading.Lock()
-        self.requests = 0
-        self.receives: dict[str, int] = {}
+    `away` makes every request fail, `refuse` those of a kind ("receive", "settle"), `lose_answers` loses the answers of
+    so many receives.
+    """
+
+    def __init__(
+        self,
+        *bodies: str,
+        clock: Callable[[], float] = time.monotonic,
+        fifo: bool = False,
+        group: str | None = None,
+    ) -> None:
+        super().__init__(clock)
+        self.url = self.create_queue("orders.fifo" if fifo or group else "orders")
+        self.away = False
+        self.refuse: dict[str, ServerError] = {}
+        self.lose_answers = 0
+        #: Bodies of deleted messages.
         self.deleted: list[str] = []
-        #: Delays of the messages that were made visible again.
-        self.delays: dict[str, list[int]] = {}
-        self.visible = list(bodies)
-        self.group = group
-
-    def receive(self, queue_url: str, *, limit: int, **options: Any) -> list[ReceivedMessage]:
-        with self.lock:
-            given, self.visible = self.visible[:limit], self.visible[limit:]
-        if not given:
-            time.sleep(0.005)  # stands for the long poll
-        found = []
-        for body in given:
-            self.receives[body] = count = self.receives.get(body, 0) + 1
-            system = {"ApproximateReceiveCount": str(count), "SentTimestamp": "1700000000000"}
-            if self.group is not None:
-                system["MessageGroupId"] = self.group
-            found.append(ReceivedMessage(f"id-{body}", body, body, {}, system))
-        return found
-
-    def delete(self, queue_url: str, receipt_handles: Sequence[str]) -> tuple[BatchFailure, ...]:
-        with self.lock:
-            self.deleted += receipt_handles
-        return ()
-
-    def change_visibility(self, queue_url: str, changes: Sequence[tuple[str, int]]) -> tuple[BatchFailure, ...]:
-        with self.lock:
-            for handle, delay in changes:
-                self.delays.setdefault(handle, []).append(delay)
-                if delay == 0:
-                    self.visible.append(handle)
-        return ()
+        #: Visibility timeouts that were set after a receive, by body.
+        self.changes: list[tuple[str, int]] = []
+        self.put(*bodies, group=group)
 
     @property
     def gateway(self) -> SqsGateway:
         return cast(SqsGateway, self)
 
+    @property
+    def messages(self) -> list[_Stored]:
+        """The messages in the queue."""
+        return self._queues[self.url].messages
+
+    @property
+    def bodies(self) -> list[str]:
+        with self._changed:
+            return [stored.body for stored in self.messages]
+
+    def put(self, *bodies: str, group: str | None = None) -> None:
+        self.send(self.url, [OutgoingMessage(body, group=group) for body in bodies])
+
+    def receive(self, queue_url: str, *, wait: int, **options: Any) -> list[ReceivedMessage]:
+        self._fail("receive")
+        found = super().receive(queue_url, wait=0, **options)
+        if self.lose_answers:
+            self.lose_answers -= 1
+            raise SqsUnavailable("the answer was lost")
+        if not found:
+            time.sleep(_POLL)
+        return found
+
+    def delete(self, queue_url: str, receipt_handles: Sequence[str]) -> tuple[BatchFailure, ...]:
+        self._fail("settle")
+        bodies = self._bodies(receipt_handles)
+        failures = super().delete(queue_url, receipt_handles)
+        self.deleted += [str(body) for body in _succeeded(bodies, failures)]
+        return failures
+
+    def change_visibility(self, queue_url: str, changes: Sequence[tuple[str, int]]) -> tuple[BatchFailure, ...]:
+        self._fail("settle")
+        bodies = self._bodies([handle for handle, _ in changes])
+        failures = super().change_visibility(queue_url, changes)
+        changed = [(str(body), seconds) for body, (_, seconds) in zip(bodies, changes, strict=True)]
+        self.changes += _succeeded(changed, failures)
+        return failures
+
+    def _fail(self, kind: str) -> None:
+        if self.away:
+            raise SqsUnavailable("away")
+        if kind in self.refuse:
+            raise self.refuse[kind]
+
+    def _bodies(self, handles: Sequence[str]) -> list[str | None]:
+        with self._changed:
+            by_handle = {stored.handle: stored.body for stored in self.messages}
+            return [by_handle.get(handle) for handle in handles]
+
+
+def _succeeded(entries: Sequence[T], failures: Sequence[BatchFailure]) -> list[T]:
+    failed = {failure.index for failure in failures}
+    return [entry for index, entry in enumerate(entries) if index not in failed]
+
 
 class MemoryRun:
     """A run over a queue in memory, in a thread, with a handler that is registered for its time."""
 
-    def __init__(self, sqs: MemorySqs, limits: RunLimits = LIMITS, **changes: Any) -> None:
-        self.run = Run(sqs.gateway, replace(SETTINGS, **changes), limits)
-        self.reports: list[Report] = []
+    def __init__(self, sqs: OneQueue, limits: RunLimits = LIMITS, **changes: Any) -> None:
+        fifo = sqs.url.endswith(".fifo")
+        self.run = Run(sqs.gateway, replace(SETTINGS, queue_url=sqs.url, fifo=fifo, **changes), limits)
+        self.reports: list[RunReport] = []
         self.thread = threading.Thread(target=lambda: self.reports.append(self.run.execute()), daemon=True)
 
     def start(self) -> MemoryRun:
         self.thread.start()
         return self
 
-    def report(self, seconds: float = 20.0) -> Report:
+    def report(self, seconds: float = 20.0) -> RunReport:
         """Its report, once it has ended."""
         self.thread.join(seconds)
         assert not self.thread.is_alive(), "the run did not end"
         return self.reports[0]
 
-    def end(self) -> Report:
+    def end(self) -> RunReport:
         self.run.end(EndReason.SHUTDOWN)
         return self.report()
 
@@ -111,7 +158,7 @@ def registered(function: Any, **traits: Any) -> Iterator[None]:
         del registry._handlers["under-test"]
 
 
-def handle_all(function: Any, sqs: MemorySqs, **changes: Any) -> Report:
+def handle_all(function: Any, sqs: OneQueue, **changes: Any) -> RunReport:
     """The report of a run that hands all messages to `function`."""
     with registered(function):
         return MemoryRun(sqs, **changes).start().report()

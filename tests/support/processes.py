@@ -1,4 +1,4 @@
-"""Running `manage.py` as a real process."""
+"""Running `manage.py` as a process of its own."""
 
 from __future__ import annotations
 
@@ -6,29 +6,65 @@ import os
 import pty
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+from tests.support.forked import Forked, can_fork
 
 ROOT = Path(__file__).resolve().parents[2]
 #: No command may take longer than this, in seconds: the slowest waits 5 s for a server that is not there.
 LONGEST = 60.0
 
+Process = Forked | subprocess.Popen[bytes]
 
-def manage(
-    *args: str, env: Mapping[str, str] | None = None, stdin: str | None = None, longest: float = LONGEST
-) -> subprocess.CompletedProcess[str]:
-    """Run `manage.py` with the test's environment and `env`. Its input is no terminal."""
-    return subprocess.run(
+
+def start(
+    *args: str, env: Mapping[str, str] | None = None, streams: tuple[int, int, int], from_nothing: bool = False
+) -> Process:
+    """Start `manage.py` in a session of its own, with the test's environment and `env`.
+
+    It is forked from the template, which costs a third of a start, unless the test is about the start (`from_nothing`)
+    or the environment changes how the interpreter itself starts.
+    """
+    environment = {**os.environ, **(env or {})}
+    if not from_nothing and can_fork(environment):
+        return Forked(["manage.py", *args], environment, streams)
+    stdin, stdout, stderr = streams
+    return subprocess.Popen(
         [sys.executable, "manage.py", *args],
         cwd=ROOT,
-        env={**os.environ, **(env or {})},
-        input=stdin if stdin is not None else "",
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=longest,
-        check=False,
+        env=environment,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
     )
+
+
+def manage(
+    *args: str,
+    env: Mapping[str, str] | None = None,
+    stdin: str = "",
+    longest: float = LONGEST,
+    from_nothing: bool = False,
+) -> subprocess.CompletedProcess[str]:
+    """Run `manage.py` to its end. None of its streams is a terminal."""
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        given.write(stdin.encode())
+        given.seek(0)
+        process = start(*args, env=env, streams=(given.fileno(), out.fileno(), err.fileno()), from_nothing=from_nothing)
+        try:
+            code = process.wait(longest)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        said = []
+        for stream in (out, err):
+            stream.seek(0)
+            said.append(stream.read().decode().replace("\r\n", "\n"))
+    return subprocess.CompletedProcess(process.args, code, *said)
 
 
 def manage_on_terminal(*args: str, types: str) -> subprocess.CompletedProcess[str]:

@@ -18,7 +18,7 @@ import pytest
 
 from jobs.models import EndReason
 from queues.handlers import Message
-from tests.support.memory_sqs import MemorySqs, handle_all
+from tests.support.memory_sqs import OneQueue, handle_all
 from tests.support.waiting import eventually
 
 BODIES = [f"m{number}" for number in range(9)]
@@ -98,7 +98,7 @@ def test_the_child_ends_with_its_code_and_handles_nothing(
         await asyncio.sleep(0)
         handle(message)
 
-    sqs = MemorySqs(*BODIES)
+    sqs = OneQueue(*BODIES)
     handler: Any = {"thread": handle, "loop": handle_slowly, "awaited": lambda m: handle_slowly(m)}[form]
     report = handle_all(handler, sqs, concurrency=3)
     assert (report.reason, report.processed, report.failed) == (EndReason.DRAINED, 9, 0)
@@ -125,7 +125,7 @@ def test_a_child_that_awaits_ends_and_takes_nothing_from_its_parents_loop(ledger
         await asyncio.ensure_future(handle(message))
 
     for handler in (handle, wait_in_a_task):
-        report = handle_all(handler, MemorySqs(*BODIES), concurrency=9)
+        report = handle_all(handler, OneQueue(*BODIES), concurrency=9)
         assert (report.reason, report.processed) == (EndReason.DRAINED, 9)
     assert [exit_code(child) for child in children] == [1, 1]
     assert ledger.of() == ledger.of(os.getpid()) == sorted(BODIES * 2)
@@ -150,7 +150,7 @@ def test_multiprocessing_by_fork_runs_its_target(is_async: bool, ledger: Ledger)
     async def handle_slowly(message: Message) -> None:
         handle(message)
 
-    report = handle_all(handle_slowly if is_async else handle, MemorySqs("a", "b"))
+    report = handle_all(handle_slowly if is_async else handle, OneQueue("a", "b"))
     assert (report.processed, codes) == (2, [4, 4])
     assert ledger.of(os.getpid()) == ["a", "b"]
     assert ledger.of() == ["a", "b", "child-of-a", "child-of-b"]
@@ -158,7 +158,7 @@ def test_multiprocessing_by_fork_runs_its_target(is_async: bool, ledger: Ledger)
 
 def test_the_parent_does_not_wait_for_its_child() -> None:
     children: list[int] = []
-    handle_all(lambda message: forked(signal.pause, children), MemorySqs("m"))
+    handle_all(lambda message: forked(signal.pause, children), OneQueue("m"))
     assert os.waitpid(children[0], os.WNOHANG) == (0, 0)  # still there
     os.kill(children[0], signal.SIGKILL)
     assert exit_code(children[0]) == -signal.SIGKILL

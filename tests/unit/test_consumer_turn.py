@@ -13,13 +13,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from jobs.consumer import connections, handler_loop, meter, recorder, time_limits
-from jobs.consumer.run import Run
-from jobs.consumer.turn import Pipeline, Stage, Turn, Work
+from jobs.consumer.turn import HandlerSpec, Pipeline, Stage, Turn
 from jobs.models import EndReason
 from queues.handlers import Message, Reject, Retry
 from queues.handlers.registry import Handler
 from queuesite.errors import InvalidInput
-from tests.support.memory_sqs import MemoryRun, MemorySqs, handle_all, registered
+from tests.support.memory_sqs import MemoryRun, OneQueue, handle_all, registered
 from tests.support.messages import held
 from tests.support.waiting import eventually
 
@@ -128,17 +127,17 @@ class TestOddAnswers:
     @forms
     @pytest.mark.parametrize("behave", ODD)
     def test_it_is_a_failed_attempt_and_the_slot_goes_on(self, form: Form, behave: Callable[[Message], Any]) -> None:
-        sqs = MemorySqs("odd-1", "odd-2", "odd-3", "plain")
+        sqs = OneQueue("odd-1", "odd-2", "odd-3", "plain")
         handler = form(lambda message: behave(message) if message.body.startswith("odd") else None)
         report = handle_all(handler, sqs, concurrency=1)
         assert (report.reason, report.processed, report.failed) == (EndReason.DRAINED, 1, 3)
         assert sqs.deleted == ["plain"]
-        assert sorted(sqs.delays) == ["odd-1", "odd-2", "odd-3"]
-        assert all(1 <= delay <= 43_200 for delays in sqs.delays.values() for delay in delays)
+        assert sorted(body for body, _ in sqs.changes) == ["odd-1", "odd-2", "odd-3"]
+        assert all(1 <= delay <= 43_200 for _, delay in sqs.changes)
 
     @forms
     def test_an_awaitable_of_an_awaitable_is_no_success(self, form: Form) -> None:
-        sqs = MemorySqs("m")
+        sqs = OneQueue("m")
         nested = form(lambda message: on_loop(lambda message: coroutine())(message))
         report = handle_all(nested, sqs)
         assert (report.processed, report.failed) == (0, 1)
@@ -147,7 +146,7 @@ class TestOddAnswers:
     @forms
     @pytest.mark.parametrize("value", [0, False, "text", b"", [], {"ok": False}, ValueError("a value"), dict, range(3)])
     def test_any_other_value_is_a_success(self, form: Form, value: object) -> None:
-        sqs = MemorySqs("m")
+        sqs = OneQueue("m")
         assert handle_all(form(lambda message: value), sqs).processed == 1
         assert sqs.deleted == ["m"]
 
@@ -157,7 +156,7 @@ class TestOddAnswers:
         def handle(message: Message) -> Any:
             return function()
 
-        sqs = MemorySqs("m")
+        sqs = OneQueue("m")
         report = handle_all(handle, sqs)
         assert (report.processed, report.failed, sqs.deleted) == (0, 1, [])
 
@@ -168,7 +167,7 @@ class TestOddAnswers:
 
         for function in (functools.partial(Failing()), Failing()):
             with registered(function):
-                running = MemoryRun(MemorySqs("m")).start()
+                running = MemoryRun(OneQueue("m")).start()
                 assert running.report().failed == 1
                 (failure,) = running.run.recorder.take()
                 assert failure.exception_type == "ValueError"
@@ -197,7 +196,7 @@ class TestFaultsOfOurOwn:
             raise error("a bug")
 
         monkeypatch.setattr(*patched, fail)
-        sqs = MemorySqs("good", "bad", "better")
+        sqs = OneQueue("good", "bad", "better")
 
         def behave(message: Message) -> None:
             if message.body == "bad":
@@ -220,7 +219,7 @@ class TestFaultsOfOurOwn:
 
         monkeypatch.setattr(patched, fail)
         called: list[Message] = []
-        sqs = MemorySqs("a", "b", "c")
+        sqs = OneQueue("a", "b", "c")
         report = handle_all(form(called.append), sqs, concurrency=1)
         assert (report.reason, report.processed, report.failed) == (EndReason.DRAINED, 0, 3)
         assert (called, sqs.deleted) == ([], [])
@@ -233,8 +232,8 @@ class TestFaultsOfOurOwn:
         def fail(*args: object, **kwargs: object) -> None:
             raise error("a bug")
 
-        monkeypatch.setattr(Run, "_delete", fail)
-        report = handle_all(form(lambda message: None), MemorySqs("a", "b", "c"), concurrency=1)
+        monkeypatch.setattr("jobs.consumer.acknowledger.Acknowledger.delete", fail)
+        report = handle_all(form(lambda message: None), OneQueue("a", "b", "c"), concurrency=1)
         assert (report.reason, report.processed, report.failed) == (EndReason.DRAINED, 0, 3)
         assert "could not be carried out" in (report.last_error or "")
 
@@ -242,12 +241,12 @@ class TestFaultsOfOurOwn:
         def fail(*args: object, **kwargs: object) -> None:
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr(Run, "_delete", fail)
+        monkeypatch.setattr("jobs.consumer.acknowledger.Acknowledger.delete", fail)
         started: list[str] = []
-        sqs = MemorySqs("1", "2", "3", group="g")
+        sqs = OneQueue("1", "2", "3", group="g")
         # SQS gives out none of a group while one of it is in flight; here what comes back is not given out again.
         monkeypatch.setattr(sqs, "change_visibility", lambda url, changes: ())
-        handle_all(lambda message: started.append(message.body), sqs, fifo=True)
+        handle_all(lambda message: started.append(message.body), sqs)
         assert started == ["1"]
 
 
@@ -259,11 +258,11 @@ class TestTasks:
                     task.cancel()
             await asyncio.sleep(LONG if message.body == "other" else 0)
 
-        sqs = MemorySqs("other", "cancel", "third", "fourth")
+        sqs = OneQueue("other", "cancel", "third", "fourth")
         report = handle_all(handle, sqs, concurrency=4)
         assert report.reason is EndReason.DRAINED
         assert report.processed + report.failed == 4
-        assert {"other", "cancel"} <= set(sqs.delays)
+        assert {"other", "cancel"} <= {body for body, _ in sqs.changes}
 
     @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
     def test_a_task_left_behind_that_would_end_the_program_ends_nothing(self, error: type[BaseException]) -> None:
@@ -279,9 +278,9 @@ class TestTasks:
                 left.append(asyncio.ensure_future(fatal()))
 
         with capture_logs():
-            assert handle_all(handle, MemorySqs("fatal"), concurrency=1).processed == 1
+            assert handle_all(handle, OneQueue("fatal"), concurrency=1).processed == 1
             assert done.wait(LONG)
-            assert handle_all(handle, MemorySqs("a", "b"), concurrency=1).processed == 2
+            assert handle_all(handle, OneQueue("a", "b"), concurrency=1).processed == 2
         assert isinstance(left.pop().exception(), error)
         assert handler_loop.get_handler_loop().alive
 
@@ -304,7 +303,7 @@ class TestTasks:
                 await asyncio.wait_for(Client.lock.get(), 0.01)
 
         for _ in range(2):
-            assert handle_all(handle, MemorySqs("m")).processed == 1
+            assert handle_all(handle, OneQueue("m")).processed == 1
         assert loops[0] is loops[1]
 
     def test_a_runs_end_leaves_none_of_its_tasks_in_the_loop(self) -> None:
@@ -318,9 +317,9 @@ class TestTasks:
                 raise
 
         with registered(handle):
-            running = MemoryRun(MemorySqs("m")).start()
+            running = MemoryRun(OneQueue("m")).start()
             eventually(lambda: running.run.live()["inFlight"], LONG, "it is being handled")
-            running.run._break(RuntimeError("a bug"))
+            running.run.ending.thread_died(RuntimeError("a bug"))
             report = running.report()
         assert cancelled.wait(LONG)
         assert (report.reason, report.tainted) == (EndReason.ERROR, True)
@@ -337,7 +336,7 @@ class TestTasks:
 
         for job_id in ("job-1", "job-2"):
             with structlog.contextvars.bound_contextvars(job_id=job_id):
-                assert handle_all(handle, MemorySqs("m")).processed == 1
+                assert handle_all(handle, OneQueue("m")).processed == 1
         assert seen == ["job-1", "job-2"]
 
 
@@ -347,7 +346,7 @@ class TestThreadsThatDie:
     @pytest.mark.parametrize(
         "patched",
         [
-            "jobs.consumer.receiver.Receiver._turn",
+            "jobs.consumer.receiver.Receiver.turn",
             "jobs.consumer.receiver.Receiver._assist",
             "jobs.consumer.visibility.VisibilityKeeper._run",
             "jobs.consumer.acknowledger.Acknowledger._run",
@@ -364,7 +363,7 @@ class TestThreadsThatDie:
         monkeypatch.setattr(patched, fail)
         over = threading.Event()
         with registered(lambda message: over.wait(0.5)):
-            report = MemoryRun(MemorySqs("a", "b", "c"), timeout=30).start().report()
+            report = MemoryRun(OneQueue("a", "b", "c"), timeout=30).start().report()
         over.set()
         assert (report.reason, report.tainted) == (EndReason.ERROR, True)
         assert report.last_error == "a thread of the consumer died: RuntimeError: a bug"
@@ -377,7 +376,7 @@ class TestThreadsThatDie:
             pass
 
         monkeypatch.setattr("jobs.consumer.buffer.Buffer.take_at_once", fail)
-        report = handle_all(handle, MemorySqs("a"))
+        report = handle_all(handle, OneQueue("a"))
         assert (report.reason, report.tainted) == (EndReason.ERROR, True)
 
 
@@ -400,11 +399,12 @@ class TestSettingsThatCannotWork:
         ],
     )
     def test_no_message_is_received(self, setting: str, value: object) -> None:
-        sqs, changes = MemorySqs("a", "b"), cast(Any, {setting: value})
+        sqs, changes = OneQueue("a", "b"), cast(Any, {setting: value})
+        sent = sqs.requests
         refused = pytest.raises(InvalidInput, match=f"queue 'orders' has {setting.replace('_', ' ')} .*: expected")
         with registered(lambda message: None), refused:
             MemoryRun(sqs, **changes)
-        assert sqs.receives == {}
+        assert sqs.requests == sent
 
 
 class Noting(Stage):
@@ -425,7 +425,7 @@ class TestPipeline:
         freed: list[object] = []
         pipeline = Pipeline([stage, Stage()], lambda held, outcome: settled.append(outcome), freed.append)
         message = held()
-        turn = pipeline.begin(message, Work("orders", Handler("h", lambda message: None), None))
+        turn = pipeline.begin(message, HandlerSpec("orders", Handler("h", lambda message: None), None))
         assert turn.message is not None
         turn.error = ValueError("no")
         assert pipeline.end(turn)
@@ -437,5 +437,5 @@ class TestPipeline:
         first, second = Noting(), Noting()
         first.after = lambda turn: setattr(turn, "given_up", True)  # type: ignore[method-assign]
         pipeline = Pipeline([first, second], lambda held, outcome: None, lambda held: None)
-        assert not pipeline.end(pipeline.begin(held(), Work("orders", Handler("h", lambda message: None), None)))
+        assert not pipeline.end(pipeline.begin(held(), HandlerSpec("orders", Handler("h", lambda message: None), None)))
         assert second.seen == ["before"]

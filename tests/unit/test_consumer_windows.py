@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from jobs.consumer.acknowledger import Acknowledger
-from jobs.consumer.buffer import LONGEST_CAUTION, caution
+from jobs.consumer.caution import LONGEST_CAUTION, caution
 from jobs.consumer.held import Held
 from jobs.consumer.visibility import VisibilityKeeper
 from jobs.consumer.windows import FIRST_SECONDS, LONGEST_SECONDS, LONGEST_WAIT, longest_window, window
 from queues.sqs import MAX_VISIBILITY_SECONDS
 from tests.support.fake_gateway import URL, FakeGateway, refused
-from tests.support.fake_sqs import FakeSqs
+from tests.support.memory_sqs import OneQueue
 from tests.support.messages import held
 from tests.support.waiting import eventually
 
@@ -27,18 +27,18 @@ class Holding:
     def __init__(self, visibility_timeout: int, *, fifo: bool = False) -> None:
         self.now = 1_000.0
         self.visibility_timeout = visibility_timeout
-        self.sqs = FakeSqs(lambda: self.now, fifo=fifo)
+        self.sqs = OneQueue(clock=lambda: self.now, fifo=fifo)
         self.sqs.put("m", group="g" if fifo else None)
         self.lost: list[float] = []
         self.keeper = VisibilityKeeper(
-            self.sqs.real,
-            URL,
+            self.sqs.gateway,
+            self.sqs.url,
             lambda held_for: window(self.visibility_timeout, held_for),
             lambda held: self.lost.append(self.now),
             monotonic=lambda: self.now,
         )
         hidden_for = window(visibility_timeout, 0)
-        (message,) = self.sqs.receive(URL, limit=1, wait=0, visibility=hidden_for)
+        (message,) = self.sqs.receive(self.sqs.url, limit=1, wait=0, visibility=hidden_for)
         self.began = self.now
         self.held = Held(message, self.now, self.now + hidden_for, hidden_for, begun=True)
         self.keeper.keep(self.held)
@@ -186,17 +186,17 @@ class TestWaiting:
 class TestDelays:
     """A retry's delay counts from now, and SQS's limit from the receive."""
 
-    def shown(self, sqs: FakeSqs, message: Held, delay: int) -> None:
-        keeper = VisibilityKeeper(sqs.real, URL, lambda held_for: 30)
-        acknowledger = Acknowledger(sqs.real, URL, keeper, 0.0)
+    def shown(self, sqs: OneQueue, message: Held, delay: int) -> None:
+        keeper = VisibilityKeeper(sqs.gateway, sqs.url, lambda held_for: 30)
+        acknowledger = Acknowledger(sqs.gateway, sqs.url, keeper, 0.0)
         acknowledger.start()
-        acknowledger.show_again(message, delay, at_once=True)
+        acknowledger.release(message, delay, at_once=True)
         acknowledger.close(time.monotonic() + 5)
 
-    def received(self, ago: float, *, error: float = 0.0) -> tuple[FakeSqs, Held]:
-        sqs = FakeSqs(time.monotonic)
+    def received(self, ago: float, *, error: float = 0.0) -> tuple[OneQueue, Held]:
+        sqs = OneQueue()
         sqs.put("m")
-        (message,) = sqs.receive(URL, limit=1, wait=0, visibility=30)
+        (message,) = sqs.receive(sqs.url, limit=1, wait=0, visibility=30)
         sqs.messages[0].received_at -= ago + error
         now = time.monotonic()
         return sqs, Held(message, now - ago, now + 30, 30)
@@ -237,7 +237,7 @@ class TestDelays:
             """While SQS has the extension, the handler fails, and the run even ends."""
 
             def change_visibility(self, queue_url: str, changes: object) -> tuple[()]:
-                acknowledger.show_again(message, 7, at_once=True)
+                acknowledger.release(message, 7, at_once=True)
                 eventually(lambda: acknowledger._awaited == 1, 5, "it is waited for")
                 assert gateway.changed == []
                 return ()

@@ -12,6 +12,7 @@ from tests.support.processes import ROOT
 SEED = 20261124
 
 
+@pytest.mark.long
 @pytest.mark.timeout(420)
 def test_a_minute_of_chaos() -> None:
     run = subprocess.run(
