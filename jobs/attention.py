@@ -14,7 +14,6 @@ from queues import repository as queues
 from queues.models import Queue
 from queues.state import Condition, State
 from queuesite import documents
-from queuesite.databases import mongodb_errors
 from queuesite.errors import MalformedDocument
 
 #: A queue needs attention once its messages have waited this long for a worker.
@@ -44,8 +43,7 @@ def malformed(limit: int) -> list[MalformedDocument]:
 
     Only the small collections are searched: MongoDB reads all of a collection for it. Raises `MongoUnavailable`.
     """
-    with mongodb_errors():
-        found = [error for model in (Queue, Worker, Assignment, Lease) for error in documents.malformed(model, limit)]
+    found = [error for model in (Queue, Worker, Assignment, Lease) for error in documents.malformed(model, limit)]
     return found[:limit]
 
 
@@ -55,20 +53,19 @@ def needed(limit: int) -> list[Attention]:
     The number of queries does not depend on the number of queues. Raises `MongoUnavailable`.
     """
     context = reads.queue_context(failing=True)
-    with mongodb_errors():
-        found = queues.worst(
-            {
-                Condition.HANDLER_MISSING: "depthVisible",
-                Condition.CRASH_LOOPING: "crashCount",
-                Condition.PAUSED_WITH_BACKLOG: "depthVisible",
-                Condition.DEAD_LETTERS: "deadLetters",
-            },
-            context,
-            limit,
-        )
-        waiting = queues.longest_waiting(context, limit, before=context.now - WAITING)
-        attempts = dict(islice(context.failing_queues().items(), limit))
-        failing = {queue.id: queue for queue in queues.by_ids(attempts)}
+    found = queues.worst(
+        {
+            Condition.HANDLER_MISSING: "depthVisible",
+            Condition.CRASH_LOOPING: "crashCount",
+            Condition.PAUSED_WITH_BACKLOG: "depthVisible",
+            Condition.DEAD_LETTERS: "deadLetters",
+        },
+        context,
+        limit,
+    )
+    waiting = queues.longest_waiting(context, limit, before=context.now - WAITING)
+    attempts = dict(islice(context.failing_queues().items(), limit))
+    failing = {queue.id: queue for queue in queues.by_ids(attempts)}
 
     needy: dict[ObjectId, Attention] = {}
 

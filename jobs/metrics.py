@@ -18,7 +18,7 @@ from queues import services
 from queues.models import Queue
 from queues.state import State, state_of
 from queuesite.config import get_config
-from queuesite.databases import database_clock, mongodb_errors
+from queuesite.databases import database_clock
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -53,9 +53,8 @@ class _Family(CollectorRegistry):
 
 def _collected() -> Iterator[Metric]:
     queues = services.list_queues()
-    with mongodb_errors():
-        now = database_clock.now()
-        sums = {row.queue_id: row for row in totals()}
+    now = database_clock.now()
+    sums = {row.queue_id: row for row in totals()}
     yield from _depths(queues)
     yield from _done([(queue, sums[queue.id]) for queue in queues if queue.id in sums])
     yield from _processing(queues, now)
@@ -120,8 +119,7 @@ def _processing(queues: list[Queue], now: datetime) -> Iterator[Metric]:
     slots = sum(worker.capacity for worker in workers if not worker.draining)
     yield _gauge("slots", "Capacity of all workers: consumers that they can run at once.", value=slots)
     yield _gauge("slots_used", "Capacity in use: assigned consumers.", value=len(assigned))
-    with mongodb_errors():
-        kinds = failures.count()
+    kinds = failures.count()
     yield _gauge("failure_kinds", "Kinds of failure on record.", value=kinds)
     lease = reads.leader()
     leads = _gauge("leader", "1 for the master that leads; absent if none does.", "holder")

@@ -18,7 +18,7 @@ from jobs.repositories import assignments, failures, jobs, leases, masters, thro
 from queues.handlers import registry
 from queues.models import Queue
 from queues.state import FAILING_WITHIN_MINUTES, Condition, Context, Selection, State, state_of
-from queuesite.databases import database_clock, mongodb_errors
+from queuesite.databases import database_clock
 from queuesite.errors import InvalidInput, NotFound
 from queuesite.pages import Cursor, cut
 
@@ -42,21 +42,19 @@ def find_jobs(
         raise InvalidInput(f"status {status!r}: expected one of {', '.join(JobStatus.values)}", field="status")
     named = {"queueName": queue, "status": status, "processor.workerId": worker}
     after = None if cursor is None else Cursor.decode(cursor, datetime)
-    with mongodb_errors():
-        found = jobs.newest(
-            {name: value for name, value in named.items() if value is not None},
-            limit + 1,
-            since=since,
-            until=until,
-            behind=None if after is None else (after.value, after.id),
-        )
+    found = jobs.newest(
+        {name: value for name, value in named.items() if value is not None},
+        limit + 1,
+        since=since,
+        until=until,
+        behind=None if after is None else (after.value, after.id),
+    )
     return cut(found, limit, lambda job: Cursor(job.created_at, job.id))
 
 
 def job(job_id: ObjectId) -> Job:
     """The job of this id."""
-    with mongodb_errors():
-        return jobs.by_id(job_id)
+    return jobs.by_id(job_id)
 
 
 def find_failures(
@@ -66,15 +64,13 @@ def find_failures(
     filters: list[dict[str, Any]] = [] if queue is None else [{"queueName": queue}]
     if cursor is not None:
         filters.append(Cursor.decode(cursor, datetime).behind("lastSeenAt", descending=True))
-    with mongodb_errors():
-        found = failures.newest({"$and": filters} if filters else {}, limit + 1)
+    found = failures.newest({"$and": filters} if filters else {}, limit + 1)
     return cut(found, limit, lambda failure: Cursor(failure.last_seen_at, failure.id))
 
 
 def failure(failure_id: ObjectId) -> Failure:
     """The kind of failure of this id."""
-    with mongodb_errors():
-        return failures.by_id(failure_id)
+    return failures.by_id(failure_id)
 
 
 #: Hours that the history of a kind of failure goes back.
@@ -83,10 +79,9 @@ FAILURE_HOURS = 24
 
 def hourly_failures(kinds: Sequence[Failure]) -> dict[ObjectId, list[int]]:
     """How often each of these kinds came up in each of the last 24 hours, the current one last."""
-    with mongodb_errors():
-        last = database_clock.now().replace(minute=0, second=0, microsecond=0)
-        first = last - (FAILURE_HOURS - 1) * failures.HOUR
-        rows = failures.hourly(kinds, first)
+    last = database_clock.now().replace(minute=0, second=0, microsecond=0)
+    first = last - (FAILURE_HOURS - 1) * failures.HOUR
+    rows = failures.hourly(kinds, first)
     counts = {(kind.queue_url, kind.fingerprint): [0] * FAILURE_HOURS for kind in kinds}
     for row in rows:
         hours = counts.get((row.queue_url, row.fingerprint))
@@ -97,8 +92,7 @@ def hourly_failures(kinds: Sequence[Failure]) -> dict[ObjectId, list[int]]:
 
 def find_assignments(*, queue_url: str | None = None, worker: str | None = None) -> list[Assignment]:
     """The assignments that match, the oldest first. There are never more than all workers' slots together."""
-    with mongodb_errors():
-        found = assignments.all_assignments()
+    found = assignments.all_assignments()
     return [a for a in found if queue_url in (None, a.queue_url) and worker in (None, a.worker)]
 
 
@@ -112,20 +106,17 @@ def worker(worker_id: str) -> Worker:
 
 def leader() -> Lease | None:
     """The lease of the master that leads, or None."""
-    with mongodb_errors():
-        return leases.leader()
+    return leases.leader()
 
 
 def departures(limit: int = 50) -> list[Departure]:
     """The workers that left last, the latest first; they are kept as long as jobs are."""
-    with mongodb_errors():
-        return workers.departures(limit)
+    return workers.departures(limit)
 
 
 def find_masters() -> list[Master]:
     """The live masters, leading or standing by, the oldest first."""
-    with mongodb_errors():
-        return masters.present()
+    return masters.present()
 
 
 def queue_context(found: Iterable[Assignment] | None = None, *, failing: bool = False) -> Context:
@@ -135,9 +126,8 @@ def queue_context(found: Iterable[Assignment] | None = None, *, failing: bool = 
     counted from the throughput of the last minutes.
     """
     assigned = frozenset(one.queue_id for one in (find_assignments() if found is None else found))
-    with mongodb_errors():
-        now = database_clock.now()
-        attempts = throughput.failing(now - timedelta(minutes=FAILING_WITHIN_MINUTES)) if failing else None
+    now = database_clock.now()
+    attempts = throughput.failing(now - timedelta(minutes=FAILING_WITHIN_MINUTES)) if failing else None
     return Context(now, assigned, attempts, frozenset(registry.all_handlers()))
 
 
@@ -166,6 +156,5 @@ def activity(queues: Iterable[Queue], *, with_jobs: bool = True) -> dict[ObjectI
     for assignment in found:
         if assignment.queue_id in running:
             running[assignment.queue_id].append(assignment)
-    with mongodb_errors():
-        last = jobs.newest_of([queue.name for queue in wanted]) if with_jobs else {}
+    last = jobs.newest_of([queue.name for queue in wanted]) if with_jobs else {}
     return {queue.id: Activity(state_of(queue, context), running[queue.id], last.get(queue.name)) for queue in wanted}

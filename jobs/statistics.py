@@ -21,7 +21,7 @@ from queues.models import Queue
 from queues.sqs import Depth
 from queues.state import State
 from queuesite.config import get_config
-from queuesite.databases import database_clock, mongodb_errors
+from queuesite.databases import database_clock
 from queuesite.errors import InvalidInput
 
 MINUTE = timedelta(minutes=1)
@@ -97,13 +97,12 @@ def current() -> Statistics:
     lease = reads.leader()
     context = reads.queue_context(assigned)
     now = context.now
-    with mongodb_errors():
-        this_minute = now.replace(second=0, microsecond=0)
-        minute = throughput.sums(this_minute - MINUTE, this_minute)
-        hour = throughput.sums(this_minute - 60 * MINUTE, this_minute)
-        kinds, kinds_last_hour = failures.count(), failures.count(now - 60 * MINUTE)
-        sums = queues.sums(context)
-        waiting = queues.longest_waiting(context, 1)
+    this_minute = now.replace(second=0, microsecond=0)
+    minute = throughput.sums(this_minute - MINUTE, this_minute)
+    hour = throughput.sums(this_minute - 60 * MINUTE, this_minute)
+    kinds, kinds_last_hour = failures.count(), failures.count(now - 60 * MINUTE)
+    sums = queues.sums(context)
+    waiting = queues.longest_waiting(context, 1)
     workers = [worker for worker in processing.list_workers() if is_alive(worker, now)]
     return Statistics(
         at=now,
@@ -171,11 +170,10 @@ def series(queue_name: str, span: timedelta, step: timedelta) -> list[Point]:
             field="step",
         )
     queue = services.get(queue_name)
-    with mongodb_errors():
-        now = database_clock.now()
-        end = stepped(now, step) + step
-        begin = stepped(now - span, step) + step
-        rows = throughput.work(queue.id, begin, end, step)
+    now = database_clock.now()
+    end = stepped(now, step) + step
+    begin = stepped(now - span, step) + step
+    rows = throughput.work(queue.id, begin, end, step)
     return points(rows, begin, end, step)
 
 
@@ -185,10 +183,9 @@ RECENT, RECENT_STEP = 60 * MINUTE, 5 * MINUTE
 
 def recent(queues: Sequence[Queue]) -> dict[ObjectId, list[int]]:
     """How many messages of each queue were processed in each five minutes of the last hour, the current ones last."""
-    with mongodb_errors():
-        end = stepped(database_clock.now(), RECENT_STEP) + RECENT_STEP
-        begin = end - RECENT
-        rows = throughput.minutes_of([queue.id for queue in queues], begin, end)
+    end = stepped(database_clock.now(), RECENT_STEP) + RECENT_STEP
+    begin = end - RECENT
+    rows = throughput.minutes_of([queue.id for queue in queues], begin, end)
     counts = {queue.id: [0] * (RECENT // RECENT_STEP) for queue in queues}
     for row in rows:
         if row.minute is not None:
@@ -251,8 +248,7 @@ class Overall:
 
 def overall(span: Span) -> Overall:
     """The whole system over a span of time, up to the last whole minute. A web process asks once in `span.fresh`."""
-    with mongodb_errors():
-        until = stepped(database_clock.now() - _REPORTED_AFTER, span.fresh)
+    until = stepped(database_clock.now() - _REPORTED_AFTER, span.fresh)
     span_key = f"{span.length.total_seconds():.0f}-{span.step.total_seconds():.0f}"
     key = f"overall:{get_config().mongodb_name}:{span_key}:{until:%Y%m%dT%H%M}"
     known: Overall | None = cache.get(key)
@@ -264,8 +260,7 @@ def overall(span: Span) -> Overall:
 
 def _overall(span: Span, until: datetime) -> Overall:
     begin = stepped(until - span.length, span.step)
-    with mongodb_errors():
-        rows = throughput.sums_by_step(begin, until, span.step)
+    rows = throughput.sums_by_step(begin, until, span.step)
     by_step = {row.minute: row for row in rows}
     waiting = observation.depths(None, begin, until, span.step)
     found = [

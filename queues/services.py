@@ -21,7 +21,6 @@ from queues.models import Queue
 from queues.settings import ASKED, MAX_OPTIONS_BYTES, SETTINGS, Setting
 from queues.sqs import Depth, get_gateway, redrive_policy
 from queuesite.config import get_config
-from queuesite.databases import mongodb_errors
 from queuesite.errors import AlreadyExists, Conflict, InvalidInput, QueueMissing, QueuesiteError
 from queuesite.logs import get_logger
 
@@ -78,14 +77,12 @@ def sqs_name(queue_name: str) -> str:
 
 def get(name: str) -> Queue:
     """The queue of this name. Raises `NotFound`."""
-    with mongodb_errors():
-        return repository.by_name(name)
+    return repository.by_name(name)
 
 
 def by_ids(ids: Iterable[str]) -> list[Queue]:
     """The queues of these ids that there are, by name."""
-    with mongodb_errors():
-        found = repository.by_ids(ObjectId(one) for one in ids if ObjectId.is_valid(one))
+    found = repository.by_ids(ObjectId(one) for one in ids if ObjectId.is_valid(one))
     return sorted(found, key=lambda queue: queue.name)
 
 
@@ -97,8 +94,7 @@ def require(names: Sequence[str]) -> None:
 
 def list_queues() -> list[Queue]:
     """Every queue, by name."""
-    with mongodb_errors():
-        return repository.all_queues()
+    return repository.all_queues()
 
 
 def create(name: str, *, with_dlq: bool = True, settings: Mapping[str, Any] | None = None) -> Queue:
@@ -111,28 +107,27 @@ def create(name: str, *, with_dlq: bool = True, settings: Mapping[str, Any] | No
     chosen = {**{setting: declared.default for setting, declared in ASKED.items()}, **(settings or {})}
     naming.validate_name(name, prefix=config.queue_name_prefix, with_dlq=with_dlq)
     validate_settings(chosen, known=ASKED)  # no mask stands for anything yet
-    with mongodb_errors():
-        if repository.exists(name):
-            raise AlreadyExists(f"queue {name!r} exists already; choose another name, or change that one", name=name)
-        _refuse_shared(name, with_dlq)
-        queue = Queue(name=name, **chosen)
-        made: list[str] = []
-        try:
-            gateway = get_gateway()
-            if with_dlq:
-                queue.dlq_url = _ensure_in_sqs(gateway, naming.dead_letter_name(name), dlq_attributes(name), made)
-            queue.queue_url = _ensure_in_sqs(gateway, name, sqs_attributes(gateway, queue), made)
-            repository.insert(queue)
-        except Conflict:
-            # Another process was faster to define this very queue: what is in SQS is now its own.
-            raise
-        except Exception:
-            for url in made:
-                with suppress(QueuesiteError):
-                    get_gateway().delete_queue(url)
-            raise
-        if queue.queue_url not in made:
-            repository.wake(queue.id)  # one that SQS had already may hold messages
+    if repository.exists(name):
+        raise AlreadyExists(f"queue {name!r} exists already; choose another name, or change that one", name=name)
+    _refuse_shared(name, with_dlq)
+    queue = Queue(name=name, **chosen)
+    made: list[str] = []
+    try:
+        gateway = get_gateway()
+        if with_dlq:
+            queue.dlq_url = _ensure_in_sqs(gateway, naming.dead_letter_name(name), dlq_attributes(name), made)
+        queue.queue_url = _ensure_in_sqs(gateway, name, sqs_attributes(gateway, queue), made)
+        repository.insert(queue)
+    except Conflict:
+        # Another process was faster to define this very queue: what is in SQS is now its own.
+        raise
+    except Exception:
+        for url in made:
+            with suppress(QueuesiteError):
+                get_gateway().delete_queue(url)
+        raise
+    if queue.queue_url not in made:
+        repository.wake(queue.id)  # one that SQS had already may hold messages
     log.info("queue_created", queue=name, queue_url=queue.queue_url)
     return queue
 
@@ -199,8 +194,7 @@ def _change(queue: Queue, changes: Mapping[str, Any]) -> Queue:
         gateway.set_attributes(queue.queue_url, wanted)
     # Somebody may have paused the queue since it was read, so the wake-up does not rest on what was read.
     resumed = changes.get("paused") is False
-    with mongodb_errors():
-        changed = repository.update(queue.id, changes, wake=resumed)
+    changed = repository.update(queue.id, changes, wake=resumed)
     log.info("queue_changed", queue=queue.name, settings=sorted(changes))  # no values: options may be secret
     if changed.paused != queue.paused:
         log.info("queue_paused" if changed.paused else "queue_resumed", queue=queue.name)
@@ -214,8 +208,7 @@ def delete(name: str) -> Queue:
     gateway.delete_queue(queue.queue_url)
     if queue.dlq_url is not None:
         gateway.delete_queue(queue.dlq_url)
-    with mongodb_errors():
-        repository.delete(queue.id)
+    repository.delete(queue.id)
     log.info("queue_deleted", queue=name)
     return queue
 
@@ -232,8 +225,7 @@ def set_paused(name: str, paused: bool) -> bool:
 def notify(name: str) -> Queue:
     """Have the master look at the queue at once, as after a send. Raises `NotFound`."""
     queue = get(name)
-    with mongodb_errors():
-        repository.wake(queue.id)
+    repository.wake(queue.id)
     return queue
 
 
@@ -261,9 +253,8 @@ def size(name: str) -> Size:
     queue = get(name)
     dead = dead_letters(queue)
     size = Size(queue.name, get_gateway().depth(queue.queue_url), dead)
-    with mongodb_errors():
-        repository.observed({queue.id: size.depth})
-        repository.dead_letters_observed({queue.id: dead})
+    repository.observed({queue.id: size.depth})
+    repository.dead_letters_observed({queue.id: dead})
     return size
 
 
@@ -290,6 +281,5 @@ def purge(name: str) -> None:
     """Delete all messages of a queue, not those of its dead-letter queue. `Conflict` within 60 s of the last purge."""
     queue = get(name)
     get_gateway().purge(queue.queue_url)
-    with mongodb_errors():
-        repository.observed({ObjectId(queue.id): Depth(0, 0, 0)})
+    repository.observed({ObjectId(queue.id): Depth(0, 0, 0)})
     log.info("queue_purged", queue=name)

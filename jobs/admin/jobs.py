@@ -23,7 +23,7 @@ from jobs.admin.pages import STATUS_VARIANTS
 from jobs.models import Job, JobStatus
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.config import get_config
-from queuesite.databases import database_clock, mongodb_errors
+from queuesite.databases import database_clock
 from queuesite.documents import object_id
 from queuesite.errors import InvalidInput, NotFound
 from queuesite.navigation import Place, Section
@@ -109,8 +109,7 @@ class JobAdmin(RecordsAdmin):
             except InvalidInput as error:
                 filters.add_error(None, str(error))
         live = _live(found)
-        with mongodb_errors():
-            now = database_clock.now()
+        now = database_clock.now()
         return self.page(
             request,
             "jobs/_jobs.html",
@@ -133,8 +132,7 @@ class JobAdmin(RecordsAdmin):
         self.require_view(request)
         job = _job(object_id)
         live = _live([job]).get(job.id)
-        with mongodb_errors():
-            now = database_clock.now()
+        now = database_clock.now()
         return self.page(
             request,
             "jobs/_job.html",

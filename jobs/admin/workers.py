@@ -16,7 +16,7 @@ from jobs.admin.pages import queue_address
 from jobs.models import Assignment, Worker
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.config import get_config
-from queuesite.databases import database_clock, mongodb_errors
+from queuesite.databases import database_clock
 from queuesite.errors import NotFound
 from queuesite.navigation import Place, Section
 
@@ -98,8 +98,7 @@ def _departures() -> list[dict[str, Any]]:
 
 def shown(workers: list[Worker]) -> list[dict[str, Any]]:
     """Workers with what they run, as the templates take them."""
-    with mongodb_errors():
-        now = database_clock.now()
+    now = database_clock.now()
     assigned = reads.find_assignments()
     return [_row(worker, [a for a in assigned if a.worker == worker.worker_id], now) for worker in workers]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from queues import services, tasks
 from queues.models import Queue
 from queuesite.config import get_config
+from queuesite.databases import mongodb_errors
 from queuesite.errors import InvalidInput, QueuesiteError
 from queuesite.models import BackgroundTask
 from queuesite.public import public_text
@@ -84,7 +85,8 @@ def _each(act: Callable[[Queue, int | None], tuple[bool, str]]) -> Callable[...,
     def run(report: Report, queues: Sequence[Queue], value: int | None, owner: User) -> None:
         for queue in queues:
             try:
-                changed, words = act(queue, value)
+                with mongodb_errors():
+                    changed, words = act(queue, value)
             except QueuesiteError as error:
                 changed, words = False, public_text(error)
             (report.done if changed else report.skipped)[queue.name] = words
@@ -224,7 +226,8 @@ def impact(question: Question, queues: Sequence[Queue]) -> list[Impact]:
     for queue in queues:
         known = True
         try:
-            size = services.size(queue.name)
+            with mongodb_errors():
+                size = services.size(queue.name)
             messages, dead = size.depth.total, size.dead_letters
         except QueuesiteError:
             known, messages, dead = False, queue.depth.total, queue.dead_letters

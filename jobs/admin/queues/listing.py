@@ -19,7 +19,7 @@ from queues.models import Queue
 from queues.state import Condition, State
 from queuesite.admin.records import address
 from queuesite.config import get_config
-from queuesite.databases import database_clock, mongodb_errors
+from queuesite.databases import database_clock
 from queuesite.errors import InvalidInput
 
 PAGE = 50
@@ -113,8 +113,7 @@ class ListPage(QueuePages):
 def _rows(request: HttpRequest, queues: Sequence[Queue], *, with_jobs: bool) -> list[dict[str, Any]]:
     activity = reads.activity(queues, with_jobs=with_jobs)
     counts = statistics.recent(queues)
-    with mongodb_errors():
-        now = database_clock.now()
+    now = database_clock.now()
     return [_row(request, queue, activity[queue.id], counts[queue.id], now) for queue in queues]
 
 

@@ -14,7 +14,7 @@ from jobs.admin.queues.charts import charts
 from jobs.models import JobStatus
 from queues.handlers import registry
 from queuesite.admin.records import address
-from queuesite.databases import database_clock, mongodb_errors
+from queuesite.databases import database_clock
 
 #: Jobs and failures that the page shows.
 _NEWEST = 10
@@ -36,8 +36,7 @@ class LivePage(QueuePages):
             raise Http404("there is no such span")
         may = request.user.has_perm
         activity = reads.activity([queue], with_jobs=may("jobs.view_job"))[queue.id]
-        with mongodb_errors():
-            now = database_clock.now()
+        now = database_clock.now()
         jobs = reads.find_jobs(queue=queue.name, limit=_NEWEST)[0] if may("jobs.view_job") else []
         failures = reads.find_failures(queue=queue.name, limit=_NEWEST)[0] if may("jobs.view_failure") else []
         return self.page(
