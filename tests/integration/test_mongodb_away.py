@@ -148,7 +148,7 @@ def test_an_action_of_the_admin_reports_it_for_each_queue(
 ) -> None:
     queue = services.create("orders")
     found = services.by_ids([str(queue.id)])
-    monkeypatch.setattr("queues.services.by_ids", lambda _: found)
+    monkeypatch.setattr(services, "by_ids", lambda _: found)
     mongodb_goes_away(monkeypatch)
 
     answer = admin_client.post(reverse("admin:queues_queue_act"), {"action": action, "chosen": str(queue.id)})
