@@ -18,7 +18,6 @@ from queues.moving import RedriveReport as RedriveReport
 from queues.sqs import MAX_BATCH, DataPlane, OutgoingMessage, ReceivedMessage, get_gateway
 from queues.sqs.batches import SendReport as SendReport
 from queues.sqs.batches import batches, send_batch
-from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import InvalidInput, ServerError
 from queuesite.foundation.logs import get_logger
 
@@ -93,8 +92,7 @@ def send(
 
 
 def _wake(queue: Queue) -> None:
-    with mongodb_errors():
-        repository.wake(queue.id)
+    repository.wake(queue.id)
 
 
 def _collect(pending: set[Future[SendReport]], report: SendReport, progress: Progress) -> set[Future[SendReport]]:

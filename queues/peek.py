@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from queues import repository, services
 from queues.models import Queue
 from queues.sqs import MAX_BATCH, ReceivedMessage, get_gateway
-from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import Conflict, InvalidInput
 from queuesite.foundation.logs import get_logger
 
@@ -55,8 +54,7 @@ def peek(name: str, limit: int = MAX_BATCH, *, last: bool = False) -> Look:
     messages = _look(queue.queue_url, limit, spare=None if most is None else most - 1, one_by_one=one_by_one)
     warning = None if most is None else _warning(messages, most)
     if warning is not None or last:
-        with mongodb_errors():
-            repository.last_receive_seen(queue.id, warning is not None)
+        repository.last_receive_seen(queue.id, warning is not None)
     return Look(messages, warning)
 
 

@@ -126,7 +126,7 @@ ATTEMPTS_ARE_FAILING: Expression = {
     ]
 }
 
-_HANDLER = Queue._meta.get_field("handler").default
+_HANDLER = Queue._meta.get_field("handler").get_default()
 
 #: Failed runs in a row from which on a queue is crash-looping: a single one may be an accident.
 CRASH_LOOP = 2

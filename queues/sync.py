@@ -14,7 +14,6 @@ from queues import naming, repository, services
 from queues.models import Queue
 from queues.sqs import get_gateway, redrive_policy
 from queuesite.foundation.config import get_config
-from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import QueueMissing, QueuesiteError, SqsDenied, SqsUnavailable
 from queuesite.foundation.logs import get_logger
 
@@ -63,11 +62,11 @@ def name_of(queue_url: str) -> str:
     return queue_url.rstrip("/").rpartition("/")[2]
 
 
-@mongodb_errors()  # a thread of the master's runs it too, and tries again at a `ServerError`
 def sync(total: Callable[[int], None] = lambda count: None, progress: Progress = lambda done: None) -> SyncReport:
     """Create in SQS what it lacks, set what differs, and follow URLs that have changed. `_id`s stay.
 
-    A queue that fails is reported and does not stop the others. Raises `ServerError` if SQS or MongoDB is away.
+    A queue that fails is reported and does not stop the others. Raises `ServerError` if SQS is away, and pymongo's
+    errors.
     """
     gateway = get_gateway()
     prefix = get_config().queue_name_prefix

@@ -30,6 +30,7 @@ def make_schedules() -> None:
     )
 
 
+@mongodb_errors()
 def sync_queues() -> str:
     """The hourly sync from the database to SQS; the task's result is its summary."""
     return sync().summary

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from queues.sync import sync
+from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import ServerError
 from queuesite.foundation.logs import get_logger
 from queuesite.foundation.outage import Outage
@@ -43,7 +44,8 @@ class StartSync:
         outage = Outage("sync")
         while not self._stopping.is_set():
             try:
-                self._synchronize(self._check, self._check)
+                with mongodb_errors():
+                    self._synchronize(self._check, self._check)
                 return
             except ServerError as error:
                 self._stopping.wait(outage.failed(error))

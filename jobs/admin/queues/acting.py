@@ -18,6 +18,7 @@ from jobs.admin.queues.listing import PAGE
 from queues import services
 from queues.models import Queue
 from queuesite.admin.records import address
+from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import InvalidInput, QueuesiteError
 from queuesite.foundation.public import public_text
 
@@ -50,7 +51,8 @@ class ActionPage(QueuePages):
             return self._ask(request, action, chosen, back)
         report = Report()
         try:
-            action.run(report, chosen, value, user(request))
+            with mongodb_errors():
+                action.run(report, chosen, value, user(request))
         except QueuesiteError as error:
             self.message_user(request, public_text(error), messages.ERROR)
         self._show(request, report)

@@ -19,6 +19,7 @@ from queues.api.message_schemas import DeadLetterOut
 from queues.models import Queue
 from queues.sqs import MAX_BATCH
 from queuesite.admin.records import address
+from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import QueuesiteError
 from queuesite.foundation.public import public_text
 
@@ -98,7 +99,8 @@ class DeadLettersPage(LookingPages):
 
     def _act(self, request: HttpRequest, queue: Queue, action: LetterAction, ids: Sequence[str]) -> HttpResponse:
         try:
-            count = action.run(queue.name, ids)
+            with mongodb_errors():
+                count = action.run(queue.name, ids)
         except QueuesiteError as error:
             self.message_user(request, public_text(error), messages.ERROR)
         else:

@@ -18,6 +18,7 @@ from queues.api.message_schemas import MessageOut
 from queues.models import Queue
 from queuesite.admin.records import address
 from queuesite.foundation import markup
+from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import Conflict, QueuesiteError
 from queuesite.foundation.public import public_text
 from queuesite.tasks import start
@@ -39,7 +40,8 @@ class LookingPages(QueuePages):
     ) -> list[dict[str, Any]]:
         """The messages that a look finds. Raises `Conflict` if it would be a message's last receive."""
         try:
-            found = look()
+            with mongodb_errors():
+                found = look()
         except Conflict:
             raise
         except QueuesiteError as error:
@@ -55,7 +57,8 @@ class LookingPages(QueuePages):
     def size(self, request: HttpRequest, queue: Queue) -> services.Size | None:
         """What the queue holds now, according to SQS. If SQS does not say, the user is shown why, and it is None."""
         try:
-            return services.size(queue.name)
+            with mongodb_errors():
+                return services.size(queue.name)
         except QueuesiteError as error:
             self.message_user(request, public_text(error), messages.ERROR)
             return None
@@ -118,7 +121,8 @@ class MessagesPage(LookingPages):
                 )
                 self.log_change(request, queue, f"Began to send {total:,} messages.")
                 return HttpResponseRedirect(address("queuesite_backgroundtask_change", task.id))
-            report = sending.send(queue.name, form.outgoing * times, report_outage=True)
+            with mongodb_errors():
+                report = sending.send(queue.name, form.outgoing * times, report_outage=True)
         except QueuesiteError as error:
             self.message_user(request, public_text(error), messages.ERROR)
             return HttpResponseRedirect(back)

@@ -17,6 +17,7 @@ from queues.handlers import registry
 from queues.models import Queue
 from queues.settings import ASKED, HANDLER_PERMISSION
 from queuesite.admin.records import address
+from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import QueuesiteError
 from queuesite.foundation.public import public_text
 
@@ -93,8 +94,9 @@ class SettingsPage(QueuePages):
     ) -> HttpResponse:
         """Show what a service refused as a message on the same page."""
         try:
-            answer: HttpResponse = super().changeform_view(request, object_id, form_url, extra_context)
-            return answer
+            with mongodb_errors():
+                answer: HttpResponse = super().changeform_view(request, object_id, form_url, extra_context)
+                return answer
         except QueuesiteError as error:
             if request.method != "POST":
                 raise

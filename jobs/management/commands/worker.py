@@ -40,6 +40,7 @@ class Command(QueuesiteCommand):
         drain.add_argument("--wait", action="store_true", help="wait until the worker has left")
 
     def run(self, **options: Any) -> None:
+        """Run the verb."""
         getattr(self, "do_" + options["verb"])(options)
 
     def do_list(self, options: dict[str, Any]) -> None:

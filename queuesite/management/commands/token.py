@@ -42,6 +42,7 @@ class Command(QueuesiteCommand):
         revoke.add_argument("prefix", metavar="PREFIX", help="the token's prefix, as `token list` shows it")
 
     def run(self, **options: Any) -> None:
+        """Run the verb."""
         with database_errors():
             getattr(self, "do_" + options["verb"])(options)
 
