@@ -116,7 +116,7 @@ def test_every_operation_has_the_guards_with_its_permissions() -> None:
     for _, router in api._routers:
         for path, view in router.path_operations.items():
             for operation in view.operations:
-                guards = [guard for guard in operation.auth_callbacks if not isinstance(guard, opened)]
+                guards: list[Any] = [guard for guard in operation.auth_callbacks if not isinstance(guard, opened)]
                 assert [type(guard) for guard in guards] == ([TokenAuth, SessionAuth] if guards else []), path
                 needed = [set(guard.permissions) for guard in guards]
                 assert all(permissions == needed[0] for permissions in needed), path
