@@ -1,8 +1,7 @@
-"""A run on a real SQS, from the first receive to its report, with handlers of the test's choice."""
+"""A run on a real SQS: what is SQS's own part in it. The rest is in `tests/unit/test_consumer_run.py`."""
 
 from __future__ import annotations
 
-import asyncio
 import random
 import threading
 import time
@@ -14,22 +13,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from jobs.consumer import settler
-from jobs.consumer.dead_letters import send_to_dead_letters
-from jobs.consumer.held import Held
-from jobs.consumer.holdings import Holdings
-from jobs.consumer.report import RunReport
-from jobs.consumer.run import Run
-from jobs.consumer.settings import QueueSettings, RunLimits
+from jobs.consumer.settings import RunLimits
 from jobs.models import EndReason
 from queues import services
 from queues.handlers import Message, Reject, Retry
 from queues.models import Queue
 from queues.sqs import MAX_MESSAGE_BYTES, Depth, OutgoingMessage, ReceivedMessage, get_gateway
-from queuesite.foundation.errors import InvalidInput
 from tests.support import probe as probes
 from tests.support.faults import Forward, Refused, SqsProxy
 from tests.support.probe import Probe
+from tests.support.runs import LASTING, PATIENT, QUICK, Running, numbers
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -38,13 +31,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("queues")
 
 Parameters = dict[str, Any]
-
-#: Ends as soon as SQS has no message to give and none is being handled.
-QUICK = RunLimits(idle=0, linger=0.05)
-#: Goes on while messages come back at once. Its end takes as long as the last request waits for messages.
-LASTING = RunLimits(idle=1, linger=0.05)
-#: Goes on while messages come back after a second or two.
-PATIENT = RunLimits(idle=3, linger=0.05)
 
 
 @pytest.fixture
@@ -61,28 +47,6 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("queuesite.foundation.outage.LONGEST_PAUSE", 0.1)
 
 
-class Running:
-    """A run in a thread of its own."""
-
-    def __init__(self, queue: Queue, limits: RunLimits = QUICK, **changes: Any) -> None:
-        self.settings = replace(QueueSettings.of(queue), **changes)
-        self.run = Run(get_gateway(), self.settings, limits)
-        self.reports: list[RunReport] = []
-        self.thread = threading.Thread(target=lambda: self.reports.append(self.run.execute()), daemon=True)
-        self.thread.start()
-
-    def report(self, seconds: float = 30.0) -> RunReport:
-        """Wait for the end."""
-        self.thread.join(seconds)
-        assert not self.thread.is_alive(), "the run did not end"
-        return self.reports[0]
-
-    def end(self, reason: EndReason = EndReason.SHUTDOWN) -> RunReport:
-        """Have it end, and wait for that."""
-        self.run.end(reason)
-        return self.report()
-
-
 @pytest.fixture
 def ended() -> Iterator[list[Running]]:
     """Runs that a test leaves behind where it fails."""
@@ -95,7 +59,7 @@ def ended() -> Iterator[list[Running]]:
 @pytest.fixture
 def begin(ended: list[Running], probe: Probe) -> Callable[..., Running]:
     def begin(queue: Queue, limits: RunLimits = QUICK, **changes: Any) -> Running:
-        ended.append(Running(queue, limits, **changes))
+        ended.append(Running(get_gateway(), queue, limits, **changes))
         return ended[-1]
 
     return begin
@@ -136,10 +100,6 @@ def dead_letters(queue: Queue, count: int = 1) -> list[ReceivedMessage]:
 
     eventually(came, 10, f"{count} dead letters came")
     return found
-
-
-def numbers(count: int) -> list[str]:
-    return [f"m{number}" for number in range(count)]
 
 
 class TestDone:
@@ -183,71 +143,8 @@ class TestDone:
         assert begin(queue).report().processed == 1
         assert probe.bodies == {body: 1}
 
-    def test_coroutines_are_awaited_and_run_at_the_same_time(self, probe: Probe, begin: Begin) -> None:
-        queue = create(handler="async-probe", concurrency=4)
-        together = asyncio.Barrier(4)
-
-        async def meet(message: Message) -> None:
-            await asyncio.wait_for(together.wait(), 20)
-
-        probe.behave_async = meet
-        send(queue, numbers(8))
-        report = begin(queue).report()
-        assert (report.processed, report.failed) == (8, 0)
-        assert probe.most == 4
-
-    @pytest.mark.parametrize("handler", ["probe", "async-probe"])
-    def test_answers_other_than_success(self, probe: Probe, begin: Begin, handler: str) -> None:
-        queue = create(handler=handler)
-        send(queue, ["retry", "reject", "fail", "done"])
-
-        def behave(message: Message) -> object:
-            if message.body == "retry" and message.receive_count == 1:
-                return Retry("once more", delay=0)
-            if message.body == "reject":
-                return Reject("no")
-            if message.body == "fail" and message.receive_count == 1:
-                raise ValueError("once")
-            return None
-
-        probe.behave = behave
-        running = begin(queue, LASTING)
-        eventually(lambda: depth(queue) == Depth(0, 0, 0), 20, "all were settled")
-        report = running.end()
-        assert probe.bodies == {"retry": 2, "reject": 1, "fail": 2, "done": 1}
-        assert (report.processed, report.failed) == (3, 3)
-        assert [letter.body for letter in dead_letters(queue)] == ["reject"]
-
-    def test_live_counts(self, probe: Probe, begin: Begin) -> None:
-        queue = create(concurrency=1)
-        send(queue, numbers(4))
-        gate = threading.Semaphore(0)
-        probe.behave = lambda message: gate.acquire(timeout=20)
-        running = begin(queue)
-        eventually(lambda: running.run.live() == live(in_flight=1, buffered=3), 10, "all are held")
-        gate.release()
-        eventually(lambda: running.run.live() == live(processed=1, in_flight=1, buffered=2), 10, "one is done")
-        gate.release(3)
-        assert running.report().processed == 4
-
 
 class TestFailure:
-    def test_a_failed_message_comes_back_and_counts_its_receives(self, probe: Probe, begin: Begin) -> None:
-        queue = create()
-        send(queue, ["m"])
-
-        def behave(message: Message) -> None:
-            if message.receive_count < 3:
-                raise ValueError(f"attempt {message.receive_count}")
-
-        probe.behave = behave
-        running = begin(queue, LASTING)
-        eventually(lambda: depth(queue) == Depth(0, 0, 0), 20, "it was settled")
-        report = running.end()
-        assert [message.receive_count for message in probe.ended] == [1, 2, 3]
-        assert (report.processed, report.failed) == (1, 2)
-        assert report.last_error == "ValueError: attempt 2"
-
     @pytest.mark.parametrize(("delay", "seconds"), [(0, 0), (7, 7), (1.2, 2), (36_000, 36_000)])
     def test_a_retry_is_hidden_for_its_delay(
         self, faulty: SqsProxy, probe: Probe, begin: Begin, delay: float, seconds: int
@@ -280,61 +177,6 @@ class TestFailure:
         assert letter.body == "poison"
         assert probe.bodies == {"poison": 2, "good": 1}
         assert (report.processed, report.failed) == (1, 2)
-
-    @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), GeneratorExit()])
-    @pytest.mark.parametrize("handler", ["probe", "async-probe"])
-    def test_what_would_end_a_program_fails_its_message_alone(
-        self, probe: Probe, begin: Begin, handler: str, error: BaseException
-    ) -> None:
-        queue = create(handler=handler, concurrency=2)
-        send(queue, ["fatal", *numbers(5)])
-
-        def behave(message: Message) -> None:
-            if message.body == "fatal" and message.receive_count == 1:
-                raise error
-
-        probe.behave = behave
-        running = begin(queue, LASTING)
-        eventually(lambda: depth(queue) == Depth(0, 0, 0), 20, "all were settled")
-        report = running.end()
-        assert (report.processed, report.failed) == (6, 1)
-        assert probe.bodies == {"fatal": 2, **dict.fromkeys(numbers(5), 1)}
-
-    def test_an_error_that_cannot_be_encoded_does_no_harm(self, probe: Probe, begin: Begin) -> None:
-        queue = create()
-        send(queue, ["raise", "retry", "reject"])
-
-        def behave(message: Message) -> None:
-            if message.receive_count == 1:
-                error = {"raise": ValueError, "retry": Retry, "reject": Reject}[message.body]
-                raise error("lone \ud800 surrogate and \0")
-
-        probe.behave = behave
-        running = begin(queue, LASTING)
-        eventually(lambda: depth(queue) == Depth(0, 0, 0), 20, "all were settled")
-        report = running.end()
-        assert (report.processed, report.failed) == (2, 3)
-        assert report.last_error is not None
-        report.last_error.encode()
-
-    def test_an_error_while_settling_costs_nothing_but_the_wait(
-        self, probe: Probe, begin: Begin, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        queue = create(visibility_timeout=1, concurrency=1)
-        send(queue, ["m"])
-        answers: list[Exception | None] = [RuntimeError("a bug"), None]
-
-        def send_late(*args: Any) -> None:
-            if (answer := answers.pop(0)) is not None:
-                raise answer
-            send_to_dead_letters(*args)
-
-        monkeypatch.setattr(settler, "send_to_dead_letters", send_late)
-        probe.behave = lambda message: Reject("no")
-        running = begin(queue, LASTING)
-        assert len(dead_letters(queue)) == 1
-        assert running.end().failed == 2
-        assert [message.receive_count for message in probe.ended] == [1, 2]
 
 
 class TestReject:
@@ -370,17 +212,6 @@ class TestReject:
         actions = [a for a, _ in faulty.requests[before:] if a in {"SendMessageBatch", "DeleteMessageBatch"}]
         assert actions == ["SendMessageBatch", "DeleteMessageBatch"]
 
-    def test_without_a_dead_letter_queue_it_is_kept(self, probe: Probe, begin: Begin) -> None:
-        queue = create(with_dlq=False)
-        send(queue, ["m"])
-        probe.behave = lambda message: Reject("no") if message.receive_count == 1 else None
-        running = begin(queue, LASTING)
-        eventually(lambda: depth(queue) == Depth(0, 0, 0), 20, "it was settled")
-        report = running.end()
-        assert probe.bodies == {"m": 2}
-        assert (report.processed, report.failed) == (1, 1)
-        assert "no dead-letter queue" in (report.last_error or "")
-
     @pytest.mark.parametrize("fault", ["refused", "missing", "entry", "cut"])
     def test_where_the_dead_letter_queue_does_not_take_it_it_is_kept_until_it_does(
         self, faulty: SqsProxy, probe: Probe, begin: Begin, fault: str
@@ -408,132 +239,6 @@ class TestReject:
         assert depth(queue) == Depth(0, 0, 0)
         assert (report.processed, report.failed) == (0, 2)
         assert probe.bodies == {"m": 2}
-
-    def test_on_a_fifo_queue_the_next_of_the_group_follows(self, probe: Probe, begin: Begin) -> None:
-        queue = create("orders.fifo")
-        send(queue, ["a1", "a2"], "a")
-        probe.behave = lambda message: Reject("no") if message.body == "a1" else None
-        running = begin(queue, LASTING)
-        (letter,) = dead_letters(queue)
-        eventually(lambda: depth(queue) == Depth(0, 0, 0), 20, "both were settled")
-        running.end()
-        assert (letter.body, letter.group) == ("a1", "a")
-        assert [message.body for message in probe.ended] == ["a1", "a2"]
-
-
-class TestConcurrency:
-    @pytest.mark.parametrize("handler", ["probe", "async-probe"])
-    @pytest.mark.parametrize("concurrency", [1, 3, 5])
-    def test_it_is_reached_and_never_exceeded(self, probe: Probe, begin: Begin, concurrency: int, handler: str) -> None:
-        queue = create(concurrency=concurrency, handler=handler)
-        send(queue, numbers(4 * concurrency))
-
-        def wait_for_the_others() -> bool:
-            with probe.changed:
-                first = len(probe.started) <= concurrency
-                return not first or probe.changed.wait_for(lambda: probe.most >= concurrency, 20)
-
-        async def meet(message: Message) -> None:
-            assert await asyncio.to_thread(wait_for_the_others)
-
-        def behave(message: Message) -> None:
-            assert wait_for_the_others()
-
-        probe.behave, probe.behave_async = behave, meet if handler == "async-probe" else None
-        report = begin(queue).report()
-        assert probe.most == concurrency
-        assert (report.processed, report.failed) == (4 * concurrency, 0)
-
-    def test_raised_while_it_runs(self, probe: Probe, begin: Begin) -> None:
-        queue = create(concurrency=1)
-        send(queue, numbers(10))
-        gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
-        running = begin(queue)
-        eventually(lambda: probe.running == 1, 10, "one is being handled")
-        running.run.apply(replace(running.settings, concurrency=4))
-        eventually(lambda: probe.running == 4, 10, "four are being handled")
-        gate.set()
-        assert running.report().processed == 10
-        assert probe.most == 4
-
-    def test_lowered_while_it_runs(self, probe: Probe, begin: Begin) -> None:
-        queue = create(concurrency=4)
-        send(queue, numbers(20))
-        first = threading.Event()
-        gate = threading.Semaphore(0)
-
-        def behave(message: Message) -> None:
-            first.wait(20)
-            gate.acquire(timeout=20)
-
-        probe.behave = behave
-        running = begin(queue)
-        eventually(lambda: probe.running == 4, 10, "four are being handled")
-        running.run.apply(replace(running.settings, concurrency=1))
-        first.set()
-        gate.release(4)  # those that were begun before
-        eventually(lambda: len(probe.ended) == 4, 10, "they have ended")
-        probe.most = 0
-        gate.release(100)
-        assert running.report().processed == 20
-        assert probe.most == 1
-
-    def test_lowered_and_raised_again_before_the_slots_were_free(self, probe: Probe, begin: Begin) -> None:
-        queue = create(concurrency=4)
-        send(queue, numbers(30))
-        gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
-        running = begin(queue)
-        eventually(lambda: probe.running == 4, 10, "four are being handled")
-        for concurrency in (1, 4, 2, 3, 4):
-            running.run.apply(replace(running.settings, concurrency=concurrency))
-        gate.set()
-        assert running.report().processed == 30
-        assert probe.most == 4
-
-    def test_lowered_while_most_slots_are_idle(self, probe: Probe, begin: Begin) -> None:
-        queue = create(concurrency=4)
-        gate = threading.Semaphore(0)
-        probe.behave = lambda message: gate.acquire(timeout=20)
-        running = begin(queue, LASTING)
-        send(queue, ["slow"])
-        eventually(lambda: probe.running == 1, 10, "one is being handled")
-        running.run.apply(replace(running.settings, concurrency=2))
-        send(queue, numbers(10))
-        eventually(lambda: probe.running == 2 and running.run.live()["buffered"], 10, "another one is")
-        gate.release(100)
-        eventually(lambda: len(probe.ended) == 11, 10, "all were handled")
-        running.end()
-        assert probe.most == 2
-
-    def test_a_slow_message_does_not_hold_up_the_others(self, probe: Probe, begin: Begin) -> None:
-        queue = create(concurrency=2)
-        gate = threading.Event()
-        probe.behave = lambda message: gate.wait(30) if message.body == "slow" else None
-        send(queue, ["slow"])
-        running = begin(queue)
-        eventually(lambda: probe.running == 1, 10, "the slow one is being handled")
-        send(queue, numbers(35))
-        eventually(lambda: len(probe.ended) == 35, 20, "the others have been handled")
-        assert "slow" not in probe.bodies
-        gate.set()
-        assert running.report().processed == 36
-
-    def test_a_queue_with_few_receives_has_none_received_before_its_turn(self, probe: Probe, begin: Begin) -> None:
-        queue = create(concurrency=2, max_receive_count=1)
-        send(queue, numbers(8))
-        gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
-        running = begin(queue, LASTING)
-        eventually(lambda: probe.running == 2, 10, "two are being handled")
-        assert running.run.live()["buffered"] == 0
-        report = None
-        gate.set()
-        eventually(lambda: len(probe.ended) == 8, 20, "all were handled")
-        report = running.end()
-        assert report.processed == 8
-        assert {message.receive_count for message in probe.ended} == {1}
 
 
 class TestFifo:
@@ -568,15 +273,6 @@ class TestFifo:
         assert overlaps == []
         assert report.processed == 18
 
-    def test_groups_are_handled_side_by_side(self, probe: Probe, begin: Begin) -> None:
-        queue = create("orders.fifo", concurrency=3)
-        for group in ("a", "b", "c"):
-            send(queue, [f"{group}0"], group)
-        together = threading.Barrier(3)
-        probe.behave = lambda message: together.wait(20)
-        report = begin(queue, RunLimits(idle=1, linger=0)).report()
-        assert (report.processed, report.failed) == (3, 0)
-
     def test_the_next_waits_until_its_predecessor_is_really_deleted(
         self, faulty: SqsProxy, probe: Probe, begin: Begin
     ) -> None:
@@ -592,76 +288,6 @@ class TestFifo:
 
 
 class TestEnd:
-    @pytest.mark.parametrize(
-        "reason", [EndReason.SHUTDOWN, EndReason.PAUSED, EndReason.REVOKED, EndReason.QUEUE_MISSING]
-    )
-    def test_what_was_not_begun_is_visible_again_at_once_and_what_was_is_finished(
-        self, probe: Probe, begin: Begin, reason: EndReason
-    ) -> None:
-        queue = create(concurrency=2, visibility_timeout=600)
-        send(queue, numbers(10))
-        gate = threading.Event()
-        probe.behave = lambda message: gate.wait(30)
-        running = begin(queue, RunLimits(idle=1, linger=3))
-        eventually(lambda: running.run.live() == live(in_flight=2, buffered=8), 10, "all are held")
-        running.run.end(reason)
-        eventually(lambda: depth(queue) == Depth(8, 2, 0), 10, "the unstarted ones are visible")
-        assert running.thread.is_alive()
-        gate.set()
-        report = running.report()
-        assert (report.reason, report.processed) == (reason, 2)
-        assert report.empty_at is None
-        assert depth(queue) == Depth(8, 0, 0)
-        assert len(probe.started) == 2
-
-    @pytest.mark.parametrize("reason", [EndReason.YIELDED, EndReason.RECYCLED])
-    def test_a_run_that_yields_or_is_recycled_handles_what_it_holds(
-        self, probe: Probe, begin: Begin, reason: EndReason
-    ) -> None:
-        queue = create(concurrency=2)
-        send(queue, numbers(10))
-        gate = threading.Event()
-        probe.behave = lambda message: gate.wait(30)
-        running = begin(queue, RunLimits(idle=1, linger=3))
-        eventually(lambda: running.run.live() == live(in_flight=2, buffered=8), 10, "all are held")
-        send(queue, ["later"])
-        running.run.end(reason)
-        gate.set()
-        report = running.report()
-        assert report.reason is reason
-        assert report.processed >= 10, "a request that was under way may have brought one more"
-        assert report.processed + depth(queue).total == 11
-
-    def test_a_run_that_yields_gives_back_what_takes_too_long(
-        self, probe: Probe, begin: Begin, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("jobs.consumer.holdings.YIELD_SECONDS", 0.1)
-        queue = create(concurrency=2, visibility_timeout=600)
-        send(queue, numbers(10))
-        gate = threading.Event()
-        probe.behave = lambda message: gate.wait(30)
-        running = begin(queue, RunLimits(idle=1, linger=3))
-        eventually(lambda: running.run.live() == live(in_flight=2, buffered=8), 10, "all are held")
-        running.run.end(EndReason.YIELDED)
-        eventually(lambda: depth(queue) == Depth(8, 2, 0), 10, "the unstarted ones are visible")
-        gate.set()
-        assert running.report().processed == 2
-
-    def test_the_first_reason_stands(self, probe: Probe, begin: Begin) -> None:
-        running = begin(create(), RunLimits(idle=1, linger=0))
-        running.run.end(EndReason.PAUSED)
-        running.run.end(EndReason.SHUTDOWN)
-        assert running.report().reason is EndReason.PAUSED
-
-    def test_it_may_be_ended_before_it_began(self, probe: Probe) -> None:
-        queue = create()
-        send(queue, numbers(3))
-        run = Run(get_gateway(), QueueSettings.of(queue), RunLimits(idle=1, linger=0))
-        run.end(EndReason.SHUTDOWN)
-        report = run.execute()
-        assert report.reason is EndReason.SHUTDOWN
-        assert report.processed + depth(queue).visible == 3
-
     def test_a_queue_that_is_deleted_ends_it(self, probe: Probe, begin: Begin) -> None:
         queue = create()
         gate = threading.Event()
@@ -674,67 +300,6 @@ class TestEnd:
         gate.set()
         report = running.report()
         assert (report.reason, report.processed) == (EndReason.QUEUE_MISSING, 1)
-
-    def test_what_the_receiver_has_in_its_hands_when_the_run_ends_is_given_back(
-        self, probe: Probe, begin: Begin, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """The receiver has looked whether it should stop just before it was told to."""
-        queue = create(visibility_timeout=600)
-        send(queue, numbers(3))
-        accept = Holdings.accept
-
-        def late(holdings: Holdings, messages: list[Held]) -> None:
-            holdings.ending.ask(EndReason.SHUTDOWN)
-            accept(holdings, messages)
-
-        monkeypatch.setattr(Holdings, "accept", late)
-        report = begin(queue).report(15)
-        assert (report.reason, report.processed) == (EndReason.SHUTDOWN, 0)
-        assert depth(queue) == Depth(3, 0, 0)
-        assert probe.started == []
-
-    @pytest.mark.parametrize("reason", [EndReason.SHUTDOWN, EndReason.PAUSED, EndReason.YIELDED, EndReason.RECYCLED])
-    def test_what_its_last_request_brings_is_handled_if_it_has_no_further_receive(
-        self, probe: Probe, begin: Begin, reason: EndReason
-    ) -> None:
-        """Given back, it would be in the dead-letter queue without having been handled."""
-        queue = create(max_receive_count=1, visibility_timeout=600)
-        running = begin(queue, RunLimits(idle=3, linger=0))
-        eventually(lambda: not running.run.holdings.buffer.quiet, 10, "it waits for messages")
-        running.run.end(reason)
-        send(queue, numbers(3))
-        report = running.report(20)
-        assert (report.reason, report.processed) == (reason, 3)
-        assert depth(queue) == Depth(0, 0, 0)
-
-    def test_a_buffered_message_without_a_further_receive_is_handled(self, probe: Probe, begin: Begin) -> None:
-        queue = create(concurrency=1, visibility_timeout=600)
-        send(queue, numbers(3))
-        gate = threading.Event()
-        probe.behave = lambda message: gate.wait(30)
-        running = begin(queue, RunLimits(idle=1, linger=0))
-        eventually(lambda: running.run.live() == live(in_flight=1, buffered=2), 10, "all are held")
-        running.run.apply(replace(QueueSettings.of(queue), max_receive_count=1))
-        running.run.end(EndReason.PAUSED)
-        gate.set()
-        assert running.report().processed == 3
-
-    def test_the_last_receives_are_given_back_after_the_grace(self, probe: Probe, begin: Begin) -> None:
-        queue = create(concurrency=1, visibility_timeout=600)
-        send(queue, numbers(2))
-        gate = threading.Event()
-        probe.behave = lambda message: gate.wait(30)
-        running = begin(queue, RunLimits(idle=1, linger=0, grace=0.1))
-        eventually(lambda: running.run.live() == live(in_flight=1, buffered=1), 10, "both are held")
-        running.run.apply(replace(QueueSettings.of(queue), max_receive_count=1))
-        running.run.end(EndReason.SHUTDOWN)
-        eventually(lambda: depth(queue) == Depth(1, 1, 0), 10, "the one that was not begun is visible")
-        gate.set()
-        assert running.report().processed == 1
-
-
-def live(*, processed: int = 0, failed: int = 0, in_flight: int = 0, buffered: int = 0) -> dict[str, int]:
-    return {"processed": processed, "failed": failed, "timedOut": 0, "inFlight": in_flight, "buffered": buffered}
 
 
 class TestVisibility:
@@ -769,40 +334,6 @@ class TestVisibility:
         eventually(lambda: depth(queue) == Depth(0, 0, 0), 20, "it was deleted")
         running.end()
         assert probe.bodies == {"m": 1}
-
-    def test_a_buffered_message_that_somebody_else_has_by_now_is_not_handled(
-        self, probe: Probe, begin: Begin, sqs: SQSClient
-    ) -> None:
-        queue = create(concurrency=1, visibility_timeout=2)
-        send(queue, ["first", "second"])
-        gate = threading.Event()
-        probe.behave = lambda message: gate.wait(30)
-        running = begin(queue, RunLimits(idle=1, linger=0))
-        eventually(lambda: running.run.live() == live(in_flight=1, buffered=1), 10, "both are held")
-        (waiting,) = running.run.holdings.buffer.waiting
-        sqs.delete_message(QueueUrl=queue.queue_url, ReceiptHandle=waiting.message.receipt_handle)
-        eventually(lambda: waiting.lost, 10, "its loss was noticed")
-        gate.set()
-        report = running.report()
-        assert len(probe.started) == 1
-        assert report.processed == 1
-
-    def test_on_a_fifo_queue_those_after_it_wait_until_it_has_been_handled(
-        self, probe: Probe, begin: Begin, sqs: SQSClient
-    ) -> None:
-        queue = create("orders.fifo", visibility_timeout=2, max_receive_count=100)
-        send(queue, ["a0", "a1", "a2"], "a")
-        gate = threading.Event()
-        probe.behave = lambda message: gate.wait(30) if message.body == "a0" else None
-        running = begin(queue, PATIENT)
-        eventually(lambda: running.run.live() == live(in_flight=1, buffered=2), 10, "all are held")
-        (lost, _) = running.run.holdings.buffer.waiting
-        sqs.delete_message(QueueUrl=queue.queue_url, ReceiptHandle=lost.message.receipt_handle)
-        eventually(lambda: running.run.live() == live(in_flight=1, buffered=0), 10, "the one after it was given back")
-        gate.set()
-        running.report()
-        # Here nobody else had the lost one, so that the last one came back to us.
-        assert [(message.body, message.receive_count) for message in probe.ended] == [("a0", 1), ("a2", 2)]
 
     def test_a_message_that_was_taken_away_while_it_was_handled_is_let_go(
         self, probe: Probe, begin: Begin, sqs: SQSClient
@@ -876,42 +407,6 @@ class TestFaults:
 
 
 class TestSettings:
-    def test_another_handler_and_other_options_hold_from_the_next_message(self, probe: Probe, begin: Begin) -> None:
-        queue = create(concurrency=1, max_receive_count=1)  # so that nothing is received before its turn
-        gate = threading.Semaphore(0)
-        probe.behave = lambda message: gate.acquire(timeout=20)
-        send(queue, ["a"])
-        running = begin(queue, LASTING)
-        eventually(lambda: probe.running == 1, 10, "the first is being handled")
-        running.run.apply(replace(running.settings, handler="async-probe", handler_options={"number": 2}))
-
-        async def nothing(message: Message) -> None:
-            pass
-
-        probe.behave_async = nothing
-        send(queue, ["b"])
-        gate.release()
-        eventually(lambda: len(probe.ended) == 2, 10, "the second was handled")
-        running.end()
-        options = {message.body: message.options for message in probe.ended}
-        assert options == {"a": probes.ProbeOptions(number=0), "b": probes.ProbeOptions(number=2)}
-
-    @pytest.mark.parametrize(
-        ("changes", "named"),
-        [({"handler": "nothing"}, "no handler 'nothing'"), ({"handler_options": {"speed": 3}}, "speed")],
-    )
-    def test_settings_that_cannot_work_end_the_run_and_say_why(
-        self, probe: Probe, begin: Begin, changes: dict[str, Any], named: str
-    ) -> None:
-        queue = create()
-        running = begin(queue, RunLimits(idle=1, linger=0))
-        running.run.apply(replace(running.settings, **changes))
-        report = running.report()
-        assert report.reason is EndReason.ERROR
-        assert named in (report.last_error or "")
-        with pytest.raises(InvalidInput, match=named):
-            Run(get_gateway(), replace(running.settings, **changes), QUICK)
-
     def test_a_changed_visibility_timeout_holds_from_the_next_receive(
         self, faulty: SqsProxy, probe: Probe, begin: Begin
     ) -> None:
@@ -930,11 +425,3 @@ class TestSettings:
         gate.set()
         running.report()
         assert asked()[0] == 30
-
-    def test_a_moved_queue_is_finished_where_it_was_begun(self, probe: Probe, begin: Begin) -> None:
-        queue = create()
-        running = begin(queue, LASTING)
-        running.run.apply(replace(running.settings, queue_url="http://127.0.0.1:1/elsewhere"))
-        send(queue, ["m"])
-        eventually(lambda: probe.bodies == {"m": 1}, 10, "it goes on")
-        assert running.end().processed == 1

@@ -1,0 +1,88 @@
+"""Runs in a thread of the test's process, on whatever SQS."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from bson import ObjectId
+
+from jobs.consumer.report import RunReport
+from jobs.consumer.run import Run
+from jobs.consumer.settings import QueueSettings, RunLimits
+from jobs.models import EndReason
+from queues.models import Queue
+from queues.sqs import Depth, OutgoingMessage, ReceivedMessage
+from queues.sqs.gateway import SqsGateway
+from tests.support.memory_sqs import ShortPolls
+from tests.support.waiting import eventually
+
+#: Ends as soon as SQS has no message to give and none is being handled.
+QUICK = RunLimits(idle=0, linger=0.05)
+#: Goes on while messages come back at once. Its end takes as long as the last request waits for messages.
+LASTING = RunLimits(idle=1, linger=0.05)
+#: Goes on while messages come back after a second or two.
+PATIENT = RunLimits(idle=3, linger=0.05)
+
+
+class Running:
+    """A run in a thread of its own."""
+
+    def __init__(self, gateway: SqsGateway, queue: Queue, limits: RunLimits = QUICK, **changes: Any) -> None:
+        self.settings = replace(QueueSettings.of(queue), **changes)
+        self.run = Run(gateway, self.settings, limits)
+        self.reports: list[RunReport] = []
+        self.thread = threading.Thread(target=lambda: self.reports.append(self.run.execute()), daemon=True)
+        self.thread.start()
+
+    def report(self, seconds: float = 30.0) -> RunReport:
+        """Wait for the end."""
+        self.thread.join(seconds)
+        assert not self.thread.is_alive(), "the run did not end"
+        return self.reports[0]
+
+    def end(self, reason: EndReason = EndReason.SHUTDOWN) -> RunReport:
+        """Have it end, and wait for that."""
+        self.run.end(reason)
+        return self.report()
+
+
+class MemoryQueues(ShortPolls):
+    """Queues in memory as a definition describes them, and what a test does with them."""
+
+    @property
+    def gateway(self) -> SqsGateway:
+        return cast(SqsGateway, self)
+
+    def create(self, name: str = "orders", *, with_dlq: bool = True, **settings: Any) -> Queue:
+        """A queue of the handler `probe`, and its definition, which is nowhere stored."""
+        ending = ".fifo" if name.endswith(".fifo") else ""
+        definition = Queue(id=ObjectId(), name=name, **{"handler": "probe", **settings})
+        definition.dlq_url = self.create_queue(f"{name.removesuffix(ending)}-dlq{ending}") if with_dlq else None
+        definition.queue_url = self.create_queue(
+            name,
+            visibility=definition.visibility_timeout,
+            dead_letters=definition.dlq_url,
+            max_receive_count=definition.max_receive_count,
+        )
+        return definition
+
+    def put(self, queue: Queue, *bodies: str, group: str | None = None) -> None:
+        """Send messages."""
+        result = self.send(queue.queue_url, [OutgoingMessage(body, group=group) for body in bodies])
+        assert not result.failures
+
+    def depth_of(self, queue: Queue) -> Depth:
+        return self.depth(queue.queue_url)
+
+    def dead_letters(self, queue: Queue) -> list[ReceivedMessage]:
+        """What came to the dead-letter queue: at least one."""
+        assert queue.dlq_url is not None
+        url = queue.dlq_url
+        return eventually(lambda: self.receive(url, limit=10, wait=0), 10, "a dead letter came")
+
+
+def numbers(count: int) -> Sequence[str]:
+    return [f"m{number}" for number in range(count)]
