@@ -1,84 +1,87 @@
-# What a person does with this project; `make help` lists it. POSIX sh and GNU make, nothing else is needed.
+# The targets that people use; `make help` lists them. They need only POSIX sh and GNU make.
 
 PYTHON ?= python3
 VENV := .venv
 SERVERS := .venv-servers
-# xdist: two processes for each core of the smallest machine that we support, since most tests wait for processes; a
-# file's tests stay together, for the servers that they share, and files come in their order, the longest first.
+# xdist: two processes per core of the smallest machine that we support, since most tests wait for other processes; the
+# tests of a file stay together, since they share servers, and files come in their order, the longest first.
 PYTEST_FLAGS ?= -n 4 --dist loadfile --no-loadscope-reorder
 MIN_COVERAGE := 90
-# Of `make chaos` and `make failover`.
+# Parameters of `make chaos` and `make failover`.
 MINUTES ?= 3
 SEED ?= 1
 KILLS ?= 10
 
 BIN := $(VENV)/bin
-# Makes a virtualenv or mends it, and installs into it what has changed; takes a moment if nothing has.
+# Creates or repairs a virtualenv and installs what has changed; takes a moment if nothing has.
 VIRTUALENV = $(PYTHON) .ci/make_virtualenv.py
-# The embedded MongoDB is built for these versions of Python only; production does without it.
+# The embedded MongoDB is built only for these versions of Python; production does not need it.
 SERVERS_PYTHON ?= $(PYTHON) python3.13 python3.12 python3.11 python3
 SERVERS_NEWEST := 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help python run install servers up test check lint lock format chaos failover bench clean
+.PHONY: help python run install servers up test check lint lock docs format chaos failover bench clean
 
-help: ## this list
+help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 python:
 	@$(PYTHON) -c '' 2>/dev/null || { \
-		echo "make: $(PYTHON) is missing; install it, or name another: make PYTHON=python3.12 ..." >&2; exit 1; }
+		echo "make: $(PYTHON) is missing; install it, or name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
 
 run: python
 	@$(VIRTUALENV) $(VENV) requirements.txt
 
-install: python ## virtualenv with everything that development needs
+install: python ## install everything that development needs into .venv
 	@$(VIRTUALENV) $(VENV) requirements-dev.txt
 
-servers: python ## virtualenv of the embedded MongoDB and SQS
+servers: python ## install the embedded MongoDB and SQS into .venv-servers
 	@$(VIRTUALENV) $(SERVERS) requirements-servers.txt --newest $(SERVERS_NEWEST) $(SERVERS_PYTHON:%=--python %)
 
-# Installing takes minutes; that the port is taken is to be known before.
+# Installing takes minutes, so check first whether the port is free.
 up: python ## run the whole system on this machine (Ctrl-C stops it)
 	@test -e $(SERVERS)/.installed || $(PYTHON) -m queuesite.ports
 	@$(MAKE) --no-print-directory run servers
 	@exec $(BIN)/python manage.py up
 
-test: install servers ## all tests but those of minutes, which `make check` adds (PYTEST_FLAGS replaces the options)
+test: install servers ## run all tests but those of minutes, which `make check` adds (PYTEST_FLAGS replaces the options)
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not long"
 
-check: lint servers ## what CI runs: lint, types, import contracts, tests with branch coverage
+check: lint servers ## run what CI runs: lint, types, import contracts, tests with branch coverage
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(PYTEST_FLAGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=$(MIN_COVERAGE)
 
-lint: install ## style, types, import contracts and the lock file, without tests
+lint: install ## check style, types, import contracts and the lock file, without tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/check_lock.py
 
-lock: install ## write requirements.lock anew from requirements-postgres.txt
+lock: install ## rewrite requirements.lock from requirements-postgres.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 		--generate-hashes --no-annotate requirements-postgres.txt --output-file requirements.lock
 
-format: install ## put the code into its format and mend what can be mended
+docs: install ## write the reference in README.md and docs/reference.md from the code
+	PYTHONPATH=. $(BIN)/python .ci/write_docs.py
+
+format: install ## format the code and apply ruff's automatic fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-chaos: install servers ## faults at random, then a verdict (MINUTES=3 SEED=1)
+chaos: install servers ## inject faults at random, then print a verdict (MINUTES=3 SEED=1)
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seed $(SEED)
 
-bench: install servers ## measure on the servers of a running `make up`, on a quiet machine; figures go to docs/performance.md
+bench: install servers ## measure on the servers of a running `make up`, on a quiet machine, and update docs/performance.md
 	$(BIN)/python manage.py benchmark --update docs/performance.md
 	$(BIN)/python manage.py benchmark --scale 10000 --update docs/performance.md
 
-failover: install servers ## how long hand-overs take, as a table (KILLS=10 of each kind)
+failover: install servers ## measure how long hand-overs take and print a table (KILLS=10 of each kind)
 	$(BIN)/python -m tests.chaos.failover --kills $(KILLS)
 
-clean: ## remove virtualenvs, caches and reports; .data (queues, messages, users) stays
+clean: ## remove virtualenvs, caches and reports, but keep .data (queues, messages, users)
 	rm -rf $(VENV) $(VENV).lock $(SERVERS) $(SERVERS).lock staticfiles htmlcov .coverage .coverage.*
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,33 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 
 from bson import ObjectId
 
-from jobs import reads, statistics
+from jobs import reads
 from jobs.models import Assignment, Lease, Worker
-from jobs.repositories import throughput
 from queues import repository as queues
-from queues.handlers import registry
 from queues.models import Queue
+from queues.state import Condition, State
 from queuesite import documents
-from queuesite.databases import database_clock, mongodb_errors
+from queuesite.databases import mongodb_errors
 from queuesite.errors import MalformedDocument
 
-#: How long messages may wait for a slot until it is told.
+#: A queue needs attention once its messages have waited this long for a worker.
 WAITING = timedelta(minutes=1)
-#: Failed attempts are told where they are this share of all in this time.
-FAILING_SHARE = 0.1
-FAILING_WITHIN = timedelta(minutes=15)
-#: Runs in a row that failed: one may be an accident.
-CRASHES = 2
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a queue needs attention: a word for it, and what can be said in numbers."""
+    """Why a queue needs attention, with the numbers that belong to it."""
 
-    word: str
+    word: Condition | State
     count: int = 0
     of: int = 0
     since: datetime | None = None
@@ -38,16 +33,16 @@ class Reason:
 
 @dataclass
 class Attention:
-    """A queue, with all that is the matter with it."""
+    """A queue, and all that is wrong with it."""
 
     queue: Queue
     reasons: list[Reason] = field(default_factory=list)
 
 
 def malformed(limit: int) -> list[MalformedDocument]:
-    """Up to `limit` documents that no process can use as they are; a queue among them is not processed.
+    """Up to `limit` malformed documents, which no process can use; a queue among them is not processed.
 
-    Those of the small collections: of the large ones MongoDB would have to read millions. Raises `MongoUnavailable`.
+    Only the small collections are searched: MongoDB reads all of a collection for it. Raises `MongoUnavailable`.
     """
     with mongodb_errors():
         found = [error for model in (Queue, Worker, Assignment, Lease) for error in documents.malformed(model, limit)]
@@ -55,42 +50,42 @@ def malformed(limit: int) -> list[MalformedDocument]:
 
 
 def needed(limit: int) -> list[Attention]:
-    """Up to `limit` queues that need attention: where nothing is done first, then what fails, then what only waits.
+    """Up to `limit` queues that need attention: first those that nobody processes, then failing, then waiting ones.
 
-    Four queries, however many queues there are. Raises `MongoUnavailable`.
+    The number of queries does not depend on the number of queues. Raises `MongoUnavailable`.
     """
-    taken = {assignment.queue_id for assignment in reads.find_assignments()}
+    context = reads.queue_context(failing=True)
     with mongodb_errors():
-        now = database_clock.now()
-        found = queues.each_of(
+        found = queues.worst(
             {
-                "handler missing": ({"handler": {"$nin": list(registry.all_handlers())}}, "depthVisible"),
-                "crash-looping": ({"crashCount": {"$gte": CRASHES}}, "crashCount"),
-                "paused with backlog": ({"paused": True, "depthVisible": {"$gt": 0}}, "depthVisible"),
-                "dead letters": ({"deadLetters": {"$gt": 0}}, "deadLetters"),
+                Condition.HANDLER_MISSING: "depthVisible",
+                Condition.CRASH_LOOPING: "crashCount",
+                Condition.PAUSED_WITH_BACKLOG: "depthVisible",
+                Condition.DEAD_LETTERS: "deadLetters",
             },
+            context,
             limit,
         )
-        waiting = queues.longest(statistics.state_filter("waiting", taken, now), limit, before=now - WAITING)
-        failing = throughput.failing(now - FAILING_WITHIN, FAILING_SHARE, limit)
-        failing_queues = {queue.id: queue for queue in queues.by_ids([queue_id for queue_id, _, _ in failing])}
+        waiting = queues.longest_waiting(context, limit, before=context.now - WAITING)
+        attempts = dict(islice(context.failing_queues().items(), limit))
+        failing = {queue.id: queue for queue in queues.by_ids(attempts)}
 
-    told: dict[ObjectId, Attention] = {}
+    needy: dict[ObjectId, Attention] = {}
 
-    def tell(queue: Queue, reason: Reason) -> None:
-        told.setdefault(queue.id, Attention(queue)).reasons.append(reason)
+    def add(queue: Queue, reason: Reason) -> None:
+        needy.setdefault(queue.id, Attention(queue)).reasons.append(reason)
 
-    for queue in found["handler missing"]:
-        tell(queue, Reason("handler missing"))
-    for queue in found["crash-looping"]:
-        tell(queue, Reason("crash-looping", queue.crash_count))
-    for queue_id, failed, processed in failing:
-        if queue_id in failing_queues:  # and was not deleted meanwhile
-            tell(failing_queues[queue_id], Reason("failing", failed, failed + processed))
+    for queue in found[Condition.HANDLER_MISSING]:
+        add(queue, Reason(Condition.HANDLER_MISSING))
+    for queue in found[Condition.CRASH_LOOPING]:
+        add(queue, Reason(Condition.CRASH_LOOPING, queue.crash_count))
+    for queue_id, (failed, processed) in attempts.items():
+        if queue_id in failing:  # it may have been deleted since
+            add(failing[queue_id], Reason(Condition.FAILING, failed, failed + processed))
     for queue, since in waiting:
-        tell(queue, Reason("waiting", queue.depth_visible, since=since))
-    for queue in found["paused with backlog"]:
-        tell(queue, Reason("paused with backlog", queue.depth_visible))
-    for queue in found["dead letters"]:
-        tell(queue, Reason("dead letters", queue.dead_letters))
-    return list(told.values())[:limit]
+        add(queue, Reason(State.WAITING, queue.depth_visible, since=since))
+    for queue in found[Condition.PAUSED_WITH_BACKLOG]:
+        add(queue, Reason(Condition.PAUSED_WITH_BACKLOG, queue.depth_visible))
+    for queue in found[Condition.DEAD_LETTERS]:
+        add(queue, Reason(Condition.DEAD_LETTERS, queue.dead_letters))
+    return list(needy.values())[:limit]

@@ -27,7 +27,7 @@ Trace = Callable[[], str]
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailureGroup:
     """One kind of failure, `count` times between `first_at` and `last_at` (monotonic clock), with a sample."""
 
     exception_type: str
@@ -46,7 +46,7 @@ class Failure:
         """What makes it one kind: the exception's type and its place, not what it says."""
         return fingerprint(self.exception_type, self.place)
 
-    def and_again(self, other: Failure) -> Failure:
+    def and_again(self, other: FailureGroup) -> FailureGroup:
         """Both together: the counts of both, and the sample of the later one."""
         later = other if other.last_at >= self.last_at else self
         return replace(
@@ -57,34 +57,34 @@ class Failure:
         )
 
 
-class Kinds:
-    """Failures counted by kind, up to `MAX_KINDS` of them. Not thread-safe."""
+class FailureGroups:
+    """Failures counted by kind, up to `MAX_KINDS` kinds. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._kinds: dict[str, Failure] = {}
+        self._groups: dict[str, FailureGroup] = {}
 
     def __len__(self) -> int:
-        return len(self._kinds)
+        return len(self._groups)
 
     def seen(self, key: str, at: float) -> bool:
-        """Count one more of a kind that is known; False where it is not, and a sample is wanted."""
-        known = self._kinds.get(key)
+        """Count one more of a known kind; False if it is not known, so that a sample is wanted."""
+        known = self._groups.get(key)
         if known is not None:
-            self._kinds[key] = replace(known, count=known.count + 1, last_at=at)
-        return known is not None or len(self._kinds) >= MAX_KINDS
+            self._groups[key] = replace(known, count=known.count + 1, last_at=at)
+        return known is not None or len(self._groups) >= MAX_KINDS
 
-    def add(self, failures: Iterable[Failure]) -> None:
+    def add(self, failures: Iterable[FailureGroup]) -> None:
         """Count these."""
         for failure in failures:
-            known = self._kinds.get(failure.fingerprint)
+            known = self._groups.get(failure.fingerprint)
             if known is not None:
-                self._kinds[failure.fingerprint] = known.and_again(failure)
-            elif len(self._kinds) < MAX_KINDS:
-                self._kinds[failure.fingerprint] = failure
+                self._groups[failure.fingerprint] = known.and_again(failure)
+            elif len(self._groups) < MAX_KINDS:
+                self._groups[failure.fingerprint] = failure
 
-    def take(self) -> tuple[Failure, ...]:
-        """What was counted, to start anew."""
-        taken, self._kinds = tuple(self._kinds.values()), {}
+    def take(self) -> tuple[FailureGroup, ...]:
+        """Return what was counted, and start again."""
+        taken, self._groups = tuple(self._groups.values()), {}
         return taken
 
 

@@ -16,6 +16,7 @@ from jobs.repositories import failures
 from jobs.repositories.throughput import totals
 from queues import services
 from queues.models import Queue
+from queues.state import State, state_of
 from queuesite.config import get_config
 from queuesite.databases import database_clock, mongodb_errors
 
@@ -63,10 +64,10 @@ def _collected() -> Iterator[Metric]:
 def _depths(queues: list[Queue]) -> Iterator[Metric]:
     for attribute, name, what in (
         ("depth_visible", "queue_visible_messages", "Messages that can be received."),
-        ("depth_in_flight", "queue_in_flight_messages", "Messages handed out and not deleted."),
+        ("depth_in_flight", "queue_in_flight_messages", "Messages that were received and not yet deleted."),
         ("depth_delayed", "queue_delayed_messages", "Messages that wait for their delay."),
         ("dead_letters", "queue_dead_letters", "Messages in the dead-letter queue."),
-        ("paused", "queue_paused", "1 where the queue is paused."),
+        ("paused", "queue_paused", "1 if the queue is paused."),
     ):
         gauge = _gauge(name, what, "queue")
         for queue in queues:
@@ -76,18 +77,18 @@ def _depths(queues: list[Queue]) -> Iterator[Metric]:
 
 def _done(rows: list[tuple[Queue, Throughput]]) -> Iterator[Metric]:
     for attribute, name, what in (
-        ("processed", "messages_processed", "Messages handled to the end."),
-        ("failed", "messages_failed", "Attempts that failed."),
+        ("processed", "messages_processed", "Messages that were handled."),
+        ("failed", "messages_failed", "Failed attempts."),
         ("rejected", "messages_rejected", "Messages that a handler sent to the dead-letter queue."),
-        ("timed_out", "messages_timed_out", "Attempts that ran past their time limit."),
-        ("requests", "sqs_requests", "Requests of consumers to SQS."),
+        ("timed_out", "messages_timed_out", "Attempts that exceeded their time limit."),
+        ("requests", "sqs_requests", "Requests that consumers sent to SQS."),
     ):
         counter = CounterMetricFamily(f"queuesite_{name}", what, labels=["queue"])
         for queue, row in rows:
             counter.add_metric([queue.name], getattr(row, attribute))
         yield counter
     for first in range(0, max(1, len(rows)), _AT_ONCE):
-        seconds = HistogramMetricFamily("queuesite_handler_seconds", "How long handlings took.", labels=["queue"])
+        seconds = HistogramMetricFamily("queuesite_handler_seconds", "Handler durations.", labels=["queue"])
         for queue, row in rows[first : first + _AT_ONCE]:
             seconds.add_metric([queue.name], _cumulative(row), row.duration_sum)
         yield seconds
@@ -106,30 +107,32 @@ def _cumulative(row: Throughput) -> list[tuple[str, float]]:
 def _processing(queues: list[Queue], now: datetime) -> Iterator[Metric]:
     workers = [worker for worker in processing.list_workers() if statistics.is_alive(worker, now)]
     assigned = reads.find_assignments()
-    taken = {assignment.queue_id for assignment in assigned}
-    states = _gauge("queues", "Queues, by what they are about.", "state")
-    found = [statistics.state_of(queue, queue.id in taken, now) for queue in queues]
-    for state in statistics.STATES:
+    context = reads.queue_context(assigned)
+    states = _gauge("queues", "Queues by state.", "state")
+    found = [state_of(queue, context) for queue in queues]
+    for state in State:
         states.add_metric([state], found.count(state))
     yield states
-    yield _gauge("workers", "Workers that are alive.", value=len(workers))
-    yield _gauge("workers_draining", "Those of them that take no more queues.", value=sum(w.draining for w in workers))
+    yield _gauge("workers", "Live workers.", value=len(workers))
+    yield _gauge(
+        "workers_draining", "Live workers that take no more assignments.", value=sum(w.draining for w in workers)
+    )
     slots = sum(worker.capacity for worker in workers if not worker.draining)
-    yield _gauge("slots", "Queues that the workers can process at once.", value=slots)
-    yield _gauge("slots_used", "Queues that are being processed, each slot counted.", value=len(assigned))
+    yield _gauge("slots", "Capacity of all workers: consumers that they can run at once.", value=slots)
+    yield _gauge("slots_used", "Capacity in use: assigned consumers.", value=len(assigned))
     with mongodb_errors():
         kinds = failures.count()
-    yield _gauge("failure_kinds", "Kinds of failure that are remembered.", value=kinds)
+    yield _gauge("failure_kinds", "Kinds of failure on record.", value=kinds)
     lease = reads.leader()
-    leads = _gauge("leader", "1 for the master that leads; none where nobody does.", "holder")
+    leads = _gauge("leader", "1 for the master that leads; absent if none does.", "holder")
     if lease is not None:
         leads.add_metric([str(lease.holder)], 1)
     yield leads
-    yield _gauge("leader_term", "Elections so far.", value=0 if lease is None else lease.term)
+    yield _gauge("leader_term", "Number of elections so far.", value=0 if lease is None else lease.term)
     yield _gauge(
         "sweep_lag_seconds",
-        "How much longer than SWEEP_MAX_SECONDS ago the queue was looked at that waits longest for it.",
-        value=_sweep_lag([q for q in queues if not q.paused and q.id not in taken], now),
+        "Seconds by which the most overdue queue check exceeds SWEEP_MAX_SECONDS.",
+        value=_sweep_lag([q for q in queues if not q.paused and q.id not in context.assigned], now),
     )
 
 

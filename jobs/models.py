@@ -6,6 +6,7 @@ not by migrations; hence `managed = False`.
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
 from django.db import models
@@ -24,20 +25,59 @@ class JobStatus(models.TextChoices):
     ABANDONED = "abandoned"
 
 
-class EndReason(models.TextChoices):
-    """Why a job ended."""
+class Trait(enum.Flag):
+    """What follows from the reason for which a job ended."""
 
-    DRAINED = "drained", "the queue was empty"
-    YIELDED = "yielded", "a waiting queue got the slot"
-    PAUSED = "paused", "the queue was paused"
-    SHUTDOWN = "shutdown", "the worker was stopped"
-    QUEUE_MISSING = "queue-missing", "the queue was deleted"
-    RECYCLED = "recycled", "the consumer had grown past its memory limit"
-    ERROR = "error", "the consumer could not go on"
-    CRASHED = "crashed", "the consumer process died"
-    TIMED_OUT = "timed-out", "a handler ran past its time limit, and its consumer was replaced"
-    WORKER_DIED = "worker-died", "the worker's heartbeat stopped"
-    REVOKED = "revoked", "the assignment was taken away"
+    #: The job failed. All other jobs that a worker ends are completed.
+    FAILURE = enum.auto()
+    #: The queue is assigned again only after a pause, longer each time in a row.
+    BACKS_OFF = enum.auto()
+    #: The queue is looked at again at once: messages may be left in it.
+    WAKES_QUEUE = enum.auto()
+    #: One of the messages may have killed the consumer, so the queue is handled with caution for a while.
+    NEEDS_CAUTION = enum.auto()
+    #: What the consumer has buffered is handled first: such ends are frequent, and not urgent.
+    EMPTIES_BUFFER = enum.auto()
+    #: The queue was seen empty, which satisfies the wake-ups from before.
+    SATISFIES_QUEUE = enum.auto()
+
+
+class EndReason(models.TextChoices):
+    """Why a job ended: its value in the documents, its traits, and its words for people."""
+
+    _traits: Trait
+
+    def __new__(cls, value: str, traits: Trait) -> EndReason:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member._traits = traits
+        return member
+
+    DRAINED = "drained", Trait.SATISFIES_QUEUE, "the queue was empty"
+    YIELDED = "yielded", Trait.WAKES_QUEUE | Trait.EMPTIES_BUFFER, "it made room for a waiting queue"
+    PAUSED = "paused", Trait.WAKES_QUEUE, "the queue was paused"
+    SHUTDOWN = "shutdown", Trait.WAKES_QUEUE, "the worker was stopped"
+    # A definition whose queue is not in SQS backs off until a sync creates it.
+    QUEUE_MISSING = "queue-missing", Trait.BACKS_OFF, "the queue was deleted"
+    RECYCLED = (
+        "recycled",
+        Trait.WAKES_QUEUE | Trait.EMPTIES_BUFFER,
+        "the consumer had grown past its memory limit",
+    )
+    ERROR = "error", Trait.FAILURE | Trait.BACKS_OFF, "the consumer could not go on"
+    CRASHED = "crashed", Trait.FAILURE | Trait.BACKS_OFF | Trait.NEEDS_CAUTION, "the consumer process died"
+    TIMED_OUT = (
+        "timed-out",
+        Trait.FAILURE | Trait.BACKS_OFF,
+        "a handler ran past its time limit, and its consumer was replaced",
+    )
+    # Written by a master, which abandons the job and wakes the queue by itself.
+    WORKER_DIED = "worker-died", Trait(0), "the worker's heartbeat stopped"
+    REVOKED = "revoked", Trait.WAKES_QUEUE, "the assignment was taken away"
+
+    def has(self, trait: Trait) -> bool:
+        """Whether it has this trait."""
+        return trait in self._traits
 
 
 class Job(models.Model):
@@ -119,7 +159,11 @@ class FailureCount(models.Model):
 
 
 class Assignment(models.Model):
-    """A queue given to a worker, for as long as it is processed. Unique by `(queueUrl, slot)`."""
+    """A queue given to a worker, for as long as it is processed. Unique by `(queueUrl, slot)`.
+
+    `slot` says which of its queue's consumers it is (0, 1, …). The field's name is the reference system's; everywhere
+    else a slot is a place for a handler within a consumer.
+    """
 
     id = ObjectIdAutoField(primary_key=True)
     queue_url = models.CharField("queue URL", max_length=500, db_column="queueUrl")

@@ -78,7 +78,7 @@ def _make_admin(config: Config, say: Say) -> None:
     if not users.objects.filter(username=ADMIN).exists():
         password = kept_secret(password_path(config), lambda: secrets.token_urlsafe(15))
         users.objects.create_superuser(username=ADMIN, password=password)
-        say(f"created the user {ADMIN} with the password {password}, which is kept in {password_path(config)}")
+        say(f"created the user {ADMIN} with the password {password}, which is stored in {password_path(config)}")
 
 
 def _make_demo_queue(config: Config, say: Say) -> None:
@@ -86,7 +86,7 @@ def _make_demo_queue(config: Config, say: Say) -> None:
     if config.on_aws or services.list_queues():
         return
     services.create(DEMO_QUEUE, settings={"handler": "simulate", "handler_options": DEMO_OPTIONS})
-    say(f"created the queue {DEMO_QUEUE}; send messages by `manage.py sqs send {DEMO_QUEUE} 100`")
+    say(f"created the queue {DEMO_QUEUE}; send messages with `manage.py sqs send {DEMO_QUEUE} 100`")
 
 
 def _missing(config: Config) -> list[str]:
@@ -120,4 +120,4 @@ def _password(config: Config) -> str:
     user = get_user_model().objects.filter(username=ADMIN).first()
     if path.exists() and user is not None and user.check_password(path.read_text()):
         return f"in {path}"
-    return "the one that you gave it"
+    return "the one that you chose"

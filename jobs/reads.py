@@ -1,4 +1,4 @@
-"""What is asked of the records of processing: shared by the admin, the API and the metrics.
+"""Reads of the records of processing, shared by the admin, the API, the command line and the metrics.
 
 Functions raise `NotFound`, `InvalidInput` and `MongoUnavailable`.
 """
@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from bson import ObjectId
 
 from jobs import services
 from jobs.models import Assignment, Departure, Failure, Job, JobStatus, Lease, Master, Worker
-from jobs.repositories import assignments, failures, jobs, leases, masters, workers
+from jobs.repositories import assignments, failures, jobs, leases, masters, throughput, workers
+from queues.handlers import registry
 from queues.models import Queue
+from queues.state import FAILING_WITHIN_MINUTES, Condition, Context, Selection, State, state_of
 from queuesite.databases import database_clock, mongodb_errors
 from queuesite.errors import InvalidInput, NotFound
 from queuesite.pages import Cursor, cut
@@ -33,8 +35,8 @@ def find_jobs(
 ) -> tuple[list[Job], str | None]:
     """A page of the jobs that match, the newest first, and the cursor of the next.
 
-    `since` and `until` (before which) bound the time of creation. An index answers every page of each single filter,
-    and of queue and status together, however many jobs there are.
+    They were created at `since` or later, and before `until`. An index answers every page of each single filter, and of
+    queue and status together, however many jobs there are.
     """
     if status is not None and status not in JobStatus.values:
         raise InvalidInput(f"status {status!r}: expected one of {', '.join(JobStatus.values)}", field="status")
@@ -60,7 +62,7 @@ def job(job_id: ObjectId) -> Job:
 def find_failures(
     *, queue: str | None = None, cursor: str | None = None, limit: int = 50
 ) -> tuple[list[Failure], str | None]:
-    """A page of the kinds of failure (of one queue), those seen last first, and the cursor of the next."""
+    """A page of the kinds of failure (of one queue), the last seen first, and the cursor of the next."""
     filters: list[dict[str, Any]] = [] if queue is None else [{"queueName": queue}]
     if cursor is not None:
         filters.append(Cursor.decode(cursor, datetime).behind("lastSeenAt", descending=True))
@@ -115,32 +117,55 @@ def leader() -> Lease | None:
 
 
 def departures(limit: int = 50) -> list[Departure]:
-    """The last workers that have left, the latest first; they are kept as long as jobs are."""
+    """The workers that left last, the latest first; they are kept as long as jobs are."""
     with mongodb_errors():
         return workers.departures(limit)
 
 
 def find_masters() -> list[Master]:
-    """The masters that are there, leading or standing by, the oldest first."""
+    """The live masters, leading or standing by, the oldest first."""
     with mongodb_errors():
         return masters.present()
 
 
+def queue_context(found: Iterable[Assignment] | None = None, *, failing: bool = False) -> Context:
+    """What states and conditions of queues depend on beside the queues.
+
+    `found`: all assignments, if they have been read. `failing`: whether a rule asks for the failing queues, which are
+    counted from the throughput of the last minutes.
+    """
+    assigned = frozenset(one.queue_id for one in (find_assignments() if found is None else found))
+    with mongodb_errors():
+        now = database_clock.now()
+        attempts = throughput.failing(now - timedelta(minutes=FAILING_WITHIN_MINUTES)) if failing else None
+    return Context(now, assigned, attempts, frozenset(registry.all_handlers()))
+
+
+def select(what: State | Condition) -> Selection:
+    """The queues in a state or condition at this moment."""
+    return Selection(what, queue_context(failing=what is Condition.FAILING))
+
+
 @dataclass(frozen=True)
 class Activity:
-    """What is being done with a queue, and what was last done."""
+    """A queue's state, who processes it, and its newest job."""
 
+    state: State
     assignments: Sequence[Assignment]
     last_job: Job | None
 
 
 def activity(queues: Iterable[Queue], *, with_jobs: bool = True) -> dict[ObjectId, Activity]:
-    """The activity of each of these queues; without their last jobs where nobody asks for them."""
+    """The activity of each of these queues; without their newest jobs if nobody asks for them."""
     wanted = list(queues)
+    if not wanted:
+        return {}
+    found = find_assignments()
+    context = queue_context(found)
+    running: dict[ObjectId, list[Assignment]] = {queue.id: [] for queue in wanted}
+    for assignment in found:
+        if assignment.queue_id in running:
+            running[assignment.queue_id].append(assignment)
     with mongodb_errors():
-        running: dict[ObjectId, list[Assignment]] = {queue.id: [] for queue in wanted}
-        for assignment in assignments.all_assignments() if wanted else ():
-            if assignment.queue_id in running:
-                running[assignment.queue_id].append(assignment)
         last = jobs.newest_of([queue.name for queue in wanted]) if with_jobs else {}
-    return {queue.id: Activity(running[queue.id], last.get(queue.name)) for queue in wanted}
+    return {queue.id: Activity(state_of(queue, context), running[queue.id], last.get(queue.name)) for queue in wanted}

@@ -6,7 +6,6 @@ from bson import ObjectId
 
 from jobs.models import Worker
 from jobs.repositories import failures, workers
-from queuesite.databases import mongodb_errors
 from queuesite.errors import NotFound, StaleTransition
 from queuesite.logs import get_logger
 
@@ -15,14 +14,12 @@ log = get_logger(__name__)
 
 def list_workers() -> list[Worker]:
     """Every registered worker, the oldest first."""
-    with mongodb_errors():
-        return sorted(workers.all_workers(), key=lambda worker: (worker.started_at, worker.worker_id))
+    return sorted(workers.all_workers(), key=lambda worker: (worker.started_at, worker.worker_id))
 
 
 def delete_failure(failure_id: ObjectId) -> None:
     """Forget a kind of failure. One that comes up again is counted anew. Raises `NotFound`."""
-    with mongodb_errors():
-        failures.delete(failure_id)
+    failures.delete(failure_id)
     log.info("failure_deleted", failure=str(failure_id))
 
 
@@ -31,12 +28,11 @@ def drain_worker(worker_id: str) -> bool:
 
     It takes no more assignments, finishes what is in flight within SHUTDOWN_GRACE_SECONDS and exits. `NotFound`: none.
     """
-    with mongodb_errors():
-        if workers.is_draining(worker_id):
-            return False
-        try:
-            workers.drain(worker_id)
-        except StaleTransition:
-            raise NotFound(f"there is no worker {worker_id!r}; `manage.py worker list` shows those there are") from None
+    if workers.is_draining(worker_id):
+        return False
+    try:
+        workers.drain(worker_id)
+    except StaleTransition:
+        raise NotFound(f"there is no worker {worker_id!r}; `manage.py worker list` shows all workers") from None
     log.info("worker_drain_requested", worker=worker_id)
     return True

@@ -1,9 +1,9 @@
-"""Numbers of the whole system: what a dashboard shows in one look, and series of one queue."""
+"""Numbers of the whole system, as a dashboard shows them, and series of one queue."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,13 +19,14 @@ from queues import observation, services
 from queues import repository as queues
 from queues.models import Queue
 from queues.sqs import Depth
+from queues.state import State
 from queuesite.config import get_config
 from queuesite.databases import database_clock, mongodb_errors
 from queuesite.errors import InvalidInput
 
 MINUTE = timedelta(minutes=1)
 
-#: Most points of a series: a screen has no more to show.
+#: The most points of a series: no screen shows more.
 MAX_POINTS = 1_500
 _UNITS = {"m": MINUTE, "h": timedelta(hours=1), "d": timedelta(days=1)}
 DURATION_PATTERN = r"^[1-9][0-9]{0,4}[mhd]$"
@@ -33,7 +34,7 @@ DURATION_PATTERN = r"^[1-9][0-9]{0,4}[mhd]$"
 
 @dataclass(frozen=True)
 class Window:
-    """What was done in a span of time. Durations are seconds; None where nothing was handled."""
+    """What was done in a span of time. Durations are seconds; they are None if nothing was handled."""
 
     seconds: float
     processed: int
@@ -56,7 +57,7 @@ class Point(Window):
 
 @dataclass(frozen=True)
 class Waiting:
-    """A queue that has messages and nobody who handles them."""
+    """A queue whose messages nobody handles."""
 
     queue: str
     visible: int
@@ -68,7 +69,7 @@ class Statistics:
     """The numbers of a dashboard, as of `at` by the database's clock."""
 
     at: datetime
-    queues: dict[str, int]
+    queues: dict[State, int]
     visible: int
     in_flight: int
     delayed: int
@@ -85,60 +86,28 @@ class Statistics:
     oldest_waiting: Waiting | None
 
 
-def state_of(queue: Queue, assigned: bool, now: datetime) -> str:
-    """A queue in one word: `paused`, `active` (assigned), `delayed` (after failed runs), `waiting` or `idle`."""
-    if queue.paused:
-        return "paused"
-    if assigned:
-        return "active"
-    if queue.not_before is not None and queue.not_before > now:
-        return "delayed"
-    return "waiting" if queue.depth_visible > 0 or queue.wake_pending else "idle"
-
-
-def state_filter(state: str, assigned: Iterable[ObjectId], now: datetime) -> dict[str, Any]:
-    """The queues that `state_of` would call so, as MongoDB's filter. Pure."""
-    if state == "paused":
-        return {"paused": True}
-    taken = list(assigned)
-    if state == "active":
-        return {"paused": False, "_id": {"$in": taken}}
-    if state == "delayed":
-        return {"paused": False, "_id": {"$nin": taken}, "notBefore": {"$gt": now}}
-    woken = {"wakeRequestedAt": {"$ne": None}, "$expr": {"$gt": ["$wakeRequestedAt", "$servedUntil"]}}
-    return {
-        "paused": False,
-        "_id": {"$nin": taken},
-        "notBefore": {"$not": {"$gt": now}},
-        "$or" if state == "waiting" else "$nor": [{"depthVisible": {"$gt": 0}}, woken],
-    }
-
-
-STATES = ("active", "waiting", "delayed", "paused", "idle")
-
-
 def is_alive(worker: Worker, now: datetime) -> bool:
     """Whether a worker's heartbeat is not older than WORKER_STALLED_AFTER."""
     return (now - worker.heartbeat_at).total_seconds() <= get_config().worker_stalled_after
 
 
 def current() -> Statistics:
-    """The numbers of the moment. Throughput is that of the last whole minute and of the last sixty."""
+    """The numbers of this moment, with the throughput of the last whole minute and of the last sixty."""
     assigned = reads.find_assignments()
     lease = reads.leader()
-    taken = {assignment.queue_id for assignment in assigned}
+    context = reads.queue_context(assigned)
+    now = context.now
     with mongodb_errors():
-        now = database_clock.now()
         this_minute = now.replace(second=0, microsecond=0)
         minute = throughput.sums(this_minute - MINUTE, this_minute)
         hour = throughput.sums(this_minute - 60 * MINUTE, this_minute)
         kinds, kinds_last_hour = failures.count(), failures.count(now - 60 * MINUTE)
-        sums = queues.sums(taken, now)
-        waiting = queues.longest(state_filter("waiting", taken, now), 1)
+        sums = queues.sums(context)
+        waiting = queues.longest_waiting(context, 1)
     workers = [worker for worker in processing.list_workers() if is_alive(worker, now)]
     return Statistics(
         at=now,
-        queues={state: sums[state].queues if state in sums else 0 for state in STATES},
+        queues={state: sums[state].queues if state in sums else 0 for state in State},
         visible=sum(of.visible for of in sums.values()),
         in_flight=sum(of.in_flight for of in sums.values()),
         delayed=sum(of.delayed for of in sums.values()),
@@ -177,7 +146,7 @@ def _sums(rows: Sequence[Throughput], span: timedelta) -> dict[str, Any]:
 
 
 def parse_duration(text: str, field: str) -> timedelta:
-    """A span like `15m`, `6h` or `7d`. Raises `InvalidInput`."""
+    """Parse a span such as `15m`, `6h` or `7d`. Raises `InvalidInput`."""
     if not re.fullmatch(DURATION_PATTERN, text):
         raise InvalidInput(
             f"{field} {text[:20]!r}: expected a number with m, h or d, such as 15m, 6h or 7d", field=field
@@ -186,10 +155,10 @@ def parse_duration(text: str, field: str) -> timedelta:
 
 
 def series(queue_name: str, span: timedelta, step: timedelta) -> list[Point]:
-    """What was done with a queue, a point for each `step`, the newest (which is not over yet) last.
+    """What was done with a queue, one point for each `step`; the last is not over yet.
 
-    Raises `NotFound`; `InvalidInput` where the window is longer than minutes are kept, shorter than a step, or would
-    have more than 1,500 points.
+    Raises `NotFound`, and `InvalidInput` if the window is longer than minutes are kept, shorter than a step, or has
+    more than 1,500 points.
     """
     if span > throughput.MINUTES_KEPT:
         kept = f"{throughput.MINUTES_KEPT.days}d"
@@ -234,7 +203,7 @@ def stepped(moment: datetime, step: timedelta) -> datetime:
 
 
 def points(rows: Sequence[Throughput], begin: datetime, end: datetime, step: timedelta) -> list[Point]:
-    """Rows of minutes or hours as points, with those where nothing was done. Pure."""
+    """Rows of minutes or hours as points; steps in which nothing was done have one too. Pure."""
     by_step: dict[datetime, list[Throughput]] = {}
     for row in rows:
         if row.minute is not None:
@@ -249,10 +218,10 @@ def points(rows: Sequence[Throughput], begin: datetime, end: datetime, step: tim
 
 @dataclass(frozen=True)
 class Span:
-    """A window of the whole system's charts: how far back, by which steps, and how often it is asked for anew.
+    """A window of the whole system's charts: its length, its step, and how long an answer counts as fresh.
 
-    Adding up is work that grows with the queues in use (a document for each queue and minute, or hour if steps are
-    whole hours), hence the last.
+    The work of adding up grows with the queues in use: there is a document for each queue and minute, or for each queue
+    and hour if steps are whole hours. So the longer the window, the longer its answer is kept.
     """
 
     length: timedelta
@@ -260,7 +229,7 @@ class Span:
     fresh: timedelta
 
 
-#: By the names that the admin has for them.
+#: By the admin's names for them.
 SPANS = {
     "15m": Span(15 * MINUTE, MINUTE, MINUTE),
     "1h": Span(60 * MINUTE, MINUTE, MINUTE),
@@ -268,20 +237,20 @@ SPANS = {
     "7d": Span(timedelta(days=7), timedelta(hours=2), 30 * MINUTE),
 }
 
-#: Workers report what was done with their heartbeats: so long after its end a minute has all, in seconds.
+#: Workers report their counts with their heartbeats: a minute is complete this long after its end.
 _REPORTED_AFTER = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
 class Overall:
-    """Series of the whole system: what was done in each step, what was waiting (None: nobody recorded it)."""
+    """Series of the whole system: what was done in each step, and what was waiting (None: nobody recorded it)."""
 
     points: Sequence[Point]
     depths: Sequence[Depth | None]
 
 
 def overall(span: Span) -> Overall:
-    """The whole system over a span of time, up to the last whole minute; a web process asks once in `span.fresh`."""
+    """The whole system over a span of time, up to the last whole minute. A web process asks once in `span.fresh`."""
     with mongodb_errors():
         until = stepped(database_clock.now() - _REPORTED_AFTER, span.fresh)
     span_key = f"{span.length.total_seconds():.0f}-{span.step.total_seconds():.0f}"

@@ -9,7 +9,7 @@ from queues.sqs import OutgoingMessage
 
 
 def as_json(message: OutgoingMessage) -> dict[str, Any]:
-    """The message as JSON takes it."""
+    """The message as a JSON value."""
     attributes = {
         name: {**value, "BinaryValue": base64.b64encode(value["BinaryValue"]).decode()}
         if "BinaryValue" in value
@@ -20,7 +20,7 @@ def as_json(message: OutgoingMessage) -> dict[str, Any]:
 
 
 def from_json(item: dict[str, Any]) -> OutgoingMessage:
-    """The message that `as_json` was given."""
+    """The message from which `as_json` made the value."""
     attributes = {
         name: {**value, "BinaryValue": base64.b64decode(value["BinaryValue"])} if "BinaryValue" in value else value
         for name, value in item["attributes"].items()

@@ -1,4 +1,4 @@
-"""What SQS takes as a message. The rules are AWS's, since emulators take what it refuses. Pure.
+"""What SQS takes as a message. The rules are AWS's, because emulators take what AWS refuses. Pure.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 """
@@ -30,12 +30,12 @@ _TYPES = ("String", "Number", "Binary")
 
 
 def printable(text: str) -> str:
-    """`text` with every character that SQS would refuse replaced."""
+    """`text`, with every character that SQS would refuse replaced."""
     return _REFUSED.sub("\ufffd", text)
 
 
 def problem_of(queue: Queue, message: OutgoingMessage) -> tuple[str, str] | None:
-    """Why SQS would refuse a message to this queue: the field, and a text that follows on "message 3 of 5"."""
+    """Why SQS would refuse a message to this queue: the field, and a text that continues "message 3 of 5"."""
     if not message.body:
         return "body", " has an empty body: SQS takes 1 byte to 1 MiB"
     if found := _REFUSED.search(message.body):
@@ -82,11 +82,11 @@ def _problem_of_attributes(attributes: Mapping[str, Mapping[str, Any]]) -> str |
             )
         if kind == "Binary":
             if not value.get("BinaryValue"):
-                return f": attribute {name!r} is empty: SQS takes none that is"
+                return f": attribute {name!r} is empty, which SQS does not allow"
             continue
         text = str(value.get("StringValue") or "")
         if not text:
-            return f": attribute {name!r} is empty: SQS takes none that is"
+            return f": attribute {name!r} is empty, which SQS does not allow"
         if found := _REFUSED.search(text):
             return f": attribute {name!r} has the character U+{ord(found[0]):04X}, which SQS does not take"
         if kind == "Number" and not _NUMBER.fullmatch(text):

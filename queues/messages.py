@@ -1,4 +1,4 @@
-"""Sending and redriving messages: the operations on a queue's messages that take time and report progress."""
+"""Sending and redriving messages: operations that take time and report progress."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dataclasses import replace
 from functools import partial
 
 from queues import moving, repository, services
-from queues.batches import SendReport as SendReport
-from queues.batches import batches, send_batch
 from queues.message_rules import printable as printable
 from queues.message_rules import problem_of
 from queues.models import Queue
 from queues.moving import REJECTION_PREFIX as REJECTION_PREFIX
 from queues.moving import RedriveReport as RedriveReport
-from queues.sqs import MAX_BATCH, OutgoingMessage, ReceivedMessage, SqsGateway, get_gateway
+from queues.sqs import MAX_BATCH, DataPlane, OutgoingMessage, ReceivedMessage, get_gateway
+from queues.sqs.batches import SendReport as SendReport
+from queues.sqs.batches import batches, send_batch
 from queuesite.databases import mongodb_errors
 from queuesite.errors import InvalidInput, ServerError
 from queuesite.logs import get_logger
@@ -30,12 +30,12 @@ PARALLEL_SENDS = 8
 Progress = Callable[[int], None]
 
 
-#: Problems that one error names, of however many messages: nobody reads more.
+#: Most problems that one error names; nobody reads more.
 _NAMED_PROBLEMS = 20
 
 
 def validate_messages(queue: Queue, messages: Sequence[OutgoingMessage]) -> None:
-    """Raise `InvalidInput` for the first message that SQS would refuse, naming its place; `fields` has the next."""
+    """Raise `InvalidInput` for the first message that SQS would refuse, naming its place; `fields` names more."""
     problems = []
     for place, message in enumerate(messages, 1):
         if (found := problem_of(queue, message)) is not None:
@@ -55,11 +55,11 @@ def send(
     *,
     report_outage: bool = False,
 ) -> SendReport:
-    """Send messages in batches, in parallel, and wake the queue. `progress` is told how many more SQS took.
+    """Send messages in parallel batches, and wake the queue. `progress` gets the number of messages of each batch.
 
-    Raises `InvalidInput` before anything is sent, and `ServerError` where SQS fails; entries that SQS refuses one by
-    one are in the report. With `report_outage` those of a batch that SQS fails at are in it too, and `ServerError`
-    means that nothing was sent. FIFO queues are sent to one batch after another, so that the order is kept.
+    Raises `InvalidInput` before anything is sent, and `ServerError` if SQS fails; entries that SQS refuses one by one
+    are in the report. With `report_outage` the report also holds the batches at which SQS failed, and `ServerError`
+    means that nothing was sent. FIFO queues get one batch after another, which keeps the order.
     """
     queue = services.get(name)
     validate_messages(queue, messages)
@@ -85,7 +85,7 @@ def send(
         finally:
             for future in pending:
                 future.cancel()
-            # Also where something failed half-way: what SQS has taken is to be handled.
+            # Even after a failure half-way: what SQS has taken must be handled.
             _wake(queue)
     if outages and not report.sent:
         raise outages[0]
@@ -109,12 +109,12 @@ def _collect(pending: set[Future[SendReport]], report: SendReport, progress: Pro
 
 
 def redrivable(name: str) -> tuple[Queue, str]:
-    """The queue and the URL of its dead-letter queue. Raises `NotFound`, and `InvalidInput` where it has none."""
+    """The queue and its dead-letter queue's URL. Raises `NotFound`, or `InvalidInput` if it has none."""
     return services.with_dead_letters(name, "redrive")
 
 
 def redrive(name: str, progress: Progress = lambda moved: None) -> RedriveReport:
-    """Move the messages of a queue's dead-letter queue back to it. `progress` is told how many more have moved.
+    """Move a queue's dead letters back to it. `progress` gets the number of letters moved since its last call.
 
     An interruption may leave a message in both queues, never in neither.
     """
@@ -127,12 +127,12 @@ def redrive(name: str, progress: Progress = lambda moved: None) -> RedriveReport
     return report
 
 
-#: Dead letters that are received at the most while some of them are looked for: SQS cannot be asked for one by its id.
+#: Most dead letters received in a search for some of them: SQS cannot be asked for a message by its id.
 MOST_SEARCHED = 1_000
 
 
 def redrive_some(name: str, message_ids: Collection[str]) -> int:
-    """Move these dead letters back to their queue; how many there were. Raises as `redrive` does."""
+    """Move these dead letters back to their queue; return how many were found. Raises as `redrive` does."""
     queue, dlq_url = redrivable(name)
     gateway = get_gateway()
     moved = 0
@@ -148,7 +148,7 @@ def redrive_some(name: str, message_ids: Collection[str]) -> int:
 
 
 def delete_dead_letters(name: str, message_ids: Collection[str]) -> int:
-    """Delete these dead letters; how many there were. Raises `NotFound`, `InvalidInput`, `ServerError`."""
+    """Delete these dead letters; return how many were found. Raises `NotFound`, `InvalidInput`, `ServerError`."""
     _, dlq_url = services.with_dead_letters(name, "delete")
     gateway = get_gateway()
     with _searched(gateway, dlq_url, message_ids) as found:
@@ -158,8 +158,8 @@ def delete_dead_letters(name: str, message_ids: Collection[str]) -> int:
 
 
 @contextmanager
-def _searched(gateway: SqsGateway, dlq_url: str, message_ids: Collection[str]) -> Iterator[list[ReceivedMessage]]:
-    """Those of these dead letters that are found, hidden while they are dealt with; the others are shown again."""
+def _searched(gateway: DataPlane, dlq_url: str, message_ids: Collection[str]) -> Iterator[list[ReceivedMessage]]:
+    """The dead letters that are found, hidden while they are dealt with. The others are made visible again."""
     wanted = set(message_ids)
     found: dict[str, ReceivedMessage] = {}
     others: dict[str, ReceivedMessage] = {}
@@ -172,6 +172,6 @@ def _searched(gateway: SqsGateway, dlq_url: str, message_ids: Collection[str]) -
                 (found if message.message_id in wanted else others)[message.message_id] = message
         yield list(found.values())
     finally:
-        shown = [*others.values(), *found.values()]  # one that has been deleted needs nothing more
+        shown = [*others.values(), *found.values()]  # for one that has been deleted this does nothing
         for first in range(0, len(shown), MAX_BATCH):
             gateway.change_visibility(dlq_url, [(m.receipt_handle, 0) for m in shown[first : first + MAX_BATCH]])

@@ -7,75 +7,28 @@ Django's migrations, which would clash; hence `managed = False`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django_mongodb_backend.fields import ObjectIdAutoField, ObjectIdField
 
 from queues.naming import is_fifo
+from queues.settings import SETTINGS, Setting, bounds
 from queues.sqs import Depth
-from queuesite.config import get_config
 
-#: Limits of SQS (visibility: 12 h; maxReceiveCount: 1 to 1,000) and of our own (priority, consumers).
-PRIORITIES = (0, 9)
-MAX_CONSUMERS_LIMIT = 100
-VISIBILITY_TIMEOUTS = (1, 43_200)
-#: Options of a handler are for its settings: each consumer is given them, and every reader of queues reads them.
-MAX_OPTIONS_BYTES = 65_536
-MAX_RECEIVE_COUNTS = (1, 1_000)
-TIMEOUTS = (1, 43_200)
-#: Options of a handler are for its settings: each consumer is given them, and every reader of queues reads them.
-MAX_OPTIONS_BYTES = 65_536
-
-DEFAULT_HANDLER = "log"
-#: To choose a queue's handler and its options, which decide what becomes of its messages.
-HANDLER_PERMISSION = "queues.change_handler"
-#: SQS's own default, in seconds. Handlers may run longer: what is held is extended before it expires.
-DEFAULT_VISIBILITY_TIMEOUT = 30
-DEFAULT_MAX_RECEIVE_COUNT = 5
+if TYPE_CHECKING:
+    from queues.settings import Settings
+else:
+    Settings = object  # whose fields are added below
 
 
-def _within(limits: tuple[int, int]) -> list[MinValueValidator | MaxValueValidator]:
-    return [MinValueValidator(limits[0]), MaxValueValidator(limits[1])]
-
-
-class Queue(models.Model):
+class Queue(models.Model, Settings):
     """A queue's definition, and what was last seen of it."""
 
     id = ObjectIdAutoField(primary_key=True)
     name = models.CharField(max_length=80, unique=True)
     queue_url = models.CharField("queue URL", max_length=500, unique=True, db_column="queueUrl")
-    concurrency = models.PositiveIntegerField(default=5, help_text="messages handled at once by one consumer")
-    handler = models.CharField(max_length=100, default=DEFAULT_HANDLER)
-    handler_options = models.JSONField(default=dict, blank=True, db_column="handlerOptions")
-    priority = models.PositiveIntegerField(
-        default=0, validators=_within(PRIORITIES), help_text="0 to 9; higher is served first"
-    )
-    paused = models.BooleanField(default=False)
-    max_consumers = models.PositiveIntegerField(
-        default=1,
-        validators=_within((1, MAX_CONSUMERS_LIMIT)),
-        db_column="maxConsumers",
-        help_text="consumers that may share the queue while its backlog is large",
-    )
-    visibility_timeout = models.PositiveIntegerField(
-        default=DEFAULT_VISIBILITY_TIMEOUT,
-        validators=_within(VISIBILITY_TIMEOUTS),
-        db_column="visibilityTimeout",
-        help_text="seconds that a received message stays hidden; extended while it is handled",
-    )
-    max_receive_count = models.PositiveIntegerField(
-        default=DEFAULT_MAX_RECEIVE_COUNT,
-        validators=_within(MAX_RECEIVE_COUNTS),
-        db_column="maxReceiveCount",
-        help_text="receives after which a message goes to the dead-letter queue",
-    )
-    timeout = models.PositiveIntegerField(
-        null=True,
-        blank=True,
-        default=None,
-        validators=_within(TIMEOUTS),
-        help_text="seconds that the handler may take for one message; empty: the handler's own limit, if it has one",
-    )
     dlq_url = models.CharField(
         "dead-letter queue URL", max_length=500, null=True, blank=True, default=None, db_column="dlqUrl"
     )
@@ -137,15 +90,8 @@ class Queue(models.Model):
 
     @classmethod
     def limits(cls) -> dict[str, tuple[int, int]]:
-        """Lowest and highest value of each numeric setting."""
-        return {
-            "concurrency": (1, get_config().max_concurrency),
-            "priority": PRIORITIES,
-            "max_consumers": (1, MAX_CONSUMERS_LIMIT),
-            "visibility_timeout": VISIBILITY_TIMEOUTS,
-            "max_receive_count": MAX_RECEIVE_COUNTS,
-            "timeout": TIMEOUTS,
-        }
+        """Lowest and highest value of each numeric setting, for the check of malformed documents."""
+        return bounds()
 
     @property
     def fifo(self) -> bool:
@@ -163,6 +109,31 @@ class Queue(models.Model):
     def depth(self) -> Depth:
         """What the queue held when it was last observed (`depth_observed_at`)."""
         return Depth(self.depth_visible, self.depth_in_flight, self.depth_delayed)
+
+
+def _field(setting: Setting) -> models.Field[Any, Any]:
+    """The model's field of a setting. Limits that the configuration lowers are checked by the services."""
+    common: dict[str, Any] = {
+        "default": setting.declared_default,
+        "null": setting.optional,
+        "blank": setting.optional or setting.type is dict,
+        "db_column": setting.field_name,
+        "help_text": setting.description("empty"),
+    }
+    if setting.type is int:
+        if setting.limits is not None and setting.capped_by is None:
+            low, high = setting.limits
+            common["validators"] = [MinValueValidator(low), MaxValueValidator(high)]
+        return models.PositiveIntegerField(**common)
+    if setting.type is bool:
+        return models.BooleanField(**common)
+    if setting.type is dict:
+        return models.JSONField(**common)
+    return models.CharField(max_length=setting.max_length, **common)
+
+
+for _setting in SETTINGS.values():
+    Queue.add_to_class(_setting.name, _field(_setting))
 
 
 class DepthSample(models.Model):

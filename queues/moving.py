@@ -1,4 +1,4 @@
-"""Moving dead letters back to their queue: by SQS's own task, and by hand if it has none or its task fails."""
+"""Moving dead letters back to their queue: by SQS's own task, or by hand if it has none or its task fails."""
 
 from __future__ import annotations
 
@@ -6,24 +6,28 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from queues.batches import SEND_ATTEMPTS, batches, send_batch
 from queues.models import Queue
-from queues.sqs import MAX_BATCH, OutgoingMessage, ReceivedMessage, SqsGateway
+from queues.sqs import MAX_BATCH, OutgoingMessage, ReceivedMessage
+from queues.sqs.batches import SEND_ATTEMPTS, batches, send_batch
 from queuesite.errors import ServerError, SqsRejected
 from queuesite.logs import get_logger
 
+if TYPE_CHECKING:
+    from queues.sqs.gateway import SqsGateway
+
 log = get_logger(__name__)
 
-#: Attributes of this prefix say why a handler rejected a message; a letter that is moved by hand goes without them.
+#: Attributes with this prefix say why a handler rejected a message; a letter moved by hand loses them.
 REJECTION_PREFIX = "QueuesiteReject"
-#: How long a dead letter is hidden while it is moved, in seconds: far more than a send and a delete take.
+#: Seconds for which a dead letter is hidden while it is moved: far more than a send and a delete take.
 HIDDEN_SECONDS = 60
-#: Looks that find nothing, of a second each, before the dead-letter queue counts as empty. A task of SQS's that has
-#: failed may have hidden the letter that it failed at, on LocalStack for a second.
+#: Receives of one second each that must find nothing before the dead-letter queue counts as empty. A failed SQS task
+#: may have hidden the letter that it failed at; on LocalStack it does so for a second.
 _LOOKS = 1
 _LOOKS_AFTER_TASK = 3
-#: How often a task of SQS's is asked how far it is, in seconds.
+#: Seconds between two questions about an SQS task's progress.
 _POLL_SECONDS = 0.5
 
 Progress = Callable[[int], None]
@@ -38,11 +42,11 @@ class RedriveReport:
 
 
 def move_all(gateway: SqsGateway, queue: Queue, dlq_url: str, progress: Progress) -> RedriveReport:
-    """Move all letters of `dlq_url` to `queue`. `progress` is told how many more have moved.
+    """Move all letters of `dlq_url` to `queue`. `progress` gets the number of letters moved since its last call.
 
-    SQS's own task is used if there is one. It is told the destination: letters that a consumer rejected were sent to
-    the dead-letter queue, so SQS knows no source of them and would fail at the first. What the task leaves is moved by
-    hand, a batch at a time: sent to the queue, and only then deleted.
+    SQS's own task is used if there is one. It is given the destination, because letters that a consumer rejected were
+    sent to the dead-letter queue: SQS knows no source for them and would fail at the first. Letters that the task
+    leaves are moved by hand, a batch at a time: they are sent to the queue and only then deleted.
     """
     source = gateway.attributes(dlq_url, ("QueueArn",))["QueueArn"]
     destination = gateway.attributes(queue.queue_url, ("QueueArn",))["QueueArn"]
@@ -62,7 +66,7 @@ def move_all(gateway: SqsGateway, queue: Queue, dlq_url: str, progress: Progress
 
 
 def _follow(gateway: SqsGateway, source: str, handle: str, progress: Progress) -> tuple[int, bool]:
-    """Wait for the end of a task of SQS's: how many it moved, and false if it failed."""
+    """Wait for the end of an SQS task; return how many letters it moved, and whether it succeeded."""
     moved = 0
     while True:
         state, total, _ = gateway.redrive_progress(source, handle)
@@ -74,8 +78,8 @@ def _follow(gateway: SqsGateway, source: str, handle: str, progress: Progress) -
 
 
 def _by_hand(gateway: SqsGateway, queue: Queue, dlq_url: str, progress: Progress, already: int, looks: int) -> int:
-    # What fails again at once comes back while we are at it. It is sent, or sent again, after our start, and stays:
-    # else this might never end. Counts would tell less, since they lag by up to a minute on AWS.
+    # A letter that fails again at once comes back while this runs. It was sent after our start, so it stays; otherwise
+    # this might never end. Counts would not show it, since they lag by up to a minute on AWS.
     began = time.time()
     moved = already
     staying: list[ReceivedMessage] = []
@@ -101,9 +105,10 @@ def _by_hand(gateway: SqsGateway, queue: Queue, dlq_url: str, progress: Progress
 
 
 def move(gateway: SqsGateway, queue: Queue, dlq_url: str, batch: Sequence[ReceivedMessage], already: int) -> int:
-    """Move these received letters, as many as fit into a batch; how many there were.
+    """Move these received letters, which fit into one batch; return how many were moved.
 
-    Raises `ServerError` if SQS refuses some: they are still in the dead-letter queue. `already` were moved before.
+    Raises `ServerError` if SQS refuses some, which then stay in the dead-letter queue. `already` is how many were moved
+    before.
     """
     report = send_batch(gateway, queue.queue_url, 0, [_copy(message, queue) for message in batch])
     delete(gateway, dlq_url, [batch[place] for place in report.message_ids])
@@ -117,7 +122,7 @@ def move(gateway: SqsGateway, queue: Queue, dlq_url: str, batch: Sequence[Receiv
 
 
 def fitting(received: list[ReceivedMessage]) -> Iterator[list[ReceivedMessage]]:
-    """A batch that was received may be larger than one that may be sent (10 messages of 1 MiB each)."""
+    """Split a received batch, which may be larger than SQS takes in one send (10 messages of 1 MiB each)."""
     copies = [OutgoingMessage(m.body, m.attributes) for m in received]
     for first, batch in batches(copies):
         yield received[first : first + len(batch)]
@@ -135,7 +140,7 @@ def _copy(message: ReceivedMessage, queue: Queue) -> OutgoingMessage:
 
 
 def delete(gateway: SqsGateway, queue_url: str, messages: Sequence[ReceivedMessage]) -> None:
-    """Delete what has been moved. A letter that SQS does not delete is moved once more by the next redrive."""
+    """Delete letters that have been moved. If SQS does not delete one, the next redrive moves it once more."""
     waiting = [message.receipt_handle for message in messages]
     for attempt in range(SEND_ATTEMPTS):
         if not waiting:

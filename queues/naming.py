@@ -22,7 +22,7 @@ def is_fifo(name: str) -> bool:
 
 
 def dead_letter_name(name: str) -> str:
-    """The name of the dead-letter queue that comes with a queue; a FIFO queue's must be FIFO itself."""
+    """The name of a queue's dead-letter queue. That of a FIFO queue must be FIFO itself."""
     if is_fifo(name):
         return f"{name.removesuffix(FIFO_SUFFIX)}-dlq{FIFO_SUFFIX}"
     return f"{name}-dlq"
@@ -36,7 +36,7 @@ def dead_letter_source(name: str) -> str | None:
 
 
 def validate_name(name: str, *, prefix: str = "", with_dlq: bool = True) -> None:
-    """Raise `InvalidInput` unless SQS takes `prefix + name`, and the name of its dead-letter queue where one comes."""
+    """Raise `InvalidInput` unless SQS takes `prefix + name`, and the dead-letter queue's name if there is to be one."""
     if not _ALLOWED.fullmatch(name):
         raise InvalidInput(
             f"queue name {name!r} is not valid: expected 1 to 80 letters, digits, hyphens and underscores, "

@@ -1,4 +1,4 @@
-"""What is observed in the background: dead letters, which the master's sweep does not count, and past depths."""
+"""Background observations: dead letters, which the master's sweep does not count, and past depths."""
 
 from __future__ import annotations
 
@@ -10,47 +10,44 @@ from bson import ObjectId
 from queues import repository, services
 from queues.models import Queue
 from queues.sqs import Depth
-from queuesite.databases import database_clock, mongodb_errors
+from queuesite.databases import database_clock
 
-#: Queues whose dead letters are counted in one go, and how many at once. A count is a request that AWS charges for:
-#: 200 a minute are nine million a month.
+#: Queues whose dead letters one run counts, and how many it counts in parallel. AWS charges for each count: 200 a
+#: minute are nine million a month.
 OBSERVED_AT_ONCE = 200
 _PARALLEL = 16
 
 
 def observe_dead_letters() -> int:
-    """Count the dead letters of those queues that were not counted for the longest time; how many were."""
+    """Count the dead letters of the queues whose last count is the oldest; return how many queues were counted."""
 
     def count(queue: Queue) -> tuple[ObjectId, int | None]:
         if queue.dlq_url is None:
             return queue.id, None
         return queue.id, services.dead_letters(queue)
 
-    with mongodb_errors():
-        queues = repository.least_observed(OBSERVED_AT_ONCE)
-        with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="dead-letters") as pool:
-            counts = dict(pool.map(count, queues))
-        repository.dead_letters_observed({queue_id: found for queue_id, found in counts.items() if found is not None})
+    queues = repository.least_observed(OBSERVED_AT_ONCE)
+    with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="dead-letters") as pool:
+        counts = dict(pool.map(count, queues))
+    repository.dead_letters_observed({queue_id: found for queue_id, found in counts.items() if found is not None})
     return len(counts)
 
 
 def sample_depths() -> None:
-    """Record what queues were last seen to hold as that of this minute. Raises `MongoUnavailable`."""
-    with mongodb_errors():
-        repository.sample_depths(database_clock.now().replace(second=0, microsecond=0))
+    """Record what queues were last seen to hold, as the sample of this minute."""
+    repository.sample_depths(database_clock.now().replace(second=0, microsecond=0))
 
 
 def depths(
     queue_id: ObjectId | None, since: datetime, until: datetime, step: timedelta
 ) -> dict[datetime, Depth | None]:
-    """What a queue (None: all together) held at the most, for each step from `since` to before `until`.
+    """The most that a queue (None: all together) held in each step from `since` to before `until`.
 
-    None stands where nobody recorded it (`manage.py qcluster` does each minute, and it is kept seven days). Steps begin
-    at multiples of `step` since the epoch, as must `since`. Raises `MongoUnavailable`.
+    None means that nobody recorded it: `manage.py qcluster` records each minute, which is kept for seven days. Steps
+    begin at multiples of `step` since the epoch, as `since` must.
     """
-    with mongodb_errors():
-        whole = repository.depth_samples(None, since, until, step)
-        found = whole if queue_id is None else repository.depth_samples(queue_id, since, until, step)
+    whole = repository.depth_samples(None, since, until, step)
+    found = whole if queue_id is None else repository.depth_samples(queue_id, since, until, step)
     nothing = Depth(0, 0, 0)
     moments = [since + place * step for place in range(-((since - until) // step))]
     return {at: found.get(at, nothing) if at in whole else None for at in moments}

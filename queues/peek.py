@@ -6,7 +6,7 @@ often a message was received is known only once it is received again. So a look
 
 - takes one message at a time and ends at the first that has no receive to spare, which it thereby costs at most one;
 - remembers at the queue that there is such a message, and refuses the next look until a consumer has emptied the queue;
-- does all of it if it is told that last receives may be spent.
+- ignores both if the caller allows it to spend last receives.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from queuesite.logs import get_logger
 
 log = get_logger(__name__)
 
-#: How long a message is hidden at the most, in seconds, where making it visible again does not succeed.
+#: Seconds for which a message stays hidden if making it visible again fails.
 _HIDDEN = 15
-#: Receives of one look that may bring nothing: SQS may give out fewer messages than there are.
+#: Empty receives allowed in one look: SQS may give out fewer messages than there are.
 _EMPTY = 2
 
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen, and what it has cost, if that is more than a receive to spare."""
+    """The messages seen, and a warning if the look has used up a receive that mattered."""
 
     messages: list[ReceivedMessage]
     warning: str | None = None
@@ -39,7 +39,7 @@ class Look:
 def peek(name: str, limit: int = MAX_BATCH, *, last: bool = False) -> Look:
     """Look at up to `limit` (1 to 10) of the visible messages of a queue.
 
-    `last`: spend the last receives of messages too. Without it, raises `Conflict` where a look would. Raises
+    With `last` the look may spend the last receives of messages; without it, raises `Conflict` if it would. Raises
     `NotFound`, `InvalidInput`, `ServerError`.
     """
     queue = services.get(name)
@@ -48,7 +48,7 @@ def peek(name: str, limit: int = MAX_BATCH, *, last: bool = False) -> Look:
     if not last and most is not None and _would_be_last(queue):
         raise Conflict(
             f"a look may be the last receive of a message of {name!r} (maxReceiveCount {most}) before it goes to the "
-            "dead-letter queue unhandled; ask for it with last=true to look all the same"
+            "dead-letter queue unhandled; to look anyway, ask with last=true"
         )
     # A message of a FIFO group hides those behind it, so that one at a time would show one of each group.
     one_by_one = most is not None and not last and not queue.fifo
@@ -61,7 +61,7 @@ def peek(name: str, limit: int = MAX_BATCH, *, last: bool = False) -> Look:
 
 
 def peek_dead_letters(name: str, limit: int = MAX_BATCH) -> Look:
-    """The same for its dead-letter queue, which no message leaves by receives. Raises `InvalidInput` if it has none."""
+    """Look at dead letters, which no receive removes from their queue. Raises `InvalidInput` if it has none."""
     _, url = services.with_dead_letters(name, "look at")
     _check(limit)
     return Look(_look(url, limit, spare=None, one_by_one=False))
@@ -73,7 +73,7 @@ def _check(limit: int) -> None:
 
 
 def _would_be_last(queue: Queue) -> bool:
-    """Whether each look is, or the last one saw such a message and no consumer has emptied the queue since."""
+    """Whether every look is, or the last look saw such a message and no consumer has emptied the queue since."""
     seen, served = queue.last_receive_seen_at, queue.served_until
     return queue.max_receive_count == 1 or (seen is not None and (served is None or served < seen))
 
@@ -90,7 +90,7 @@ def _warning(messages: list[ReceivedMessage], most: int) -> str | None:
 
 
 def _look(queue_url: str, limit: int, *, spare: int | None, one_by_one: bool) -> list[ReceivedMessage]:
-    """`spare`: the number of receives at which a look taken one by one ends."""
+    """Look at messages. `spare` is the number of receives at which a look one message at a time ends."""
     gateway = get_gateway()
     seen: dict[str, ReceivedMessage] = {}
     empty = 0

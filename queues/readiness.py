@@ -1,4 +1,4 @@
-"""Whether the servers answer: MongoDB, SQS and Django's own database, really touched, within a time limit."""
+"""Whether MongoDB, SQS and Django's own database answer a real request within a time limit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAILED = "unavailable"
 
 
 class _Probe:
-    """One server's check. One that hangs is not begun again until it has ended: threads cannot be stopped."""
+    """One server's check. While one hangs, no other is begun, because threads cannot be stopped."""
 
     def __init__(self, name: str, check: Callable[[], None]) -> None:
         self.name = name
@@ -40,7 +40,7 @@ class _Probe:
                 self._thread.start()
 
     def outcome(self, deadline: float) -> str:
-        """What it came to, at the latest at `deadline` (monotonic)."""
+        """The result, at the latest at `deadline` (monotonic clock)."""
         thread = self._thread
         if thread is not None:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -68,7 +68,7 @@ _probes = (
 
 
 def check() -> dict[str, str]:
-    """What each server answered within READY_TIMEOUT_SECONDS: `ok`, or what is wrong, without addresses."""
+    """Each server's result within READY_TIMEOUT_SECONDS: `ok`, or what is wrong, without addresses."""
     deadline = time.monotonic() + get_config().ready_timeout_seconds
     for probe in _probes:
         probe.start()

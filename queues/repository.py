@@ -1,7 +1,7 @@
 """Reads and writes of the `queues` collection.
 
-Dates are the database server's. Functions raise pymongo's errors as they are: loops live with them, commands turn them
-into `MongoUnavailable`.
+Dates are the database server's. Functions raise pymongo's errors as they are: loops live with them, and commands, the
+API, the admin and tasks turn them into `MongoUnavailable` (`queuesite.databases.mongodb_errors`).
 """
 
 from __future__ import annotations
@@ -9,21 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Any
 
 from bson import ObjectId
 from django.db import models
-from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
+from pymongo import ASCENDING, DESCENDING, IndexModel, ReturnDocument, UpdateOne
 from pymongo.collection import Collection
 from pymongo.cursor import Cursor
 from pymongo.errors import DuplicateKeyError
 
 from queues.models import DepthSample, Queue
 from queues.sqs import Depth
+from queues.state import WAKE_PENDING, Condition, Context, State, matching, state_expression
 from queuesite.databases import Document, collection, database_clock
 from queuesite.documents import columns, read, step_of, to_document, to_model, to_models
 from queuesite.errors import AlreadyExists, NotFound
+from queuesite.workarounds import by_the_hundred
 
 INDEXES: dict[type[models.Model], Sequence[IndexModel]] = {
     Queue: (
@@ -51,23 +52,14 @@ def all_queues() -> list[Queue]:
 
 def by_ids(ids: Iterable[ObjectId]) -> list[Queue]:
     """The queues of these ids that exist."""
-    return to_models(Queue, (one for some in _chunks(ids) for one in _queues().find({"_id": {"$in": some}})))
-
-
-def _chunks(ids: Iterable[ObjectId]) -> Iterator[list[ObjectId]]:
-    """Ids by the hundred."""
-    # The embedded server compares each document with each id of an `$in`: a thousand at once take it 0.8 s, by the
-    # hundred 0.1 s. MongoDB does not care.
-    left = iter(ids)
-    while some := list(islice(left, 100)):
-        yield some
+    return to_models(Queue, (one for some in by_the_hundred(ids) for one in _queues().find({"_id": {"$in": some}})))
 
 
 def by_name(name: str) -> Queue:
     """The queue of this name. Raises `NotFound`."""
     document = _queues().find_one({"name": name})
     if document is None:
-        raise NotFound(f"there is no queue {name!r}; `manage.py sqs list` shows those there are")
+        raise NotFound(f"there is no queue {name!r}; `manage.py sqs list` shows all queues")
     return to_model(Queue, document, bounded=False)
 
 
@@ -127,13 +119,20 @@ def insert(queue: Queue) -> Queue:
     return queue
 
 
-def update(queue_id: ObjectId, changes: Mapping[str, Any]) -> None:
-    """Set fields (by Python names) of a definition. Raises `NotFound` where it is gone."""
-    result = _queues().update_one(
-        {"_id": queue_id}, {"$set": columns(Queue, dict(changes)), "$currentDate": {"updatedAt": True}}
+def update(queue_id: ObjectId, changes: Mapping[str, Any], *, wake: bool = False) -> Queue:
+    """Set fields (by Python names) of a definition, and return it as it is then. Raises `NotFound` if it is gone.
+
+    `wake`: ask the master in the same write to have the queue looked at.
+    """
+    dated = {"updatedAt": True, **({"wakeRequestedAt": True} if wake else {})}
+    document = _queues().find_one_and_update(
+        {"_id": queue_id},
+        {"$set": columns(Queue, dict(changes)), "$currentDate": dated},
+        return_document=ReturnDocument.AFTER,
     )
-    if not result.matched_count:
+    if document is None:
         raise NotFound(f"there is no queue with the id {queue_id} any more")
+    return to_model(Queue, document, bounded=False)
 
 
 def delete(queue_id: ObjectId) -> bool:
@@ -149,7 +148,8 @@ def wake(queue_id: ObjectId) -> bool:
 def wake_many(queue_ids: Sequence[ObjectId]) -> int:
     """Ask the master to have these queues looked at, a hundred in a write; how many exist."""
     change = {"$currentDate": {"wakeRequestedAt": True}}
-    return sum(_queues().update_many({"_id": {"$in": some}}, change).matched_count for some in _chunks(queue_ids))
+    parts = by_the_hundred(queue_ids)
+    return sum(_queues().update_many({"_id": {"$in": some}}, change).matched_count for some in parts)
 
 
 def changed_since(moment: datetime) -> list[Queue]:
@@ -198,7 +198,7 @@ def synced(queue_id: ObjectId, changes: Mapping[str, Any]) -> None:
 
 def looked_at(queue_ids: Sequence[ObjectId]) -> None:
     """Record a sync with SQS that changed nothing, a hundred queues in a write."""
-    for some in _chunks(queue_ids):
+    for some in by_the_hundred(queue_ids):
         _queues().update_many({"_id": {"$in": some}}, {"$currentDate": {"syncedAt": True}})
 
 
@@ -262,24 +262,6 @@ def depth_samples(
     return {row["_id"]: Depth(row["visible"], row["inFlight"], row["delayed"]) for row in rows}
 
 
-_WAKE_PENDING = {"$gt": [{"$ifNull": ["$wakeRequestedAt", None]}, {"$ifNull": ["$servedUntil", None]}]}
-
-
-def state(taken: Iterable[ObjectId], now: datetime) -> Document:
-    """A queue's state as an expression of MongoDB, by the rules of `jobs.statistics.state_of`. `taken` are assigned."""
-    return {
-        "$switch": {
-            "branches": [
-                {"case": "$paused", "then": "paused"},
-                {"case": {"$in": ["$_id", list(taken)]}, "then": "active"},
-                {"case": {"$gt": ["$notBefore", now]}, "then": "delayed"},
-                {"case": {"$or": [{"$gt": ["$depthVisible", 0]}, _WAKE_PENDING]}, "then": "waiting"},
-            ],
-            "default": "idle",
-        }
-    }
-
-
 @dataclass(frozen=True)
 class Sums:
     """Queues of one state: how many, and what they hold together."""
@@ -291,21 +273,24 @@ class Sums:
     dead_letters: int
 
 
-def sums(taken: Iterable[ObjectId], now: datetime) -> dict[str, Sums]:
-    """Every queue added up by its state, by the database."""
+def sums(context: Context) -> dict[State, Sums]:
+    """Every queue added up by its state, by the database. A state that no queue is in is left out."""
     fields = {**_DEPTHS, "deadLetters": "deadLetters"}
-    group = {"_id": state(taken, now), "queues": {"$sum": 1}, **{n: {"$sum": f"${f}"} for n, f in fields.items()}}
-    return {row.pop("_id"): Sums(*row.values()) for row in _queues().aggregate([{"$group": group}])}
+    added = {name: {"$sum": f"${field}"} for name, field in fields.items()}
+    group = {"_id": state_expression(context), "queues": {"$sum": 1}, **added}
+    return {State(row.pop("_id")): Sums(*row.values()) for row in _queues().aggregate([{"$group": group}])}
 
 
-def longest(waiting: Document, limit: int, before: datetime | None = None) -> list[tuple[Queue, datetime | None]]:
-    """Queues that match the filter `waiting`, with the moment since when they do, the earliest first.
+def longest_waiting(
+    context: Context, limit: int, before: datetime | None = None
+) -> list[tuple[Queue, datetime | None]]:
+    """Queues that wait for a worker, each with the moment since when it does, the earliest first.
 
-    It is that of the wake-up that nobody followed, else that of the observation. `before`: only those since then.
+    It is the moment of the wake-up that nobody followed, or else of the observation. `before`: only those since then.
     """
     pipeline: list[Document] = [
-        {"$match": waiting},
-        {"$set": {"since": {"$cond": [_WAKE_PENDING, "$wakeRequestedAt", "$depthObservedAt"]}}},
+        {"$match": matching(State.WAITING, context)},
+        {"$set": {"since": {"$cond": [WAKE_PENDING, "$wakeRequestedAt", "$depthObservedAt"]}}},
         *([] if before is None else [{"$match": {"since": {"$lt": before}}}]),
         {"$set": {"undated": {"$eq": [{"$ifNull": ["$since", None]}, None]}}},
         {"$sort": {"undated": ASCENDING, "since": ASCENDING, "name": ASCENDING}},
@@ -321,11 +306,15 @@ def longest(waiting: Document, limit: int, before: datetime | None = None) -> li
     return [(queue, since[queue.id]) for queue in to_models(Queue, dated(), bounded=False)]
 
 
-def each_of(filters: Mapping[str, tuple[Document, str]], limit: int) -> dict[str, list[Queue]]:
-    """For each name up to `limit` queues that match its filter, the highest of its field first, in one query."""
+def worst(conditions: Mapping[Condition, str], context: Context, limit: int) -> dict[Condition, list[Queue]]:
+    """Up to `limit` queues in each condition, in one query: those with the highest value of its field come first."""
     facets = {
-        name: [{"$match": match}, {"$sort": {field: DESCENDING, "name": ASCENDING}}, {"$limit": limit}]
-        for name, (match, field) in filters.items()
+        condition.name: [
+            {"$match": matching(condition, context)},
+            {"$sort": {field: DESCENDING, "name": ASCENDING}},
+            {"$limit": limit},
+        ]
+        for condition, field in conditions.items()
     }
     found = next(iter(_queues().aggregate([{"$facet": facets}])))
-    return {name: to_models(Queue, found[name], bounded=False) for name in filters}
+    return {condition: to_models(Queue, found[condition.name], bounded=False) for condition in conditions}

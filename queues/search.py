@@ -1,19 +1,18 @@
-"""Lists of queues: which, in which order, page by page."""
+"""Lists of queues: filtered, sorted, a page at a time."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from queues import repository
 from queues.models import Queue
-from queuesite.databases import mongodb_errors
+from queues.state import Selection
 from queuesite.errors import InvalidInput
 from queuesite.pages import Cursor, cut
 
-#: What a list of queues may be sorted by: a name for it, and MongoDB's field. Each has a value in every document.
+#: What a list of queues may be sorted by, each with MongoDB's field, which has a value in every document.
 SORTS = {
     "name": "name",
     "priority": "priority",
@@ -30,20 +29,19 @@ def find_queues(
     handler: str | None = None,
     prefix: str | None = None,
     containing: str | None = None,
-    where: Mapping[str, Any] | None = None,
+    selection: Selection | None = None,
     sort: str = "name",
     cursor: str | None = None,
     limit: int = 50,
 ) -> tuple[list[Queue], str | None]:
-    """A page of the queues that match, and the cursor of the next. `sort` is one of SORTS, downwards with `-` before.
+    """A page of the queues that match, and the cursor of the next. `sort` is one of SORTS; after `-`, it descends.
 
-    `where` is a further condition in MongoDB's terms, such as `jobs.statistics.state_filter`.
-    Raises `InvalidInput` for another sort or a cursor that is not one of this list.
+    Raises `InvalidInput` for another sort or for a cursor of another list.
     """
     key = sort.removeprefix("-")
     if key not in SORTS:
         raise InvalidInput(
-            f"sort {sort!r}: expected one of {', '.join(SORTS)}, with - before it downwards", field="sort"
+            f"sort {sort!r}: expected one of {', '.join(SORTS)}, after - for descending order", field="sort"
         )
     field, descending = SORTS[key], sort.startswith("-")
     attribute = next(f.attname for f in Queue._meta.concrete_fields if f.column == field)
@@ -56,11 +54,10 @@ def find_queues(
         filters.append({"name": {"$regex": f"^{re.escape(prefix)}"}})
     if containing:
         filters.append({"name": {"$regex": re.escape(containing), "$options": "i"}})
-    if where:
-        filters.append(dict(where))
+    if selection is not None:
+        filters.append(selection.filter)
     if cursor is not None:
         kind: Any = {"name": str, "createdAt": datetime}.get(key, int)
         filters.append(Cursor.decode(cursor, kind).behind(field, descending=descending))
-    with mongodb_errors():
-        found = repository.find({"$and": filters} if filters else {}, field, descending=descending, limit=limit + 1)
+    found = repository.find({"$and": filters} if filters else {}, field, descending=descending, limit=limit + 1)
     return cut(found, limit, lambda queue: Cursor(getattr(queue, attribute), queue.id))

@@ -9,65 +9,41 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
 from queues import naming, repository
 from queues.handlers import registry
-from queues.models import (
-    DEFAULT_HANDLER,
-    MAX_OPTIONS_BYTES,
-    Queue,
-)
-from queues.sqs import Depth, SqsGateway, get_gateway, redrive_policy
+from queues.models import Queue
+from queues.settings import ASKED, MAX_OPTIONS_BYTES, SETTINGS, Setting
+from queues.sqs import Depth, get_gateway, redrive_policy
 from queuesite.config import get_config
 from queuesite.databases import mongodb_errors
 from queuesite.errors import AlreadyExists, Conflict, InvalidInput, QueueMissing, QueuesiteError
 from queuesite.logs import get_logger
 
+if TYPE_CHECKING:
+    from queues.sqs.gateway import SqsGateway
+
 log = get_logger(__name__)
 
-#: The settings of a queue that a person may change.
-SETTINGS = (
-    "concurrency",
-    "handler",
-    "handler_options",
-    "priority",
-    "max_consumers",
-    "visibility_timeout",
-    "max_receive_count",
-    "timeout",
-)
-#: Settings that may be None.
-OPTIONAL = frozenset({"timeout"})
 
+def validate_settings(
+    settings: Mapping[str, Any], *, current: Queue | None = None, known: Mapping[str, Setting] = SETTINGS
+) -> dict[str, Any]:
+    """Return the settings to store: the stored value replaces each masked option.
 
-def limits() -> dict[str, tuple[int, int]]:
-    """Lowest and highest value of each numeric setting."""
-    return Queue.limits()
-
-
-def validate_settings(settings: Mapping[str, Any], *, current: Queue | None = None) -> dict[str, Any]:
-    """The settings to store: with what is stored for each masked option.
-
-    Raises `InvalidInput` for the first that is unknown, out of range, or does not fit the handler.
+    Raises `InvalidInput` for the first setting that is not `known`, is out of range, or does not fit the handler.
     """
-    bounds = limits()
     for name, value in settings.items():
-        if name not in SETTINGS:
-            raise InvalidInput(f"{name!r} is not a setting of a queue; those are {', '.join(SETTINGS)}")
-        if name in bounds and not (name in OPTIONAL and value is None):
-            low, high = bounds[name]
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                hint = " (MAX_CONCURRENCY)" if name == "concurrency" else ""
-                expected = f"a whole number from {low} to {high}{hint}"
-                raise InvalidInput(
-                    f"{name.replace('_', ' ')} {value!r} is out of range: expected {expected}", field=name
-                )
+        if name not in known:
+            raise InvalidInput(f"{name!r} is not a setting of a queue; those are {', '.join(known)}")
+        known[name].check(value)
     if "handler" in settings or "handler_options" in settings:
-        handler = registry.get(settings.get("handler", current.handler if current else DEFAULT_HANDLER))
+        handler = registry.get(settings.get("handler", current.handler if current else SETTINGS["handler"].default))
         stored = (current.handler_options or {}) if current else {}
         same = current is not None and current.handler == handler.name
         options = settings.get("handler_options", stored)
@@ -132,9 +108,9 @@ def create(name: str, *, with_dlq: bool = True, settings: Mapping[str, Any] | No
     name is taken, `ServerError`; where SQS fails nothing is left, neither a document nor a queue that was made for it.
     """
     config = get_config()
-    chosen = {"concurrency": config.default_concurrency, **(settings or {})}
+    chosen = {**{setting: declared.default for setting, declared in ASKED.items()}, **(settings or {})}
     naming.validate_name(name, prefix=config.queue_name_prefix, with_dlq=with_dlq)
-    validate_settings({"handler": DEFAULT_HANDLER, "handler_options": {}, **chosen})  # no mask stands for anything yet
+    validate_settings(chosen, known=ASKED)  # no mask stands for anything yet
     with mongodb_errors():
         if repository.exists(name):
             raise AlreadyExists(f"queue {name!r} exists already; choose another name, or change that one", name=name)
@@ -202,22 +178,33 @@ def sqs_attributes(gateway: SqsGateway, queue: Queue) -> dict[str, str]:
 
 
 def update(name: str, changes: Mapping[str, Any]) -> Queue:
-    """Change settings of a queue. Consumers at work follow within seconds. Raises as `create` does."""
-    queue = get(name)
+    """Change settings of a queue and return the changed queue. Consumers at work follow within seconds.
+
+    The master looks at a resumed queue as after a send. Raises what `create` raises.
+    """
+    return _change(get(name), changes)
+
+
+def _change(queue: Queue, changes: Mapping[str, Any]) -> Queue:
     changes = validate_settings(changes, current=queue)
     if not changes:
         return queue
-    for setting, value in changes.items():
-        setattr(queue, setting, value)
-    if {"visibility_timeout", "max_receive_count"} & set(changes):
+    if any(SETTINGS[setting].held_by_sqs for setting in changes):
+        wished = copy(queue)
+        for setting, value in changes.items():
+            setattr(wished, setting, value)
         gateway = get_gateway()
-        wanted = sqs_attributes(gateway, queue)
+        wanted = sqs_attributes(gateway, wished)
         wanted.pop("FifoQueue", None)  # is fixed at creation
         gateway.set_attributes(queue.queue_url, wanted)
+    # Somebody may have paused the queue since it was read, so the wake-up does not rest on what was read.
+    resumed = changes.get("paused") is False
     with mongodb_errors():
-        repository.update(queue.id, changes)
-    log.info("queue_changed", queue=name, settings=sorted(changes))  # no values: options may be secret
-    return queue
+        changed = repository.update(queue.id, changes, wake=resumed)
+    log.info("queue_changed", queue=queue.name, settings=sorted(changes))  # no values: options may be secret
+    if changed.paused != queue.paused:
+        log.info("queue_paused" if changed.paused else "queue_resumed", queue=queue.name)
+    return changed
 
 
 def delete(name: str) -> Queue:
@@ -234,15 +221,11 @@ def delete(name: str) -> Queue:
 
 
 def set_paused(name: str, paused: bool) -> bool:
-    """Pause or resume a queue; whether that changed anything. What a consumer has in flight is finished."""
+    """Pause or resume a queue; return whether that changed anything. Consumers finish what they have in flight."""
     queue = get(name)
     if queue.paused == paused:
         return False
-    with mongodb_errors():
-        repository.update(queue.id, {"paused": paused})
-        if not paused:
-            repository.wake(queue.id)
-    log.info("queue_paused" if paused else "queue_resumed", queue=name)
+    _change(queue, {"paused": paused})
     return True
 
 

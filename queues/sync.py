@@ -1,4 +1,4 @@
-"""The sync, one way: what the database defines is made true in SQS; what only SQS has is left alone and reported."""
+"""The one-way sync: SQS is made to match the database; what exists only in SQS is left alone and reported."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
 from queues import naming, repository, services
 from queues.models import Queue
-from queues.sqs import SqsGateway, get_gateway, redrive_policy
+from queues.sqs import get_gateway, redrive_policy
 from queuesite.config import get_config
-from queuesite.databases import mongodb_errors
 from queuesite.errors import QueueMissing, QueuesiteError, SqsDenied, SqsUnavailable
 from queuesite.logs import get_logger
+
+if TYPE_CHECKING:
+    from queues.sqs.gateway import SqsGateway
 
 log = get_logger(__name__)
 
@@ -28,7 +30,7 @@ Progress = Callable[[int], None]
 
 @dataclass
 class SyncReport:
-    """What a sync found and did; names of queues in each list."""
+    """What a sync found and did. Each list holds names of queues."""
 
     unchanged: int = 0
     created: list[str] = field(default_factory=list)
@@ -38,7 +40,7 @@ class SyncReport:
 
     @property
     def summary(self) -> str:
-        """One line."""
+        """The report in one line."""
         return (
             f"{len(self.created)} created, {len(self.changed)} changed, {self.unchanged} unchanged, "
             f"{len(self.failed)} failed, {len(self.only_in_sqs)} only in SQS"
@@ -61,48 +63,48 @@ def name_of(queue_url: str) -> str:
 
 
 def sync(total: Callable[[int], None] = lambda count: None, progress: Progress = lambda done: None) -> SyncReport:
-    """Create in SQS what it lacks, set what differs, follow URLs that changed. `_id`s stay.
+    """Create in SQS what it lacks, set what differs, and follow URLs that have changed. `_id`s stay.
 
-    A queue that fails is reported and does not stop the others. Raises `ServerError` where SQS or MongoDB is away.
+    A queue that fails is reported and does not stop the others. Raises `ServerError` if SQS is away, and pymongo's
+    errors.
     """
     gateway = get_gateway()
     prefix = get_config().queue_name_prefix
     report = SyncReport()
-    with mongodb_errors():
-        queues = repository.all_queues()
-        total(len(queues))
-        present = {name_of(url): url for url in gateway.queue_urls(prefix)}
-        ours = {prefix + queue.name for queue in queues}
-        ours |= {prefix + naming.dead_letter_name(queue.name) for queue in queues if queue.dlq_url is not None}
-        report.only_in_sqs = sorted(set(present) - ours)
+    queues = repository.all_queues()
+    total(len(queues))
+    present = {name_of(url): url for url in gateway.queue_urls(prefix)}
+    ours = {prefix + queue.name for queue in queues}
+    ours |= {prefix + naming.dead_letter_name(queue.name) for queue in queues if queue.dlq_url is not None}
+    report.only_in_sqs = sorted(set(present) - ours)
 
-        def one(queue: Queue) -> tuple[Queue, str | QueuesiteError]:
-            try:
-                return queue, _sync_one(gateway, queue, prefix, present)
-            except (SqsUnavailable, SqsDenied):
-                raise  # holds for all of them
-            except QueuesiteError as error:
-                return queue, error
+    def one(queue: Queue) -> tuple[Queue, str | QueuesiteError]:
+        try:
+            return queue, _sync_one(gateway, queue, prefix, present)
+        except (SqsUnavailable, SqsDenied):
+            raise  # it concerns every queue
+        except QueuesiteError as error:
+            return queue, error
 
-        unchanged: list[ObjectId] = []
-        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="sync") as pool:
-            futures = [pool.submit(one, queue) for queue in queues]
-            try:
-                for future in futures:
-                    queue, outcome = future.result()
-                    progress(1)
-                    if isinstance(outcome, QueuesiteError):
-                        report.failed[queue.name] = str(outcome)
-                        log.error("queue_sync_failed", queue=queue.name, error=str(outcome))
-                    elif outcome == "unchanged":
-                        report.unchanged += 1
-                        unchanged.append(queue.id)
-                    else:
-                        getattr(report, outcome).append(queue.name)
-            finally:
-                for future in futures:
-                    future.cancel()
-                repository.looked_at(unchanged)
+    unchanged: list[ObjectId] = []
+    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="sync") as pool:
+        futures = [pool.submit(one, queue) for queue in queues]
+        try:
+            for future in futures:
+                queue, outcome = future.result()
+                progress(1)
+                if isinstance(outcome, QueuesiteError):
+                    report.failed[queue.name] = str(outcome)
+                    log.error("queue_sync_failed", queue=queue.name, error=str(outcome))
+                elif outcome == "unchanged":
+                    report.unchanged += 1
+                    unchanged.append(queue.id)
+                else:
+                    getattr(report, outcome).append(queue.name)
+        finally:
+            for future in futures:
+                future.cancel()
+            repository.looked_at(unchanged)
     log.info("queues_synced", **{k: len(v) if isinstance(v, list | dict) else v for k, v in report.as_dict().items()})
     return report
 
@@ -134,11 +136,11 @@ def _sync_one(gateway: SqsGateway, queue: Queue, prefix: str, present: dict[str,
 
 
 def _mend_attributes(gateway: SqsGateway, queue: Queue, url: str) -> bool:
-    """Set those attributes that differ from the definition; whether any did."""
+    """Set the attributes that differ from the definition; return whether any did."""
     actual = gateway.attributes(url)
     wanted = {"VisibilityTimeout": str(queue.visibility_timeout)}
     if queue.dlq_url is not None:
-        # The two queues are in one account and region, so the one ARN tells the other without a request.
+        # Both queues are in one account and region, so one ARN gives the other without a request.
         arn = actual["QueueArn"].rpartition(":")[0] + ":" + name_of(queue.dlq_url)
         wanted["RedrivePolicy"] = redrive_policy(arn, queue.max_receive_count)
     differing = {name: value for name, value in wanted.items() if not _same(actual.get(name), value)}
@@ -159,7 +161,7 @@ def _same(actual: str | None, wanted: str) -> bool:
 
 
 def _plain(policy: str) -> Any:
-    """A RedrivePolicy with its count as a number: servers give it back as they got it, as text or as a number."""
+    """A RedrivePolicy with its count as a number: servers return it as they got it, as text or as a number."""
     value = json.loads(policy)
     if isinstance(value, dict) and "maxReceiveCount" in value:
         value["maxReceiveCount"] = int(value["maxReceiveCount"])

@@ -8,13 +8,14 @@ from django_q.models import Schedule
 
 from queues import codec, messages, observation, services
 from queues.sync import sync
+from queuesite.databases import mongodb_errors
 from queuesite.errors import QueuesiteError
 from queuesite.public import public_text
 from queuesite.tasks import Progress, background
 
 
 def make_schedules() -> None:
-    """Create the schedules that the system needs; run after each migration, so a new one comes with its release."""
+    """Create the schedules that the system needs. It runs after each migration, so a release can bring new ones."""
     Schedule.objects.get_or_create(
         name="sync queues to SQS",
         defaults={"func": "queues.tasks.sync_queues", "schedule_type": Schedule.HOURLY},
@@ -29,16 +30,19 @@ def make_schedules() -> None:
     )
 
 
+@mongodb_errors()
 def sync_queues() -> str:
-    """The hourly sync from the database to SQS; what it did is the task's result."""
+    """The hourly sync from the database to SQS; the task's result is its summary."""
     return sync().summary
 
 
+@mongodb_errors()
 def observe_dead_letters() -> int:
-    """Each minute: count the dead letters of some queues, for lists and metrics; how many queues."""
+    """Each minute: count some queues' dead letters, for lists and metrics; return how many queues were counted."""
     return observation.observe_dead_letters()
 
 
+@mongodb_errors()
 def sample_depths() -> None:
     """Each minute: record what queues hold, for the charts of the last days."""
     observation.sample_depths()
@@ -46,7 +50,7 @@ def sample_depths() -> None:
 
 @background("redrive")
 def redrive(progress: Progress, queue: str) -> dict[str, Any]:
-    """Move a queue's dead letters back to it. Given out again, it moves what is still there."""
+    """Move a queue's dead letters back to it. If it is run again, it moves those that are left."""
     report = messages.redrive(queue, progress.advance)
     return {"queue": queue, "moved": report.moved}
 
@@ -59,13 +63,14 @@ def run_sync(progress: Progress) -> dict[str, Any]:
 
 @background("purge")
 def purge(progress: Progress, queues: list[str]) -> dict[str, Any]:
-    """Delete all messages of several queues; one that cannot be purged is reported and does not stop the others."""
+    """Delete all messages of several queues. A queue that cannot be purged is reported and does not stop the others."""
     progress.set_total(len(queues))
     purged: list[str] = []
     failed: dict[str, str] = {}
     for name in queues:
         try:
-            services.purge(name)
+            with mongodb_errors():
+                services.purge(name)
             purged.append(name)
         except QueuesiteError as error:
             failed[name] = public_text(error)
@@ -73,20 +78,19 @@ def purge(progress: Progress, queues: list[str]) -> dict[str, Any]:
     return {"purged": purged, "failed": failed}
 
 
-#: Messages that were not sent are named with the reason up to this number.
+#: At most this many messages that were not sent are named, each with the reason.
 FAILURES_NAMED = 100
-#: Messages that a bulk send has under way before it records that they are sent: at most so many are sent twice where
-#: its process dies.
+#: Messages that a bulk send sends before it records them: at most this many are sent twice if its process dies.
 CHUNK = 1_000
 
 
 @background("send", resumes=True)
 def send_bulk(progress: Progress, queue: str, outgoing: list[dict[str, Any]], repeat: int) -> dict[str, Any]:
-    """Send each of the messages `repeat` times, one round after another. Given out again, it goes on where it was."""
+    """Send all messages `repeat` times, one round after another. If it is run again, it goes on where it was."""
     rounds = [codec.from_json(item) for item in outgoing]
     total = len(rounds) * repeat
     failed: dict[str, str] = {}
-    refused = 0  # in this run: what an earlier one that died was refused is not known any more
+    refused = 0  # in this run: refusals of an earlier one that died are not known
     while progress.done < total:
         places = range(progress.done, min(progress.done + CHUNK, total))
         report = messages.send(queue, [rounds[place % len(rounds)] for place in places])

@@ -103,11 +103,14 @@ def embedded_keys(config: Config) -> dict[str, str]:
 
 def no_mongodb() -> MongoUnavailable:
     """The error for a command that needs MongoDB where there is none."""
-    message = f"no MongoDB: MONGODB_URI is not set and no embedded server runs; {START_HINT}, or set it"
+    message = f"there is no MongoDB: MONGODB_URI is not set and no embedded server runs; {START_HINT}, or set it"
     return MongoUnavailable(message, public=message)
 
 
 def no_sqs() -> SqsUnavailable:
     """The error for a command that needs SQS where there is none."""
-    message = f"no SQS: AWS_SQS_ENDPOINT is not set and no embedded server runs; {START_HINT}, or set it (aws for AWS)"
+    message = (
+        "there is no SQS: AWS_SQS_ENDPOINT is not set and no embedded server runs; "
+        f"{START_HINT}, or set it (aws for AWS)"
+    )
     return SqsUnavailable(message, public=message)

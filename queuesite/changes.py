@@ -1,7 +1,7 @@
-"""Change streams: a thread that tells a loop which documents changed, and whether it can be relied on.
+"""Change streams: a thread that tells a loop which documents changed, and whether the loop can rely on it.
 
-Where the server has no change streams (a standalone MongoDB), or the stream is broken, `live` is false and the loop
-polls instead. A stream that opens anew may have missed changes, which `on_open` makes up for by reading everything.
+If the server has no change streams (a standalone MongoDB), or the stream is broken, `live` is false and the loop polls
+instead. A stream that reopens may have missed changes, so `on_open` has everything read again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from queuesite.databases import Document, database
 from queuesite.logs import get_logger
 from queuesite.outage import Outage
-from queuesite.threads import supervised
+from queuesite.threads import joined, supervised
 
 log = get_logger(__name__)
 
@@ -29,7 +29,7 @@ _UNSUPPORTED = frozenset({40573, 40324, 59})
 
 
 class ChangeWatcher:
-    """Watches the database for changes that `pipeline` lets through, in a thread of its own."""
+    """Watches the database for changes that `pipeline` lets through, and calls `on_change` in a thread of its own."""
 
     def __init__(
         self,
@@ -45,12 +45,16 @@ class ChangeWatcher:
         self.live = False
 
     def start(self) -> None:
-        """Start watching. The thread is a daemon: a request that waits for changes must not hold up the exit."""
+        """Start watching. The thread is a daemon, so a request that waits for changes does not hold up the exit."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Have the thread end; nothing is reported after the change that it may be handing over now."""
+        """Have the thread end. It reports nothing after the change that it may be handing over now."""
         self._stopping.set()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the thread; whether it has ended, or was never started."""
+        return joined(self._thread, timeout)
 
     def _run(self) -> None:
         outage = Outage("change stream")
@@ -79,8 +83,8 @@ class ChangeWatcher:
         self.live = False
 
 
-class Bell:
-    """Wakes one loop from any thread or signal handler: `ring()` ends the `fileno()`'s wait, `silence()` rearms it."""
+class WakeupPipe:
+    """Wakes one loop from any thread or signal handler. The loop waits for it as for any readable descriptor."""
 
     def __init__(self) -> None:
         self._out, self._in = socket.socketpair()
@@ -88,26 +92,26 @@ class Bell:
         self._in.setblocking(False)
 
     def fileno(self) -> int:
-        """The descriptor that is readable after a ring."""
+        """The descriptor that is readable from `wake` until `clear`."""
         return self._out.fileno()
 
     @property
     def signal_fd(self) -> int:
-        """The descriptor for `signal.set_wakeup_fd`: a signal rings too."""
+        """The descriptor for `signal.set_wakeup_fd`, so that a signal wakes the loop too."""
         return self._in.fileno()
 
-    def ring(self) -> None:
-        """Wake the loop. Rings that come before it wakes are one."""
-        with suppress(BlockingIOError):  # it is full of rings already
+    def wake(self) -> None:
+        """End the loop's wait, or its next one. Calls that come before the loop wakes count as one."""
+        with suppress(BlockingIOError):  # it is full, so the loop wakes anyway
             self._in.send(b"!")
 
-    def silence(self) -> None:
-        """Take all rings."""
+    def clear(self) -> None:
+        """Let the loop wait again."""
         with suppress(BlockingIOError):
             while self._out.recv(4096):
                 pass
 
     def close(self) -> None:
-        """Give up the descriptors."""
+        """Close both descriptors."""
         self._out.close()
         self._in.close()

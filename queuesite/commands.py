@@ -1,4 +1,4 @@
-"""What our management commands share: errors as one line on stderr with an exit code, tables, JSON, confirmation."""
+"""The base of our management commands: one-line errors on stderr with exit codes, tables, JSON, confirmation."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from rich.table import Table
 
 from queuesite.clock import rfc3339
 from queuesite.config import get_config
+from queuesite.databases import mongodb_errors
 from queuesite.errors import QueuesiteError
 from queuesite.logs import configure
 
@@ -29,10 +30,10 @@ _BROKEN_PIPE = 141
 
 
 class CommandLine(ManagementUtility):
-    """Django's command line, but an unknown command ends with exit code 2, as every wrong input does."""
+    """Django's command line, except that an unknown command ends with exit code 2, as all wrong input does."""
 
     def fetch_command(self, subcommand: str) -> BaseCommand:
-        """The command's object; exits with code 2 and a suggestion where there is none."""
+        """The command's object. Exits with code 2 and a suggestion if there is no such command."""
         known = get_commands()
         if subcommand not in known:
             close = difflib.get_close_matches(subcommand, known, n=1)
@@ -43,10 +44,10 @@ class CommandLine(ManagementUtility):
 
 
 def execute(argv: Sequence[str]) -> int:
-    """Run a command of ours or Django's and flush its output; returns the exit code, unless `SystemExit` carries it.
+    """Run a command of ours or Django's and flush its output. Returns the exit code, unless `SystemExit` carries it.
 
-    Output that nobody reads any more (`… | head`) ends the command silently with 141, as SIGPIPE ends other programs;
-    output that cannot be written for another reason (a full disk) ends it with 1 and one line.
+    If the reader of its output has left (`… | head`), the command ends silently with 141, as SIGPIPE ends other
+    programs. If the output cannot be written for another reason (a full disk), it ends with 1 and one line.
     """
     try:
         try:
@@ -66,15 +67,15 @@ def execute(argv: Sequence[str]) -> int:
 
 
 def _readers_have_left() -> bool:
-    """Whether it is our own output whose pipe is broken, and not a connection or a pipe to a child."""
+    """Whether the broken pipe is our own output, and not a connection or a pipe to a child."""
     poll = select.poll()
     for stream in (sys.stdout, sys.stderr):
-        poll.register(stream.fileno(), 0)  # POLLERR, which says that no reader is left, needs no asking for
+        poll.register(stream.fileno(), 0)  # POLLERR (no reader is left) is always reported
     return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def _drop_output(*streams: IO[str]) -> None:
-    """Write what is still buffered to nowhere: the interpreter's own flush at exit would complain and exit with 120."""
+    """Discard buffered output: otherwise the interpreter's flush at exit would complain and exit with 120."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in streams or (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())
@@ -82,45 +83,46 @@ def _drop_output(*streams: IO[str]) -> None:
 
 
 class QueuesiteCommand(BaseCommand):
-    """A command whose `run()` may raise any `QueuesiteError`: it is printed in one line, with its exit code.
+    """A command whose `run()` may raise any `QueuesiteError` or pymongo error, which becomes one line and an exit code.
 
-    Exit codes: 0 done, 1 a server is at fault, 2 the input is, 130 interrupted.
+    Exit codes: 0 success, 1 a server is at fault, 2 the input is wrong, 130 interrupted.
     """
 
-    # Masters and workers must run without Django's relational database, and checks of the admin cost start-up time.
+    # Masters and workers must run without Django's relational database, and the admin's checks slow every start.
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
     requires_migrations_checks = False
-    #: Log warnings alone: what the command prints says the rest. Long-running commands set this to False.
+    #: Log only warnings, since the command's output says the rest. Long-running commands set this to False.
     quiet = True
 
     def run(self, **options: Any) -> None:
-        """What the command does."""
+        """Do the command's work."""
         raise NotImplementedError
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Django's entry point: runs `run` and translates its errors."""
+        """Django's entry point: calls `run` and translates its errors."""
         if self.quiet and get_config().log_level == "INFO":
             configure("WARNING", get_config().log_format)
         try:
-            self.run(**options)
+            with mongodb_errors():
+                self.run(**options)
         except QueuesiteError as error:
             raise CommandError(str(error), returncode=error.exit_code) from error
         except KeyboardInterrupt:
             raise CommandError("interrupted", returncode=130) from None
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """The parser, whose errors are one line as those of its subcommands are."""
+        """The parser, whose errors are one line, as those of its subcommands are."""
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         parser.__class__ = Parser  # Django gives no way to choose it
         return parser
 
     @property
     def console(self) -> Console:
-        """Where results go. Not a terminal: no colours, and tables are as wide as they need to be."""
+        """Where results go. Without a terminal there are no colours, and tables are as wide as they need to be."""
         return _Console(
             file=cast(IO[str], self.stdout),
             width=None if self.stdout.isatty() else 200,
-            # What is printed is data: nothing in it is to be taken for markup.
+            # The output is data, which must not be interpreted as markup.
             markup=False,
             emoji=False,
             highlight=False,
@@ -131,13 +133,13 @@ class QueuesiteCommand(BaseCommand):
         self.stdout.write(text)
 
     def print_json(self, value: Any) -> None:
-        """Print `value` as JSON: dates as RFC 3339 with milliseconds, ObjectIds as strings."""
+        """Print `value` as JSON, with dates as RFC 3339 with milliseconds and ObjectIds as strings."""
         self.stdout.write(json.dumps(value, default=_jsonable, ensure_ascii=False))
 
     def print_table(
         self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, numeric: Iterable[str] = ()
     ) -> None:
-        """Print a table; `numeric` names the columns that are aligned to the right."""
+        """Print a table. `numeric` names the columns that are aligned to the right."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         right = set(numeric)
         for column in columns:
@@ -147,34 +149,36 @@ class QueuesiteCommand(BaseCommand):
         self.console.print(table)
 
     def confirm(self, question: str, *, assume_yes: bool) -> bool:
-        """Ask on the terminal, unless `--yes` was given. Where nobody can answer, the answer is an error."""
+        """Ask on the terminal, unless `--yes` was given. Raises `CommandError` if nobody can answer."""
         if assume_yes:
             return True
         if not sys.stdin.isatty():
-            raise CommandError(f"{question} Not asked, since this is no terminal: give --yes to go ahead", returncode=2)
+            raise CommandError(
+                f"{question} Cannot ask, since stdin is not a terminal; add --yes to confirm", returncode=2
+            )
         try:
             return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
         except EOFError:
-            raise CommandError("not answered; give --yes to go ahead", returncode=2) from None
+            raise CommandError("no answer; add --yes to confirm", returncode=2) from None
 
 
 class _Console(Console):
-    """rich's console, which leaves a broken pipe to `execute`, as everything else does."""
+    """rich's console, except that it leaves a broken pipe to `execute`."""
 
     def on_broken_pipe(self) -> None:
-        raise  # called from the handler of the error
+        raise  # rich calls this while it handles the error
 
 
 class Parser(CommandParser):
-    """A subcommand's parser: errors in one line, with the hint where help is."""
+    """A subcommand's parser: its errors are one line that points to `--help`."""
 
     def error(self, message: str) -> NoReturn:
-        """End with exit code 2; what is wrong in one line, since a usage text hides it."""
+        """End with exit code 2 and one line, since a usage text would hide the error."""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def integer(low: int, high: int | None = None) -> Any:
-    """An argparse type: a whole number within limits, refused with the value and what was expected."""
+    """An argparse type: an integer within limits. Its errors name the value and what was expected."""
 
     def parse(text: str) -> int:
         expected = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"

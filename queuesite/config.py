@@ -1,6 +1,6 @@
-"""The configuration: one frozen value, built once from the environment and `.env`, validated whole at start.
+"""The configuration: one frozen value, built once from the environment and `.env` and validated as a whole at start.
 
-`get_config()` is the only way to it. A problem never hides another: all of them are in one `ConfigError`.
+`get_config()` is the only access to it. One `ConfigError` lists all problems, so that none hides another.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ _ENCODED = "/?#[]@:% in user and password percent-encoded"
 
 
 def _reason(address: str, error: Exception) -> str:
-    # What a library says of an address that it cannot read quotes parts of it, which may be parts of the password.
+    # A library's error about an address that it cannot parse quotes parts of it, possibly of the password.
     return f" ({error})" if mask_address(address) == address else ""
 
 
 class Config(BaseSettings):
-    """Every setting, with its default and its limits. The environment's name is the field's in capitals."""
+    """Every setting, with its default and its limits. The environment variable is the field's name in capitals."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, validate_default=True)
 
@@ -63,77 +63,101 @@ class Config(BaseSettings):
     mongodb_uri: Address | None = Field(None, description="MongoDB's address; empty: the embedded server")
     mongodb_name: str = Field("queuesite", pattern=r"^[A-Za-z0-9_-]{1,63}$", description="MongoDB's database")
     database_url: Address | None = Field(None, description="Django's own tables; empty: SQLite in DATA_DIR")
-    aws_region: str = Field("us-east-1", pattern=r"^[a-z0-9-]+$", description="region of SQS")
-    aws_access_key_id: SecretStr | None = Field(None, description="empty: boto3's usual chain")
-    aws_secret_access_key: SecretStr | None = Field(None, description="empty: boto3's usual chain")
-    aws_session_token: SecretStr | None = Field(None, description="of temporary keys, which begin with ASIA")
-    aws_sqs_endpoint: Address | None = Field(None, description="SQS's address, or aws; empty: the embedded server")
-    queue_name_prefix: str = Field(
-        "", pattern=r"^[A-Za-z0-9_-]{0,40}$", description="put before every queue's name in SQS"
+    aws_region: str = Field("us-east-1", pattern=r"^[a-z0-9-]+$", description="AWS region of the queues")
+    aws_access_key_id: SecretStr | None = Field(
+        None, description="AWS access key; empty: boto3's default credential chain"
     )
-    data_dir: Path = Field(Path(".data"), description="embedded servers' data, SQLite, generated secrets")
+    aws_secret_access_key: SecretStr | None = Field(
+        None, description="AWS secret key; empty: boto3's default credential chain"
+    )
+    aws_session_token: SecretStr | None = Field(
+        None, description="session token of temporary keys (those that begin with ASIA)"
+    )
+    aws_sqs_endpoint: Address | None = Field(
+        None, description="SQS's address, or aws for AWS itself; empty: the embedded server"
+    )
+    queue_name_prefix: str = Field(
+        "", pattern=r"^[A-Za-z0-9_-]{0,40}$", description="prefix of every queue's name in SQS"
+    )
+    data_dir: Path = Field(
+        Path(".data"), description="directory of the embedded servers' data, SQLite and generated secrets"
+    )
     servers_venv: Path = Field(Path(".venv-servers"), description="virtualenv of the embedded servers")
-    startup_wait_seconds: Seconds = Field(60, description="how long masters and workers wait for their servers")
+    startup_wait_seconds: Seconds = Field(
+        60, description="how long masters and workers wait for MongoDB and SQS at start"
+    )
 
     # Capacity
-    max_load: int = Field(5, ge=1, le=1_000, description="consumers (assignments) per worker")
-    worker_instances: int = Field(1, ge=1, le=100, description="workers that `up` starts")
-    consumer_usage_limit: int = Field(5, ge=1, description="assignments that a consumer process serves")
-    consumer_memory_mb: int = Field(512, ge=64, description="a consumer that has grown by more is replaced")
-    default_concurrency: int = Field(5, ge=1, description="concurrency of a queue created without one")
+    max_load: int = Field(5, ge=1, le=1_000, description="capacity of a worker: consumers that it runs at once")
+    worker_instances: int = Field(1, ge=1, le=100, description="number of workers that `up` starts")
+    consumer_usage_limit: int = Field(
+        5, ge=1, description="number of assignments after which a consumer process is replaced"
+    )
+    consumer_memory_mb: int = Field(
+        512, ge=64, description="a consumer whose memory grows by more than this many MiB is replaced"
+    )
+    default_concurrency: int = Field(5, ge=1, description="concurrency of a queue that is created without one")
     max_concurrency: int = Field(5, ge=1, le=1_000, description="highest concurrency that a queue may have")
 
     # Processing
-    handler_modules: CommaSeparated = Field((), description="modules with handlers, beside the apps' handlers.py")
-    idle_seconds: int = Field(2, ge=1, le=20, description="empty for this long, a queue counts as drained")
+    handler_modules: CommaSeparated = Field(
+        (), description="modules with handlers, in addition to the apps' handlers.py"
+    )
+    idle_seconds: int = Field(2, ge=1, le=20, description="a queue that stays empty this long counts as drained")
     job_max_seconds: Seconds = Field(900, description="interval at which a long run's counts are written")
-    time_slice_seconds: Seconds = Field(30, description="a slot held longer may be taken for a waiting queue")
-    sweep_max_seconds: Seconds = Field(30, description="longest interval between looks at an idle queue")
-    backlog_per_consumer: int = Field(200, ge=1, description="waiting messages that justify one consumer more")
+    time_slice_seconds: Seconds = Field(
+        30, description="a consumer that has run longer may be asked to yield to a waiting queue"
+    )
+    sweep_max_seconds: Seconds = Field(30, description="longest interval between checks of an idle queue")
+    backlog_per_consumer: int = Field(200, ge=1, description="visible messages that justify one more consumer")
     delete_linger_ms: int = Field(200, ge=0, le=5_000, description="how long a delete waits for its batch to fill")
-    shutdown_grace_seconds: Seconds = Field(25, description="time that handlers in flight get to finish")
+    shutdown_grace_seconds: Seconds = Field(25, description="how long handlers in flight may take to finish")
     job_retention_days: int = Field(5, ge=1, le=3_650, description="how long a job's record is kept")
-    http_allow_internal: bool = Field(False, description="let the http handler call any address, metadata included")
+    http_allow_internal: bool = Field(
+        False, description="let the http handler call any address, cloud metadata included"
+    )
     http_allowed: CommaSeparated = Field((), description="internal hosts and networks that the http handler may call")
 
     # Liveness
-    heartbeat_seconds: Seconds = Field(2, description="interval of a worker's heartbeat")
-    worker_stalled_after: Seconds = Field(8, description="age of a heartbeat at which a worker counts as dead")
-    consumer_stalled_after: Seconds = Field(60, description="a consumer at work that is silent for longer is killed")
-    lease_seconds: Seconds = Field(5, description="life of the leader's lease; renewed at a third of it")
+    heartbeat_seconds: Seconds = Field(2, description="interval between a worker's heartbeats")
+    worker_stalled_after: Seconds = Field(8, description="age of its last heartbeat at which a worker counts as dead")
+    consumer_stalled_after: Seconds = Field(60, description="a working consumer that stays silent longer is killed")
+    lease_seconds: Seconds = Field(5, description="lifetime of the leader's lease, which is renewed every third of it")
 
     # Logs
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe level shown")
-    log_format: Literal["console", "json"] = Field("console", description="console or json")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is logged")
+    log_format: Literal["console", "json"] = Field("console", description="format of the log: console or json")
 
     # Web
-    debug: bool = Field(False, description="show the details of errors in the browser; on this machine only")
+    debug: bool = Field(False, description="show details of errors in the browser; on this machine only")
     secret_key: SecretStr | None = Field(
         None, min_length=32, description="empty: generated into DATA_DIR; required if machines share DATABASE_URL"
     )
-    allowed_hosts: CommaSeparated = Field(("localhost", "127.0.0.1", "[::1]"), description="names the site answers to")
-    csrf_trusted_origins: CommaSeparated = Field((), description="origins (https://…) that may post forms")
-    behind_tls_proxy: bool = Field(False, description="trust X-Forwarded-Proto, redirect to https, secure cookies")
-    hsts_seconds: int = Field(
-        31_536_000, ge=0, description="how long browsers insist on https behind a TLS proxy; 0: they do not"
+    allowed_hosts: CommaSeparated = Field(
+        ("localhost", "127.0.0.1", "[::1]"), description="host names that the site answers to"
     )
-    session_hours: int = Field(12, ge=1, le=8_760, description="a login to the admin ends after this")
+    csrf_trusted_origins: CommaSeparated = Field((), description="origins (https://…) that may post forms")
+    behind_tls_proxy: bool = Field(False, description="trust X-Forwarded-Proto, redirect to https, set secure cookies")
+    hsts_seconds: int = Field(
+        31_536_000, ge=0, description="how long browsers insist on https behind a TLS proxy; 0: no HSTS"
+    )
+    session_hours: int = Field(12, ge=1, le=8_760, description="hours after which a login to the admin expires")
     trusted_proxies: CommaSeparated = Field(
         ("127.0.0.1", "::1"),
-        description="addresses and networks whose X-Forwarded-For and -Proto are believed, if BEHIND_TLS_PROXY=1",
+        description="addresses and networks whose X-Forwarded-For and -Proto are trusted if BEHIND_TLS_PROXY=1",
     )
-    web_max_connections: int = Field(500, ge=10, le=100_000, description="connections taken at once; more get 503")
-    web_host: str = Field("127.0.0.1", description="address that the web server of `up` binds")
-    web_port: int = Field(8000, ge=1, le=65_535, description="port of the web server of `up`")
+    web_max_connections: int = Field(500, ge=10, le=100_000, description="open connections; further ones get 503")
+    web_host: str = Field("127.0.0.1", description="address that the web server listens on")
+    web_port: int = Field(8000, ge=1, le=65_535, description="port that the web server listens on")
 
     # API
     api_requests_per_minute: int = Field(
-        600, ge=0, description="requests of one token (or user) that a web process takes; 0: any number"
+        600, ge=0, description="requests that a web process accepts from one token (or user); 0: no limit"
     )
     api_max_body_mb: int = Field(4, ge=2, le=64, description="largest request that the API reads, in MiB")
-    api_max_bulk: int = Field(1_000_000, ge=1, le=100_000_000, description="messages of one bulk send")
-    api_open: CommaSeparated = Field((), description="what needs no token: ready, metrics or both")
-    ready_timeout_seconds: Seconds = Field(3, description="a server that takes longer counts as not ready")
+    api_max_bulk: int = Field(1_000_000, ge=1, le=100_000_000, description="most messages in one bulk send")
+    api_open: CommaSeparated = Field((), description="endpoints that need no token: ready, metrics or both")
+    ready_timeout_seconds: Seconds = Field(3, description="a server that takes longer to answer counts as not ready")
 
     @field_validator("log_level", "log_format", mode="before")
     @classmethod
@@ -155,7 +179,7 @@ class Config(BaseSettings):
         text = value.get_secret_value()
         if not text.startswith(("mongodb://", "mongodb+srv://")):
             raise ValueError("expected an address like mongodb://host:27017/?replicaSet=rs0")
-        if text.startswith("mongodb://"):  # the other form is looked up in DNS, which a check must not wait for
+        if text.startswith("mongodb://"):  # the other form needs DNS, which a check must not wait for
             try:
                 parse_uri(text)
             except (PyMongoError, ValueError) as error:
@@ -173,7 +197,7 @@ class Config(BaseSettings):
                 ipaddress.ip_network(one)
             except ValueError:
                 raise ValueError(
-                    f"{one!r} is no address and no network; expected some like 10.0.0.5 or 10.0.0.0/24, with commas"
+                    f"{one!r} is not an address or network; expected a list like 10.0.0.5,10.1.0.0/24"
                 ) from None
         return value
 
@@ -181,7 +205,7 @@ class Config(BaseSettings):
     @classmethod
     def _open_operations(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not set(value) <= {"ready", "metrics"}:
-            raise ValueError("expected ready, metrics, both with a comma between them, or nothing")
+            raise ValueError("expected ready, metrics, both (separated by a comma) or nothing")
         return value
 
     @field_validator("http_allowed")
@@ -194,7 +218,9 @@ class Config(BaseSettings):
                 if re.fullmatch(r"[\d.:/]*|.*[:/].*", entry):
                     raise ValueError(f"{error}; expected hosts and networks like 127.0.0.1,10.1.0.0/16") from None
                 if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", entry):
-                    raise ValueError(f"{entry!r} is no host; expected ones like hooks.internal,10.1.0.0/16") from None
+                    raise ValueError(
+                        f"{entry!r} is not a host; expected a list like hooks.internal,10.1.0.0/16"
+                    ) from None
         return value
 
     @field_validator("aws_sqs_endpoint")
@@ -208,7 +234,7 @@ class Config(BaseSettings):
         try:
             parts = urlsplit(text)
             usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        except ValueError:  # brackets of IPv6 that do not match, a port that is no number of a port
+        except ValueError:  # unbalanced brackets of IPv6, or a port that is not a port number
             usable = False
         if not usable:
             raise ValueError("expected aws, or an address like http://127.0.0.1:4566")
@@ -246,22 +272,22 @@ class Config(BaseSettings):
 
     @property
     def request_bytes(self) -> int:
-        """Largest request that is read at all: API_MAX_BODY_MB, and what a form has beside the file that it uploads."""
+        """Largest request that is read at all: API_MAX_BODY_MB plus 64 KiB for a form's fields beside its file."""
         return (self.api_max_body_mb << 20) + (64 << 10)
 
     @property
     def job_retention_seconds(self) -> int:
-        """Life of a job's record, and of a kind of failure since it last came up."""
+        """How long a job's record is kept, and a kind of failure after its last occurrence."""
         return self.job_retention_days * 86_400
 
     @property
     def sweep_min_seconds(self) -> float:
-        """Interval of the sweep for a queue that was just seen with messages: 1 s, or less where the maximum is."""
+        """Interval of the sweep for a queue that just had messages: 1 s, or less if SWEEP_MAX_SECONDS is."""
         return min(1.0, self.sweep_max_seconds)
 
 
 def _check_driver(engine: str) -> None:
-    """Raise `ValueError` if Django's database engine lacks its driver: Django itself would end with a traceback."""
+    """Raise `ValueError` if Django's database engine lacks its driver; Django itself would print a traceback."""
     try:
         importlib.import_module(f"{engine}.base")
     except (ImportError, ImproperlyConfigured) as error:
@@ -282,7 +308,7 @@ ADDRESSES = _of_type(Address)
 
 @dataclass(frozen=True)
 class Loaded:
-    """A valid configuration, and where each of its values came from (`environment`, a file's name, `default`)."""
+    """A valid configuration with the source of each value (`environment`, a file's name or `default`)."""
 
     config: Config
     sources: Mapping[str, str]
@@ -317,10 +343,10 @@ def mask(name: str, value: object) -> str:
 def load() -> Loaded:
     """Build the configuration from the environment and the file that `ENV_FILE` names.
 
-    Without ENV_FILE that is `.env` beside manage.py, where it exists; an empty ENV_FILE means none.
+    Without ENV_FILE that is `.env` beside manage.py, if it exists; an empty ENV_FILE means no file.
 
-    What the file has and the environment lacks is added to it, so that boto3's own variables
-    (`AWS_PROFILE`, `AWS_SESSION_TOKEN`) may stand in it too. Raises `ConfigError` with every problem found.
+    Variables that only the file sets are added to the environment, so that boto3's own (`AWS_PROFILE`) may stand in
+    the file too. Raises `ConfigError` with every problem found.
     """
     environ = os.environ
     problems: list[str] = []
@@ -329,7 +355,7 @@ def load() -> Loaded:
     if env_file:
         path = Path(env_file)
         if "ENV_FILE" in environ and not path.is_file():
-            problems.append(f"ENV_FILE={env_file}: no such file; name one that exists, or leave it out")
+            problems.append(f"ENV_FILE={env_file}: no such file; name a file that exists, or unset ENV_FILE")
         try:
             from_file = {k: v for k, v in dotenv_values(path).items() if v is not None}
         except (OSError, UnicodeDecodeError) as error:
@@ -347,7 +373,7 @@ def load() -> Loaded:
     for name in known:
         if environ.get(name):
             origin[name.lower()] = "environment"
-        elif name not in environ and from_file.get(name):  # set empty in the environment: the default, not the file
+        elif name not in environ and from_file.get(name):  # empty in the environment means the default, not the file
             origin[name.lower()] = Path(env_file).name
     for name, value in from_file.items():
         environ.setdefault(name, value)
@@ -360,7 +386,7 @@ def load() -> Loaded:
             field, problem = _problem_of(item)
             bad.add(field)
             problems.append(problem)
-        # What is wrong in itself gives way to its default, so that the rules about the rest are still checked.
+        # Defaults replace the invalid values, so that the rules about the other settings are still checked.
         config = Config(**{name: Config.model_fields[name].default for name in bad})
     for names, rule in RULES:
         if not names & bad and (found := rule(config)):
@@ -376,7 +402,7 @@ def _loaded() -> Loaded:
 
 
 def get_config() -> Config:
-    """The configuration of this process. Raises `ConfigError` at the first call where it is wrong."""
+    """The configuration of this process. The first call raises `ConfigError` if it is wrong."""
     return _loaded().config
 
 

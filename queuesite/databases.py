@@ -1,7 +1,7 @@
-"""The two databases: which model lives where, how MongoDB is reached, and the indexes that it must have.
+"""The two databases: which models each holds, how MongoDB is reached, and the indexes that it must have.
 
-Models of `queues` and `jobs` are MongoDB collections (alias `mongo`); everything else is Django's own (`default`).
-The repositories take the pymongo collection behind a model by `collection()`.
+Models of `queues` and `jobs` are MongoDB collections (alias `mongo`); all others are in Django's own database
+(`default`). The repositories get the pymongo collection of a model by `collection()`.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ MONGO_APPS = frozenset({"queues", "jobs"})
 
 Document = dict[str, Any]
 
-#: The base of what pymongo raises, for loops that live with it.
+#: The base class of pymongo's errors, for loops that survive them.
 MongoError = PyMongoError
 
 _DUPLICATE_KEY = 11000
 
-#: What pymongo raises when the server is away, as opposed to refusing one operation.
+#: Raised by pymongo if the server is away, in contrast to an operation that it refuses.
 AWAY = (AutoReconnect, NetworkTimeout, ServerSelectionTimeoutError)
 
-# Codes of MongoDB's errors: an index exists under this name (86) or these keys (85) with other options.
+# MongoDB's error codes: an index with this name (86) or these keys (85) exists with other options.
 _INDEX_CONFLICTS = frozenset({85, 86})
 _INDEX_NOT_FOUND = 27
-# Django wants an address, also where there is none; this one refuses.
+# Django needs an address even if there is none; this one refuses connections.
 _NOWHERE = "mongodb://127.0.0.1:1"
-#: Tries to upsert a document that another process may be inserting: the second finds it.
+#: Attempts to upsert a document that another process may be inserting; the second finds it.
 _UPSERT_ATTEMPTS = 3
 #: Tries to make an index that another process may be changing at the same time.
 _INDEX_ATTEMPTS = 5
@@ -67,7 +67,7 @@ _AUTHENTICATION_FAILED = frozenset({8000, 18, 13})
 
 
 class Router:
-    """Sends the models of `queues` and `jobs` to MongoDB and all others to Django's relational database."""
+    """Sends the models of `queues` and `jobs` to MongoDB, and all others to Django's relational database."""
 
     def db_for_read(self, model: type[models.Model], **_: Any) -> str:
         """The alias for reads of `model`."""
@@ -76,12 +76,12 @@ class Router:
     db_for_write = db_for_read
 
     def allow_relation(self, one: models.Model, other: models.Model, **_: Any) -> bool:
-        """No relation crosses the two databases."""
-        # request.user is lazy: its `__class__` is that of the user, its type is not.
+        """Refuse relations across the two databases."""
+        # request.user is lazy: its `__class__` is the user's, but its type is not.
         return self.db_for_read(one.__class__) == self.db_for_read(other.__class__)
 
     def allow_migrate(self, db: str, app_label: str, **_: Any) -> bool:
-        """A migration runs on its app's own database alone."""
+        """Run each app's migrations only on its own database."""
         return (db == MONGO) == (app_label in MONGO_APPS)
 
 
@@ -89,8 +89,8 @@ def mongo_settings(config: Config) -> dict[str, Any]:
     """The entry of DATABASES for MongoDB.
 
     An acknowledged write must survive a kill: `w=majority` and `journal=true`, unless the address says otherwise (as
-    that of the embedded server does). An embedded server that does not run at the moment is expected back at its old
-    address. Where none ever ran, `database()` looks again.
+    the embedded server's does). If the embedded server is not running, it is expected back at its old address. If none
+    has ever run, `database()` looks again.
     """
     last = recorded(config).get("mongodb")
     address = mongodb_address(config) or (last.address if last is not None else None)
@@ -118,9 +118,9 @@ def mongo_settings(config: Config) -> dict[str, Any]:
 
 
 def database() -> Database[Document]:
-    """The pymongo database of this process; its client is made at the first call, so after any fork.
+    """The pymongo database of this process. Its client is made at the first call, and so after any fork.
 
-    Raises `MongoUnavailable` at once where there is no server to connect to.
+    Raises `MongoUnavailable` at once if no address is known.
     """
     connection = connections[MONGO]
     if connection.settings_dict["HOST"] == _NOWHERE:
@@ -133,12 +133,12 @@ def database() -> Database[Document]:
 
 
 def server_time() -> datetime:
-    """The database server's clock, at this moment (aware, UTC; the server gives milliseconds)."""
+    """The database server's time now (aware, UTC, to the millisecond)."""
     local_time: datetime = database().command("hello", codec_options=_AWARE)["localTime"]
     return local_time
 
 
-#: The clock of this process, for all time that two machines compare. It connects at its first use, after any fork.
+#: This process's clock for times that two machines compare. It connects at its first use, and so after any fork.
 database_clock = DatabaseClock(server_time)
 
 
@@ -149,11 +149,15 @@ def collection(model: type[models.Model]) -> Collection[Document]:
 
 @contextmanager
 def mongodb_errors() -> Iterator[None]:
-    """Turn pymongo's errors into `MongoUnavailable`, with the address and the remedy."""
+    """Turn pymongo's errors into `MongoUnavailable`, with the address and the remedy.
+
+    It is used at the doors (commands, the API, the admin, tasks, checks), and wherever code catches an error of ours to
+    go on with the next item. Everything below raises pymongo's errors unchanged.
+    """
     try:
         yield
     except PyMongoError as error:
-        raise _explained(error) from error
+        raise explained(error) from error
 
 
 @contextmanager
@@ -173,12 +177,13 @@ def database_errors() -> Iterator[None]:
 
 
 def check_database() -> None:
-    """Touch Django's own database. Raises `DatabaseUnavailable`."""
+    """Make one request to Django's own database. Raises `DatabaseUnavailable`."""
     with database_errors(), connections["default"].cursor() as cursor:
         cursor.execute("SELECT 1")
 
 
-def _explained(error: PyMongoError) -> MongoUnavailable:
+def explained(error: PyMongoError) -> MongoUnavailable:
+    """Our error for one of pymongo's."""
     if mongodb_address(get_config()) is None:
         return no_mongodb()
     shown = mask("mongodb_uri", mongodb_address(get_config()))
@@ -195,7 +200,7 @@ def _explained(error: PyMongoError) -> MongoUnavailable:
 
 
 def check_mongodb() -> None:
-    """Touch MongoDB. Raises `MongoUnavailable` where there is none, after at most 5 s."""
+    """Make one request to MongoDB. Raises `MongoUnavailable` after at most 5 s if it does not answer."""
     if mongodb_address(get_config()) is None:
         raise no_mongodb()
     with mongodb_errors():
@@ -203,15 +208,16 @@ def check_mongodb() -> None:
 
 
 def wait_for(check: Callable[[], None], what: str, seconds: float) -> None:
-    """Call `check` until it raises no `ServerError`, for at most `seconds`; its last error goes through then.
+    """Repeat `check` until it raises no `ServerError` and none of pymongo's errors, for at most `seconds`.
 
-    Refused credentials do not get better by waiting: their error goes through at once.
+    Then raises the last error. Raises refused credentials at once, because waiting does not help.
     """
     deadline = time.monotonic() + seconds
     waited = False
     while True:
         try:
-            check()
+            with mongodb_errors():
+                check()
         except (MongoDenied, SqsDenied):
             raise
         except ServerError as error:
@@ -228,7 +234,7 @@ def wait_for(check: Callable[[], None], what: str, seconds: float) -> None:
 
 
 def lost_races(error: BulkWriteError) -> list[int]:
-    """The numbers of the writes of an unordered bulk that a unique index refused: somebody else was faster.
+    """The indexes of the writes of an unordered bulk that a unique index refused, because another process was faster.
 
     Raises the error itself if any write failed for another reason, or if a write concern was not met: such a write was
     applied, but a change of MongoDB's primary may still undo it.
@@ -240,7 +246,7 @@ def lost_races(error: BulkWriteError) -> list[int]:
 
 
 def bulk_upsert(target: Collection[Document], writes: Sequence[UpdateOne]) -> None:
-    """Carry upserts out in one unordered bulk. Two of one new document may collide: the one that lost is repeated."""
+    """Run upserts in one unordered bulk. If two insert the same document at once, the one that lost is repeated."""
     for attempt in range(_UPSERT_ATTEMPTS):
         if not writes:
             return
@@ -254,28 +260,27 @@ def bulk_upsert(target: Collection[Document], writes: Sequence[UpdateOne]) -> No
 
 
 def ensure_indexes(wanted: Mapping[type[models.Model], Sequence[IndexModel]]) -> None:
-    """Create the indexes that are missing and follow a changed TTL; safe to run from many processes at once.
+    """Create missing indexes and follow a changed TTL; any number of processes may do so at once.
 
-    Every index is named, so that one whose options changed is found. Raises `MongoUnavailable`.
+    Every index has a name, by which one whose options have changed is found.
     """
-    with mongodb_errors():
-        for model, indexes in wanted.items():
-            target = collection(model)
-            for index in indexes:
-                for attempt in range(_INDEX_ATTEMPTS):
-                    try:
-                        target.create_indexes([index])
-                        break
-                    except OperationFailure as error:
-                        if error.code not in _INDEX_CONFLICTS or attempt == _INDEX_ATTEMPTS - 1:
-                            raise
-                        _make_way(target, index)
+    for model, indexes in wanted.items():
+        target = collection(model)
+        for index in indexes:
+            for attempt in range(_INDEX_ATTEMPTS):
+                try:
+                    target.create_indexes([index])
+                    break
+                except OperationFailure as error:
+                    if error.code not in _INDEX_CONFLICTS or attempt == _INDEX_ATTEMPTS - 1:
+                        raise
+                    _make_way(target, index)
 
 
 def _make_way(target: Collection[Document], index: IndexModel) -> None:
-    """Change the index that `index` conflicts with: its lifetime in place; else it is dropped, to be made anew.
+    """Change the lifetime of the index that `index` conflicts with, or drop it so that it can be created again.
 
-    Another process may be doing the same, so an index that is gone is no error.
+    Another process may be doing the same, so a missing index is no error.
     """
     name, expiry = index.document["name"], index.document.get("expireAfterSeconds")
     key = list(index.document["key"].items())

@@ -17,7 +17,10 @@ def problem(directory: Path) -> str | None:
     free = shutil.disk_usage(directory).free >> 20
     if free >= NEEDED_MB:
         return None
-    return f"DATA_DIR={directory}: {free} MB are free on its disk; free {NEEDED_MB} MB, or name a directory elsewhere"
+    return (
+        f"DATA_DIR={directory}: its disk has only {free} MB free; "
+        f"free {NEEDED_MB} MB, or name a directory on another disk"
+    )
 
 
 class FullDiskScreen:
@@ -37,4 +40,4 @@ class FullDiskScreen:
         if _FULL not in line:
             return line
         self._full = True
-        return f"the disk is full: free some space for DATA_DIR={self._directory}, then start `up` again"
+        return f"the disk is full: free space for DATA_DIR={self._directory}, then start `up` again"

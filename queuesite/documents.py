@@ -1,8 +1,8 @@
 """Documents to models and back: the repositories read and write through pymongo, the rest of the code sees models.
 
-Each document is judged when it is read, by what its model's fields may hold: a hand, a script or another program may
-have broken it. One such document must not end a process that reads a thousand, so lists leave it out and log it once
-for each thing that is wrong with it; whoever asks for it by its name or id gets the error.
+Each document is checked against its model's fields when it is read, because a person, a script or another program may
+have broken it. One malformed document must not end a process that reads a thousand. So lists leave it out and log each
+of its defects once; a caller that asks for it by its name or id gets the error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = get_logger(__name__)
 
 M = TypeVar("M", bound=models.Model)
 
-#: What is remembered of the documents that were reported; past it the memory begins again.
+#: Most reported documents that are remembered; the memory is cleared when it is full.
 _REMEMBERED = 1_000
 _reported: dict[tuple[str, str], str] = {}
 
@@ -34,7 +34,7 @@ _MISSING = ...
 
 @dataclass(frozen=True)
 class _Kind:
-    """What a field may hold: Python's types, MongoDB's names of them, and words for people."""
+    """What a field may hold: Python's types, MongoDB's names for them, and words for people."""
 
     types: frozenset[type]
     names: tuple[str, ...]
@@ -63,7 +63,7 @@ class _Field:
     types: frozenset[type]
     kind: _Kind
     null: bool
-    #: Makes its value in a document that lacks it; None: every document has it.
+    #: Makes the value for a document that lacks the field; None: every document must have it.
     default: Callable[[], Any] | None
     whole: bool
     objects: bool
@@ -90,7 +90,7 @@ def _names(model: type[models.Model]) -> list[str]:
 
 
 def bounds(model: type[models.Model]) -> Mapping[str, tuple[int, int]]:
-    """Lowest and highest value of the settings that a model declares limits for, by MongoDB's names."""
+    """Lowest and highest value of each setting for which a model declares limits, by MongoDB's names."""
     limits: Callable[[], Mapping[str, tuple[int, int]]] | None = getattr(model, "limits", None)
     if limits is None:
         return {}
@@ -98,16 +98,16 @@ def bounds(model: type[models.Model]) -> Mapping[str, tuple[int, int]]:
 
 
 def to_model(model: type[M], document: Document, *, bounded: bool = True) -> M:
-    """The model instance of a document. A field that an older document lacks has the model's default.
+    """The model instance of a document. If an older document lacks a field, the model's default is used.
 
-    Raises `MalformedDocument`, also for settings out of their bounds, unless `bounded` is false: pages show those, so
-    that they can be mended there.
+    Raises `MalformedDocument`, also for a setting out of its bounds, unless `bounded` is false: pages show such a queue
+    so that somebody can correct it there.
     """
     return _judged(model, document, bounds(model) if bounded else {})
 
 
 def to_models(model: type[M], documents: Iterable[Document], *, bounded: bool = True) -> list[M]:
-    """The instances of those documents that are well formed; the others are reported."""
+    """The instances of the well-formed documents; the others are reported."""
     limits = bounds(model) if bounded else {}
     found = []
     for document in documents:
@@ -121,7 +121,7 @@ def to_models(model: type[M], documents: Iterable[Document], *, bounded: bool = 
 def read(
     model: type[M], find: Callable[[int, int], Iterable[Document]], limit: int, *, bounded: bool = True
 ) -> list[M]:
-    """Up to `limit` instances of what `find(skip, limit)` answers. Malformed ones make no page end early."""
+    """Up to `limit` instances of what `find(skip, limit)` returns. Malformed documents do not make a page shorter."""
     found: list[M] = []
     skip = 0
     while wanted := limit - len(found):
@@ -134,7 +134,7 @@ def read(
 
 
 def malformed(model: type[models.Model], limit: int) -> list[MalformedDocument]:
-    """Up to `limit` malformed documents of a collection, found by the database: it reads all of them for it."""
+    """Up to `limit` malformed documents of a collection. The database reads all of its documents for it."""
     found = []
     for document in collection(model).find(_malformed(model)).limit(limit):
         try:
@@ -145,7 +145,7 @@ def malformed(model: type[models.Model], limit: int) -> list[MalformedDocument]:
 
 
 def remove(model: type[models.Model], error: MalformedDocument) -> bool:
-    """Delete a malformed document, as long as what is wrong with it is still so; whether it was."""
+    """Delete a malformed document if the same thing is still wrong with it; return whether it was deleted."""
     value = {"$exists": False} if error.value is _MISSING else error.value
     return bool(collection(model).delete_one({"_id": error.key, error.field: value}).deleted_count)
 
@@ -157,24 +157,33 @@ def _judged(model: type[M], document: Document, limits: Mapping[str, tuple[int, 
         if type(value) not in field.types:
             value = _mended(model, document, field, value)
         if field.whole and value is not None and value < 0:
-            raise _error(model, document, field.column, value, field.kind.words)
+            raise _error(model, document, field.column, value, _expected(model, field))
         if field.objects and not all(type(one) is dict for one in value):
             raise _error(model, document, field.column, value, field.kind.words)
         values.append(value)
-    for column, (low, high) in limits.items():
+    for column, within in limits.items():
         value = document.get(column)
-        if value is not None and not low <= value <= high:
-            raise _error(model, document, column, value, f"a whole number from {low} to {high}")
+        if value is not None and not within[0] <= value <= within[1]:
+            raise _error(model, document, column, value, _within(within))
     return model.from_db(MONGO, _names(model), values)
 
 
 def _mended(model: type[models.Model], document: Document, field: _Field, value: Any) -> Any:
-    """The value of a field that lacks or is of another type but may be used, as a shell's 3.0 for 3."""
+    """A usable value for a field that is missing or has another type, such as the 3.0 that a shell writes for 3."""
     if value is _MISSING and field.default is not None:
         return field.default()
     if field.whole and isinstance(value, float) and value.is_integer():
         return int(value)
-    raise _error(model, document, field.column, value, field.kind.words)
+    raise _error(model, document, field.column, value, _expected(model, field))
+
+
+def _expected(model: type[models.Model], field: _Field) -> str:
+    limits = bounds(model).get(field.column)
+    return field.kind.words if limits is None else _within(limits)
+
+
+def _within(limits: tuple[int, int]) -> str:
+    return f"a whole number from {limits[0]} to {limits[1]}"
 
 
 def _error(model: type[models.Model], document: Document, column: str, value: Any, expected: str) -> MalformedDocument:
@@ -193,7 +202,7 @@ def _report(error: MalformedDocument) -> None:
 
 
 def _malformed(model: type[models.Model]) -> Document:
-    """The filter of the documents that `to_model` refuses, and of some that it mends."""
+    """The filter for documents that `to_model` refuses, and for some that it corrects."""
     wrong: list[Document] = []
     for field in _fields(model):
         types = [*field.kind.names, *(["null"] if field.null else [])]
@@ -209,7 +218,7 @@ def _malformed(model: type[models.Model]) -> Document:
 
 
 def columns(model: type[models.Model], values: dict[str, Any]) -> Document:
-    """`values`, keyed by Python names, keyed by MongoDB's field names instead."""
+    """`values` under MongoDB's field names instead of Python's."""
     return {_column(model._meta.get_field(name)): value for name, value in values.items()}
 
 
@@ -223,13 +232,13 @@ def _column(field: Any) -> str:
 
 
 def object_id(text: str, what: str) -> ObjectId:
-    """An ObjectId from an address. One that is none names nothing: `NotFound`."""
+    """An ObjectId from an address. Raises `NotFound` if the text is none."""
     if not ObjectId.is_valid(text):
         raise NotFound(f"there is no {what} {text[:50]!r}")
     return ObjectId(text)
 
 
 def step_of(field: str, step: timedelta) -> Document:
-    """The beginning of the step that a date lies in, as MongoDB's expression; counted from midnight of the epoch."""
+    """MongoDB's expression for the beginning of the step that a date is in; steps count from midnight of the epoch."""
     milliseconds = {"$toLong": f"${field}"}
     return {"$toDate": {"$subtract": [milliseconds, {"$mod": [milliseconds, int(step.total_seconds() * 1_000)]}]}}

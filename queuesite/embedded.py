@@ -1,8 +1,9 @@
-"""The embedded servers: SecantusDB for MongoDB and ministack for SQS, each a process with a directory of its own.
+"""The embedded servers: SecantusDB as MongoDB and ministack as SQS, each a process with a directory of its own.
 
-They serve development, demos and tests on 127.0.0.1. The SQS takes one generated access key (see `ministack_guard`);
-MongoDB has no password, and no browser speaks its protocol. A server holds a lock on its directory for as
-long as it lives (the descriptor is handed to it, so the kernel frees it however it ends): two servers never share one.
+They serve development, demos and tests on 127.0.0.1. The SQS accepts only one generated access key (see
+`ministack_guard`); MongoDB has no password, and no browser speaks its protocol. A server holds a lock on its directory
+for as long as it lives (it inherits the descriptor, so the kernel frees it however it ends): two servers never share
+one.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ log = get_logger(__name__)
 Name = Literal["mongodb", "sqs"]
 
 HOST = "127.0.0.1"
-#: What ministack needs to write its state, with the slack that a busy machine takes; it keeps nothing when killed.
+#: Time for ministack to write its state, with slack for a busy machine; it loses everything new if it is killed.
 STOP_SECONDS = 15.0
-#: How long the servers of an `up` that was killed may take to end by themselves; SecantusDB takes 2 s.
+#: How long the servers of a killed `up` may take to end by themselves; SecantusDB takes 2 s.
 LEFTOVER_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """What differs between the servers. `script` is what its virtualenv's Python runs; empty: `program` itself."""
+    """How the servers differ. `script` is the script that the virtualenv's Python runs; if empty, `program` runs."""
 
     label: str
     program: str
@@ -57,7 +58,7 @@ class _Kind:
 
 
 def _mongodb_arguments(port: int, directory: Path) -> list[str]:
-    # Without a file named, it takes a secantusd.toml of the working or home directory.
+    # Without this option it reads a secantusd.toml in the working or home directory.
     config = directory / "secantusd.toml"
     config.touch(mode=0o600)
     storage = str(directory / "storage")
@@ -68,7 +69,7 @@ def _mongodb_arguments(port: int, directory: Path) -> list[str]:
 
 
 def _mongodb_address(port: int) -> str:
-    # No retryable writes: their ledger makes each write five times slower after ten thousand of them.
+    # No retryable writes: their ledger makes each write five times slower after ten thousand writes.
     return f"mongodb://{HOST}:{port}/?directConnection=true&retryWrites=false&w=1"
 
 
@@ -94,7 +95,7 @@ def _sqs_environment(port: int, directory: Path) -> dict[str, str]:
         "STATE_DIR": str(directory / "state"),
         "TMPDIR": str(temporary),
         "LOG_LEVEL": "WARNING",
-        # It would listen for these services although they are not asked for, and remove containers of its own make.
+        # Otherwise it would listen for these services unasked, and remove containers that it once started.
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
         "DOCKER_HOST": "unix:///nonexistent",
@@ -127,7 +128,7 @@ _KINDS: Mapping[Name, _Kind] = {
     "sqs": _Kind(
         label="SQS",
         program="ministack",
-        # -P: nothing of ours may stand in the way of what it imports.
+        # -P: no module of ours may shadow one that it imports.
         script=("-P", str(BASE_DIR / "queuesite" / "ministack_guard.py")),
         default_port=4_599,
         unavailable=SqsUnavailable,
@@ -140,7 +141,7 @@ _KINDS: Mapping[Name, _Kind] = {
 
 
 class EmbeddedServer:
-    """A server that was started here. `address` is what MONGODB_URI or AWS_SQS_ENDPOINT would be."""
+    """A server that this process started. `address` is what MONGODB_URI or AWS_SQS_ENDPOINT would be."""
 
     def __init__(
         self, name: Name, process: subprocess.Popen[bytes], port: int, directory: Path, log_path: Path | None
@@ -154,18 +155,18 @@ class EmbeddedServer:
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """Its process id."""
         return self.process.pid
 
     def is_ready(self) -> bool:
-        """Whether it answers. Raises `MongoUnavailable` or `SqsUnavailable` where it has ended."""
+        """Whether it answers. Raises `MongoUnavailable` or `SqsUnavailable` if it has ended."""
         if (code := self.process.poll()) is not None:
             raise _KINDS[self.name].unavailable(f"{self._title} {processes.ending(code)}{self._last_words()}")
-        # Another program may have taken the port since it was found free, and would answer in its place.
+        # Another program may have taken the port since it was found free, and would answer instead.
         return self._listens() and _KINDS[self.name].answers(self.port)
 
     def wait_ready(self, timeout: float = 30) -> None:
-        """Return when it answers. Raises `MongoUnavailable` or `SqsUnavailable` where it ends or `timeout` passes."""
+        """Return when it answers. Raises `MongoUnavailable` or `SqsUnavailable` if it ends or `timeout` passes."""
         deadline = time.monotonic() + timeout
         while not self.is_ready():
             if time.monotonic() >= deadline:
@@ -175,7 +176,7 @@ class EmbeddedServer:
             time.sleep(0.05)
 
     def stop(self, timeout: float = STOP_SECONDS) -> None:
-        """SIGTERM, then SIGKILL after `timeout` seconds, by which ministack loses what came since its last stop."""
+        """Send SIGTERM, and SIGKILL after `timeout` seconds, which costs ministack everything since its last stop."""
         processes.stop(self.process, timeout)
 
     @property
@@ -204,11 +205,12 @@ def start(
     port: int | None = None,
     output: processes.Output | None = None,
 ) -> EmbeddedServer:
-    """Start a server that keeps its data in `directory`; `wait_ready` tells when it answers.
+    """Start a server that keeps its data in `directory`; `wait_ready` returns when it answers.
 
-    Port None: the one it had in this directory the last time, or its usual one, or any, whichever is free. Output
-    None: `server.log` in the directory, written anew. It ends with the thread that started it (see `spawn`). Raises
-    `ServerError` where the servers are not installed and `Conflict` where a server uses the directory already.
+    If `port` is None, it gets the first free one of: the port that it last had in this directory, its usual port, any
+    port. If `output` is None, its output replaces `server.log` in the directory. It ends with the thread that started
+    it (see `spawn`). Raises `ServerError` if the servers are not installed, and `Conflict` if another server uses the
+    directory.
     """
     kind = _KINDS[name]
     program = config.servers_venv / "bin" / kind.program
@@ -241,14 +243,14 @@ def start(
 def end_leftovers(config: Config) -> None:
     """End the servers of an earlier `up` that was killed, so that their directories are free.
 
-    The caller holds the lock of DATA_DIR, so that no other `up` can own them. Raises `Conflict` where one stays.
+    The caller holds the lock of DATA_DIR, so no other `up` can own them. Raises `Conflict` if one does not end.
     """
     for name, entry in recorded(config).items():
         if not entry.alive():
             continue
         with contextlib.suppress(psutil.NoSuchProcess):
             leftover = psutil.Process(entry.pid)
-            # On Linux it was told to end when its `up` died, and may just be busy with that.
+            # On Linux the kernel signalled it when its `up` died, so it may be ending already.
             if processes.wait_gone(leftover, LEFTOVER_SECONDS):
                 continue
             log.warning("leftover_server_ended", server=name, pid=entry.pid)
@@ -256,7 +258,7 @@ def end_leftovers(config: Config) -> None:
             if not processes.wait_gone(leftover, STOP_SECONDS):
                 raise Conflict(
                     f"the {name} server of an earlier `up` (process {entry.pid}) does not end; "
-                    f"end it by `kill -9 {entry.pid}` and try again"
+                    f"end it with `kill -9 {entry.pid}` and try again"
                 )
 
 
@@ -265,7 +267,7 @@ def _command(kind: _Kind, program: Path) -> list[str | Path]:
 
 
 def _base_environment() -> dict[str, str]:
-    # Not our whole environment: ministack reads names as common as AUTH, USE_SSL and LOG_LEVEL.
+    # Not our whole environment: ministack reads variables with names as common as AUTH, USE_SSL and LOG_LEVEL.
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
     return {name: os.environ[name] for name in kept if name in os.environ} | {"PYTHONUNBUFFERED": "1"}
 
@@ -276,8 +278,8 @@ def _take(lock: int, kind: _Kind, directory: Path) -> None:
     except BlockingIOError:
         pid = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
         raise Conflict(
-            f"an embedded {kind.label} server (process {pid}) uses {directory} already; "
-            f"stop what started it, or end it by `kill {pid}`"
+            f"an embedded {kind.label} server (process {pid}) already uses {directory}; "
+            f"stop the program that started it, or end it with `kill {pid}`"
         ) from None
 
 
@@ -287,9 +289,9 @@ def _free_port(directory: Path, default: int) -> int:
         candidates.insert(0, int((directory / "port").read_text()))
     for port in candidates:
         with socket.socket() as probe:
-            # As the servers themselves do, or a port that served until a moment ago would count as taken.
+            # The servers set this too; without it, a port that was in use a moment ago would count as taken.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError, OverflowError):
                 probe.bind((HOST, port))
                 return int(probe.getsockname()[1])
-    raise QueuesiteError(f"no free port on {HOST}; end a program that listens there")
+    raise QueuesiteError(f"no port is free on {HOST}; end a program that listens there")

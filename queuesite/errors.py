@@ -1,8 +1,8 @@
 """The error tree.
 
-Every error that a person can cause or cure descends from `QueuesiteError`. A message names the value, what was
-expected and how to mend it; it is one line, since commands print it as it is. `exit_code` is what a command ends
-with: 2 where the caller can mend the input, 1 where a server is at fault.
+Every error that a person can cause or fix descends from `QueuesiteError`. A message names the value, what was expected
+and the remedy, in one line, since commands print it as it is. `exit_code` is a command's exit code: 2 if the caller can
+correct the input, 1 if a server is at fault.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class QueuesiteError(Exception):
 
 
 class ConfigError(QueuesiteError):
-    """The configuration is wrong. `problems` lists everything that is, one line each."""
+    """The configuration is wrong. `problems` lists all of its problems, one line each."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
@@ -27,8 +27,8 @@ class ConfigError(QueuesiteError):
 class InvalidInput(QueuesiteError):
     """A value that no state of the system would accept.
 
-    `field` is the model's name of it, if it has one; `fields` are further ones, where several are wrong: name and what
-    is wrong with each.
+    `field` is the name of the model's field, if there is one. If several fields are wrong, `fields` holds name and
+    message of each.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class InvalidInput(QueuesiteError):
 
 
 class NotFound(QueuesiteError):
-    """What was named does not exist."""
+    """The named object does not exist."""
 
 
 class Conflict(QueuesiteError):
@@ -48,7 +48,7 @@ class Conflict(QueuesiteError):
 
 
 class AlreadyExists(Conflict):
-    """What was to be made is there; `name` is that of what is there."""
+    """The object to create exists already; `name` is its name."""
 
     def __init__(self, message: str, *, name: str) -> None:
         self.name = name
@@ -56,13 +56,13 @@ class AlreadyExists(Conflict):
 
 
 class MalformedDocument(Conflict):
-    """A document of MongoDB's that holds what no process of ours wrote: a field of another type, or out of bounds."""
+    """A document in MongoDB that no process of ours wrote: a field has the wrong type or is out of bounds."""
 
     def __init__(self, collection: str, key: object, name: str, field: str, value: object, expected: str) -> None:
         shown = f"{name!r} (_id {key})" if name else f"with _id {key}"
         id_ = f'ObjectId("{key}")' if type(key).__name__ == "ObjectId" else repr(key)
         super().__init__(
-            f"the document {shown} in {collection} is malformed: {field} {_short(value)}: expected {expected}; mend it "
+            f"the document {shown} in {collection} is malformed: {field} {_short(value)}: expected {expected}; fix it "
             f"with mongosh: db.{collection}.updateOne({{_id: {id_}}}, {{$set: {{{field}: …}}}})"
         )
         self.collection, self.key, self.name = collection, key, name
@@ -70,7 +70,7 @@ class MalformedDocument(Conflict):
 
     @property
     def wrong(self) -> str:
-        """What is wrong, in a few words."""
+        """The problem in a few words."""
         return f"{self.field} {_short(self.value)}: expected {self.expected}"
 
 
@@ -79,19 +79,19 @@ def _short(value: object) -> str:
 
 
 class Unauthenticated(QueuesiteError):
-    """Nobody is known to ask: no token, or one that is not, or no longer, valid."""
+    """The caller is unknown: the token is missing, invalid or expired."""
 
 
 class Forbidden(QueuesiteError):
-    """Whoever asks may not do this."""
+    """The caller may not do this."""
 
 
 class TooLarge(QueuesiteError):
-    """A request with more in it than one may carry."""
+    """The request exceeds a limit of its size."""
 
 
 class Throttled(QueuesiteError):
-    """More requests than one caller may make. `wait` is the time until the next is allowed, in whole seconds."""
+    """The caller made too many requests. `wait` is the time until the next is allowed, in whole seconds."""
 
     def __init__(self, message: str, *, wait: int) -> None:
         self.wait = wait
@@ -99,14 +99,14 @@ class Throttled(QueuesiteError):
 
 
 class StaleTransition(QueuesiteError):
-    """A conditional write matched no document: somebody else has moved it on. The caller drops what it was doing."""
+    """A conditional write matched no document: another process has changed it. The caller drops its work on it."""
 
 
 class ServerError(QueuesiteError):
-    """A server that we depend on is at fault or out of reach.
+    """A server that we depend on is at fault or unreachable.
 
-    The message names hosts, paths and users, for the log and the command line. `public` is what API and admin may show
-    in its place; None: what is said of every error of its class.
+    The message names hosts, paths and users, for the log and the command line. API and admin show `public` instead;
+    None means the text that every error of the class has.
     """
 
     exit_code = 1
@@ -117,11 +117,11 @@ class ServerError(QueuesiteError):
 
 
 class DatabaseUnavailable(ServerError):
-    """Django's own database cannot be reached, or refused us."""
+    """Django's own database is unreachable or refused the connection."""
 
 
 class MongoUnavailable(ServerError):
-    """MongoDB cannot be reached, or refused us."""
+    """MongoDB is unreachable or refused the connection."""
 
 
 class MongoDenied(MongoUnavailable):
@@ -129,15 +129,15 @@ class MongoDenied(MongoUnavailable):
 
 
 class SqsUnavailable(ServerError):
-    """SQS cannot be reached, or keeps throttling."""
+    """SQS is unreachable or keeps throttling."""
 
 
 class TooManyInFlight(SqsUnavailable):
-    """As many messages of a queue are in flight as SQS allows; it gives out more once some are settled."""
+    """A queue has as many messages in flight as SQS allows; SQS gives out more once some are settled."""
 
 
 class SqsDenied(ServerError):
-    """SQS refused the credentials, or they do not allow the operation."""
+    """SQS refused the credentials, or they do not permit the operation."""
 
 
 class SqsRejected(ServerError):

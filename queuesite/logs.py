@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 class _Stderr:
-    """The error stream, as long as somebody reads it: a log line must not end a process whose reader has died."""
+    """The error stream. Errors are swallowed: a log line must not end a process whose reader has died."""
 
     def write(self, text: str) -> int:
         with suppress(OSError, ValueError):
@@ -52,12 +52,12 @@ def get_logger(name: str) -> FilteringBoundLogger:
 
 
 def bind(**fields: Any) -> None:
-    """Give every event of this process (of this thread's context) these fields: its role, its id."""
+    """Add these fields to every event of this thread's context, for example the process's role and id."""
     structlog.contextvars.bind_contextvars(**fields)
 
 
-def carrying(function: Callable[P, R]) -> Callable[P, R]:
-    """`function` for a new thread, which by itself would begin without the fields that were bound in this one."""
+def with_log_context(function: Callable[P, R]) -> Callable[P, R]:
+    """`function` for another thread, with the log fields bound in this one; a new thread starts without any."""
     context = copy_context()
 
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -67,7 +67,7 @@ def carrying(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _without_refusals(record: logging.LogRecord) -> bool:
-    """Keep a refusal (403) to its line: its traceback is that of our own check, and says nothing."""
+    """Log a refusal (403) without its traceback, which only shows our own check."""
     if getattr(record, "status_code", 500) < 500:
         record.exc_info = record.exc_text = None
     return True
@@ -75,7 +75,7 @@ def _without_refusals(record: logging.LogRecord) -> bool:
 
 def configure(level: str, fmt: str) -> None:
     """Set up structlog and the standard library's logging; called by Django with the LOGGING settings."""
-    # Tracebacks without local variables: among those are bodies, passwords and tokens.
+    # No local variables in tracebacks: they include message bodies, passwords and tokens.
     renderer: list[Processor]
     if fmt == "json":
         renderer = [_DICT_TRACEBACKS, structlog.processors.JSONRenderer(default=str)]
@@ -107,7 +107,7 @@ def configure(level: str, fmt: str) -> None:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
     logging.getLogger("django.request").addFilter(_without_refusals)
-    # These report every request, and django-q every step of every task, which would bury our own events.
+    # These log every request, and django-q every step of every task, which would bury our own events.
     for noisy in ("boto3", "botocore", "urllib3", "pymongo", "asyncio", "uvicorn.access", "django.request", "django-q"):
         logging.getLogger(noisy).setLevel(max(number, logging.WARNING))
 

@@ -1,69 +1,61 @@
-"""The admin's sidebar: its pages by what they are for, each for who may see it."""
+"""The admin's sidebar: every page declares its own place in it, beside the page."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
+from django.contrib import admin
 from django.http import HttpRequest
-from django.urls import reverse_lazy
+from django.urls import reverse
 
 
-def _may(permission: str) -> Callable[[HttpRequest], bool]:
-    return lambda request: bool(request.user.has_perm(permission))
+class Section(Enum):
+    """The sections of the sidebar, in their order, each with its title."""
+
+    WORK = None
+    PROCESSES = "Processes"
+    ACCESS = "Access"
+    DJANGO_Q = "Runs by django-q2"
 
 
-def _page(title: str, icon: str, model: str, permission: str | None = None) -> dict[str, Any]:
-    """The list of a model (`app_model`); its permission is to see that, where no other is named."""
-    app, _, name = model.rpartition("_")
-    return {
-        "title": title,
-        "icon": icon,
-        "link": reverse_lazy(f"admin:{model}_changelist"),
-        "permission": _may(permission or f"{app}.view_{name}"),
-    }
+@dataclass(frozen=True)
+class Place:
+    """A page's place in the sidebar, as the attribute `place` of its `ModelAdmin`. Whoever may see the page sees it."""
+
+    section: Section
+    #: Its position in the section.
+    position: int
+    title: str
+    icon: str
 
 
-def sidebar() -> list[dict[str, Any]]:
-    """As the theme takes it (UNFOLD["SIDEBAR"]["navigation"])."""
+def _may_see(page: admin.ModelAdmin[Any]) -> Callable[[HttpRequest], bool]:
+    # The theme makes a deep copy of the sidebar: of a bound method it would copy the whole page.
+    return lambda request: page.has_view_permission(request)
+
+
+def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    """The sidebar, as the theme takes it (UNFOLD["SIDEBAR"]["navigation"])."""
+    sections: dict[Section, list[tuple[int, dict[str, Any]]]] = {section: [] for section in Section}
+    sections[Section.WORK].append((0, {"title": "Overview", "icon": "dashboard", "link": reverse("admin:index")}))
+    for model, page in admin.site._registry.items():
+        place: Place | None = getattr(page, "place", None)
+        if place is not None:
+            item = {
+                "title": place.title,
+                "icon": place.icon,
+                "link": reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"),
+                "permission": _may_see(page),
+            }
+            sections[place.section].append((place.position, item))
     return [
         {
-            "items": [
-                {"title": "Overview", "icon": "dashboard", "link": reverse_lazy("admin:index")},
-                _page("Queues", "stacks", "queues_queue"),
-                _page("Jobs", "play_circle", "jobs_job"),
-                _page("Failures", "error", "jobs_failure"),
-            ]
-        },
-        {
-            "title": "Processes",
-            "separator": True,
-            "items": [
-                _page("Workers", "memory", "jobs_worker"),
-                _page("Masters", "hub", "jobs_master", "jobs.view_lease"),
-                _page("Background tasks", "pending_actions", "queuesite_backgroundtask"),
-                _page("Schedules", "schedule", "django_q_schedule"),
-            ],
-        },
-        {
-            "title": "Access",
-            "separator": True,
-            "items": [
-                _page("Tokens", "key", "queuesite_token"),
-                _page("Users", "person", "auth_user"),
-                _page("Groups", "group", "auth_group"),
-                _page("Login attempts", "lock", "axes_accessattempt"),
-                _page("Log", "history", "admin_logentry"),
-            ],
-        },
-        {
-            "title": "Runs by django-q2",
-            "separator": True,
-            "collapsible": True,
-            "items": [
-                _page("Queued tasks", "hourglass", "django_q_ormq"),
-                _page("Successful tasks", "check_circle", "django_q_success"),
-                _page("Failed tasks", "cancel", "django_q_failure"),
-            ],
-        },
+            **({"title": section.value, "separator": True} if section.value else {}),
+            **({"collapsible": True} if section is Section.DJANGO_Q else {}),
+            "items": [item for _, item in sorted(items, key=lambda one: one[0])],
+        }
+        for section, items in sections.items()
     ]

@@ -54,7 +54,9 @@ class Cursor(Generic[K]):
                 return cls(value, ObjectId(key))
         except Exception:  # noqa: S110 - whatever is wrong with it, it is not one of ours
             pass
-        raise InvalidInput("cursor is not one of this list: take `next` of its page before, unchanged", field="cursor")
+        raise InvalidInput(
+            "cursor does not belong to this list; use `next` of the previous page, unchanged", field="cursor"
+        )
 
     def behind(self, field: str, *, descending: bool) -> dict[str, Any]:
         """The filter of what comes behind it, sorted by (`field`, `_id`). The first condition bounds an index scan."""

@@ -24,8 +24,8 @@ def problem(host: str, port: int) -> str | None:
     except OSError as error:
         address = f"WEB_PORT={port}: {host}:{port}"
         if error.errno == errno.EADDRINUSE:
-            return f"{address} is in use by another program; end that one, or set WEB_PORT to a free port"
-        return f"{address} cannot be bound ({error.strerror or error}); set WEB_HOST and WEB_PORT to what can"
+            return f"{address} is in use by another program; end that program, or set WEB_PORT to a free port"
+        return f"{address} cannot be bound ({error.strerror or error}); set WEB_HOST and WEB_PORT to a usable address"
     return None
 
 

@@ -9,7 +9,7 @@ log = get_logger(__name__)
 
 #: Errors of servers name addresses, which are for the log. An error may have a text of its own, `public`.
 _TEXTS: dict[type[errors.QueuesiteError], str] = {
-    errors.QueueMissing: "the queue is not in SQS; `manage.py sqs sync`, or a sync by the API, creates it",
+    errors.QueueMissing: "the queue is not in SQS; `manage.py sqs sync` or a sync through the API creates it",
     errors.SqsDenied: "SQS refused the credentials, or they do not allow this; the log says which",
     errors.SqsRejected: "SQS refused the request; the log says why",
     errors.SqsUnavailable: "SQS does not answer; the log says why",

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host's name or address, as a browser or a socket names it, can only be this machine."""
+    """Whether a host name or address, as browsers and sockets write it, can only mean this machine."""
     name = host.strip("[]").rstrip(".").lower()
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
-        # RFC 6761 keeps .localhost for this machine.
+        # RFC 6761 reserves .localhost for this machine.
         return name == "localhost" or name.endswith(".localhost")
 
 
@@ -27,8 +27,8 @@ def _stalled(c: Config) -> str | None:
     if c.worker_stalled_after < 3 * c.heartbeat_seconds:
         return (
             f"WORKER_STALLED_AFTER={c.worker_stalled_after:g}: expected at least three heartbeats "
-            f"({3 * c.heartbeat_seconds:g} s at HEARTBEAT_SECONDS={c.heartbeat_seconds:g}), or one late heartbeat "
-            "makes a live worker count as dead"
+            f"({3 * c.heartbeat_seconds:g} s at HEARTBEAT_SECONDS={c.heartbeat_seconds:g}); otherwise one late "
+            "heartbeat makes a live worker count as dead"
         )
     return None
 
@@ -37,7 +37,8 @@ def _consumer(c: Config) -> str | None:
     if c.consumer_stalled_after < 3 * c.heartbeat_seconds:
         return (
             f"CONSUMER_STALLED_AFTER={c.consumer_stalled_after:g}: expected at least three heartbeats "
-            f"({3 * c.heartbeat_seconds:g} s at HEARTBEAT_SECONDS={c.heartbeat_seconds:g}), or a busy one is killed"
+            f"({3 * c.heartbeat_seconds:g} s at HEARTBEAT_SECONDS={c.heartbeat_seconds:g}); otherwise busy "
+            "consumers are killed"
         )
     return None
 
@@ -46,7 +47,7 @@ def _grace(c: Config) -> str | None:
     if c.shutdown_grace_seconds <= c.idle_seconds:
         return (
             f"SHUTDOWN_GRACE_SECONDS={c.shutdown_grace_seconds:g}: expected more than IDLE_SECONDS={c.idle_seconds}, "
-            "for which a receive under way may still wait"
+            "since a receive under way may wait that long"
         )
     return None
 
@@ -63,7 +64,7 @@ def _concurrency(c: Config) -> str | None:
 def _credentials(c: Config) -> str | None:
     if (c.aws_access_key_id is None) != (c.aws_secret_access_key is None):
         missing = "AWS_SECRET_ACCESS_KEY" if c.aws_secret_access_key is None else "AWS_ACCESS_KEY_ID"
-        return f"{missing} is missing: set both keys, or neither to use boto3's usual chain"
+        return f"{missing} is missing: set both keys, or neither to use boto3's default credential chain"
     return None
 
 
@@ -73,8 +74,8 @@ def _secret_key(c: Config) -> str | None:
     if c.database_url.get_secret_value().startswith("sqlite:"):
         return None
     return (
-        "SECRET_KEY is missing: machines that share DATABASE_URL must share it, or a login at one is none at another; "
-        "make one with python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
+        "SECRET_KEY is missing: machines that share DATABASE_URL must share it, or a login on one fails on the others; "
+        "generate one with python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
     )
 
 
@@ -87,8 +88,8 @@ def _debug(c: Config) -> str | None:
     if not open_to:
         return None
     return (
-        f"DEBUG=1: its error pages show the program's inside to anybody, and {' and '.join(open_to)} lets others in; "
-        "set DEBUG=0, or serve 127.0.0.1 and localhost only"
+        f"DEBUG=1: its error pages expose internals, and {' and '.join(open_to)} lets other machines connect; "
+        "set DEBUG=0, or serve only 127.0.0.1 and localhost"
     )
 
 
@@ -98,13 +99,13 @@ def _data_dir(c: Config) -> str | None:
     try:
         make_private(c.data_dir)
     except OSError as error:
-        return f"DATA_DIR={c.data_dir}: cannot be made ({error.strerror}); name a directory that can be written"
+        return f"DATA_DIR={c.data_dir}: cannot be created ({error.strerror}); name a writable directory"
     if not os.access(c.data_dir, os.W_OK | os.X_OK):
-        return f"DATA_DIR={c.data_dir}: cannot be written; change its permissions or name another directory"
+        return f"DATA_DIR={c.data_dir}: is not writable; change its permissions or name another directory"
     return None
 
 
-#: The settings that a rule reads, and the rule: a function that answers a problem or None.
+#: The settings that a rule reads, and the rule: a function that returns a problem or None.
 RULES: tuple[tuple[frozenset[str], Callable[[Config], str | None]], ...] = (
     (frozenset({"worker_stalled_after", "heartbeat_seconds"}), _stalled),
     (frozenset({"consumer_stalled_after", "heartbeat_seconds"}), _consumer),

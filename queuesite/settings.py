@@ -13,7 +13,6 @@ from django.templatetags.static import static
 
 from queuesite.config import BASE_DIR, get_config, secret_key
 from queuesite.databases import MONGO, mongo_settings
-from queuesite.navigation import sidebar
 from queuesite.private import DATABASE, touch_private
 
 # No setting of Django's, all of which its debug page shows.
@@ -158,6 +157,8 @@ _collected = (STATIC_ROOT / "staticfiles.json").is_file() and not DEBUG
 WHITENOISE_USE_FINDERS = not _collected
 if not _collected:
     warnings.filterwarnings("ignore", message="No directory at", category=UserWarning)
+# Whitenoise reads its small files synchronously, which Django warns of under ASGI.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators", category=Warning)
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
@@ -221,7 +222,7 @@ UNFOLD = {
         lambda request: static("queuesite/charts.js"),
     ],
     "DASHBOARD_CALLBACK": "jobs.admin.overview.overview",
-    "SIDEBAR": {"show_search": True, "navigation": sidebar()},
+    "SIDEBAR": {"show_search": True, "navigation": "queuesite.navigation.sidebar"},
     "SITE_TITLE": "Queuesite",
     "SITE_HEADER": "Queuesite",
     "SITE_SYMBOL": "conveyor_belt",

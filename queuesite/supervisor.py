@@ -1,10 +1,10 @@
-"""Runs a set of child processes in the foreground: shows their output, restarts those that end, stops all in order.
+"""Runs child processes in the foreground: shows their output, restarts those that end, stops all of them in order.
 
-honcho, which does the like, ends everything when one child ends, and supervisord is a daemon with a configuration and
-a control socket of its own; neither stops its children in an order, nor waits for one before it starts the next.
+honcho, which is similar, ends everything when one child ends, and supervisord is a daemon with a configuration and a
+control socket of its own. Neither stops its children in an order or waits for one before it starts the next.
 
 One thread does everything, on purpose: children get SIGTERM when the thread that started them ends (see `processes`),
-and no lock is held across a fork. Every wait is in `_pump`, which reads output, reaps, restarts and sees signals.
+and no lock is held across a fork. Every wait is in `_pump`, which reads output, reaps, restarts and handles signals.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from queuesite.errors import QueuesiteError
 from queuesite.output import LineBuffer, PrefixedOutput
 from queuesite.processes import ending, group_members, signal_all
 
-#: Delay of the first restart in seconds; it doubles with each further one.
+#: Delay of the first restart in seconds; it doubles with every further restart.
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
-#: A child that ran this long starts anew at FIRST_DELAY when it ends.
+#: After a child has run this long, its delay starts again at FIRST_DELAY.
 STABLE_AFTER = 60.0
-#: What a child left behind (its own children, when it was killed) gets SIGTERM, and SIGKILL this much later.
+#: Processes that a killed child leaves behind get SIGTERM, and SIGKILL this many seconds later.
 LEFTOVER_SECONDS = 5.0
-#: While something is awaited, it is said at this interval what it is.
+#: Seconds between two lines that say what the supervisor waits for.
 REPORT_SECONDS = 4.0
 
 _TICK = 0.25
@@ -41,17 +41,17 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequested(Exception):
-    """A signal asks to stop; it leaves the `with` block of the supervisor, which stops the children."""
+    """A signal asked to stop. It leaves the `with` block of the supervisor, which stops the children."""
 
 
 @dataclass(frozen=True)
 class ChildSpec:
     """How a child is started and stopped.
 
-    `spawn` starts it, with a pipe as its output. It has `stop_seconds` to end after SIGTERM. `restart`: `always`,
-    `on-failure` (exit code 0 is final) or `never`. While an `essential` child is down, nothing that was started after
-    it is restarted. `patience` is the number of stop signals at which it is killed. `screen` makes, for each process, a
-    function from a line of its output to the one that is shown, or None.
+    `spawn` starts it, with a pipe as its output. It has `stop_seconds` to end after SIGTERM. `restart` is `always`,
+    `on-failure` (exit code 0 is final) or `never`. While an `essential` child is down, no child that was started after
+    it is restarted. `patience` is the number of stop signals at which it is killed. For each process, `screen` returns
+    a function that maps a line of its output to the line to show, or to None.
     """
 
     name: str
@@ -80,15 +80,15 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """Whether its process runs, or what it left behind."""
+        """Whether its process, or one that it left behind, runs."""
         return self.process is not None
 
 
 class Supervisor:
-    """Starts children, in groups that are stopped in reverse order when its `with` block is left.
+    """Starts children in groups and stops the groups in reverse order at the end of its `with` block.
 
-    Signals: the first one (SIGINT, SIGTERM, SIGHUP) stops in order, the second kills, except children whose
-    `patience` is greater. To be used in the main thread.
+    The first signal (SIGINT, SIGTERM, SIGHUP) stops them in order; the second kills them, except those with more
+    `patience`. Use it only in the main thread.
     """
 
     def __init__(self, output: PrefixedOutput, name: str) -> None:
@@ -126,11 +126,11 @@ class Supervisor:
         return kind is not None and issubclass(kind, StopRequested)
 
     def say(self, text: str) -> None:
-        """Write a line of our own."""
+        """Write a line under the supervisor's own name."""
         self._output.write(self._name, text)
 
     def start(self, *specs: ChildSpec) -> list[Child]:
-        """Start children, which are stopped together. Raises what their `spawn` does."""
+        """Start children that are stopped together. Raises the errors of their `spawn`."""
         group: list[Child] = []
         self._groups.append(group)
         for spec in specs:
@@ -140,16 +140,17 @@ class Supervisor:
         return group
 
     def run_step(self, spec: ChildSpec, what: str = "") -> int:
-        """Run a child to its end, others going on; answers its exit code. Raises `StopRequested`."""
+        """Run a child to its end while the others continue, and return its exit code. Raises `StopRequested`."""
         (child,) = self.start(spec)
         self.wait_until(lambda: child.returncode is not None and not child.running, what=what)
         assert child.returncode is not None
         return child.returncode
 
     def wait_until(self, condition: Callable[[], bool], *, seconds: float | None = None, what: str = "") -> bool:
-        """Wait for a condition, at most `seconds`; whether it came true. Raises `StopRequested` and what it raises.
+        """Wait for a condition, at most `seconds`, and return whether it came true.
 
-        `what` is awaited, in words: it is said every few seconds.
+        `what` says what the supervisor is doing; it is printed every few seconds. Raises `StopRequested` and the
+        condition's own errors.
         """
         began = time.monotonic()
         next_report = began + REPORT_SECONDS
@@ -158,7 +159,7 @@ class Supervisor:
             if seconds is not None and now >= began + seconds:
                 return False
             if what and now >= next_report:
-                self.say(f"still {what}, for {now - began:.0f} s now")
+                self.say(f"still {what} after {now - began:.0f} s")
                 next_report = now + REPORT_SECONDS
             self._pump()
         return True
@@ -184,14 +185,14 @@ class Supervisor:
             if child.process is not None and child.process.poll() is not None:
                 self._ended(child, child.process)
         if self._output.broken and not self._signals:
-            self._signals = 1  # whoever watched us has left
+            self._signals = 1  # the reader of our output has left
         if self._signals and not self._stopping:
             raise StopRequested
         if not self._stopping:
             self._restart_due()
 
     def _read(self, child: Child) -> bool:
-        """Show what waits in a child's pipe; whether it may have more."""
+        """Show the output that waits in a child's pipe, and return whether there may be more."""
         assert child.pipe is not None
         try:
             data = os.read(child.pipe, 65_536)
@@ -219,14 +220,14 @@ class Supervisor:
         child.screen = child.spec.screen()
         process = child.spec.spawn()
         assert process.stdout is not None
-        child.pipe = os.dup(process.stdout.fileno())  # ours to close, and not when the Popen is collected
+        child.pipe = os.dup(process.stdout.fileno())  # not closed when the Popen is collected
         process.stdout.close()
         os.set_blocking(child.pipe, False)
         child.process, child.started_at = process, time.monotonic()
         self._selector.register(child.pipe, selectors.EVENT_READ, child)
 
     def _ended(self, child: Child, process: subprocess.Popen[bytes]) -> None:
-        """A child's process has ended: once nothing is left of its group, it is down and may be restarted."""
+        """A child's process has ended. Once its process group is empty, the child is down and may be restarted."""
         now = time.monotonic()
         child.returncode = process.returncode
         if left := group_members(process.pid):
@@ -278,7 +279,7 @@ class Supervisor:
         if not group:
             return
         began = time.monotonic()
-        # A step of ours has our name, and is nothing that a person knows of.
+        # A step runs under our own name, which means nothing to the reader.
         names = ", ".join(child.spec.name for child in group if child.spec.name != self._name)
         if names:
             self.say(f"stopping {names}")
@@ -290,9 +291,7 @@ class Supervisor:
             elapsed = time.monotonic() - began
             if names and elapsed >= next_report:
                 limit = max(child.spec.stop_seconds for child in group)
-                self.say(
-                    f"waiting for {names} to end, for {elapsed:.0f} of {limit:g} s; another signal cuts that short"
-                )
+                self.say(f"waiting for {names} to end, {elapsed:.0f} of {limit:g} s; another signal kills them at once")
                 next_report = elapsed + REPORT_SECONDS
             for child in group:
                 if child.process is not None:
@@ -304,7 +303,7 @@ class Supervisor:
         if not late and self._signals < child.spec.patience:
             return
         if child.returncode is None and child.kill_from is None:
-            reason = f"did not end within {child.spec.stop_seconds:g} s" if late else "is cut short"
+            reason = f"did not end within {child.spec.stop_seconds:g} s" if late else "must end at once"
             self.say(f"{child.spec.name} {reason}: killing it")
             child.kill_from = time.monotonic()
         signal_all(group_members(process.pid), signal.SIGKILL)

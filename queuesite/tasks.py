@@ -1,7 +1,7 @@
 """Background tasks: long operations that somebody asked for, with an owner, progress and a result.
 
-django-q2 (`manage.py qcluster`) runs them. It gives a task out again where its process died, so a task's function must
-be one that may run twice, or go on from `progress.done`.
+django-q2 (`manage.py qcluster`) runs them, and runs a task again if its process died. So a task's function must be safe
+to run twice, or go on from `progress.done`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from django.utils import timezone
 from django_q.models import Schedule
 from django_q.tasks import async_task
 
-from queuesite.databases import database_errors
+from queuesite.databases import database_errors, mongodb_errors
 from queuesite.errors import NotFound, QueuesiteError
 from queuesite.logs import get_logger
 from queuesite.models import BackgroundTask, TaskState
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-#: How often progress is written, in seconds, at the most.
+#: Shortest time between two writes of a task's progress, in seconds.
 PROGRESS_SECONDS = 0.5
-#: How long a task that has ended can be read.
+#: How long a task can be read after its end.
 KEPT = timedelta(days=7)
 
-#: How late the system's own schedules may be. django-q2 looks every half a minute.
+#: How late the system's own schedules may be. django-q2 checks every 30 s.
 OVERDUE = timedelta(minutes=2)
 
 _FINAL = (TaskState.COMPLETED, TaskState.FAILED)
 
 
 class Progress:
-    """How far a task is; its function says so, and what it says is written now and then."""
+    """A task's progress. Its function reports it, and it is written at most every PROGRESS_SECONDS."""
 
     def __init__(self, task: BackgroundTask) -> None:
         self._task = task
@@ -49,18 +49,18 @@ class Progress:
         self.done = task.done
 
     def set_total(self, total: int) -> None:
-        """How much there is to do."""
+        """Set how much there is to do."""
         self._task.total = total
         self._save()
 
     def advance(self, count: int) -> None:
-        """So much more is done."""
+        """Count `count` more as done."""
         self.done += count
         if time.monotonic() - self._written >= PROGRESS_SECONDS:
             self._save()
 
     def save(self) -> None:
-        """Write it now: what is done must not be done again."""
+        """Write the progress now, for what must not be done again."""
         self._save()
 
     def _save(self) -> None:
@@ -81,9 +81,9 @@ class Runner(Protocol):
 
 
 def background(kind: str, *, resumes: bool = False) -> Callable[[Callable[..., dict[str, Any]]], Runner]:
-    """Make a task of a function, which gets its progress and its arguments and answers its result (JSON).
+    """Make a task of a function, which gets its progress and its arguments and returns its result (JSON).
 
-    `resumes`: one that is given out again goes on from `progress.done`; else it starts anew.
+    With `resumes`, a task that is run again goes on from `progress.done`; otherwise it starts from the beginning.
     """
 
     def decorate(function: Callable[..., dict[str, Any]]) -> Runner:
@@ -107,13 +107,14 @@ def _run(function: Callable[..., dict[str, Any]], task_id: str, resumes: bool) -
     task.save(update_fields=["state", "started_at", "done"])
     progress = Progress(task)
     try:
-        task.result = function(progress, **task.arguments)
+        with mongodb_errors():
+            task.result = function(progress, **task.arguments)
         task.state = TaskState.COMPLETED
     except QueuesiteError as error:
         task.state, task.error = TaskState.FAILED, public_text(error)
     except Exception as error:
         log.exception("task_failed", task=task_id, kind=task.kind)
-        task.state, task.error = TaskState.FAILED, f"a fault of ours ({type(error).__name__}), which has been logged"
+        task.state, task.error = TaskState.FAILED, f"Queuesite failed ({type(error).__name__}) and has logged the error"
     task.done, task.ended_at = progress.done, timezone.now()
     task.arguments = {}  # which may be megabytes
     task.save()
@@ -121,7 +122,7 @@ def _run(function: Callable[..., dict[str, Any]], task_id: str, resumes: bool) -
 
 
 def start(runner: Runner, owner: User, *, total: int | None = None, **arguments: Any) -> BackgroundTask:
-    """Have a task run, for `owner`. Raises `DatabaseUnavailable`."""
+    """Queue a task for `owner`. Raises `DatabaseUnavailable`."""
     with database_errors(), transaction.atomic():
         BackgroundTask.objects.filter(ended_at__lt=timezone.now() - KEPT).delete()
         task = BackgroundTask.objects.create(kind=runner.kind, owner=owner, total=total, arguments=arguments)
@@ -130,11 +131,11 @@ def start(runner: Runner, owner: User, *, total: int | None = None, **arguments:
 
 
 def get(task_id: str, owner: User | None) -> BackgroundTask:
-    """The task of this id, where it is `owner`'s (None: anybody's). Raises `NotFound`."""
+    """The task of this id, if it is `owner`'s (None: anybody's). Raises `NotFound`."""
     with database_errors():
         task = _of(owner).filter(pk=task_id).first() if task_id.isalnum() else None
     if task is None:
-        raise NotFound(f"there is no task {task_id[:64]!r} of yours; tasks are kept {KEPT.days} days")
+        raise NotFound(f"you have no task {task_id[:64]!r}; tasks are kept for {KEPT.days} days")
     return task
 
 
@@ -145,7 +146,7 @@ def newest(owner: User | None, limit: int) -> list[BackgroundTask]:
 
 
 def are_run() -> bool:
-    """Whether some process runs background tasks (`manage.py qcluster`): nothing that is scheduled is overdue."""
+    """Whether some process runs background tasks (`manage.py qcluster`), judged by overdue schedules."""
     with database_errors():
         return not Schedule.objects.filter(next_run__lt=timezone.now() - OVERDUE).exclude(repeats=0).exists()
 

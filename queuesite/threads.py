@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from queuesite.logs import carrying, get_logger
+from queuesite.logs import get_logger, with_log_context
 
 log = get_logger(__name__)
 
@@ -32,6 +32,13 @@ def end_process(error: BaseException) -> None:
     os._exit(DEATH_EXIT_CODE)
 
 
+def joined(thread: threading.Thread, timeout: float) -> bool:
+    """Wait for a thread for `timeout` seconds; whether it has ended, or was never started."""
+    if thread.ident is not None:
+        thread.join(timeout)
+    return not thread.is_alive()
+
+
 def supervised(name: str, function: Callable[[], object], on_death: OnDeath = end_process) -> threading.Thread:
     """A daemon thread for `function`, not yet started, whose log events have the fields that are bound here and now.
 
@@ -46,4 +53,4 @@ def supervised(name: str, function: Callable[[], object], on_death: OnDeath = en
             log.critical("thread_died", thread=name, exc_info=True)
             on_death(error)
 
-    return threading.Thread(target=carrying(run), name=name, daemon=True)
+    return threading.Thread(target=with_log_context(run), name=name, daemon=True)

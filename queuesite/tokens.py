@@ -43,8 +43,8 @@ def create(
     """
     if expires_days is not None and not EXPIRY_DAYS[0] <= expires_days <= EXPIRY_DAYS[1]:
         raise InvalidInput(
-            f"a life of {expires_days} days is out of range: expected {EXPIRY_DAYS[0]} to {EXPIRY_DAYS[1]}; "
-            "say never for a token that does not expire"
+            f"a lifetime of {expires_days} days is out of range: expected {EXPIRY_DAYS[0]} to {EXPIRY_DAYS[1]}; "
+            "use never for a token that does not expire"
         )
     expires_at = None if expires_days is None else timezone.now() + timedelta(days=expires_days)
     return make(_user(username), read_only=read_only, expires_at=expires_at, name=name)
@@ -55,7 +55,7 @@ def make(
 ) -> tuple[Token, str]:
     """The same, for a user at hand and with the moment of the token's end."""
     if not user.is_active:
-        raise InvalidInput(f"user {user.get_username()!r} is not active; activate the user, or name another")
+        raise InvalidInput(f"user {user.get_username()!r} is not active; activate the user, or name another user")
     prefix = secrets.token_hex(4)
     text = f"qs_{prefix}_{secrets.token_urlsafe(32)}"
     token = Token.objects.create(
@@ -71,7 +71,7 @@ def _user(username: str) -> User:
         return users.objects.get_by_natural_key(username)
     except users.DoesNotExist:
         raise NotFound(
-            f"there is no user {username!r}; create one in the admin or by `manage.py createsuperuser`"
+            f"there is no user {username!r}; create one in the admin or with `manage.py createsuperuser`"
         ) from None
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_django import DjangoDbBlocker
     from types_boto3_sqs.client import SQSClient
 
-    from queues.sqs import SqsGateway
+    from queues.sqs.gateway import SqsGateway
 
 # How long an example takes says something of the machine alone.
 hypothesis.settings.register_profile("queuesite", deadline=None)

@@ -16,6 +16,7 @@ from queuesite import markup
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.documents import object_id
 from queuesite.errors import InvalidInput, NotFound
+from queuesite.navigation import Place, Section
 
 PAGE = 50
 #: Height of a sparkline, in the units of its view box; a bar is 3 of them wide, and 1 apart.
@@ -25,6 +26,8 @@ _HEIGHT, _STEP, _BAR = 20, 4, 3
 @admin.register(Failure)
 class FailureAdmin(RecordsAdmin):
     """What handlers raised, by kind."""
+
+    place = Place(Section.WORK, 3, "Failures", "error")
 
     def has_change_permission(self, request: HttpRequest, obj: Failure | None = None) -> bool:
         """Nobody changes one."""

@@ -26,6 +26,7 @@ from queuesite.config import get_config
 from queuesite.databases import database_clock, mongodb_errors
 from queuesite.documents import object_id
 from queuesite.errors import InvalidInput, NotFound
+from queuesite.navigation import Place, Section
 
 PAGE = 50
 #: Where a cell may begin, and a character with which a formula does, full-width ones included.
@@ -84,6 +85,8 @@ def _live(jobs: Sequence[Job]) -> dict[ObjectId, dict[str, Any]]:
 @admin.register(Job)
 class JobAdmin(RecordsAdmin):
     """Every run of the last days."""
+
+    place = Place(Section.WORK, 2, "Jobs", "play_circle")
 
     def has_change_permission(self, request: HttpRequest, obj: Job | None = None) -> bool:
         """Nobody changes one."""

@@ -12,11 +12,14 @@ from jobs.admin.pages import leader
 from jobs.models import Master
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.databases import database_clock, mongodb_errors
+from queuesite.navigation import Place, Section
 
 
 @admin.register(Master)
 class MasterAdmin(RecordsAdmin):
     """The masters that are there, and the lease by which one of them leads."""
+
+    place = Place(Section.PROCESSES, 2, "Masters", "hub")
 
     def has_view_permission(self, request: HttpRequest, obj: Master | None = None) -> bool:
         """Whoever may see who leads, as in the API."""

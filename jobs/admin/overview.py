@@ -15,6 +15,7 @@ from jobs.admin import workers
 from jobs.admin.pages import leader, queue_address
 from jobs.models import Worker
 from jobs.statistics import Overall, Span, Statistics
+from queues.state import State
 from queuesite import tasks
 from queuesite.admin.records import address
 from queuesite.config import get_config
@@ -49,6 +50,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if all(map(may, ("queues.view_queue", "jobs.view_job", "jobs.view_worker"))):
         numbers = shared("numbers", statistics.current)
         context |= {"numbers": numbers, "failure_rate": _failure_rate(numbers), "missing": _missing(numbers)}
+        context["backing_off"] = numbers.queues[State.BACKING_OFF]  # whose value no template can name
         context |= _in_flight(alive, numbers.at) | _charts(request)
     if may("jobs.view_lease"):
         context |= {"may_lead": True, **leader()}

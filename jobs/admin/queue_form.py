@@ -15,10 +15,11 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from queues import naming, services
+from queues import naming, services, settings
 from queues.handlers import registry
 from queues.handlers.registry import Handler
 from queues.models import Queue
+from queues.settings import ASKED, Setting
 from queuesite.config import get_config
 from queuesite.errors import InvalidInput
 
@@ -28,21 +29,27 @@ else:
     QueueModelForm = forms.ModelForm  # which takes no parameter at run time
 
 
-#: What each setting means, its unit and limits, and what happens where it is changed while a consumer runs.
-HELP = {
-    "handler": "what is done with each message; a running consumer follows within seconds",
-    "timeout": "seconds that the handler may take for one message, {low} to {high}; empty: the handler's own limit, if "
-    "it has one",
-    "concurrency": "messages handled at once by one consumer, {low} to {high}; a running consumer follows within "
-    "seconds",
-    "max_consumers": "consumers that may share the queue while its backlog is large, {low} to {high}; on a FIFO queue "
-    "their groups stay in order",
-    "priority": "{low} to {high}; higher is served first where workers have too few slots",
-    "visibility_timeout": "seconds that a received message stays hidden, {low} to {high}; extended while it is "
-    "handled. Set in SQS at once, for what is received from then on",
-    "max_receive_count": "receives after which a message goes to the dead-letter queue, {low} to {high}; set in SQS at "
-    "once",
-}
+def fieldsets(instead: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
+    """The settings under their headings, some of them replaced by other fields."""
+    return [
+        (title, {"fields": tuple(instead.get(name, name) for name in names)})
+        for title, names in settings.groups().items()
+    ]
+
+
+def help_text(setting: Setting) -> str:
+    """What a setting means, its limits, and when a change takes effect."""
+    words = setting.help
+    if setting.bounds is not None:
+        low, high = setting.bounds
+        words += f"; {low} to {high:,}"
+    if setting.optional:
+        words += f"; empty: {setting.empty}"
+    if setting.held_by_sqs:
+        words += "; set in SQS at once, for what is received from then on"
+    if setting.followed:
+        words += "; consumers at work follow within seconds"
+    return words
 
 
 class OptionsWidget(forms.Widget):
@@ -165,7 +172,7 @@ class QueueForm(QueueModelForm):
 
     class Meta:
         model = Queue
-        fields = ("name", *services.SETTINGS)
+        fields = ("name", *ASKED)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -186,23 +193,21 @@ class QueueForm(QueueModelForm):
             widget = OptionsWidget()
             widget.chosen = str(self["handler"].value() or "")
             self.fields["handler_options"].widget = widget
-        bounds = services.limits()
-        for name, words in HELP.items():
+        for name, setting in ASKED.items():
             if name in self.fields:
-                low, high = bounds.get(name, (0, 0))
-                self.fields[name].help_text = words.format(low=low, high=f"{high:,}")
-        if "concurrency" in self.fields and self.instance.pk is None:
-            self.fields["concurrency"].initial = get_config().default_concurrency
+                self.fields[name].help_text = help_text(setting)
+                if self.instance.pk is None:
+                    self.initial.setdefault(name, setting.default)
 
     def clean(self) -> dict[str, Any]:
         """The rules of the services, as errors of their fields."""
         cleaned = super().clean() or self.cleaned_data
-        settings = {name: cleaned[name] for name in services.SETTINGS if name in cleaned}
+        chosen = {name: cleaned[name] for name in ASKED if name in cleaned}
         try:
             if self.instance.pk is None and "name" in cleaned:
                 prefix = get_config().queue_name_prefix
                 naming.validate_name(cleaned["name"], prefix=prefix, with_dlq=cleaned.get("with_dlq", True))
-            services.validate_settings(settings, current=self.instance if self.instance.pk else None)
+            services.validate_settings(chosen, current=self.instance if self.instance.pk else None)
         except InvalidInput as error:
             self.add_error(error.field if error.field in self.fields else None, str(error))
         return cleaned

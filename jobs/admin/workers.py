@@ -18,11 +18,14 @@ from queuesite.admin.records import RecordsAdmin, address
 from queuesite.config import get_config
 from queuesite.databases import database_clock, mongodb_errors
 from queuesite.errors import NotFound
+from queuesite.navigation import Place, Section
 
 
 @admin.register(Worker)
 class WorkerAdmin(RecordsAdmin):
     """The workers that are alive."""
+
+    place = Place(Section.PROCESSES, 1, "Workers", "memory")
 
     def get_urls(self) -> list[URLPattern]:
         """Those of Django, and the drain."""

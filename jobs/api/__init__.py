@@ -1,4 +1,4 @@
-"""The API of who processes: queues with their activity, jobs, workers, numbers."""
+"""The API of queues with who processes them, of jobs, failures, workers and numbers."""
 
 from ninja import Router
 

@@ -1,4 +1,4 @@
-"""The records of processing as the API gives them."""
+"""The records of processing, as the API returns them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from jobs.reads import Activity
 from jobs.statistics import Statistics
 from queues.api.schemas import QueueFields
 from queues.models import Queue
+from queues.state import State
 from queuesite.api.schemas import Id, Out, Timestamp
 
 _WORKER = "host-1-4711-6f1d2c3b"
@@ -24,16 +25,15 @@ class AssignmentOut(Out):
     id: Id
     queue_url: str
     queue_id: Id
-    slot: int = Field(description="0, or more where several consumers share the queue", examples=[0])
+    slot: int = Field(description="number of the consumer among those that share the queue", examples=[0])
     worker: str = Field(examples=[_WORKER])
     job_id: Id
-    term: int = Field(description="election of the master that made it", examples=[3])
+    term: int = Field(description="term of the master that made it", examples=[3])
     yield_requested_at: Timestamp | None
     created_at: Timestamp
 
     @classmethod
     def of(cls, assignment: Assignment) -> AssignmentOut:
-        """From the record."""
         return cls(**{name: getattr(assignment, name) for name in cls.model_fields})
 
 
@@ -56,7 +56,7 @@ class JobOut(Out):
     status: str = Field(description="queued, running, completed, failed or abandoned", examples=["completed"])
     message_count: int = Field(description="messages handled; written at the end", examples=[500])
     failed_count: int = Field(description="attempts that failed; written at the end", examples=[0])
-    timed_out_count: int = Field(description="those of them that ran past their time limit", examples=[0])
+    timed_out_count: int = Field(description="those of them that exceeded their time limit", examples=[0])
     processor: ProcessorOut
     end_reason: str | None = Field(description="why it ended", examples=["drained"])
     last_error: str | None = Field(examples=[None])
@@ -67,13 +67,12 @@ class JobOut(Out):
 
     @classmethod
     def of(cls, job: Job) -> JobOut:
-        """From the record."""
         values = {name: getattr(job, name) for name in cls.model_fields if name != "processor"}
         return cls(**values, processor=ProcessorOut.model_validate(job.processor))
 
 
 class FailureSummary(Out):
-    """One kind of failure of one queue: what was raised, where, how often."""
+    """A kind of failure of a queue: what was raised, where, and how often."""
 
     id: Id
     queue_name: str = Field(examples=["orders"])
@@ -88,7 +87,6 @@ class FailureSummary(Out):
 
     @classmethod
     def of(cls, failure: Failure) -> Self:
-        """From the record."""
         return cls(**{name: getattr(failure, name) for name in cls.model_fields})
 
 
@@ -96,38 +94,41 @@ class FailureOut(FailureSummary):
     """A kind of failure, with its newest sample."""
 
     traceback: str
-    message_id: str | None = Field(description="of the message it was raised for")
-    receive_count: int | None = Field(description="which attempt it was", examples=[2])
+    message_id: str | None = Field(description="of the message whose handling raised it")
+    receive_count: int | None = Field(description="number of the attempt", examples=[2])
     sample_body: str | None = Field(description="body of that message", examples=['{"number": 4711}'])
 
 
 class QueueOut(QueueFields):
-    """A queue, with what is being done with it."""
+    """A queue, and what is being done with it."""
 
-    state: str = Field(description="active, waiting, delayed, paused or idle", examples=["idle"])
+    state: State = Field(
+        description="active: a worker has it; waiting: its messages, or a wake-up, wait for a worker; backing-off: it "
+        "waits after failed runs",
+        examples=["idle"],
+    )
     assignments: list[AssignmentOut] | None = Field(
         description="who processes it now; null without the permission jobs.view_assignment"
     )
     last_job: JobOut | None = Field(description="its newest job; null without the permission jobs.view_job")
 
     @classmethod
-    def of(cls, queue: Queue, activity: Activity, now: datetime, *, with_assignments: bool) -> QueueOut:
-        """From the definition and the activity."""
+    def of(cls, queue: Queue, activity: Activity, *, with_assignments: bool) -> QueueOut:
         return cls(
             **cls.values(queue),
-            state=statistics.state_of(queue, bool(activity.assignments), now),
+            state=activity.state,
             assignments=[AssignmentOut.of(a) for a in activity.assignments] if with_assignments else None,
             last_job=None if activity.last_job is None else JobOut.of(activity.last_job),
         )
 
 
 class NotifiedOut(Out):
-    """What is known of a queue that was asked to be looked at."""
+    """Who processes a queue that somebody asked to have looked at."""
 
     name: str = Field(examples=["orders"])
     assigned: bool = Field(description="whether it is being processed already", examples=[True])
     assignments: list[AssignmentOut] | None = Field(
-        description="by whom, and as which job; null without the permission jobs.view_assignment"
+        description="by whom and as which job; null without the permission jobs.view_assignment"
     )
 
 
@@ -137,22 +138,21 @@ class WorkerOut(Out):
     id: str = Field(examples=[_WORKER])
     host: str = Field(examples=["host-1"])
     pid: int = Field(examples=[4711])
-    capacity: int = Field(description="queues that it processes at once (MAX_LOAD)", examples=[5])
-    load: int = Field(description="assignments that it has", examples=[2])
-    draining: bool = Field(description="whether it takes no more", examples=[False])
-    alive: bool = Field(description="whether its heartbeat is fresh", examples=[True])
+    capacity: int = Field(description="consumers that it runs at once (MAX_LOAD)", examples=[5])
+    load: int = Field(description="assignments that it holds", examples=[2])
+    draining: bool = Field(description="whether it takes no more assignments", examples=[False])
+    alive: bool = Field(description="whether its heartbeat is recent", examples=[True])
     heartbeat_age: float = Field(description="seconds since its last heartbeat", examples=[0.8])
     started_at: Timestamp
     heartbeat_at: Timestamp
     consumers: list[dict[str, Any]] = Field(
-        description="what it runs, with the live counts of its last heartbeat; `finishing`: its run receives "
-        "nothing more and holds no assignment, but handlers in flight are left",
+        description="what it runs, with the live counts of its last heartbeat; `finishing`: the run receives "
+        "nothing more and holds no assignment, but some of its handlers still run",
         examples=[[{"jobId": "6ae3f1c2d4b5a69788990011", "queueName": "orders", "processed": 12, "failed": 0}]],
     )
 
     @classmethod
     def of(cls, worker: Worker, load: int, now: datetime) -> WorkerOut:
-        """From the record."""
         return cls(
             id=worker.worker_id,
             host=worker.host,
@@ -169,15 +169,15 @@ class WorkerOut(Out):
 
 
 class DrainedOut(Out):
-    """A worker that was told to end."""
+    """A worker that was asked to end."""
 
     id: str = Field(examples=[_WORKER])
     draining: bool = Field(examples=[True])
-    changed: bool = Field(description="false: it had been told already", examples=[True])
+    changed: bool = Field(description="false: it had been asked before", examples=[True])
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no word for (an ObjectId), as text."""
+    """A value that JSON lacks, such as an ObjectId, as text."""
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
@@ -191,7 +191,6 @@ class LeaseOut(Out):
 
     @classmethod
     def of(cls, lease: Lease) -> LeaseOut:
-        """From the record."""
         return cls(**{name: getattr(lease, name) for name in cls.model_fields})
 
 
@@ -202,13 +201,13 @@ class LeaderOut(Out):
 
 
 class WindowOut(Out):
-    """What was done in a span of time. Durations are those of handlers, in seconds; null where nothing was handled."""
+    """What was done in a span of time. Durations are seconds of handlers; they are null if nothing was handled."""
 
     seconds: float = Field(description="length of the span", examples=[60])
     processed: int = Field(examples=[480])
     failed: int = Field(description="attempts that failed", examples=[3])
-    rejected: int = Field(description="sent to the dead-letter queue by a handler", examples=[0])
-    timed_out: int = Field(description="attempts that ran past their time limit", examples=[0])
+    rejected: int = Field(description="messages that a handler rejected to the dead-letter queue", examples=[0])
+    timed_out: int = Field(description="attempts that exceeded their time limit", examples=[0])
     requests: int = Field(description="requests to SQS", examples=[130])
     mean: float | None = Field(examples=[0.031])
     p50: float | None = Field(examples=[0.024])
@@ -223,7 +222,7 @@ class PointOut(WindowOut):
 
 
 class SeriesOut(Out):
-    """What was done with a queue over time; the newest step is not over yet."""
+    """What was done with a queue over time; the last step is not over yet."""
 
     name: str = Field(examples=["orders"])
     step: float = Field(description="seconds", examples=[60])
@@ -243,26 +242,25 @@ class StatsOut(Out):
 
     at: Timestamp
     queues: dict[str, int] = Field(
-        description="by state", examples=[{"active": 2, "waiting": 0, "delayed": 0, "paused": 1, "idle": 40}]
+        description="by state", examples=[{"active": 2, "waiting": 0, "backing-off": 0, "paused": 1, "idle": 40}]
     )
-    visible: int = Field(description="messages that wait, in all queues", examples=[120])
+    visible: int = Field(description="messages that wait in all queues", examples=[120])
     in_flight: int = Field(examples=[10])
     delayed: int = Field(examples=[0])
     dead_letters: int = Field(examples=[2])
     last_minute: WindowOut
     last_hour: WindowOut
-    failures: int = Field(description="kinds of failure that are remembered", examples=[3])
-    failures_last_hour: int = Field(description="those of them seen in the last hour", examples=[1])
-    workers: int = Field(description="that are alive", examples=[2])
+    failures: int = Field(description="kinds of failure on record", examples=[3])
+    failures_last_hour: int = Field(description="those of them that were seen in the last hour", examples=[1])
+    workers: int = Field(description="live workers", examples=[2])
     workers_draining: int = Field(examples=[0])
-    slots: int = Field(description="queues that they can process at once", examples=[10])
+    slots: int = Field(description="consumers that they can run at once", examples=[10])
     slots_used: int = Field(examples=[2])
     leader: str | None = Field(examples=["host-1-4700-0a1b2c3d"])
     oldest_waiting: WaitingOut | None = Field(description="the queue that waits longest for a worker")
 
     @classmethod
     def of(cls, numbers: Statistics) -> StatsOut:
-        """From the numbers."""
         values = {name: getattr(numbers, name) for name in cls.model_fields}
         waiting = numbers.oldest_waiting
         return cls(

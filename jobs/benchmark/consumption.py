@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from bson import ObjectId
 
 from jobs.benchmark import floor
 from jobs.benchmark.floor import Target, Usage
-from jobs.consumer.run import Report
+from jobs.consumer.report import RunReport
 from jobs.consumer.settings import QueueSettings
 from jobs.worker.pool import Pool
 from queues import messages
@@ -72,7 +71,7 @@ def measure_consumer(pool: Pool, queue: Queue, count: int) -> Usage:
     before = process.cpu_times()
     job_id = ObjectId()
     consumer.start(job_id, QueueSettings.of(queue))
-    report: Report | None = None
+    report: RunReport | None = None
     after = before
     memory = 0
     while report is None:
@@ -119,8 +118,3 @@ def with_our_handlers(environment: dict[str, str], **more: Any) -> dict[str, str
     modules = [name for name in environment.get("HANDLER_MODULES", "").split(",") if name]
     named = {name.upper(): str(value) for name, value in more.items()}
     return {**environment, "HANDLER_MODULES": ",".join([*modules, "jobs.benchmark.handlers"]), **named}
-
-
-def our_handlers() -> None:
-    """Make this process, and what it forks, know them."""
-    os.environ.update(with_our_handlers(dict(os.environ)))

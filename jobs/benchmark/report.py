@@ -135,7 +135,7 @@ def scale(measured: Scale, sweep_max: float) -> list[Figure]:
         _at_most(f"{n}: a turn without events, CPU", measured.turn_median, 0.005, _ms),
         Figure(f"{n}: database operations of it", measured.turn_operations, f"{measured.turn_operations:.0f}"),
         _at_most(f"{n}: notified to assigned, median", measured.notified, 0.1, _ms),
-        _at_most("1,000 woken at once: all 100 slots filled", measured.slots_filled, 1.0, _s),
+        _at_most("1,000 woken at once: all 20 workers are full", measured.workers_filled, 1.0, _s),
         _at_most("1,000 woken at once: a freed slot filled, median", measured.refill_median, 0.1, _ms),
         Figure("1,000 woken at once: all served once after", measured.all_served, _s(measured.all_served)),
         _at_most("1,000 woken at once: served twice before all once", measured.served_twice_before_all, 0, str),

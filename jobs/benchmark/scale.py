@@ -19,6 +19,7 @@ from bson import ObjectId
 
 from jobs.benchmark.fleet import until
 from jobs.master.scheduler import Scheduler
+from jobs.master.start_sync import StartSync
 from jobs.models import Assignment, EndReason
 from jobs.repositories import assignments, jobs, workers
 from jobs.repositories.jobs import Counts
@@ -32,7 +33,7 @@ from queuesite.documents import to_model
 from queuesite.errors import StaleTransition
 from queuesite.monitoring import OperationCounter
 
-WORKERS, SLOTS = 20, 5
+WORKERS, CAPACITY = 20, 5
 #: Queues that are woken at once.
 BURST = 1_000
 #: Threads that end runs, each with three writes.
@@ -56,7 +57,7 @@ class Scale:
     turn_median: float
     turn_operations: float
     notified: float
-    slots_filled: float
+    workers_filled: float
     refill_median: float
     all_served: float
     served_twice_before_all: int
@@ -99,7 +100,7 @@ class Fleet:
     def start(self) -> None:
         """Register them."""
         for name in self.names:
-            workers.register(name, "simulated", 1, SLOTS)
+            workers.register(name, "simulated", 1, CAPACITY)
         self._watcher.start()
         until(lambda: self._watcher.live, "changes are told")
         for thread in self._threads:
@@ -142,21 +143,28 @@ class Fleet:
         self.released.append(time.monotonic())
 
 
-def measure(config: Config, queues: list[Queue], operations: OperationCounter, say: Callable[[str], None]) -> Scale:
-    """Run a master in this process over `queues`, at rest and then through a burst."""
-    scheduler = Scheduler(config, get_gateway())
-    turns: list[tuple[float, int]] = []
-    turn = scheduler._turn
+class TimedScheduler(Scheduler):
+    """A master that notes what each turn costs, in CPU seconds of its thread and in operations of MongoDB."""
 
-    def timed() -> float:
-        operations.thread = threading.get_ident()
-        began, before = time.thread_time(), operations.count
-        pause = turn()
-        turns.append((time.thread_time() - began, operations.count - before))
+    def __init__(self, config: Config, operations: OperationCounter) -> None:
+        # The queues are in SQS already.
+        super().__init__(config, get_gateway(), start_sync=StartSync(lambda *_: None))
+        self._operations = operations
+        self.turns: list[tuple[float, int]] = []
+
+    def turn(self) -> float:
+        """As a master's, and measured."""
+        self._operations.thread = threading.get_ident()
+        began, before = time.thread_time(), self._operations.count
+        pause = super().turn()
+        self.turns.append((time.thread_time() - began, self._operations.count - before))
         return pause
 
-    scheduler._turn = timed  # type: ignore[method-assign]
-    scheduler._sync = lambda: None  # type: ignore[method-assign]
+
+def measure(config: Config, queues: list[Queue], operations: OperationCounter, say: Callable[[str], None]) -> Scale:
+    """Run a master in this process over `queues`, at rest and then through a burst."""
+    scheduler = TimedScheduler(config, operations)
+    turns = scheduler.turns
     fleet = Fleet(config.idle_seconds)
     fleet.start()
     me = psutil.Process()
@@ -184,8 +192,8 @@ def measure(config: Config, queues: list[Queue], operations: OperationCounter, s
         fleet.released.clear()
         woken = time.monotonic()
         repository.wake_many([queue.id for queue in burst])
-        until(lambda: len(fleet.begun) >= min(WORKERS * SLOTS, len(burst)), "all slots are filled")
-        filled = fleet.begun[min(WORKERS * SLOTS, len(burst)) - 1][0] - woken
+        until(lambda: len(fleet.begun) >= min(WORKERS * CAPACITY, len(burst)), "all workers are full")
+        filled = fleet.begun[min(WORKERS * CAPACITY, len(burst)) - 1][0] - woken
         until(lambda: len({queue_id for _, queue_id in fleet.begun}) >= len(burst), "every queue was served")
         all_served = time.monotonic() - woken
         served = Counter(queue_id for _, queue_id in fleet.begun)
@@ -197,7 +205,7 @@ def measure(config: Config, queues: list[Queue], operations: OperationCounter, s
             turn_median=statistics.median(took for took, _ in resting),
             turn_operations=statistics.median(count for _, count in resting),
             notified=statistics.median(notified),
-            slots_filled=filled,
+            workers_filled=filled,
             refill_median=_refill(fleet),
             all_served=all_served,
             served_twice_before_all=sum(count > 1 for count in served.values()),
@@ -209,8 +217,8 @@ def measure(config: Config, queues: list[Queue], operations: OperationCounter, s
 
 
 def _swept(scheduler: Scheduler, count: int) -> bool:
-    known = list(scheduler._backlog._known.values())
-    return len(known) >= count and all(one.depth is not None for one in known)
+    backlog = list(scheduler.backlog)
+    return len(backlog) >= count and all(entry.depth is not None for entry in backlog)
 
 
 def _cpu(process: psutil.Process) -> float:
@@ -228,6 +236,6 @@ def _notify(fleet: Fleet, queue: Queue) -> float:
 
 def _refill(fleet: Fleet) -> float:
     """Median of the time from a release to the next assignment that was made after it."""
-    begun = [at for at, _ in fleet.begun[WORKERS * SLOTS :]]
+    begun = [at for at, _ in fleet.begun[WORKERS * CAPACITY :]]
     gaps = [start - end for end, start in zip(fleet.released, begun, strict=False)]
     return statistics.median(gaps) if gaps else 0.0

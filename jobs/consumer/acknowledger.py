@@ -1,10 +1,10 @@
 """The acknowledger: settles messages with SQS in full batches.
 
-A handled message is deleted, a failed one is made visible again after its delay. Either waits for nine others, for at
-most the linger; at once where the consumer is idle or ends, or the queue is FIFO.
+A handled message is deleted, a failed one is released: made visible again after its delay. Each waits for nine others,
+for at most the linger; nothing waits if the consumer is idle or ends, or the queue is FIFO.
 
-While SQS cannot be reached everything waits. An entry that it refuses concerns no other: if SQS throttles it is tried
-again by itself, after a pause of its own; otherwise it is given up, and the message comes back when it is visible.
+While SQS cannot be reached everything waits. An entry that SQS refuses does not affect the others: a throttled one is
+tried again by itself, after a pause of its own; any other is given up, and its message comes back when it is visible.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
-from jobs.consumer.buffer import LOOK_AGAIN_SECONDS
 from jobs.consumer.held import Held
 from jobs.consumer.refused import Refusals
 from jobs.consumer.visibility import VisibilityKeeper
+from jobs.consumer.waits import LOOK_AGAIN_SECONDS
 from jobs.consumer.windows import STEP_SECONDS
-from queues.sqs import MAX_BATCH, BatchFailure, SqsGateway
+from queues.sqs import MAX_BATCH, BatchFailure, DataPlane
 from queuesite import outage
 from queuesite.errors import QueueMissing, ServerError, SqsUnavailable
 from queuesite.logs import get_logger
@@ -44,7 +44,7 @@ class Settlement:
     refused: int = 0
 
 
-#: Threads that settle: while one waits for an answer the other sends the next full batch.
+#: Threads that settle: while one waits for an answer, the other sends the next full batch.
 THREADS = 2
 
 
@@ -56,7 +56,7 @@ class Acknowledger:
 
     def __init__(
         self,
-        gateway: SqsGateway,
+        gateway: DataPlane,
         queue_url: str,
         keeper: VisibilityKeeper,
         linger: float,
@@ -65,19 +65,19 @@ class Acknowledger:
         *,
         on_death: OnDeath = end_process,
     ) -> None:
-        """`not_deleted` is told of each message that was to be deleted and cannot be; `linger` is in seconds."""
+        """`not_deleted` is called with each handled message that cannot be deleted; `linger` is in seconds."""
         self._gateway = gateway
         self._queue_url = queue_url
         self._keeper = keeper
         self._linger = linger
-        #: Those to be deleted, and those to be shown again.
+        #: Those to be deleted, and those to be released.
         self._pending: tuple[deque[Settlement], deque[Settlement]] = (deque(), deque())
         #: Refused ones that wait for their next try, and how many are on their way here from the keeper.
         self._later: list[Settlement] = []
         self._awaited = 0
         self._not_deleted = not_deleted
         self._refusals = refusals or Refusals()
-        self._hurry = False
+        self._flushing = False
         self._closing_deadline: float | None = None
         self._paused_until = 0.0
         self._changed = threading.Condition()
@@ -94,7 +94,7 @@ class Acknowledger:
         """Delete a handled message; `settled` is called once SQS has confirmed it, or never will."""
         self._add(Settlement(held, None, self._due(at_once), settled))
 
-    def show_again(self, held: Held, delay: int, *, at_once: bool = False) -> None:
+    def release(self, held: Held, delay: int, *, at_once: bool = False) -> None:
         """Make a message visible again after `delay` seconds, or when SQS's 12 h from its receive end.
 
         Its visibility is no longer kept. An extension that is under way is waited for: it could overwrite the delay.
@@ -102,13 +102,13 @@ class Acknowledger:
         settlement = Settlement(held, delay, self._due(at_once))
         with self._changed:
             self._awaited += 1
-        self._keeper.release(held, lambda: self._arrived(settlement))
+        self._keeper.stop_extending(held, lambda: self._arrived(settlement))
 
-    def hurry(self) -> None:
-        """Settle what there is without waiting for more: nothing else is under way."""
+    def flush(self) -> None:
+        """Settle what there is without waiting for more, because nothing else is under way."""
         with self._changed:
             if any(self._pending):
-                self._hurry = True
+                self._flushing = True
                 self._changed.notify_all()
 
     def close(self, deadline: float) -> None:
@@ -163,7 +163,7 @@ class Acknowledger:
                     return None
                 retry = self._resume_refused(now)
                 if not any(self._pending):
-                    self._hurry = False
+                    self._flushing = False
                     if closing and not self._later and not self._awaited:
                         return None
                     self._changed.wait(self._until(retry, now))
@@ -173,7 +173,7 @@ class Acknowledger:
                     # Those that are due at once may stand behind others.
                     due = min((s.due for s in islice(kind, MAX_BATCH)), default=float("inf"))
                     first = min(first, due)
-                    if kind and (closing or self._hurry or len(kind) >= MAX_BATCH or due <= now):
+                    if kind and (closing or self._flushing or len(kind) >= MAX_BATCH or due <= now):
                         return [kind.popleft() for _ in range(min(MAX_BATCH, len(kind)))]
                 self._changed.wait(self._until(min(first, retry), now))
 

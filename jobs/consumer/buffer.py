@@ -1,11 +1,7 @@
 """The bounded buffer between the receiver and the slots, and the order of FIFO groups.
 
-Being received costs a message one of its receives, whether it was handled or not. So where one message kills its
-consumer, or holds up its FIFO group by failing, those received with it would reach the dead-letter queue unseen. While
-a queue is in such trouble its buffer is *cautious*: messages are received one by one, and one that was received before
-(a suspect) is handled while nothing else is held.
-
-What may be with another consumer by now is not begun here: it is let go, and so are those behind it in its FIFO group.
+A message that another consumer may have by now is not begun here: it is dropped, and those behind it in its FIFO group
+are given back. While the queue is handled with caution (see `caution`), the buffer gives out suspects one at a time.
 """
 
 from __future__ import annotations
@@ -15,35 +11,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection
 
+from jobs.consumer.caution import Caution
 from jobs.consumer.demand import room
-from jobs.consumer.held import Held as Held
-from jobs.consumer.held import spared
+from jobs.consumer.held import Held, spared
+from jobs.consumer.waits import LOOK_AGAIN_SECONDS
 from queues.sqs import MAX_BATCH
-from queuesite.logs import carrying
-
-#: Seconds beyond the moment at which the messages of a crashed consumer, or a failed one of a FIFO group, are visible
-#: again, for which a queue is treated with caution; and the longest in all, since a retry may be hours away.
-CAUTION_SECONDS = 30.0
-LONGEST_CAUTION = 900.0
-
-
-#: Seconds after which a slot that waits for a message looks again unasked: no wait is without a bound.
-LOOK_AGAIN_SECONDS = 5.0
-#: Seconds after which a thread that is in a request to SQS is not waited for any more: boto3 tries three times, for at
-#: most 35 s each (see `queues.connection`).
-LONGEST_REQUEST_SECONDS = 120.0
-
-
-def caution(hidden: float) -> float:
-    """For how long to be cautious with a queue whose troublesome message is hidden for `hidden` seconds."""
-    return min(hidden + CAUTION_SECONDS, LONGEST_CAUTION)
 
 
 class Buffer:
     """Messages that wait for a slot. Within a FIFO group one message at a time is given out, in order.
 
-    Slots are threads that wait in `take`, or tasks of an event loop, which is told by `on_change` and takes without
-    waiting. Whoever waits is woken only where there is something for it: at thousands of messages a second, each
+    Slots are threads that wait in `take`, or tasks of an event loop, which hears of changes by `on_change` and takes
+    without waiting. A waiting thread is woken only if there is something for it: at thousands of messages a second, a
     needless switch between threads costs more than the message.
     """
 
@@ -54,13 +33,11 @@ class Buffer:
         let_go: Callable[[list[Held], list[Held]], None] = lambda lost, behind: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`let_go` gets the messages that were dropped, and those behind them in their groups; it must not wait."""
+        """`let_go` is called with dropped messages, and those behind them in their groups; it must not wait."""
         self._fifo = fifo
         self._let_go = let_go
         self._monotonic = monotonic
-        self._cautious_until = 0.0
-        #: Wakes whoever waits when caution ends.
-        self._timer: threading.Timer | None = None
+        self._caution = Caution(self._caution_may_be_over, monotonic)
         #: The suspect that is being handled: nothing else is begun beside it.
         self._alone: Held | None = None
         self._waiting: deque[Held] = deque()
@@ -69,7 +46,7 @@ class Buffer:
         self._in_flight = 0
         self._idle_threads = 0
         self._limit: int | None = None
-        #: Messages that were asked of SQS and have not been answered for, and how many to hold as was last said.
+        #: Messages that are being asked of SQS, and how many to hold as of the last `reserve`.
         self._requested = 0
         self._target = 0
         self._on_change: Callable[[], None] | None = None
@@ -87,6 +64,12 @@ class Buffer:
             return len(self._waiting), self._in_flight, self._idle_slots
 
     @property
+    def waiting(self) -> list[Held]:
+        """The messages that wait, in order."""
+        with self._lock:
+            return list(self._waiting)
+
+    @property
     def _idle_slots(self) -> int:
         if self._on_change is not None and self._limit is not None:
             return max(0, self._limit - self._in_flight)
@@ -94,7 +77,7 @@ class Buffer:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more is given out than what waits already."""
+        """Whether only what waits already is given out."""
         return self._closed
 
     @property
@@ -105,7 +88,7 @@ class Buffer:
             return not self._waiting and not self._in_flight and not self._requested
 
     def serve(self, limit: int, on_change: Callable[[], None] | None = None) -> None:
-        """Have at most `limit` messages in slots: in threads, or in a loop that `on_change` tells of each change."""
+        """Have at most `limit` messages in slots: in threads, or in a loop if `on_change` is given."""
         with self._lock:
             self._limit, self._on_change = limit, on_change
             self._changed(everybody=True)
@@ -113,10 +96,10 @@ class Buffer:
     # --- the receiver's side ---
 
     def reserve(self, target: int, timeout: float, *, full: bool = False) -> int:
-        """How many messages to receive now, waiting for that to be worth a request; 0 after `timeout` seconds.
+        """How many messages to receive now, once that is worth a request; 0 after `timeout` seconds.
 
-        `target` is how many to hold beyond those in the slots; `full` asks for nothing less than a full batch. They
-        count as held until `release`.
+        `target` is how many to hold beyond those in the slots; with `full` it is a full batch or nothing. They count
+        as held until `unreserve`.
         """
         with self._lock:
             self._target = target
@@ -126,14 +109,14 @@ class Buffer:
             self._requested += wanted
             return wanted
 
-    def release(self, reserved: int) -> None:
-        """SQS has answered for those that were reserved, whatever it gave; what it gave has been put."""
+    def unreserve(self, reserved: int) -> None:
+        """End a reservation, after what SQS gave for it has been put."""
         with self._lock:
             self._requested -= reserved
             self._tell_receiver()
 
     def _wanted(self, full: bool = False) -> int:
-        if self._cautious:
+        if self._caution.active:
             free = self._idle_slots and not self._waiting and not self._requested and self._alone is None
             return 1 if free and not full else 0
         wanted = room(self._idle_slots, len(self._waiting) + self._requested, self._target)
@@ -157,7 +140,7 @@ class Buffer:
     def take(self, surplus: Callable[[], bool] = lambda: False) -> Held | None:
         """The next message whose turn it is, waiting for one; None when the slot should end.
 
-        `surplus` tells whether there is one slot too many; it must not wait.
+        `surplus` says whether there is one slot too many; it must not wait.
         """
         with self._lock:
             if not surplus() and (held := self.take_at_once()) is not None:
@@ -194,7 +177,7 @@ class Buffer:
         for index, held in enumerate(self._waiting):
             if self._fifo and held.message.group in self._busy_groups:
                 continue
-            if self._cautious and not self._may_begin(held):
+            if self._caution.active and not self._may_begin(held):
                 return None
             del self._waiting[index]
             if self._fifo:
@@ -207,7 +190,7 @@ class Buffer:
         return held.lost or held.hidden_until <= self._monotonic()
 
     def _drop_lost(self) -> None:
-        """Let go of what was lost, or is hidden no longer (this process may have been frozen)."""
+        """Drop what is lost, or hidden no longer (this process may have been frozen)."""
         if not any(map(self._is_lost, self._waiting)):
             return
         lost: list[Held] = []
@@ -246,7 +229,7 @@ class Buffer:
             self._changed()
 
     def given_up(self, held: Held) -> None:
-        """The message's slot does not come back: it is waited for no longer, and its group stays where it is."""
+        """The message's slot does not come back: nobody waits for it, and its group goes no further."""
         with self._lock:
             self._in_flight -= 1
             self._changed()
@@ -269,7 +252,7 @@ class Buffer:
     # --- the run's side ---
 
     def withdraw(self, group: str | None) -> list[Held]:
-        """Take out the waiting messages of a FIFO group: one before them has failed, so it is not their turn."""
+        """Take out the waiting messages of a FIFO group, because one before them has failed."""
         with self._lock:
             self._drop_lost()
             withdrawn = [held for held in self._waiting if held.message.group == group]
@@ -288,7 +271,7 @@ class Buffer:
             return True
 
     def drop(self, held: Held) -> bool:
-        """Let go of a message that is lost; False if it does not wait."""
+        """Drop a message that is lost; False if it does not wait."""
         with self._lock:
             if held not in self._waiting:
                 return False
@@ -298,31 +281,17 @@ class Buffer:
             return True
 
     def be_cautious(self, until: float) -> None:
-        """Be cautious until then (monotonic clock) at least; whoever has to wait for that is woken at its end."""
+        """Be cautious until then (monotonic clock) at least; those who wait for its end are woken then."""
         with self._lock:
-            if until > self._cautious_until:
-                self._cautious_until = until
-                self._time_caution()
+            if self._caution.prolong(until) and (self._waiting or not self._closed):
+                self._caution.start_timer()
 
-    @property
-    def _cautious(self) -> bool:
-        until = self._cautious_until
-        return until > 0 and self._monotonic() < until
-
-    def _time_caution(self) -> None:
-        if self._timer is None and not (self._closed and not self._waiting):
-            left = min(max(0.0, self._cautious_until - self._monotonic()), threading.TIMEOUT_MAX)
-            self._timer = threading.Timer(left, carrying(self._caution_is_over))
-            self._timer.daemon = True
-            self._timer.start()
-
-    def _caution_is_over(self) -> None:
+    def _caution_may_be_over(self) -> None:
         with self._lock:
-            self._timer = None
-            if self._cautious:  # it has been prolonged
-                self._time_caution()
-            else:
+            if self._caution.timer_ended():
                 self._changed(everybody=True)
+            elif self._waiting or not self._closed:
+                self._caution.start_timer()
 
     def withdraw_all(self, is_spare: Callable[[Held], bool]) -> list[Held]:
         """Take out the waiting messages that can be given back (see `spared`)."""
@@ -351,9 +320,7 @@ class Buffer:
             withdrawn = list(self._waiting)
             self._waiting.clear()
             self._closed = True
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            self._caution.cancel_timer()
             self._changed(everybody=True)
             return withdrawn
 

@@ -24,7 +24,7 @@ class Connections(Stage):
 
         Doing so each time would be a tenth of the work of handlers that do nothing, and connections do not age faster.
         """
-        if not turn.work.handler.is_async and (
+        if not turn.spec.handler.is_async and (
             turn.error is not None or turn.started >= getattr(self._local, "clean_at", 0.0)
         ):
             self._local.clean_at = time.monotonic() + CLEAN_SECONDS

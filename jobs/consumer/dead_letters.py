@@ -7,7 +7,7 @@ from typing import Any
 
 from queues.messages import REJECTION_PREFIX, printable
 from queues.naming import is_fifo
-from queues.sqs import MAX_MESSAGE_BYTES, OutgoingMessage, ReceivedMessage, SqsGateway
+from queues.sqs import MAX_MESSAGE_BYTES, DataPlane, OutgoingMessage, ReceivedMessage
 from queuesite.errors import SqsRejected, SqsUnavailable
 
 #: SQS's limit of attributes per message, and ours for the length of a reason, in characters.
@@ -15,7 +15,7 @@ MAX_ATTRIBUTES = 10
 REASON_CHARACTERS = 1_000
 
 
-def send_to_dead_letters(gateway: SqsGateway, dlq_url: str, message: ReceivedMessage, reason: str) -> None:
+def send_to_dead_letters(gateway: DataPlane, dlq_url: str, message: ReceivedMessage, reason: str) -> None:
     """Send a copy of `message` to `dlq_url`. Raises `ServerError` where SQS does not confirm it."""
     result = gateway.send(dlq_url, [dead_letter(message, reason, fifo=is_fifo(dlq_url))])
     if result.failures:

@@ -9,7 +9,7 @@ from jobs.consumer.buffer import Buffer
 from jobs.consumer.handler_loop import HandlerLoop
 from jobs.consumer.loop_slots import LoopSlots
 from jobs.consumer.thread_slots import ThreadSlots
-from jobs.consumer.turn import Pipeline, Work
+from jobs.consumer.turn import HandlerSpec, Pipeline
 from queuesite.threads import OnDeath, end_process
 
 
@@ -19,7 +19,7 @@ class Executor:
     def __init__(
         self,
         buffer: Buffer,
-        work: Work,
+        spec: HandlerSpec,
         pipeline: Pipeline,
         loop: HandlerLoop,
         on_death: OnDeath = end_process,
@@ -27,20 +27,20 @@ class Executor:
         settling_blocks: bool = False,
     ) -> None:
         self._buffer = buffer
-        self._work = work
+        self._spec = spec
         self._concurrency = 0
-        self._tasks = LoopSlots(buffer, pipeline, lambda: self._work, loop, on_death, settling_blocks=settling_blocks)
-        self._threads = ThreadSlots(buffer, pipeline, lambda: self._work, self._tasks, on_death)
+        self._tasks = LoopSlots(buffer, pipeline, lambda: self._spec, loop, on_death, settling_blocks=settling_blocks)
+        self._threads = ThreadSlots(buffer, pipeline, lambda: self._spec, self._tasks, on_death)
 
     @property
-    def work(self) -> Work:
+    def spec(self) -> HandlerSpec:
         """What is done with the messages from now on."""
-        return self._work
+        return self._spec
 
-    @work.setter
-    def work(self, work: Work) -> None:
-        before, self._work = self._work, work
-        if before.handler.is_async != work.handler.is_async and self._concurrency:
+    @spec.setter
+    def spec(self, spec: HandlerSpec) -> None:
+        before, self._spec = self._spec, spec
+        if before.handler.is_async != spec.handler.is_async and self._concurrency:
             self.resize(self._concurrency)
 
     def resize(self, concurrency: int) -> None:
@@ -49,7 +49,7 @@ class Executor:
         While there are more threads, the first that has no message ends.
         """
         self._concurrency = concurrency
-        in_loop = self._work.handler.is_async
+        in_loop = self._spec.handler.is_async
         if in_loop:
             self._tasks.start()
         self._buffer.serve(concurrency, self._tasks.wake if in_loop else None)

@@ -16,8 +16,8 @@ from jobs.consumer.forks import end_if_forked
 from jobs.consumer.handler_loop import HandlerLoop
 from jobs.consumer.outcome import Done, TimedOut
 from jobs.consumer.time_limits import CANCEL_SECONDS
-from jobs.consumer.turn import Pipeline, Turn, Work
-from queuesite.logs import carrying, get_logger
+from jobs.consumer.turn import HandlerSpec, Pipeline, Turn
+from queuesite.logs import get_logger, with_log_context
 from queuesite.threads import OnDeath, end_process
 
 log = get_logger(__name__)
@@ -39,7 +39,7 @@ class LoopSlots:
         self,
         buffer: Buffer,
         pipeline: Pipeline,
-        work: Callable[[], Work],
+        spec: Callable[[], HandlerSpec],
         loop: HandlerLoop,
         on_death: OnDeath,
         *,
@@ -47,7 +47,7 @@ class LoopSlots:
     ) -> None:
         self._buffer = buffer
         self._pipeline = pipeline
-        self._work = work
+        self._spec = spec
         self._handler_loop = loop
         self._on_death = on_death
         self._settling_blocks = settling_blocks
@@ -118,8 +118,8 @@ class LoopSlots:
         self._wake_due = False
         try:
             # Settings may have changed to a handler for threads: these take the rest.
-            while (work := self._work()).handler.is_async and (held := self._buffer.take_at_once()) is not None:
-                turn = self._pipeline.begin(held, work)
+            while (spec := self._spec()).handler.is_async and (held := self._buffer.take_at_once()) is not None:
+                turn = self._pipeline.begin(held, spec)
                 turn.cancellable = True
                 if turn.message is None:
                     self._over(turn)
@@ -148,21 +148,21 @@ class LoopSlots:
 
         Nothing is raised: a SystemExit that left its task would end the loop under all others.
         """
-        work, scope = turn.work, None
+        spec, scope = turn.spec, None
         try:
             if awaitable is None:
-                awaitable = work.handler.function(turn.message)  # type: ignore[arg-type]  # there is one, see `_take`
-            if work.timeout is None:
+                awaitable = spec.handler.function(turn.message)  # type: ignore[arg-type]  # there is one, see `_take`
+            if spec.timeout is None:
                 turn.result = await awaitable
             else:
                 # The loop's clock is the monotonic one.
-                async with asyncio.timeout_at(turn.started + work.timeout) as scope:
+                async with asyncio.timeout_at(turn.started + spec.timeout) as scope:
                     turn.result = await awaitable
         except BaseException as error:
             turn.error = error
         if scope is not None and scope.expired():
-            assert work.timeout is not None
-            turn.error = TimedOut(work.timeout)
+            assert spec.timeout is not None
+            turn.error = TimedOut(spec.timeout)
         end_if_forked(self._pid, turn.error)
 
     def _over(self, turn: Turn) -> None:
@@ -181,6 +181,6 @@ class LoopSlots:
         if self._settlers is None:
             self._settlers = ThreadPoolExecutor(SETTLERS, "settle")
         try:
-            self._settlers.submit(carrying(self._pipeline.settle), turn)
+            self._settlers.submit(with_log_context(self._pipeline.settle), turn)
         except RuntimeError:  # the run has ended, and nothing else of it is in the loop
             self._pipeline.settle(turn)

@@ -1,4 +1,4 @@
-"""What a run does, counted: for its report, and for the throughput that its worker keeps."""
+"""Counts what a run does, for its report and for the throughput that its worker records."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NEWEST = 0.2
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkCounts:
     """What was done, in all or since the last report. `durations` are counts by `jobs.histogram`, `seconds` their sum.
 
-    `failed` counts attempts, those that were rejected or timed out among them; `requests` are those made to SQS.
+    `failed` counts attempts, including those that were rejected or timed out; `requests` are those made to SQS.
     """
 
     processed: int = 0
@@ -31,9 +31,9 @@ class Work:
     def __bool__(self) -> bool:
         return bool(self.processed or self.failed or self.requests)
 
-    def plus(self, more: Work) -> Work:
-        """Both together."""
-        return Work(
+    def plus(self, more: WorkCounts) -> WorkCounts:
+        """The sum of both."""
+        return WorkCounts(
             self.processed + more.processed,
             self.failed + more.failed,
             self.rejected + more.rejected,
@@ -43,9 +43,9 @@ class Work:
             self.seconds + more.seconds,
         )
 
-    def since(self, before: Work) -> Work:
-        """What came on top of `before`."""
-        return Work(
+    def since(self, before: WorkCounts) -> WorkCounts:
+        """The difference from `before`."""
+        return WorkCounts(
             self.processed - before.processed,
             self.failed - before.failed,
             self.rejected - before.rejected,
@@ -57,11 +57,11 @@ class Work:
 
 
 #: No work at all.
-NONE = Work()
+NONE = WorkCounts()
 
 
 class Meter(Stage):
-    """Counts the work of one run; safe for all its threads. `requests` tells how many the process has made in all."""
+    """Counts the work of one run; safe for all its threads. `requests` answers how many the process has made so far."""
 
     def __init__(self, requests: Callable[[], int]) -> None:
         self._requests = requests
@@ -70,7 +70,7 @@ class Meter(Stage):
         self._processed = self._failed = self._rejected = self._timed_out = 0
         self._durations = [0] * histogram.BUCKETS
         self._seconds = 0.0
-        self._told = Work()
+        self._reported = WorkCounts()
         #: When the first handling began and the last one ended (monotonic clock); None before there was one.
         self.first_start: float | None = None
         self.last_end: float | None = None
@@ -85,7 +85,7 @@ class Meter(Stage):
         self.mean_seconds = took if mean is None else mean + _NEWEST * (took - mean)
 
     def handled(self, started: float, ended: float) -> None:
-        """A handler came back, in whatever way."""
+        """Record the time of a handler that has ended, in whatever way."""
         took = ended - started
         with self._lock:
             self._durations[histogram.bucket_of(took)] += 1
@@ -95,12 +95,12 @@ class Meter(Stage):
                 self.first_start = started
 
     def done(self) -> None:
-        """A message was handled."""
+        """Record a handled message."""
         with self._lock:
             self._processed += 1
 
     def failed(self, error: str, *, rejected: bool = False, timed_out: bool = False) -> None:
-        """An attempt was not."""
+        """Record a failed attempt."""
         with self._lock:
             self._failed += 1
             self._rejected += rejected
@@ -108,10 +108,10 @@ class Meter(Stage):
             self.last_error = error
 
     @property
-    def total(self) -> Work:
+    def total(self) -> WorkCounts:
         """What the run has done so far."""
         with self._lock:
-            return Work(
+            return WorkCounts(
                 self._processed,
                 self._failed,
                 self._rejected,
@@ -121,8 +121,8 @@ class Meter(Stage):
                 self._seconds,
             )
 
-    def news(self) -> Work:
-        """What it has done since the last call. For one caller."""
+    def news(self) -> WorkCounts:
+        """What the run has done since the last call. For one caller."""
         total = self.total
-        news, self._told = total.since(self._told), total
+        news, self._reported = total.since(self._reported), total
         return news

@@ -1,7 +1,7 @@
 """The consumer process: waits for runs, carries them out one after another, and reports through a pipe to its worker.
 
-The pipe is also how it learns that its worker has died: it reads the end of it, gives back what it has not begun, and
-is gone within `ORPHAN_SECONDS`.
+When its worker has died it reads the pipe's end, gives back what it has not begun, and is gone within
+`ORPHAN_SECONDS`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Any
 
 from jobs.consumer.growth import Growth
 from jobs.consumer.handler_loop import get_handler_loop
-from jobs.consumer.meter import NONE, Work
+from jobs.consumer.meter import NONE, WorkCounts
 from jobs.consumer.outcome import describe
-from jobs.consumer.run import Report, Run
+from jobs.consumer.report import RunReport
+from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
-from jobs.failures import Failure
+from jobs.failures import FailureGroup
 from jobs.models import EndReason
 from queues.sqs import get_gateway
 from queuesite.errors import QueuesiteError
@@ -62,7 +63,7 @@ class End:
 
 @dataclass(frozen=True)
 class Exit:
-    """Worker to consumer: end the process, where no run is under way."""
+    """Worker to consumer: end the process; no run is under way."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +73,19 @@ class Live:
     job_id: str
     counts: dict[str, Any]
     memory: int
-    failures: tuple[Failure, ...] = ()
-    work: Work = NONE
+    failures: tuple[FailureGroup, ...] = ()
+    work: WorkCounts = NONE
 
 
 @dataclass(frozen=True)
-class Released:
-    """Consumer to worker: the run is ending, and only handlers in flight are left of it. `report` is of it so far."""
+class Finishing:
+    """Consumer to worker: only the run's handlers in flight are left. `report` is of the run so far."""
 
     job_id: str
-    report: Report
+    report: RunReport
     memory: int
-    failures: tuple[Failure, ...] = ()
-    work: Work = NONE
+    failures: tuple[FailureGroup, ...] = ()
+    work: WorkCounts = NONE
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,10 @@ class Finished:
     """Consumer to worker: the run has ended."""
 
     job_id: str
-    report: Report
+    report: RunReport
     memory: int
-    failures: tuple[Failure, ...] = ()
-    work: Work = NONE
+    failures: tuple[FailureGroup, ...] = ()
+    work: WorkCounts = NONE
     #: The process has grown past its limit, and is to be replaced.
     outgrown: bool = False
 
@@ -106,7 +107,7 @@ def main(connection: Endpoint, worker_id: str, limits: RunLimits, live_seconds: 
     # the programs that a handler starts would inherit: they could not be terminated.
     signal.signal(signal.SIGINT, _take_no_notice)
     signal.signal(signal.SIGTERM, _take_no_notice)
-    # Where a handler holds the interpreter, the end of the pipe is not read: the kernel ends this process then, when
+    # If a handler holds the interpreter, nobody reads the end of the pipe. Then the kernel ends this process when
     # the fork server, its parent, has died after the worker (see `jobs.worker.preload`).
     die_with_parent(signal.SIGKILL)
     _let_fork_server_end()
@@ -138,8 +139,8 @@ class Consumer:
         self._connection = connection
         self._limits = limits
         self._live_seconds = live_seconds
-        #: Held while news are taken and sent: each is told once, and none after a run's end.
-        self._telling = threading.Lock()
+        #: Held while news is taken and sent: it is reported once, and never after its run's end.
+        self._reporting = threading.Lock()
         self._state = threading.Condition()
         self._next: Start | None = None
         #: Orders for a run that is only being made.
@@ -150,7 +151,7 @@ class Consumer:
         self._growth = Growth(limits.memory_mb)
 
     def serve(self) -> None:
-        """Run what the worker asks for, until it says that it is enough or is gone."""
+        """Run what the worker asks for, until it sends `Exit` or is gone."""
         supervised("pipe", self._listen).start()
         while True:
             with self._state:
@@ -160,23 +161,23 @@ class Consumer:
                     return
                 start, self._next = self._next, None
             report = self._carry_out(start)
-            with self._telling:
+            with self._reporting:
                 with self._state:
                     run, self._run, self._job_id = self._run, None, None
                 failures, work = (run.recorder.take(), run.meter.news()) if run is not None else ((), NONE)
                 memory = self._growth.memory()
                 self._send(Finished(start.job_id, report, memory, failures, work, self._growth.too_large(memory)))
 
-    def _carry_out(self, start: Start) -> Report:
+    def _carry_out(self, start: Start) -> RunReport:
         bind(queue=start.settings.name, job_id=start.job_id)
         try:
             run = Run(get_gateway(), start.settings, self._limits, get_handler_loop())
         except QueuesiteError as error:
-            return Report(EndReason.ERROR, last_error=str(error))
+            return RunReport(EndReason.ERROR, last_error=str(error))
         except Exception as error:
             # A handler's options model may raise anything; what else it has left behind is not known.
             log.exception("run_not_made")
-            return Report(EndReason.ERROR, last_error=describe(error), tainted=True)
+            return RunReport(EndReason.ERROR, last_error=describe(error), tainted=True)
         with self._state:
             self._run, self._job_id = run, start.job_id
             if self._exiting:
@@ -185,7 +186,7 @@ class Consumer:
             early, self._early = self._early, []
             for order in early:
                 _carry_out_order(run, order)
-        return run.execute(lambda so_far: self._tell_released(run, start.job_id, so_far))
+        return run.execute(lambda so_far: self._report_finishing(run, start.job_id, so_far))
 
     def _listen(self) -> None:
         try:
@@ -193,7 +194,7 @@ class Consumer:
                 if self._connection.poll(self._live_seconds):
                     self._obey(self._connection.recv())
                 else:
-                    self._tell_live()
+                    self._report_live()
         except (EOFError, OSError):
             if not self._exiting:
                 self._orphaned()
@@ -212,8 +213,8 @@ class Consumer:
         if run is not None and isinstance(order, End | Apply):
             _carry_out_order(run, order)
 
-    def _tell_live(self) -> None:
-        with self._telling:
+    def _report_live(self) -> None:
+        with self._reporting:
             with self._state:
                 run, job_id = self._run, self._job_id
             if run is None or job_id is None:
@@ -223,13 +224,13 @@ class Consumer:
         if self._growth.too_large(memory) and run.has_worked(RECYCLE_AFTER_SECONDS):
             run.end(EndReason.RECYCLED, self._growth.in_words(memory))
 
-    def _tell_released(self, run: Run, job_id: str, so_far: Report) -> None:
-        with self._telling:
+    def _report_finishing(self, run: Run, job_id: str, so_far: RunReport) -> None:
+        with self._reporting:
             memory = self._growth.memory()
-            self._send(Released(job_id, so_far, memory, run.recorder.take(), run.meter.news()))
+            self._send(Finishing(job_id, so_far, memory, run.recorder.take(), run.meter.news()))
 
     def _send(self, message: object) -> None:
-        # Where it fails, the reader sees the end of the pipe too, and knows what to do.
+        # If it fails, the reader sees the end of the pipe too, and ends the process.
         with suppress(OSError):
             self._connection.send(message)
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-from jobs.consumer.buffer import LONGEST_REQUEST_SECONDS, Buffer
+from jobs.consumer.buffer import Buffer
 from jobs.consumer.held import Held
 from jobs.consumer.refused import Refusals
-from queues.sqs import MAX_BATCH, SqsGateway
+from jobs.consumer.run_end import RunEnd
+from jobs.consumer.waits import LONGEST_REQUEST_SECONDS
+from queues.sqs import MAX_BATCH, DataPlane
 from queuesite.errors import QueueMissing, ServerError, SqsUnavailable, TooManyInFlight
 from queuesite.outage import Outage
-from queuesite.threads import OnDeath, end_process, supervised
+from queuesite.threads import supervised
 
 #: A server may answer a long poll some milliseconds early.
 _EARLY = 0.05
@@ -36,54 +38,59 @@ class Attempt:
     begun_at: float
 
 
-@dataclass(frozen=True)
-class ReceiverHooks:
-    """What the receiver asks of the run, and tells it."""
+class Demand(Protocol):
+    """How much to receive, and for how long; see `CurrentSettings`."""
 
-    #: For how long to hide what is received, in seconds.
-    window: Callable[[], int]
-    #: How many messages to hold beyond those in the slots.
-    prefetch: Callable[[], int]
-    #: Take these messages. They may come after the receiver was stopped: its last request had them.
-    accept: Callable[[list[Held]], None]
-    #: The queue has been empty, and nothing under way, for the idle time; its argument: since when (monotonic).
-    drained: Callable[[float], None]
-    #: The queue is not in SQS any more.
-    missing: Callable[[], None]
-    #: A thread of the receiver has died of an error that nobody foresaw.
-    on_death: OnDeath = end_process
+    def window(self) -> int:
+        """For how many seconds to hide what is received."""
+
+    def prefetch(self) -> int:
+        """How many messages to hold beyond those in the slots."""
+
+
+class Intake(Protocol):
+    """Where received messages go; see `Holdings`."""
+
+    buffer: Buffer
+
+    def accept(self, messages: list[Held]) -> None:
+        """Take messages. They may come after the receiver was stopped: its last request had them."""
 
 
 class Receiver:
     """Receives by long polling in a thread of its own, until stopped.
 
-    While full batches come in and the buffer has room for another, a second thread asks for that: the answer to one
-    request is on its way while the other's is being handled. On a FIFO queue there is no second, for the order's sake.
+    While full batches come in and the buffer has room for another, a second thread asks for that: one answer is on its
+    way while the other's messages are being handled. A FIFO queue has no second thread, which would break the order.
     """
 
     def __init__(
         self,
-        gateway: SqsGateway,
+        gateway: DataPlane,
         queue_url: str,
-        buffer: Buffer,
+        demand: Demand,
+        intake: Intake,
+        end: RunEnd,
         idle: int,
-        hooks: ReceiverHooks,
+        refusals: Refusals | None = None,
         *,
         fifo: bool = False,
-        refusals: Refusals | None = None,
     ) -> None:
+        """`idle` is how many seconds a queue must have been empty to be drained."""
         self._gateway = gateway
         self._queue_url = queue_url
-        self._buffer = buffer
+        self._demand = demand
+        self._intake = intake
+        self._buffer = intake.buffer
+        self._end = end
         self._idle = idle
-        self._hooks = hooks
         self._fifo = fifo
         self._attempt: Attempt | None = None
         self._stopping = threading.Event()
         self._flowing = threading.Event()
-        self._threads = [supervised("receiver", self._run, hooks.on_death)]
+        self._threads = [supervised("receiver", self._run, end.thread_died)]
         if not fifo:
-            self._threads.append(supervised("receiver-2", self._assist, hooks.on_death))
+            self._threads.append(supervised("receiver-2", self._assist, end.thread_died))
         self._outage = Outage("SQS (receive)")
         self._refusals = refusals or Refusals()
         self._empty_since: float | None = None
@@ -94,7 +101,7 @@ class Receiver:
             thread.start()
 
     def stop(self) -> None:
-        """Begin no further request. One that waits for messages goes on: breaking it off could lose sight of some."""
+        """Begin no further request. One that waits for messages goes on: breaking it off could lose some."""
         self._stopping.set()
         self._flowing.set()
         self._buffer.wake()
@@ -107,26 +114,27 @@ class Receiver:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                self._turn()
+                self.turn()
         finally:
             self._stopping.set()
             self._flowing.set()
 
-    def _turn(self) -> None:
-        limit = self._buffer.reserve(self._hooks.prefetch(), 1.0)
+    def turn(self) -> None:
+        """Make one request, when it is worth that, or wait for a second."""
+        limit = self._buffer.reserve(self._demand.prefetch(), 1.0)
         if limit == 0:
             return
         if self._stopping.is_set():
-            self._buffer.release(limit)
+            self._buffer.unreserve(limit)
             return
         asked_at = time.monotonic()
         try:
             try:
                 received = self._receive(limit, self._idle)
             finally:
-                self._buffer.release(limit)
+                self._buffer.unreserve(limit)
         except QueueMissing:
-            self._hooks.missing()
+            self._end.queue_missing()
             self._stopping.set()
         except ServerError as error:
             self._empty_since = None
@@ -144,7 +152,7 @@ class Receiver:
         while not self._stopping.is_set():
             if not self._flowing.wait(1.0):
                 continue
-            limit = self._buffer.reserve(self._hooks.prefetch(), 1.0, full=True)
+            limit = self._buffer.reserve(self._demand.prefetch(), 1.0, full=True)
             if limit == 0:
                 continue
             try:
@@ -153,12 +161,12 @@ class Receiver:
             except ServerError:
                 self._flowing.clear()
             finally:
-                self._buffer.release(limit)
+                self._buffer.unreserve(limit)
 
     def _receive(self, limit: int, wait: int) -> int:
         """One request; how many messages it brought."""
         asked_at = time.monotonic()
-        window = self._hooks.window()
+        window = self._demand.window()
         attempt_id = None
         if self._fifo:
             attempt = self._attempt
@@ -182,7 +190,7 @@ class Receiver:
             self._flowing.clear()
         if received:
             self._empty_since = None
-            self._hooks.accept([Held(message, asked_at, now + window, window) for message in received])
+            self._intake.accept([Held(message, asked_at, now + window, window) for message in received])
         return len(received)
 
     def _look_whether_empty(self, received: int, asked_at: float) -> None:
@@ -191,5 +199,5 @@ class Receiver:
         if self._empty_since is None:
             self._empty_since = asked_at
         if self._buffer.quiet and time.monotonic() - self._empty_since >= self._idle - _EARLY:
-            self._hooks.drained(asked_at)
+            self._end.drained(asked_at)
             self._stopping.set()

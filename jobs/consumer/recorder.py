@@ -1,4 +1,4 @@
-"""Counts what handlers raise, by kind, for the worker to keep; safe for all slots."""
+"""Counts what handlers raise, by kind, for the worker to record; safe for all slots."""
 
 from __future__ import annotations
 
@@ -19,35 +19,38 @@ class Recorder(Stage):
     """The failures of one run since the last report."""
 
     def __init__(self) -> None:
-        self._kinds = failures.Kinds()
+        self._groups = failures.FailureGroups()
         self._lock = threading.Lock()
 
-    def take(self) -> tuple[failures.Failure, ...]:
+    def take(self) -> tuple[failures.FailureGroup, ...]:
         """What was counted since the last call."""
         with self._lock:
-            return self._kinds.take()
+            return self._groups.take()
 
     def after(self, turn: Turn) -> None:
-        """Note an attempt that failed."""
+        """Record a failed attempt."""
         outcome = turn.outcome
         if isinstance(outcome, Done):
             return
-        received, handler = turn.held.message, turn.work.handler.path
+        received, handler = turn.held.message, turn.spec.handler.path
         log.info(
             "message_failed",
-            queue=turn.work.queue,
+            queue=turn.spec.queue,
             message_id=received.message_id,
             receive_count=received.receive_count,
             outcome=type(outcome).__name__,
             error=outcome.reason if isinstance(outcome, GiveUp) else outcome.error,
         )
-        if turn.error is not None and not isinstance(turn.error, Retry):  # a retry that was asked for is no failure
+        if turn.error is not None and not isinstance(turn.error, Retry):  # a requested retry is no failure
             self.raised(turn.error, received, handler)
         elif isinstance(outcome, GiveUp):
             self.rejected(outcome.reason, received, handler)
 
     def raised(self, error: BaseException, message: ReceivedMessage, handler: str) -> None:
-        """Count an error that the function `handler` raised. Formatting it costs some: one a kind and report is."""
+        """Count an error that the function `handler` raised.
+
+        Formatting is expensive; format one traceback per kind and report.
+        """
         place = failures.place_of(error.__traceback__, handler)
         self._count(failures.type_name(error), place, text_of(error), message, lambda: failures.trace_text(error))
 
@@ -64,9 +67,9 @@ class Recorder(Stage):
         kind = failures.storable(kind)[: failures.NAME_CHARACTERS]
         place = failures.storable(place)[: failures.PLACE_CHARACTERS]
         with self._lock:
-            if self._kinds.seen(failures.fingerprint(kind, place), now):
+            if self._groups.seen(failures.fingerprint(kind, place), now):
                 return
-        failure = failures.Failure(
+        failure = failures.FailureGroup(
             exception_type=kind,
             place=place,
             message=text[: failures.MESSAGE_CHARACTERS],
@@ -78,4 +81,4 @@ class Recorder(Stage):
             sample_body=failures.sample(message.body),
         )
         with self._lock:
-            self._kinds.add([failure])
+            self._groups.add([failure])

@@ -10,7 +10,7 @@ from inspect import isawaitable
 from jobs.consumer.buffer import Buffer
 from jobs.consumer.forks import end_if_forked
 from jobs.consumer.loop_slots import LoopSlots
-from jobs.consumer.turn import Pipeline, Turn, Work
+from jobs.consumer.turn import HandlerSpec, Pipeline, Turn
 from queuesite.threads import OnDeath, supervised
 
 
@@ -18,11 +18,11 @@ class ThreadSlots:
     """Threads that take messages one after another. Each ends with the buffer, or when it is one too many."""
 
     def __init__(
-        self, buffer: Buffer, pipeline: Pipeline, work: Callable[[], Work], tasks: LoopSlots, on_death: OnDeath
+        self, buffer: Buffer, pipeline: Pipeline, spec: Callable[[], HandlerSpec], tasks: LoopSlots, on_death: OnDeath
     ) -> None:
         self._buffer = buffer
         self._pipeline = pipeline
-        self._work = work
+        self._spec = spec
         self._tasks = tasks
         self._on_death = on_death
         self._pid = os.getpid()
@@ -52,7 +52,7 @@ class ThreadSlots:
     def _run(self) -> None:
         pipeline = self._pipeline
         while (held := self._buffer.take(self._surplus)) is not None:
-            turn = pipeline.begin(held, self._work())
+            turn = pipeline.begin(held, self._spec())
             if turn.message is not None:
                 self._handle(turn)
             if not pipeline.end(turn):
@@ -62,7 +62,7 @@ class ThreadSlots:
     def _handle(self, turn: Turn) -> None:
         assert turn.message is not None
         try:
-            result = turn.work.handler.function(turn.message)
+            result = turn.spec.handler.function(turn.message)
             if result is not None and isawaitable(result):
                 # Of a function that does not look like one that is async: a wrapper, say.
                 self._tasks.wait_for(turn, result)

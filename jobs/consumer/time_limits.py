@@ -34,7 +34,7 @@ class TimeLimits(Stage):
 
     def before(self, turn: Turn) -> None:
         """Watch it from now on."""
-        if turn.work.timeout is None:
+        if turn.spec.timeout is None:
             return
         with self._changed:
             self._running.add(turn)
@@ -46,7 +46,7 @@ class TimeLimits(Stage):
 
     def after(self, turn: Turn) -> None:
         """Watch it no longer. Whether it was given up is settled from here on."""
-        if turn.work.timeout is not None:
+        if turn.spec.timeout is not None:
             with self._changed:
                 self._running.discard(turn)
 
@@ -77,9 +77,9 @@ class TimeLimits(Stage):
 
 def deadline_of(turn: Turn) -> float:
     """When a turn is given up (monotonic clock)."""
-    if turn.work.timeout is None:
+    if turn.spec.timeout is None:
         return float("inf")
-    return turn.started + turn.work.timeout + (2 * CANCEL_SECONDS if turn.cancellable else 0.0)
+    return turn.started + turn.spec.timeout + (2 * CANCEL_SECONDS if turn.cancellable else 0.0)
 
 
 def stack_of(turn: Turn) -> str:

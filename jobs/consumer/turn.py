@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from jobs.consumer.buffer import Held
+from jobs.consumer.held import Held
 from jobs.consumer.outcome import DONE, Outcome, Unfinished, close, failed, judge
 from queues.handlers import Message
 from queues.handlers.registry import Handler
@@ -30,7 +30,7 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Work:
+class HandlerSpec:
     """What the slots do with a message, as of the queue's present settings."""
 
     queue: str
@@ -44,13 +44,13 @@ class Turn:
     """A message in a slot."""
 
     __slots__ = (
-        "cancellable", "ended", "error", "given_up", "held", "message", "outcome", "result", "started", "task",
-        "thread", "work",
+        "cancellable", "ended", "error", "given_up", "held", "message", "outcome", "result", "spec", "started", "task",
+        "thread",
     )  # fmt: skip
 
-    def __init__(self, held: Held, work: Work) -> None:
+    def __init__(self, held: Held, spec: HandlerSpec) -> None:
         self.held = held
-        self.work = work
+        self.spec = spec
         #: When it began and when its handler came back (monotonic clock).
         self.started = self.ended = time.monotonic()
         #: The thread that handles it, and the task if it is handled on the event loop.
@@ -96,13 +96,13 @@ class Pipeline:
         self._settle = settle
         self._finished = finished
 
-    def begin(self, held: Held, work: Work) -> Turn:
+    def begin(self, held: Held, spec: HandlerSpec) -> Turn:
         """A turn whose handler may be called with `turn.message`; if that is None, `turn.error` says why not."""
-        turn = Turn(held, work)
+        turn = Turn(held, spec)
         try:
             for before in self._before:
                 before(turn)
-            turn.message = Message.received(held.message, work.queue, work.options)
+            turn.message = Message.received(held.message, spec.queue, spec.options)
         except BaseException as error:
             turn.error = error
         return turn

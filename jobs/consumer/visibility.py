@@ -6,11 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Collection
 
-from jobs.consumer.buffer import LONGEST_REQUEST_SECONDS
 from jobs.consumer.held import Held
 from jobs.consumer.refused import Refusals
+from jobs.consumer.waits import LONGEST_REQUEST_SECONDS
 from jobs.consumer.windows import LONGEST_WAIT, STEP_SECONDS
-from queues.sqs import MAX_BATCH, BatchFailure, SqsGateway
+from queues.sqs import MAX_BATCH, BatchFailure, DataPlane
 from queuesite.errors import ServerError
 from queuesite.logs import get_logger
 from queuesite.outage import Outage
@@ -28,7 +28,7 @@ class VisibilityKeeper:
 
     def __init__(
         self,
-        gateway: SqsGateway,
+        gateway: DataPlane,
         queue_url: str,
         window: Callable[[float], int],
         on_loss: Callable[[Held], None] = lambda held: None,
@@ -105,7 +105,7 @@ class VisibilityKeeper:
             self._drop(held)
             return True
 
-    def release(self, held: Held, then: Callable[[], None]) -> None:
+    def stop_extending(self, held: Held, then: Callable[[], None]) -> None:
         """Forget a message and call `then` as soon as no extension of it is under way, which might overwrite it."""
         with self._lock:
             self._drop(held)

@@ -12,7 +12,7 @@ from __future__ import annotations
 #: handlers to need no extension.
 FIRST_SECONDS = 30
 #: The longest that one extension hides a message, in seconds. An extension every five minutes for ten messages costs
-#: next to nothing, and caution after a crash (`jobs.consumer.buffer.LONGEST_CAUTION`) outlasts it.
+#: next to nothing, and caution after a crash (`jobs.consumer.caution.LONGEST_CAUTION`) outlasts it.
 LONGEST_SECONDS = 600
 #: SQS hides no message for longer than 12 h after its receive. We count from when the receive was asked for, so only
 #: the request that extends has to be allowed for: it counts from when it arrives, after up to two repetitions by boto3.

@@ -1,4 +1,4 @@
-"""Leadership: of several masters one leads, by a lease that it renews in time or does without.
+"""Leadership: one of several masters leads, by a lease that it must renew in time.
 
 The leader trusts its lease for less than the lease lives, counted from when the attempt to renew it *began*: whatever
 the network does, it has stopped before another can start. An attempt whose outcome is unknown counts as lost.
@@ -22,7 +22,7 @@ TRUSTED_SHARE = 0.7
 
 
 class Leadership:
-    """Whether this process leads. Used by one thread; `leading` may be read by any."""
+    """Whether this process leads. For one thread; only `term` and `lease_changed` may be used by others."""
 
     def __init__(self, holder: str, ttl: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.holder = holder
@@ -34,7 +34,7 @@ class Leadership:
 
     @property
     def term(self) -> int | None:
-        """The term in which this process leads; None where it does not, or cannot be sure."""
+        """The term in which this process leads; None if it does not lead, or cannot be sure that it does."""
         return self._term if self._monotonic() < self._trusted_until else None
 
     def attempt(self) -> int | None:
@@ -63,14 +63,14 @@ class Leadership:
         return self.term
 
     def resign(self) -> None:
-        """Give the lease up on the way out, so that a standby takes over at once."""
+        """Give up the lease, so that a standby takes over at once."""
         term, self._term = self._term, None
         if term is not None:
             leases.resign(self.holder, term)
             log.info("leadership_resigned", holder=self.holder, term=term)
 
-    def hurry(self) -> None:
-        """Make the next attempt due: the lease has been changed."""
+    def lease_changed(self) -> None:
+        """Make a standby's next attempt due: the lease may be free now."""
         if self._term is None:
             self.next_attempt = float("-inf")
 

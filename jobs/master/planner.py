@@ -1,14 +1,14 @@
 """The planner: from a snapshot to decisions. Pure: no I/O, no clock of its own.
 
 Rules, in order:
-1. No worker gets more than its capacity, no queue two consumers in one slot.
-2. Every waiting queue gets its first slot before any gets a further one.
+1. No worker gets more than its capacity, and no queue gets two consumers of one number.
+2. Every waiting queue gets its first consumer before any gets a further one.
 3. Among these, higher priority first, where each `aging` seconds of waiting count as one priority more, so that the
    lowest is not starved; then the longest waiting.
 4. Each goes to the least loaded worker.
-5. Where queues still wait, consumers that have held their slot past the time slice are asked to yield, the longest
-   first, one for each waiting queue, and only for a queue that the freed slot would go to. If one that was asked has
-   not made room within YIELD_SECONDS, the next is asked.
+5. If queues still wait, consumers that have run past the time slice are asked to yield, the longest first, one for
+   each waiting queue, and only for a queue that would get the freed capacity. If one that was asked has not made room
+   within YIELD_SECONDS, the next is asked.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from jobs.repositories.assignments import NewAssignment
 
 #: Seconds of waiting that count as one priority more: priority 0 overtakes a newly waiting priority 9 after 90 s.
 AGING_SECONDS = 10.0
-#: How long a yield may take, in seconds, before its slot is no longer expected to come free soon. A consumer that is
-#: asked handles what it has buffered, about a second of work; one with a long handler in its way may take hours.
+#: How long a yield may take, in seconds, before its capacity is no longer expected to come free soon. A consumer that
+#: is asked handles what it has buffered, about a second of work; one that runs a long handler may take hours.
 YIELD_SECONDS = 10.0
 
 
@@ -50,12 +50,13 @@ class FreeWorker:
 
 
 @dataclass(frozen=True)
-class HeldSlot:
+class HeldAssignment:
     """An assignment, as the planner sees it."""
 
     assignment_id: ObjectId
     queue_url: str
-    slot: int
+    #: Which of its queue's consumers it is: 0, 1, …
+    number: int
     worker: str
     priority: int
     #: For how long it has been held, in seconds.
@@ -75,7 +76,7 @@ class Plan:
 def plan(
     waiting: Sequence[WaitingQueue],
     workers: Sequence[FreeWorker],
-    held: Sequence[HeldSlot],
+    held: Sequence[HeldAssignment],
     *,
     now: float,
     time_slice: float,
@@ -84,10 +85,10 @@ def plan(
     """The decisions for a snapshot, taken at `now` (monotonic clock)."""
     taken: dict[str, set[int]] = {}
     load: dict[str, int] = {worker.worker_id: 0 for worker in workers}
-    for slot in held:
-        taken.setdefault(slot.queue_url, set()).add(slot.slot)
-        if slot.worker in load:
-            load[slot.worker] += 1
+    for one in held:
+        taken.setdefault(one.queue_url, set()).add(one.number)
+        if one.worker in load:
+            load[one.worker] += 1
     free = [(load[w.worker_id], w.worker_id, w.capacity) for w in workers if load[w.worker_id] < w.capacity]
     heapq.heapify(free)
 
@@ -99,10 +100,10 @@ def plan(
                 unserved.append(queue)
             continue
         worker_load, worker_id, capacity = heapq.heappop(free)
-        slots = taken.setdefault(queue.queue_url, set())
-        slot_number = next(number for number in range(len(slots) + 1) if number not in slots)
-        slots.add(slot_number)
-        assign.append(NewAssignment(queue.queue_url, queue.queue_id, slot_number, worker_id))
+        numbers = taken.setdefault(queue.queue_url, set())
+        free_number = next(number for number in range(len(numbers) + 1) if number not in numbers)
+        numbers.add(free_number)
+        assign.append(NewAssignment(queue.queue_url, queue.queue_id, free_number, worker_id))
         if worker_load + 1 < capacity:
             heapq.heappush(free, (worker_load + 1, worker_id, capacity))
     return Plan(tuple(assign), tuple(_yields(unserved, held, load, now, time_slice, aging)))
@@ -116,7 +117,7 @@ def score(queue: WaitingQueue, now: float, aging: float) -> float:
 def _in_order(
     waiting: Sequence[WaitingQueue], taken: dict[str, set[int]], now: float, aging: float
 ) -> Iterable[tuple[int, WaitingQueue]]:
-    """Every slot that is wanted and missing, in the order in which they are given out; `nth` 0 is a queue's first."""
+    """Every missing consumer, in the order in which they are assigned; `nth` 0 is a queue's first."""
     requests = []
     for queue in waiting:
         has = len(taken.get(queue.queue_url, ()))
@@ -128,20 +129,20 @@ def _in_order(
 
 def _yields(
     unserved: Sequence[WaitingQueue],
-    held: Sequence[HeldSlot],
+    held: Sequence[HeldAssignment],
     load: dict[str, int],
     now: float,
     time_slice: float,
     aging: float,
 ) -> Iterable[ObjectId]:
-    # Only slots that come free soon, and on a worker that takes assignments, count as room that is being made.
+    # Only what comes free soon, on a worker that takes assignments, counts as room that is being made.
     already = sum(s.asked_for is not None and s.asked_for < YIELD_SECONDS and s.worker in load for s in held)
     candidates = sorted(
         (s for s in held if s.asked_for is None and s.held_for >= time_slice and s.worker in load),
-        key=lambda s: (-s.held_for, s.queue_url, s.slot),
+        key=lambda s: (-s.held_for, s.queue_url, s.number),
     )
     for queue in unserved[already:]:
-        # A queue that yields waits from then on with the priority it has: it must not win the slot straight back.
+        # A queue that yields then waits with its own priority: it must not win the capacity straight back.
         chosen = next((s for s in candidates if s.priority <= score(queue, now, aging)), None)
         if chosen is not None:
             candidates.remove(chosen)

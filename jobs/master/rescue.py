@@ -16,7 +16,7 @@ from jobs.models import Assignment, Worker
 from jobs.repositories import assignments as assignment_repository
 from jobs.repositories import jobs as job_repository
 from jobs.repositories import workers as worker_repository
-from jobs.repositories.jobs import Abandoned, Counts, Unfinished
+from jobs.repositories.jobs import Abandoned, Counts, UnfinishedJob
 from queues import repository as queues
 from queuesite import documents
 from queuesite.logs import get_logger
@@ -95,7 +95,7 @@ class Rescue:
         self._abandon(lost[:CHUNK], "its assignment was gone")
         return len(lost) > CHUNK
 
-    def _abandon(self, lost: Sequence[Unfinished], cause: str) -> None:
+    def _abandon(self, lost: Sequence[UnfinishedJob], cause: str) -> None:
         if not lost:
             return
         count = job_repository.abandon_many(
@@ -120,7 +120,7 @@ def remove_malformed() -> None:
 def last_counts(worker: Worker) -> Mapping[str, Counts]:
     """What a worker said in its last heartbeat of each of its jobs, by id. Pure."""
     return {
-        str(entry.get("jobId")): Counts(_number(entry.get("processed")), _number(entry.get("failed")))
+        str(entry.get("jobId")): Counts(*(_number(entry.get(name)) for name in ("processed", "failed", "timedOut")))
         for entry in worker.consumers
     }
 
@@ -129,7 +129,7 @@ def _number(value: Any) -> int:
     return value if isinstance(value, int) else 0
 
 
-def orphaned(jobs: Iterable[Unfinished], held: Collection[Any], workers: Iterable[Worker]) -> list[Unfinished]:
+def orphaned(jobs: Iterable[UnfinishedJob], held: Collection[Any], workers: Iterable[Worker]) -> list[UnfinishedJob]:
     """The jobs that neither have an assignment (`held` are the job ids of all) nor run in a live worker. Pure.
 
     A worker that has given an assignment up, for it receives nothing more, reports the job until its handlers end.

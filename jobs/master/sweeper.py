@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from bson import ObjectId
 
 from queues.models import Queue
-from queues.sqs import Depth, SqsGateway
+from queues.sqs import DataPlane, Depth
 from queuesite.errors import QueueMissing, QueuesiteError
 from queuesite.logs import get_logger
 from queuesite.outage import Outage
-from queuesite.threads import supervised
+from queuesite.threads import joined, supervised
 
 log = get_logger(__name__)
 
-#: Threads, and so requests at once. With SQS's some 10 ms an answer they make 800 requests a second.
+#: Threads, and so requests at once. At SQS's 10 ms per answer they make 800 requests a second.
 THREADS = 8
 #: Requests that may wait for a thread: enough to keep them busy while the loop waits for the database.
 QUEUED = 256
@@ -26,7 +26,7 @@ QUEUED = 256
 
 @dataclass(frozen=True)
 class Observation:
-    """What a queue was seen to hold; `depth` is None where SQS did not tell."""
+    """What a queue was seen to hold; `depth` is None if SQS did not answer."""
 
     queue_id: ObjectId
     depth: Depth | None
@@ -34,11 +34,14 @@ class Observation:
 
 
 class Sweeper:
-    """Takes queues to look at, and rings when one was found to have messages."""
+    """Asks for the depths of the queues that it is given, and calls `wake` when one has messages."""
 
-    def __init__(self, gateway: SqsGateway, ring: Callable[[], None]) -> None:
+    def __init__(
+        self, gateway: DataPlane, wake: Callable[[], None], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._gateway = gateway
-        self._ring = ring
+        self._wake = wake
+        self._monotonic = monotonic
         self._tasks: queue.SimpleQueue[Queue | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Observation] = queue.SimpleQueue()
         self._under_way = 0
@@ -52,22 +55,27 @@ class Sweeper:
             thread.start()
 
     def stop(self) -> None:
-        """Have the threads end after the request that they are at; they are daemons and hold nothing."""
+        """Have the threads end after their current request. They are daemons and hold nothing."""
         for _ in self._threads:
             self._tasks.put(None)
 
+    def join(self, timeout: float) -> bool:
+        """Wait for the threads; whether all have ended, or were never started."""
+        deadline = time.monotonic() + timeout
+        return all(joined(thread, max(0.0, deadline - time.monotonic())) for thread in self._threads)
+
     @property
     def free(self) -> int:
-        """How many more queues may be handed over."""
+        """How many more queues it takes at present."""
         return QUEUED - self._under_way
 
     def ask(self, target: Queue) -> None:
-        """Have a queue looked at."""
+        """Have a queue's depth asked for."""
         self._under_way += 1
         self._tasks.put(target)
 
     def answers(self) -> list[Observation]:
-        """What has been seen since the last call."""
+        """The answers since the last call."""
         found = []
         while True:
             try:
@@ -78,11 +86,11 @@ class Sweeper:
 
     def _run(self) -> None:
         while (target := self._tasks.get()) is not None:
-            asked_at = time.monotonic()
+            asked_at = self._monotonic()
             depth = self._depth(target)
             self._answers.put(Observation(target.id, depth, asked_at))
             if depth is not None and depth.visible:
-                self._ring()
+                self._wake()
 
     def _depth(self, target: Queue) -> Depth | None:
         pause = 0.0
@@ -99,5 +107,5 @@ class Sweeper:
             self._missing.discard(target.id)
             self._outage.over()
         if pause:
-            time.sleep(pause)  # in the sweep's own thread: SQS is away, and the other threads pause likewise
+            time.sleep(pause)  # in the sweeper's own thread: SQS is away, and its other threads pause too
         return depth

@@ -46,7 +46,7 @@ class Migration(migrations.Migration):
                 ('started_at', models.DateTimeField(db_column='startedAt', default=None, null=True)),
                 ('ended_at', models.DateTimeField(db_column='endedAt', default=None, null=True)),
                 ('last_modified', models.DateTimeField(db_column='lastModified')),
-                ('end_reason', models.CharField(choices=[('drained', 'the queue was empty'), ('yielded', 'a waiting queue got the slot, or JOB_MAX_SECONDS had passed'), ('paused', 'the queue was paused'), ('shutdown', 'the worker was stopped'), ('queue-missing', 'the queue was deleted'), ('recycled', 'the consumer had grown past its memory limit'), ('error', 'the consumer could not go on'), ('crashed', 'the consumer process died'), ('worker-died', "the worker's heartbeat stopped"), ('revoked', 'the assignment was taken away')], db_column='endReason', default=None, max_length=20, null=True)),
+                ('end_reason', models.CharField(choices=[('drained', 'the queue was empty'), ('yielded', 'it made room for a waiting queue, or JOB_MAX_SECONDS had passed'), ('paused', 'the queue was paused'), ('shutdown', 'the worker was stopped'), ('queue-missing', 'the queue was deleted'), ('recycled', 'the consumer had grown past its memory limit'), ('error', 'the consumer could not go on'), ('crashed', 'the consumer process died'), ('worker-died', "the worker's heartbeat stopped"), ('revoked', 'the assignment was taken away')], db_column='endReason', default=None, max_length=20, null=True)),
                 ('last_error', models.TextField(db_column='lastError', default=None, null=True)),
             ],
             options={

@@ -1,6 +1,6 @@
-"""Reads and writes of the collections of processing: one module a collection, one function a transition.
+"""Reads and writes of the collections of processing: one module per collection, one function per transition.
 
-The filter of every write names the document by `_id` and carries the state and owner that the caller expects; where
+The filter of every write names the document by `_id` and carries the state and owner that the caller expects. If
 nothing matches, `StaleTransition` is raised and the caller drops what it was doing. Dates are the database server's.
-pymongo's errors go through: loops live with them.
+pymongo's errors pass through: loops survive them, doors translate them.
 """

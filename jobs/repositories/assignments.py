@@ -26,7 +26,7 @@ INDEXES = (
 
 @dataclass(frozen=True)
 class NewAssignment:
-    """What a master decided: this queue, in this slot, to this worker."""
+    """A master's decision: this queue, as this consumer of it, goes to this worker."""
 
     queue_url: str
     queue_id: ObjectId
@@ -39,9 +39,9 @@ def _assignments() -> Collection[Document]:
 
 
 def insert_many(wanted: Sequence[NewAssignment], term: int) -> list[Assignment]:
-    """Insert assignments, each with the id that its job will have; answers those that were not there already.
+    """Insert assignments, each with the id that its job will have; return those that were inserted.
 
-    One that somebody else was faster to insert is left out: the unique index has decided.
+    An assignment that another process was faster to insert is left out: the unique index has decided.
     """
     rows = [
         Assignment(
@@ -66,14 +66,14 @@ def insert_many(wanted: Sequence[NewAssignment], term: int) -> list[Assignment]:
 
 
 def _insertion(row: Assignment) -> UpdateOne:
-    """An insert that is dated by the server when it happens: by it a worker tells what a deposed master wrote late."""
+    """An insert dated by the server when it happens, so that a worker recognizes what a deposed master wrote late."""
     document = to_document(row)
     del document["createdAt"]
     return UpdateOne({"_id": document.pop("_id")}, {"$set": document, "$currentDate": {"createdAt": True}}, upsert=True)
 
 
 def all_assignments() -> list[Assignment]:
-    """Every assignment, oldest first. There are never more than all workers' slots together."""
+    """Every assignment, oldest first. There are never more than all workers' capacities together."""
     return to_models(Assignment, _assignments().find().sort("createdAt", ASCENDING))
 
 
@@ -83,7 +83,7 @@ def of_worker(worker_id: str) -> list[Assignment]:
 
 
 def request_yield(assignment_ids: Iterable[ObjectId]) -> int:
-    """Ask the consumers of these assignments to make room; how many were there to be asked."""
+    """Ask the consumers of these assignments to yield; return how many of them still existed."""
     result = _assignments().update_many(
         {"_id": {"$in": list(assignment_ids)}, "yieldRequestedAt": None}, {"$currentDate": {"yieldRequestedAt": True}}
     )
@@ -91,19 +91,19 @@ def request_yield(assignment_ids: Iterable[ObjectId]) -> int:
 
 
 def release(assignment_id: ObjectId, worker_id: str) -> None:
-    """End an assignment of this worker's. Raises `StaleTransition` where it has been taken away."""
+    """End an assignment of this worker. Raises `StaleTransition` if it has been taken away."""
     if not _assignments().delete_one({"_id": assignment_id, "worker": worker_id}).deleted_count:
         raise StaleTransition(f"assignment {assignment_id} is not {worker_id}'s any more")
 
 
 def release_many(ended: Iterable[Assignment]) -> int:
-    """End assignments, each only while it is its worker's, in one bulk; how many were there still."""
+    """End assignments in one bulk, each only if it is still its worker's; return how many were ended."""
     writes = [DeleteOne({"_id": assignment.id, "worker": assignment.worker}) for assignment in ended]
     return _assignments().bulk_write(writes, ordered=False).deleted_count if writes else 0
 
 
 def remove_duplicates() -> int:
-    """Delete all assignments of a slot but its oldest; how many. There are none while the unique index stands."""
+    """Delete all but the oldest assignment of a place; return how many. The unique index normally prevents them."""
     slots: dict[tuple[object, object], list[ObjectId]] = {}
     for document in _assignments().find({}, {"queueUrl": 1, "slot": 1}).sort([("createdAt", ASCENDING), ("_id", 1)]):
         slots.setdefault((str(document.get("queueUrl")), str(document.get("slot"))), []).append(document["_id"])

@@ -1,4 +1,4 @@
-"""The collections `failures`, a document for each kind of failure of a queue, and `failureCounts`, its hours."""
+"""The collections `failures`, one document per kind of failure of a queue, and `failureCounts`, its hours."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NEWEST_FIRST = (("lastSeenAt", DESCENDING), ("_id", DESCENDING))
 
 
 def indexes() -> tuple[IndexModel, ...]:
-    """The collection's indexes. A kind that did not come up for as long as jobs are kept is removed."""
+    """The collection's indexes. A kind that has not recurred for as long as jobs are kept is removed."""
     return (
         IndexModel(
             [("queueUrl", ASCENDING), ("fingerprint", ASCENDING)], unique=True, name="queueUrl_fingerprint_unique"
@@ -54,7 +54,7 @@ class Seen:
     """A kind of failure, and the queue in which it was seen."""
 
     queue: Queue
-    failure: failures.Failure
+    failure: failures.FailureGroup
 
 
 def _failures() -> Collection[Document]:
@@ -64,7 +64,7 @@ def _failures() -> Collection[Document]:
 def add(seen: Iterable[Seen]) -> None:
     """Count failures, and keep the newest sample of each kind.
 
-    A repetition after a lost answer counts twice: the counts are for people, and no decision rests on them.
+    A repetition after a lost answer counts twice. The counts are for people; no decision depends on them.
     """
     kinds = list(seen)
     if kinds:
@@ -72,7 +72,7 @@ def add(seen: Iterable[Seen]) -> None:
         bulk_upsert(collection(FailureCount), [_count(one.queue, one.failure) for one in kinds])
 
 
-def _write(queue: Queue, failure: failures.Failure) -> UpdateOne:
+def _write(queue: Queue, failure: failures.FailureGroup) -> UpdateOne:
     return UpdateOne(
         {"queueUrl": queue.queue_url, "fingerprint": failure.fingerprint},
         {
@@ -97,7 +97,7 @@ def _write(queue: Queue, failure: failures.Failure) -> UpdateOne:
     )
 
 
-def _count(queue: Queue, failure: failures.Failure) -> UpdateOne:
+def _count(queue: Queue, failure: failures.FailureGroup) -> UpdateOne:
     hour = database_clock.at(failure.last_at).replace(minute=0, second=0, microsecond=0)
     kind = {"queueUrl": queue.queue_url, "fingerprint": failure.fingerprint, "hour": hour}
     return UpdateOne(
@@ -108,7 +108,7 @@ def _count(queue: Queue, failure: failures.Failure) -> UpdateOne:
 
 
 def hourly(kinds: Sequence[Failure], since: datetime) -> list[FailureCount]:
-    """How often these kinds came up in each hour since then in which they did."""
+    """How often these kinds occurred in each hour since then. Hours without any are missing."""
     if not kinds:
         return []
     found = collection(FailureCount).find(
@@ -121,14 +121,8 @@ def hourly(kinds: Sequence[Failure], since: datetime) -> list[FailureCount]:
     return to_models(FailureCount, found)
 
 
-def of_queue(queue_url: str) -> list[Failure]:
-    """The kinds of failure of a queue, the latest first."""
-    found = _failures().find({"queueUrl": queue_url}).sort("lastSeenAt", DESCENDING)
-    return to_models(Failure, found)
-
-
 def newest(filters: Document, limit: int) -> list[Failure]:
-    """Up to `limit` kinds of failure that match, those seen last first."""
+    """Up to `limit` matching kinds of failure, the latest seen first."""
 
     def some(skip: int, wanted: int) -> Cursor[Document]:
         return _failures().find(filters).sort([*_NEWEST_FIRST]).skip(skip).limit(wanted)
@@ -147,7 +141,7 @@ def by_id(failure_id: ObjectId) -> Failure:
 
 
 def delete(failure_id: ObjectId) -> None:
-    """Remove a kind of failure, and its hours. Raises `NotFound`."""
+    """Remove a kind of failure and its hourly counts. Raises `NotFound`."""
     document = _failures().find_one_and_delete({"_id": failure_id}, {"queueUrl": 1, "fingerprint": 1})
     if document is None:
         raise NotFound(f"there is no failure {failure_id}")
@@ -155,5 +149,5 @@ def delete(failure_id: ObjectId) -> None:
 
 
 def count(since: datetime | None = None) -> int:
-    """How many kinds of failure there are; with `since`, how many were seen then or later."""
+    """How many kinds of failure there are; with `since`, how many of them were seen then or later."""
     return _failures().count_documents({} if since is None else {"lastSeenAt": {"$gte": since}})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
@@ -22,10 +22,11 @@ from queuesite.databases import Document, collection, database_clock, lost_races
 from queuesite.documents import read as read_models
 from queuesite.documents import to_document, to_model, to_models
 from queuesite.errors import NotFound, StaleTransition
+from queuesite.workarounds import slices
 
 _UNFINISHED = [JobStatus.QUEUED.value, JobStatus.RUNNING.value]
 
-#: How much of an error's text is kept in a job, in characters.
+#: Characters of an error's text that a job keeps.
 ERROR_CHARACTERS = 2_000
 
 
@@ -33,7 +34,7 @@ _NEWEST_FIRST = (("createdAt", DESCENDING), ("_id", DESCENDING))
 
 
 def indexes() -> tuple[IndexModel, ...]:
-    """The collection's indexes. The TTL counts from the last change: MongoDB removes what is older (each minute)."""
+    """The collection's indexes. The TTL counts from the last change; MongoDB removes older jobs each minute."""
     return (
         IndexModel([("queueUrl", ASCENDING), ("status", ASCENDING)], name="queueUrl_status"),
         # Lists are sorted by (createdAt, _id): an index for each filter, so that any page of any list is a range of it.
@@ -73,7 +74,7 @@ class Processor:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a run did: messages handled to the end, attempts that failed, and those of them that timed out."""
+    """What a run did: messages handled, failed attempts, and those of them that timed out."""
 
     processed: int = 0
     failed: int = 0
@@ -89,9 +90,9 @@ def _jobs() -> Collection[Document]:
 
 
 def create_many(assignments: Iterable[tuple[Assignment, str, Processor]]) -> None:
-    """Create the queued jobs of assignments (each with its queue's name and its worker), where they do not exist yet.
+    """Create the queued jobs of assignments (each with its queue's name and its worker) that do not exist yet.
 
-    Master and worker may both do so, in any order: whoever is second changes nothing.
+    Master and worker may both do so, in any order: the second changes nothing.
     """
     now = database_clock.now()
     documents = [
@@ -118,7 +119,7 @@ def create_many(assignments: Iterable[tuple[Assignment, str, Processor]]) -> Non
 
 
 def start(job_id: ObjectId, processor: Processor) -> None:
-    """Queued -> running, by the worker that the job was given to, who may repeat it where the answer got lost."""
+    """Queued -> running, by the job's worker, which may repeat it if the answer was lost."""
     _transition(
         job_id,
         {"status": {"$in": _UNFINISHED}, "processor.workerId": processor.worker_id},
@@ -128,7 +129,7 @@ def start(job_id: ObjectId, processor: Processor) -> None:
 
 
 def progress(job_id: ObjectId, worker_id: str, counts: Counts) -> None:
-    """Running, and goes on: its counts so far, which also keeps its record from being removed for its age."""
+    """Update the counts of a running job, which also keeps the TTL from removing its record."""
     result = _jobs().update_one(
         {"_id": job_id, "status": JobStatus.RUNNING.value, "processor.workerId": worker_id},
         {"$set": counts.as_document(), "$currentDate": {"lastModified": True}},
@@ -167,7 +168,7 @@ def _end(
 
 @dataclass(frozen=True)
 class Abandoned:
-    """A job whose worker is gone, with the counts of that worker's last heartbeat."""
+    """A job whose worker is gone, with the counts of that worker's last heartbeat: zeros if they are not known."""
 
     job_id: ObjectId
     cause: str
@@ -175,17 +176,20 @@ class Abandoned:
 
 
 def abandon_many(lost: Iterable[Abandoned]) -> int:
-    """Queued or running -> abandoned, by a master, in one bulk; how many. Those that have ended stay as they are."""
+    """Queued or running -> abandoned, by a master, in one bulk; how many. Those that have ended stay as they are.
+
+    A job keeps the higher of its counts: `progress` may have written later ones than the last heartbeat did.
+    """
     writes = [
         UpdateOne(
             {"_id": one.job_id, "status": {"$in": _UNFINISHED}},
             {
                 "$set": {
                     "status": JobStatus.ABANDONED.value,
-                    **one.counts.as_document(),
                     "endReason": EndReason.WORKER_DIED.value,
                     "lastError": one.cause[:ERROR_CHARACTERS],
                 },
+                "$max": one.counts.as_document(),
                 "$currentDate": {"lastModified": True, "endedAt": True},
             },
         )
@@ -211,7 +215,7 @@ def by_id(job_id: ObjectId) -> Job:
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class UnfinishedJob:
     """What a rescue needs to know of a job that is queued or running. `worker_id` is "" if the document names none."""
 
     job_id: ObjectId
@@ -219,7 +223,7 @@ class Unfinished:
     worker_id: str
 
 
-def unfinished(before: datetime | None = None, workers: Iterable[str] | None = None) -> list[Unfinished]:
+def unfinished(before: datetime | None = None, workers: Iterable[str] | None = None) -> list[UnfinishedJob]:
     """The jobs that are queued or running: those that last changed before a moment, those of some workers."""
     wanted: Document = {"status": {"$in": _UNFINISHED}}
     if before is not None:
@@ -233,14 +237,8 @@ def unfinished(before: datetime | None = None, workers: Iterable[str] | None = N
     for document in documents:
         processor = document.get("processor")
         worker_id = processor.get("workerId") if isinstance(processor, dict) else None
-        found.append(Unfinished(document["_id"], document["queueId"], str(worker_id or "")))
+        found.append(UnfinishedJob(document["_id"], document["queueId"], str(worker_id or "")))
     return found
-
-
-#: A list is read in slices of time, the newest first, until the page is full: each is a short range of an index. On
-#: MongoDB the index's order alone would do; a server that sorts what it has found (the embedded one) is as fast so.
-_SLICES = (timedelta(minutes=1), timedelta(minutes=15), timedelta(hours=4), timedelta(days=3))
-_FIRST = datetime.min.replace(tzinfo=UTC)
 
 
 def newest(
@@ -267,20 +265,12 @@ def newest(
         found.extend(read_models(Job, some, limit - len(found)))
 
     if behind is not None:
-        read(behind[0], _id={"$lt": behind[1]})  # made at the same moment as that last one
+        read(behind[0], _id={"$lt": behind[1]})  # those made at the same moment as the last one
         until = behind[0] if until is None else min(until, behind[0])
-    top = until or database_clock.now()
-    upper: Document = {} if until is None else {"$lt": until}
-    for width in (*_SLICES, None):
+    for span in slices(since, until, database_clock.now()):
         if len(found) >= limit:
             break
-        lower = since
-        if width is not None and top - _FIRST > width:
-            lower = max(filter(None, (since, top - width)))
-        read(upper if lower is None else {**upper, "$gte": lower})
-        if lower == since:
-            break
-        upper = {"$lt": lower}
+        read(span)
     return found
 
 
@@ -289,7 +279,7 @@ _RECENT = 200
 
 
 def newest_of(queue_names: Sequence[str]) -> dict[str, Job]:
-    """The newest job of each of these queues that has any: most of them are found in one go."""
+    """The newest job of each of these queues; queues without jobs are missing. Most are found in one query."""
     recent = newest({"queueName": {"$in": list(queue_names)}}, _RECENT) if queue_names else []
     found: dict[str, Job] = {}
     for job in recent:

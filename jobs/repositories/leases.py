@@ -1,7 +1,7 @@
 """The `leases` collection: compare-and-set on one document, `_id: "master"`.
 
 A lease is held by (holder, term). Whether it has expired is judged by the database server's clock, and the write then
-names the very lease that was judged: of two masters that see the same expired one, one matches.
+names the lease that was judged. So if two masters see the same expired lease, only one write matches.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from queuesite.logs import get_logger
 log = get_logger(__name__)
 
 MASTER = "master"
-#: Stands as the holder of a lease that was malformed: no master has this id.
+#: The holder of a lease that was malformed; no master has this id.
 _NOBODY = "(mended)"
 
 
@@ -30,7 +30,7 @@ def _leases() -> Collection[Document]:
 
 
 def current() -> Lease | None:
-    """The lease as it stands, or None if nobody ever led, or nobody can tell from what stands there."""
+    """The lease, or None if nobody has ever led or the document is malformed."""
     return next(iter(to_models(Lease, _leases().find({"_id": MASTER}))), None)
 
 
@@ -43,7 +43,7 @@ def leader() -> Lease | None:
 
 
 def acquire(holder: str, ttl: float) -> int | None:
-    """Win the lease for `ttl` seconds where it is free, has expired, or is this very holder's; the new term, or None.
+    """Win the lease for `ttl` seconds if it is free, expired, or this holder's own; return the new term, or None.
 
     A holder that does not know how its last attempt ended takes its own lease again under a new term.
     """
@@ -76,10 +76,10 @@ def _insert(holder: str, ttl: float) -> int | None:
 
 
 def _mend(document: Document, error: MalformedDocument, ttl: float) -> None:
-    """Replace a malformed lease, as it was read, by one of a new term that nobody holds and that runs out in `ttl`.
+    """Replace a malformed lease by one of a new term that nobody holds and that expires after `ttl` seconds.
 
-    Whoever led does not find its own any more and steps down; until the new one has run out it may act still. So the
-    lease is won only then.
+    The leader no longer finds its own lease and steps down, but it may act until the new lease has expired. Only then
+    can the new lease be won.
     """
     written: object = document.get("term")
     term = max(written if isinstance(written, int) else 0, _highest_assigned()) + 1
@@ -89,13 +89,13 @@ def _mend(document: Document, error: MalformedDocument, ttl: float) -> None:
 
 
 def _highest_assigned() -> int:
-    """The highest term of any assignment: terms only ever rise, even if the lease is lost."""
+    """The highest term of any assignment. Terms only rise, even if the lease is lost."""
     found = collection(Assignment).find({"term": {"$type": ["int", "long"]}}, {"term": 1}).sort("term", DESCENDING)
     return next((document["term"] for document in found.limit(1)), 0)
 
 
 def renew(holder: str, term: int, ttl: float) -> bool:
-    """Prolong one's own lease to `ttl` seconds from now; False where it is somebody else's."""
+    """Extend one's own lease to `ttl` seconds from now; return False if it belongs to somebody else."""
     result = _leases().update_one(
         {"_id": MASTER, "holder": holder, "term": term}, [{"$set": {"expiresAt": _from_now(ttl)}}]
     )
@@ -103,7 +103,7 @@ def renew(holder: str, term: int, ttl: float) -> bool:
 
 
 def resign(holder: str, term: int) -> bool:
-    """Give one's own lease up, so that a standby need not wait for its end. The term stays, and only ever rises."""
+    """Give up one's own lease, so that a standby need not wait for its end. The term stays, since terms only rise."""
     result = _leases().update_one(
         {"_id": MASTER, "holder": holder, "term": term}, [{"$set": {"holder": None, "expiresAt": "$$NOW"}}]
     )

@@ -1,4 +1,4 @@
-"""The `masters` collection: which masters are there. It decides nothing: who leads is the lease's matter alone."""
+"""The `masters` collection: live masters. It is informational only; the lease decides who leads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from queuesite.documents import to_models
 
 #: Seconds between two heartbeats of a master.
 HEARTBEAT_SECONDS = 5.0
-#: Age of its last heartbeat at which a master is not shown any more: two may be lost.
+#: Age of its last heartbeat from which a master is no longer shown: two may be lost.
 SHOWN = timedelta(seconds=3.5 * HEARTBEAT_SECONDS)
 
 INDEXES = (IndexModel([("heartbeatAt", ASCENDING)], name="heartbeatAt_ttl", expireAfterSeconds=3_600),)
@@ -24,7 +24,7 @@ def _masters() -> Collection[Document]:
 
 
 def heartbeat(master_id: str, host: str, pid: int) -> None:
-    """Say that a master is there."""
+    """Record that a master is alive."""
     now = database_clock.now()
     _masters().update_one(
         {"_id": master_id},
@@ -38,11 +38,11 @@ def heartbeat(master_id: str, host: str, pid: int) -> None:
 
 
 def leave(master_id: str) -> None:
-    """Take a master out that ends in order."""
+    """Remove a master that ends in an orderly way."""
     _masters().delete_one({"_id": master_id})
 
 
 def present() -> list[Master]:
-    """The masters that have shown themselves lately, the oldest first."""
+    """The masters with a recent heartbeat, the oldest first."""
     found = _masters().find({"heartbeatAt": {"$gt": database_clock.now() - SHOWN}}).sort("startedAt", ASCENDING)
     return to_models(Master, found)

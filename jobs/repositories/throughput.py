@@ -1,11 +1,11 @@
-"""The collections `throughput`, what was done with a queue's messages in a minute and in all, and `throughputHours`.
+"""The collections `throughput`, a queue's work per minute and in total, and `throughputHours`.
 
-Beside its minutes each queue has one document without a minute, with the sums since it was made: minutes are removed
-after a week, and a counter that Prometheus reads must never sink. `_id` carries queue and minute, which makes them
-unique and each write one look-up by `_id`.
+Beside its minutes each queue has one document without a minute, with the sums since it was created: minutes are removed
+after a week, and a counter that Prometheus reads must never decrease. `_id` carries queue and minute, so that it is
+unique and each write is one look-up by `_id`.
 
-Long spans are read by the hour: a week is 168 documents a queue instead of 10,080. Hours have a collection of their
-own, so that reading the sums need not pass by them. For the time before hours were written, minutes are still read.
+Long spans are read by the hour: a week is 168 documents per queue instead of 10,080. Hours have a collection of their
+own, so that reading the sums does not scan them. Minutes are still read for the time before hours were written.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pymongo.collection import Collection
 
 from jobs import histogram
 from jobs.models import Throughput, ThroughputHour
+from queues.state import ATTEMPTS_ARE_FAILING
 from queuesite.databases import Document, bulk_upsert, collection, database_clock
 from queuesite.documents import step_of, to_model, to_models
 
@@ -42,10 +43,10 @@ COUNTS = ("processed", "failed", "rejected", "timedOut", "requests")
 
 @dataclass(frozen=True)
 class Row:
-    """What was done with a queue's messages in a minute, to be added to what is known of it.
+    """A queue's work in one minute, to be added to what is recorded.
 
-    `minute` is its beginning by the database's clock; `durations` are `histogram.counts` of the handlings,
-    `duration_sum` their seconds together; `requests` are those made to SQS.
+    `minute` is its beginning by the database's clock; `durations` are `histogram.counts` of handler times,
+    `duration_sum` is their sum in seconds; `requests` are those made to SQS.
     """
 
     queue_id: ObjectId
@@ -60,7 +61,7 @@ class Row:
     duration_sum: float = 0.0
 
     def increments(self) -> Document:
-        """What is added, by MongoDB's names; nothing is left out but zeros."""
+        """The amounts to add, by MongoDB's names, without zeros."""
         counts: dict[str, Any] = dict(
             zip(COUNTS, (self.processed, self.failed, self.rejected, self.timed_out, self.requests), strict=True)
         )
@@ -78,9 +79,9 @@ def _hours() -> Collection[Document]:
 
 
 def add(rows: Iterable[Row]) -> None:
-    """Add what was done, in a bulk write for each collection.
+    """Add work, in one bulk write per collection.
 
-    A repetition after a lost answer counts twice: counts are for people.
+    A repetition after a lost answer counts twice; the counts are for people.
     """
     done = [(row, increments) for row in rows if (increments := row.increments())]
     bulk_upsert(_throughput(), [write for row, increments in done for write in _writes(row, increments)])
@@ -117,14 +118,14 @@ def _hour(row: Row, increments: Document) -> UpdateOne:
 
 
 def totals() -> list[Throughput]:
-    """The sums of every queue since it was made (or since 30 days without anything done)."""
+    """The sums of every queue since it was created, or since it last had 30 days without work."""
     return to_models(Throughput, _throughput().find({"minute": None}))
 
 
 def work(queue_id: ObjectId, since: datetime, until: datetime, step: timedelta) -> list[Throughput]:
-    """What was done with a queue from `since` to before `until`, in rows none of which is longer than `step`.
+    """A queue's work from `since` to before `until`, in rows that are not longer than `step`.
 
-    They are in order; times without anything done are missing.
+    Rows are in order; times without work are missing.
     """
     return [
         row
@@ -139,9 +140,9 @@ def work(queue_id: ObjectId, since: datetime, until: datetime, step: timedelta) 
 def _sources(
     since: datetime, until: datetime, step: timedelta
 ) -> list[tuple[Collection[Document], datetime, datetime]]:
-    """From which collections a span is read, part by part: whole hours from theirs if steps consist of such.
+    """The collections to read for a span, part by part: hours if `step` consists of whole hours, minutes otherwise.
 
-    The first hour that was ever written may lack what was done before: its minutes are read.
+    The first hour ever written may be incomplete, so its minutes are read.
     """
     if step % HOUR:
         return [(_throughput(), since, until)]
@@ -155,13 +156,13 @@ def _sources(
 
 
 def _next_hour(moment: datetime) -> datetime:
-    """The first whole hour at or after a moment."""
+    """The first full hour at or after a moment."""
     hour = moment.replace(minute=0, second=0, microsecond=0)
     return hour if hour == moment else hour + HOUR
 
 
 def minutes_of(queue_ids: Sequence[ObjectId], since: datetime, until: datetime) -> list[Throughput]:
-    """The minutes of these queues from `since` to before `until`, of each what was processed alone."""
+    """The minutes of these queues from `since` to before `until`, with only their processed counts."""
     if not queue_ids:
         return []
     found = _throughput().find(
@@ -178,7 +179,7 @@ def sums(since: datetime, until: datetime) -> Throughput:
 
 
 def sums_by_step(since: datetime, until: datetime, step: timedelta) -> list[Throughput]:
-    """Likewise, for each step in which anything was done; steps are counted from midnight of the epoch."""
+    """All queues' work in each step that has any; steps count from midnight of the epoch."""
     sums: dict[datetime, Document] = {}
     for source, begin, end in _sources(since, until, step):
         for row in source.aggregate([_between(begin, end), {"$group": _added(step_of("minute", step))}]):
@@ -188,18 +189,16 @@ def sums_by_step(since: datetime, until: datetime, step: timedelta) -> list[Thro
     return [_sum(at, row) for at, row in sums.items()]
 
 
-def failing(since: datetime, share: float, limit: int) -> list[tuple[ObjectId, int, int]]:
-    """Queues with at least this share of failed attempts since then, the most first: id, failed, processed."""
+def failing(since: datetime) -> dict[ObjectId, tuple[int, int]]:
+    """Failed and processed attempts of the queues that have been failing since then, the most failed ones first."""
     group = {"_id": "$queueId", **{name: {"$sum": f"${name}"} for name in ("failed", "processed")}}
-    attempts = {"$multiply": [share, {"$add": ["$failed", "$processed"]}]}
     pipeline: list[Document] = [
         {"$match": {"minute": {"$gte": since}}},
         {"$group": group},
-        {"$match": {"failed": {"$gt": 0}, "$expr": {"$gte": ["$failed", attempts]}}},
+        {"$match": {"$expr": ATTEMPTS_ARE_FAILING}},
         {"$sort": {"failed": DESCENDING, "_id": ASCENDING}},
-        {"$limit": limit},
     ]
-    return [(row["_id"], row["failed"], row["processed"]) for row in _throughput().aggregate(pipeline)]
+    return {row["_id"]: (row["failed"], row["processed"]) for row in _throughput().aggregate(pipeline)}
 
 
 _SUMS = (*COUNTS, "durationSum")

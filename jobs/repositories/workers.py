@@ -1,4 +1,4 @@
-"""The collections `workers`, who is alive, and `departures`, who has left."""
+"""The collections `workers`, the live workers, and `departures`, those that have left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from queuesite.errors import StaleTransition
 
 
 def departure_indexes() -> tuple[IndexModel, ...]:
-    """The indexes of `departures`, which are kept as long as jobs are."""
+    """The indexes of `departures`, which are kept as long as jobs."""
     return (
         IndexModel(
             [("departedAt", ASCENDING)], name="departedAt_ttl", expireAfterSeconds=get_config().job_retention_seconds
@@ -29,7 +29,7 @@ def _workers() -> Collection[Document]:
 
 
 def register(worker_id: str, host: str, pid: int, capacity: int) -> None:
-    """Enter a worker. Its id is new with every registration."""
+    """Add a worker. Its id is new with every registration."""
     _workers().update_one(
         {"_id": worker_id},
         {
@@ -41,9 +41,9 @@ def register(worker_id: str, host: str, pid: int, capacity: int) -> None:
 
 
 def heartbeat(worker_id: str, consumers: list[dict[str, Any]], capacity: int | None = None) -> None:
-    """Say that the worker lives, what its consumers have done so far, and how many it takes if that has changed.
+    """Record that the worker is alive, its consumers' counts so far, and its capacity if that has changed.
 
-    `StaleTransition`: it was pruned.
+    Raises `StaleTransition` if the worker was pruned.
     """
     said: Document = {"consumers": consumers, **({} if capacity is None else {"capacity": capacity})}
     result = _workers().update_one({"_id": worker_id}, {"$set": said, "$currentDate": {"heartbeatAt": True}})
@@ -52,38 +52,38 @@ def heartbeat(worker_id: str, consumers: list[dict[str, Any]], capacity: int | N
 
 
 def drain(worker_id: str) -> None:
-    """Have the worker given no more assignments. `StaleTransition`: it is not registered."""
+    """Give the worker no more assignments. Raises `StaleTransition` if it is not registered."""
     if not _workers().update_one({"_id": worker_id}, {"$set": {"draining": True}}).matched_count:
         raise StaleTransition(f"worker {worker_id} is not registered any more")
 
 
 def is_draining(worker_id: str) -> bool:
-    """Whether the worker has been told to drain."""
+    """Whether the worker has been asked to drain."""
     return _workers().find_one({"_id": worker_id, "draining": True}, {"_id": 1}) is not None
 
 
 def unregister(worker_id: str, reason: DepartureReason = DepartureReason.SHUTDOWN) -> None:
-    """Take a worker out that ends in order."""
+    """Remove a worker that ends in an orderly way."""
     document = _workers().find_one({"_id": worker_id})
     if document is not None:
-        # Before the worker is gone: what is repeated after a lost answer finds it still, and writes the same again.
+        # Before the worker is removed: a repetition after a lost answer still finds it and writes the same again.
         _remember(document, reason)
         _workers().delete_one({"_id": worker_id})
 
 
 def prune(worker_id: str, heartbeat_at: datetime) -> bool:
-    """Take a worker out whose last heartbeat is `heartbeat_at`; False where it has shown itself since."""
+    """Remove a worker whose last heartbeat is `heartbeat_at`; return False if it has sent another since."""
     expected = {"_id": worker_id, "heartbeatAt": heartbeat_at}
     document = _workers().find_one(expected)
     if document is None or not _workers().delete_one(expected).deleted_count:
         return False
-    _remember(document, DepartureReason.STALLED)  # after it: only now is it certain
+    _remember(document, DepartureReason.STALLED)  # after the delete, which makes it certain
     return True
 
 
 def _remember(worker: Document, reason: DepartureReason) -> None:
     if not to_models(Worker, [worker]):
-        return  # a malformed one has nothing to be remembered by
+        return  # a malformed one has nothing to record
     kept = {name: worker[name] for name in ("host", "pid", "capacity", "startedAt", "heartbeatAt")}
     collection(Departure).update_one(
         {"_id": worker["_id"]},

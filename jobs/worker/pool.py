@@ -1,7 +1,7 @@
 """The pool of consumer processes: forked on demand, reused, replaced, and never outliving their worker.
 
-Nothing in it waits for a consumer: their pipes do not block, and those that are told to end are looked after until
-they have. A worker that cannot start processes says so, and tries again in a thread until it can.
+Nothing here waits for a consumer: the pipes do not block, and consumers that are to end are watched until they have.
+A worker that cannot start processes says so, and tries again in a thread until it can.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 
 from bson import ObjectId
 
-from jobs.consumer.meter import NONE, Work
-from jobs.consumer.process import Finished, Live, Released
+from jobs.consumer.meter import NONE, WorkCounts
+from jobs.consumer.process import Finished, Finishing, Live
 from jobs.consumer.process import main as consumer_main
-from jobs.consumer.run import Report
+from jobs.consumer.report import RunReport
 from jobs.consumer.settings import RunLimits
-from jobs.failures import Failure
+from jobs.failures import FailureGroup
 from jobs.models import EndReason
 from jobs.worker import fork_server
 from jobs.worker.consumer import ConsumerProcess
@@ -33,7 +33,7 @@ from queuesite.threads import supervised
 
 log = get_logger(__name__)
 
-#: Seconds that a consumer gets to end once it has been told to: a thread that a handler left may keep it.
+#: Seconds that a consumer gets to end once it is told to: a thread that a handler left behind may keep it.
 EXIT_SECONDS = 10.0
 
 
@@ -43,11 +43,11 @@ class CannotStart(ServerError):
 
 @dataclass(frozen=True)
 class News:
-    """What a consumer told of its work on a job since it last did."""
+    """What a consumer reported of its work on a job since its last report."""
 
     job_id: ObjectId
-    failures: tuple[Failure, ...]
-    work: Work
+    failures: tuple[FailureGroup, ...]
+    work: WorkCounts
 
 
 class Pool:
@@ -63,9 +63,9 @@ class Pool:
         self.consumers: list[ConsumerProcess] = []
         #: Told to end, or killed, and not gone yet.
         self._leaving: list[ConsumerProcess] = []
-        #: What the consumers told of their work, and whose places they gave up, since it was last taken.
+        #: What the consumers reported of their work, and which runs only finish, since it was last taken.
         self._news: list[News] = []
-        self._released: list[tuple[ObjectId, Report]] = []
+        self._finishing: list[tuple[ObjectId, RunReport]] = []
         self._looked_at = time.monotonic()
         self._closing = threading.Event()
         self._recovery: threading.Thread | None = None
@@ -113,12 +113,12 @@ class Pool:
         readable: list[Any] = [*pipes, *(c.process.sentinel for c in everybody)]
         return readable, [pipe for pipe in pipes if pipe.waiting]
 
-    def ended(self) -> list[tuple[ObjectId, Report]]:
-        """Hear the consumers out; answers the runs that have ended since, by their jobs' ids.
+    def ended(self) -> list[tuple[ObjectId, RunReport]]:
+        """Read all that the consumers sent; returns the runs that have ended since, by their jobs' ids.
 
-        A consumer that died has not ended its run itself: its report has the counts that it last told, and the cause.
+        A consumer that died could not report its run's end: the report has the counts that it last sent, and the cause.
         """
-        found: list[tuple[ObjectId, Report]] = []
+        found: list[tuple[ObjectId, RunReport]] = []
         for consumer in list(self.consumers):
             found += self._read(consumer)
             if consumer in self.consumers and not consumer.process.is_alive():
@@ -129,23 +129,23 @@ class Pool:
         return found
 
     def news(self) -> list[News]:
-        """What the consumers told of their work since the last call."""
+        """What the consumers reported of their work since the last call."""
         taken, self._news = self._news, []
         return taken
 
-    def released(self) -> list[tuple[ObjectId, Report]]:
-        """The runs, by their jobs' ids, that have come since the last call to where only handlers in flight are left.
+    def finishing(self) -> list[tuple[ObjectId, RunReport]]:
+        """The runs, by their jobs' ids, of which only handlers in flight are left since the last call.
 
         Their reports are of the work so far.
         """
-        taken, self._released = self._released, []
+        taken, self._finishing = self._finishing, []
         return taken
 
-    def _read(self, consumer: ConsumerProcess) -> list[tuple[ObjectId, Report]]:
+    def _read(self, consumer: ConsumerProcess) -> list[tuple[ObjectId, RunReport]]:
         consumer.channel.flush()
-        found: list[tuple[ObjectId, Report]] = []
+        found: list[tuple[ObjectId, RunReport]] = []
         try:
-            messages: list[Live | Released | Finished] = consumer.channel.receive()
+            messages: list[Live | Finishing | Finished] = consumer.channel.receive()
         except Exception as error:
             # Whatever one of them says must not end the worker of all others.
             log.exception("consumer_unreadable", pid=consumer.pid)
@@ -161,14 +161,14 @@ class Pool:
                 self._news.append(News(consumer.job_id, message.failures, message.work))
             if isinstance(message, Live):
                 consumer.counts = message.counts
-            elif isinstance(message, Released):
-                self._released.append((consumer.job_id, message.report))
+            elif isinstance(message, Finishing):
+                self._finishing.append((consumer.job_id, message.report))
             else:
                 found.append((consumer.job_id, message.report))
                 self._give_back(consumer, tainted=message.report.tainted, outgrown=message.outgrown)
         return found
 
-    def _bury(self, consumer: ConsumerProcess) -> list[tuple[ObjectId, Report]]:
+    def _bury(self, consumer: ConsumerProcess) -> list[tuple[ObjectId, RunReport]]:
         self.consumers.remove(consumer)
         consumer.channel.close()
         if consumer.job_id is None:
@@ -176,7 +176,7 @@ class Pool:
         cause = consumer.cause_of_death()
         log.error("consumer_crashed", pid=consumer.pid, cause=cause, job_id=str(consumer.job_id))
         counts = consumer.counts
-        report = Report(
+        report = RunReport(
             EndReason.CRASHED,
             processed=counts.get("processed", 0),
             failed=counts.get("failed", 0),
@@ -184,7 +184,7 @@ class Pool:
             last_error=cause,
         )
         now = time.monotonic()
-        crash = Failure("ConsumerCrashed", "the consumer process", cause, "", first_at=now, last_at=now)
+        crash = FailureGroup("ConsumerCrashed", "the consumer process", cause, "", first_at=now, last_at=now)
         self._news.append(News(consumer.job_id, (crash,), NONE))
         return [(consumer.job_id, report)]
 
@@ -223,14 +223,14 @@ class Pool:
             log.debug("consumer_retired", pid=consumer.pid, used=consumer.used, memory=consumer.memory)
 
     def _see_off(self, now: float) -> None:
-        """Have done with those that have left, and kill those that do not."""
+        """Drop those that have left, and kill those that linger."""
         for consumer in list(self._leaving):
             if not consumer.process.is_alive():
                 self._leaving.remove(consumer)
                 consumer.channel.close()
                 continue
             consumer.channel.flush()
-            consumer.channel.receive()  # nobody needs it, but its end must not be waited for again and again
+            consumer.channel.receive()  # nobody needs it, but an unread pipe would end every wait at once
             if now >= consumer.exit_by and consumer.killed_for is None:
                 log.warning("consumer_lingers", pid=consumer.pid, seconds=EXIT_SECONDS, meaning="it is killed")
                 consumer.kill("it did not end when it was told to: a thread of a handler's may keep it")

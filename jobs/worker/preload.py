@@ -26,7 +26,7 @@ from jobs.consumer import process  # noqa: E402
 from jobs.consumer.growth import warn_of_large_imports  # noqa: E402
 from jobs.worker import fork_server, inheritance  # noqa: E402
 from queues.handlers import registry  # noqa: E402
-from queues.sqs import SqsGateway  # noqa: E402
+from queues.sqs.gateway import SqsGateway  # noqa: E402
 from queuesite.config import get_config  # noqa: E402
 from queuesite.errors import QueuesiteError  # noqa: E402
 from queuesite.logs import get_logger  # noqa: E402

@@ -1,16 +1,16 @@
-"""Telling MongoDB what became of runs: of those that ended, gave up their places, or have been going on for long."""
+"""Recording in MongoDB what became of runs that ended, that only finish, or that have been going on for long."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 
 from jobs.repositories import jobs
-from jobs.worker import ending
+from jobs.worker import completion
 from jobs.worker.runs import ActiveRun, Runs
 from queuesite.config import Config
 from queuesite.errors import StaleTransition
 
-#: Assignments begun, and runs recorded, in one turn of the worker at most: each takes some milliseconds, and heartbeats
+#: Most assignments begun, and runs recorded, in one turn of the worker: each takes some milliseconds, and heartbeats
 #: must go on while there are hundreds.
 STEPS_PER_TURN = 10
 
@@ -18,22 +18,22 @@ STEPS_PER_TURN = 10
 def record(runs: Runs, config: Config, now: float) -> bool:
     """Record what is due at `now` (monotonic clock); whether there is more than one turn should do.
 
-    Raises pymongo's errors, and finds what MongoDB did not take still then.
+    Raises pymongo's errors; the next call then records what MongoDB did not take.
     """
     steps = 0
     for run in runs:
         if steps >= STEPS_PER_TURN:
             return True
         if run.report is not None:
-            if run.place_given_up:
-                assert run.released is not None
-                ending.finish(run.assignment, run.queue, run.worker_id, run.report, run.released)
+            if run.capacity_freed:
+                assert run.finishing_report is not None
+                completion.finish(run.assignment, run.queue, run.worker_id, run.report, run.finishing_report)
             else:
-                ending.record(run.assignment, run.queue, run.worker_id, run.report)
+                completion.record(run.assignment, run.queue, run.worker_id, run.report)
             runs.remove(run)
-        elif run.released is not None and not run.place_given_up and _may_finish(run, runs, config):
-            ending.give_up_place(run.assignment, run.queue, run.worker_id, run.released)
-            run.place_given_up = True
+        elif run.finishing_report is not None and not run.capacity_freed and _may_finish(run, runs, config):
+            completion.free_capacity(run.assignment, run.queue, run.worker_id, run.finishing_report)
+            run.capacity_freed = True
             runs.only_finish(run)
         elif now >= run.counts_due and (counts := run.counts()) is not None:
             run.counts_due = now + config.job_max_seconds
@@ -46,8 +46,8 @@ def record(runs: Runs, config: Config, now: float) -> bool:
 
 
 def _may_finish(run: ActiveRun, runs: Runs, config: Config) -> bool:
-    """Whether a run may give up its place: each is a process, and no more may finish than may be at work.
+    """Whether a run's capacity may be freed. Each run is a process, so no more may finish than may be at work.
 
-    Those of a pruned worker have lost their places already.
+    The runs of a pruned worker have lost their assignments already.
     """
     return run in runs.finishing or len(runs.finishing) < config.max_load

@@ -1,4 +1,4 @@
-"""The runs that a worker carries out: those that hold a place, and those that only finish what is in flight."""
+"""The runs that a worker carries out: those that take up its capacity, and those that only finish."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from jobs.consumer.run import Report
+from jobs.consumer.report import RunReport
 from jobs.consumer.settings import QueueSettings
 from jobs.models import Assignment, EndReason
 from jobs.repositories.jobs import Counts
@@ -18,22 +18,22 @@ from queues.models import Queue
 
 @dataclass(eq=False)
 class ActiveRun:
-    """An assignment that this worker carries out, or did until its place was given up."""
+    """An assignment that this worker carries out, or did until only its handlers in flight were left."""
 
     assignment: Assignment
     queue: Queue
     settings: QueueSettings
     consumer: ConsumerProcess | None
-    #: The id under which the worker took it: a worker that was pruned has another one by now.
+    #: The id under which the worker took it: a worker that was pruned since has another one.
     worker_id: str
     #: When its counts are next written to its job (monotonic clock).
     counts_due: float
     ending: bool = False
-    #: What its consumer said when only handlers in flight were left, and whether MongoDB has been told.
-    released: Report | None = None
-    place_given_up: bool = False
-    #: The run's end, which MongoDB has not been told of yet.
-    report: Report | None = None
+    #: What its consumer reported when only handlers in flight were left, and whether MongoDB has recorded that.
+    finishing_report: RunReport | None = None
+    capacity_freed: bool = False
+    #: The run's end, which MongoDB has not recorded yet.
+    report: RunReport | None = None
 
     def end(self, reason: EndReason) -> None:
         """Have it end; the first reason stands."""
@@ -42,11 +42,11 @@ class ActiveRun:
             self.consumer.end(reason)
 
     def counts(self) -> Counts | None:
-        """What it has done so far, as its consumer last reported."""
+        """What it has done so far, as its consumer last reported; None before it did."""
         if self.consumer is None or not self.consumer.counts:
             return None
-        told = self.consumer.counts
-        return Counts(told["processed"], told["failed"], told["timedOut"])
+        counts = self.consumer.counts
+        return Counts(counts["processed"], counts["failed"], counts["timedOut"])
 
     def as_document(self, *, finishing: bool) -> dict[str, Any]:
         """Its entry in the worker's heartbeat."""
@@ -66,7 +66,7 @@ class ActiveRun:
 
 
 class Runs:
-    """Every run of a worker. A finishing one has nothing left but handlers in flight, and counts towards no limit."""
+    """Every run of a worker. A finishing one has only handlers in flight left, and takes up no capacity."""
 
     def __init__(self) -> None:
         #: By their assignments' ids; replaced, never changed, since another thread looks into them.
@@ -80,20 +80,20 @@ class Runs:
         return len(self.active) + len(self.finishing)
 
     def of_job(self, job_id: ObjectId) -> ActiveRun | None:
-        """The run of this job."""
+        """The run of this job, if there is one."""
         return next((run for run in self if run.assignment.job_id == job_id), None)
 
     def add(self, run: ActiveRun) -> None:
-        """Add one that holds a place."""
+        """Add a run that takes up capacity."""
         self.active = {**self.active, run.assignment.id: run}
 
     def only_finish(self, run: ActiveRun) -> None:
-        """Count one no more towards the worker's capacity."""
+        """Free a run's capacity."""
         self.remove(run)
         self.finishing.append(run)
 
     def remove(self, run: ActiveRun) -> None:
-        """Have done with one."""
+        """Drop a run that is recorded."""
         self.active = {key: other for key, other in self.active.items() if other is not run}
         self.finishing = [other for other in self.finishing if other is not run]
 

@@ -1,12 +1,12 @@
-"""The API of what exists: messages, operations on queues, handlers, health.
+"""The API of handlers and health, and the schemas of queues and messages.
 
-Queues themselves are in `jobs.api.queues`, since a queue is shown with who processes it.
+The operations on queues are in `jobs.api.queues`, since a queue is shown with who processes it.
 """
 
 from ninja import Router
 
-from queues.api import health, messages, operations
+from queues.api import handlers, health
 
 router = Router()
-for part in (messages, operations, health):
+for part in (handlers, health):
     router.add_router("", part.router)

@@ -1,28 +1,21 @@
-"""Queues as the API takes and gives them. Limits are those of the services."""
+"""Queues as the API takes and gives them. Their settings are made from `queues.settings`."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.alias_generators import to_camel
 
-from queues import services
 from queues.handlers import registry
-from queues.models import (
-    DEFAULT_HANDLER,
-    DEFAULT_MAX_RECEIVE_COUNT,
-    DEFAULT_VISIBILITY_TIMEOUT,
-    Queue,
-)
+from queues.models import Queue
 from queues.naming import MAX_LENGTH, PATTERN
+from queues.settings import ASKED, SETTINGS, Setting
 from queuesite.api.schemas import Id, In, Out, Timestamp
 from queuesite.config import get_config
 
-
-def _within(setting: str) -> dict[str, Any]:
-    low, high = services.limits()[setting]
-    return {"ge": low, "le": high}
+M = TypeVar("M", bound=BaseModel)
 
 
 def _known_handlers(schema: dict[str, Any]) -> None:
@@ -38,61 +31,53 @@ def _as_changes(schema: dict[str, Any]) -> None:
             _known_handlers(field)
 
 
+def _type(setting: Setting) -> Any:
+    kind: Any = dict[str, Any] if setting.type is dict else setting.type
+    return kind | None if setting.optional else kind
+
+
+def _taken(setting: Setting) -> Any:
+    limits: dict[str, Any] = {}
+    if setting.bounds is not None:
+        limits = dict(zip(("ge", "le"), setting.bounds, strict=True))
+    elif setting.max_length is not None:
+        limits = {"min_length": 1, "max_length": setting.max_length}
+    return Field(
+        setting.default,
+        **limits,
+        description=setting.description("null")
+        + ("; `GET /handlers` has their schema" if setting.name == "handler_options" else ""),
+        examples=[True if setting.type is bool else setting.default],
+        json_schema_extra=_known_handlers if setting.name == "handler" else None,
+    )
+
+
+def _given(setting: Setting) -> Any:
+    masked = "; secrets are masked" if setting.name == "handler_options" else ""
+    return Field(description=setting.description("null") + masked, examples=[setting.default])
+
+
+def with_settings(settings: Mapping[str, Setting], field: Callable[[Setting], Any]) -> Callable[[type[M]], type[M]]:
+    """A decorator: the schema with a field for each of these settings."""
+
+    def extended(schema: type[M]) -> type[M]:
+        made: Any = {name: (_type(setting), field(setting)) for name, setting in settings.items()}
+        return create_model(
+            schema.__name__, __base__=schema, __module__=schema.__module__, __doc__=schema.__doc__, **made
+        )
+
+    return extended
+
+
 class Settings(In):
-    """The settings of a queue."""
-
-    concurrency: int = Field(
-        get_config().default_concurrency,
-        **_within("concurrency"),
-        description="messages handled at once by one consumer; at most MAX_CONCURRENCY",
-        examples=[5],
-    )
-    handler: str = Field(
-        DEFAULT_HANDLER,
-        min_length=1,
-        max_length=registry.MAX_NAME_LENGTH,
-        description="name of a registered handler",
-        examples=["log"],
-        json_schema_extra=_known_handlers,
-    )
-    handler_options: dict[str, Any] = Field(
-        {},
-        description="the handler's options; `GET /handlers` has their schema. A value may be `env:NAME`, a variable of "
-        "the worker's environment",
-        examples=[{}],
-    )
-    priority: int = Field(0, **_within("priority"), description="higher is served first", examples=[0])
-    max_consumers: int = Field(
-        1,
-        **_within("max_consumers"),
-        description="consumers that may share the queue while its backlog is large",
-        examples=[1],
-    )
-    visibility_timeout: int = Field(
-        DEFAULT_VISIBILITY_TIMEOUT,
-        **_within("visibility_timeout"),
-        description="seconds that a received message stays hidden; extended while it is handled",
-        examples=[30],
-    )
-    max_receive_count: int = Field(
-        DEFAULT_MAX_RECEIVE_COUNT,
-        **_within("max_receive_count"),
-        description="receives after which a message goes to the dead-letter queue",
-        examples=[5],
-    )
-
-    timeout: int | None = Field(
-        None,
-        **_within("timeout"),
-        description="seconds that the handler may take for one message; null: the handler's own limit, if it has one",
-        examples=[None],
-    )
+    """The settings that a request names."""
 
     def given(self) -> dict[str, Any]:
-        """The settings that the request named, by their Python names."""
-        return {name: value for name, value in self if name in self.model_fields_set and name in services.SETTINGS}
+        """Those that the request named, by their Python names."""
+        return {name: value for name, value in self if name in self.model_fields_set and name in SETTINGS}
 
 
+@with_settings(ASKED, _taken)
 class QueueIn(Settings):
     """A queue to create."""
 
@@ -111,6 +96,7 @@ class QueueIn(Settings):
     with_dlq: bool = Field(True, description="with a dead-letter queue, NAME-dlq", examples=[True])
 
 
+@with_settings(SETTINGS, _taken)
 class QueuePatch(Settings):
     """Changes of a queue: what is left out stays as it is."""
 
@@ -120,8 +106,6 @@ class QueuePatch(Settings):
         strict=True,
         json_schema_extra=_as_changes,
     )
-
-    paused: bool = Field(False, description="a paused queue is not processed", examples=[True])
 
 
 class DepthOut(Out):
@@ -135,6 +119,7 @@ class DepthOut(Out):
     dead_letters_observed_at: Timestamp | None = Field(description="when those were counted; null: not yet")
 
 
+@with_settings(SETTINGS, _given)
 class QueueFields(Out):
     """A queue: its settings, and what was last seen of it."""
 
@@ -143,15 +128,6 @@ class QueueFields(Out):
     queue_url: str = Field(examples=["https://sqs.eu-central-1.amazonaws.com/123456789012/orders"])
     dlq_url: str | None = Field(examples=["https://sqs.eu-central-1.amazonaws.com/123456789012/orders-dlq"])
     fifo: bool = Field(examples=[False])
-    paused: bool = Field(examples=[False])
-    concurrency: int = Field(examples=[5])
-    handler: str = Field(examples=["log"])
-    handler_options: dict[str, Any] = Field(description="secrets are masked", examples=[{}])
-    priority: int = Field(examples=[0])
-    max_consumers: int = Field(examples=[1])
-    visibility_timeout: int = Field(description="seconds", examples=[30])
-    max_receive_count: int = Field(examples=[5])
-    timeout: int | None = Field(description="seconds; null: the handler's own limit", examples=[None])
     depth: DepthOut
     crash_count: int = Field(description="runs in a row that failed", examples=[0])
     not_before: Timestamp | None = Field(description="end of the backoff after a failed run")

@@ -6,9 +6,9 @@
     def process_order(message: Message) -> None:
         ...
 
-A function that returns is done with its message, which is deleted. One that raises has it retried after a growing
-delay; `Retry` and `Reject`, raised or returned, choose what happens instead. Functions may be `async def`.
-Modules named `handlers.py` in installed apps are imported by themselves, those of HANDLER_MODULES too.
+When the function returns, its message is done and is deleted. When it raises, the message is retried after a growing
+delay. `Retry` and `Reject`, raised or returned, choose another outcome. Functions may be `async def`. Modules named
+`handlers.py` in installed apps are imported automatically, as are those of HANDLER_MODULES.
 """
 
 from queues.handlers.contract import Message, Reject, Retry

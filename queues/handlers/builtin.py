@@ -20,7 +20,7 @@ LOGGED_CHARACTERS = 200
 
 @handler("log")
 def log_message(message: Message) -> None:
-    """Log each message, and be done with it."""
+    """Log each message."""
     log.info(
         "message_logged",
         queue=message.queue,
@@ -48,7 +48,7 @@ class SimulateOptions(BaseModel):
 
 @handler("simulate", options=SimulateOptions)
 def simulate(message: Message) -> None:
-    """Sleep 1 to 5 seconds in place of work; a share of the attempts fails where `failure_rate` says so."""
+    """Sleep 1 to 5 seconds in place of work; `failure_rate` is the share of attempts that fail."""
     options = message.options
     assert isinstance(options, SimulateOptions)
     time.sleep(random.uniform(options.min_seconds, options.max_seconds))

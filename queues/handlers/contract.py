@@ -1,4 +1,4 @@
-"""The types that a handler meets: the message it gets, and what it may answer other than success."""
+"""The types that a handler meets: the message it gets, and the outcomes it may choose."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from queues.sqs import MAX_VISIBILITY_SECONDS, ReceivedMessage
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message, as its handler gets it."""
+    """A message as its handler gets it."""
 
     #: SQS's id of the message.
     id: str
@@ -37,7 +37,7 @@ class Message:
     options: BaseModel | None = None
 
     def json(self) -> Any:
-        """The body, parsed as JSON. Raises `ValueError` where it is none."""
+        """The body, parsed as JSON. Raises `ValueError` if it is not JSON."""
         return json.loads(self.body)
 
     @classmethod
@@ -61,9 +61,9 @@ class Message:
 
 
 class Retry(Exception):
-    """Have the message handled again, after `delay` seconds (0 to 43,200), or the usual backoff where it is None.
+    """Have the message handled again after `delay` seconds (0 to 43,200), or after the usual backoff if it is None.
 
-    Raised or returned by a handler, as an instance or as the class. The attempt counts towards the queue's
+    A handler raises or returns it, as an instance or as the class. The attempt counts towards the queue's
     maxReceiveCount.
     """
 
@@ -82,7 +82,7 @@ class Retry(Exception):
 class Reject(Exception):
     """Give the message up: it goes to the dead-letter queue at once, with `reason` as its attribute.
 
-    Raised or returned by a handler, as an instance or as the class. On a queue without a dead-letter queue the message
+    A handler raises or returns it, as an instance or as the class. On a queue without a dead-letter queue the message
     is kept and retried, since dropping it would lose it.
     """
 

@@ -1,7 +1,8 @@
-"""Connections that end at a deadline, whatever they are at.
+"""Connections that end at a deadline, whatever they are doing.
 
-A socket's timeout is one of each read: a server that sends a byte now and then holds a request for hours. So a timer
-shuts the connection down at the deadline, and what is blocked on it (a handshake, a write, a read) fails at once.
+A socket's timeout applies to each read: a server that sends a byte now and then can hold a request for hours. So a
+timer shuts the connection down at the deadline, and whatever is blocked on it (a handshake, a write, a read) fails at
+once.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 def pool_manager(**options: Any) -> PoolManager:
-    """urllib3's pools, of connections that keep to the deadline of their thread."""
+    """urllib3's pools, with connections that keep to the deadline of their thread."""
     manager = PoolManager(**options)
     manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
     return manager
@@ -114,7 +115,7 @@ def pool_manager(**options: Any) -> PoolManager:
 def addresses_of(host: str, port: int, deadline: Deadline) -> list[str]:
     """The addresses that `host` resolves to. Raises `OSError`, and `TimeoutError` if the deadline passes before.
 
-    A look-up cannot be broken off: one that takes too long goes on in its thread until the resolver gives up.
+    A look-up cannot be cancelled: one that takes too long goes on in its thread until the resolver gives up.
     """
     answer: list[Any] = []
 

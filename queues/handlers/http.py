@@ -1,7 +1,7 @@
 """The `http` handler: POSTs each message to a URL.
 
-Built on urllib3, which boto3 brings anyway. The host is resolved here and the connection made to the very address that
-was checked, so that a name that answers differently a moment later (DNS rebinding) cannot slip past the check.
+It is built on urllib3, which boto3 brings anyway. The host is resolved here, and the connection is made to the address
+that was checked, so that a name that resolves differently a moment later (DNS rebinding) cannot bypass the check.
 Redirects are not followed.
 """
 
@@ -84,11 +84,11 @@ class HttpOptions(BaseModel):
     def _one_line(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
         for name, content in value.items():
             if not _HEADER_NAME.fullmatch(name):
-                raise ValueError(f"header {name!r} is no name of a header")
+                raise ValueError(f"header {name!r} is not a valid name of a header")
             if name.lower() in {"content-length", "transfer-encoding"}:
-                raise ValueError(f"header {name!r} follows from the message and cannot be chosen")
+                raise ValueError(f"header {name!r} is set from the message and cannot be chosen")
             if not _HEADER_VALUE.fullmatch(content.get_secret_value()):
-                raise ValueError(f"header {name!r} has a character that no header may have")
+                raise ValueError(f"header {name!r} has a character that headers may not contain")
         return value
 
 
@@ -98,7 +98,7 @@ def _pools() -> urllib3.PoolManager:
 
 
 def post_message(message: Message) -> None:
-    """POST the body to a URL: 2xx is done, 429 and 5xx are retried (honouring Retry-After), other answers rejected."""
+    """POST the body to a URL: 2xx is done, 429 and 5xx are retried (honouring Retry-After), others are rejected."""
     options = message.options
     assert isinstance(options, HttpOptions)
     parts = urlsplit(options.url)
@@ -165,7 +165,7 @@ def _judge(status: int, retry_after: str | None, text: str) -> None:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """Retry-After is seconds or a date (RFC 9110); what is neither counts as absent."""
+    """Retry-After as seconds, from seconds or a date (RFC 9110); anything else counts as absent."""
     if not retry_after:
         return None
     try:

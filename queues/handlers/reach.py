@@ -1,7 +1,7 @@
 """Which addresses the `http` handler may call: global ones, and those that the configuration names.
 
-Whoever may edit queues chooses the URL, and the worker stands inside the network: without this rule one could purge the
-embedded SQS, read an instance's credentials, or reach a database's port through it.
+Anybody who may edit queues chooses the URL, and the worker is inside the network. Without this rule, they could purge
+the embedded SQS, read an instance's credentials, or reach a database's port through it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LOCAL_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
 
 
 def unwrapped(address: Address) -> tuple[Address, ...]:
-    """The addresses that packets to `address` end at: itself, or the IPv4 addresses that it wraps."""
+    """The addresses that packets to `address` reach: itself, or the IPv4 addresses that it wraps."""
     if isinstance(address, ipaddress.IPv4Address):
         return (address,)
     if address.ipv4_mapped is not None:
@@ -42,7 +42,7 @@ def unwrapped(address: Address) -> tuple[Address, ...]:
 
 
 def is_global(address: Address) -> bool:
-    """Whether `address`, which wraps no other, is one of the internet's, and no cloud's metadata."""
+    """Whether `address`, which wraps no other, is on the internet and is no cloud's metadata address."""
     if address in METADATA_ADDRESSES or address.is_multicast or address.is_reserved:
         return False
     if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST:

@@ -1,4 +1,4 @@
-"""The registry: handlers by name. Only what is in it can be chosen, so nobody can have an arbitrary path imported."""
+"""The registry: handlers by name. Only registered handlers can be chosen, so nobody can have any path imported."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 import inspect
 import threading
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.util import find_spec
@@ -22,7 +22,6 @@ from queuesite.config import get_config
 from queuesite.errors import InvalidInput, QueuesiteError
 
 Function = Callable[[Message], Any]
-AsyncFunction = Callable[[Message], Awaitable[Any]]
 F = TypeVar("F", bound=Callable[[Message], Any])
 
 
@@ -37,7 +36,7 @@ class Handler:
     name: str
     function: Function
     options: type[BaseModel] | None = None
-    #: Seconds that it may take for one message where its queue says nothing else; None: no limit.
+    #: Time limit for one message in seconds, unless its queue has another; None: no limit.
     timeout: float | None = None
 
     @cached_property
@@ -47,7 +46,7 @@ class Handler:
 
     @cached_property
     def path(self) -> str:
-        """Where its function is; for an object that is called, where its class is."""
+        """The path of its function; for a callable object, the path of its class."""
         named: Any = self.function
         while isinstance(named, partial):
             named = named.func
@@ -65,24 +64,24 @@ class Handler:
         return secrets.mask(self.options, options)
 
     def kept_options(self, given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
-        """The options to store, with the stored value for each mask. Raises `InvalidInput`."""
+        """The options to store, with the stored value in place of each mask. Raises `InvalidInput`."""
         return secrets.keep(self.options, given, stored, self.name)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
-        """Raise `InvalidInput` that names each wrong option. What the worker's environment holds is not known here."""
+        """Raise `InvalidInput` that names each wrong option. The worker's environment is not known here."""
         self._parse(options, secrets.references(options))
 
     def parse_options(self, options: Mapping[str, Any]) -> BaseModel | None:
         """The options as the handler's model, for the consumer: with its environment's values for each `env:NAME`.
 
-        Raises `InvalidInput` that names each wrong one, and each variable that is missing.
+        Raises `InvalidInput` that names each wrong option and each missing variable.
         """
         return self._parse(secrets.resolve(options), secrets.references(options), resolved=True)
 
     def _parse(
         self, options: Mapping[str, Any], named: Mapping[secrets.Path, str], *, resolved: bool = False
     ) -> BaseModel | None:
-        """`named` are the values that come from the environment: what is wrong with one is told without the value."""
+        """Parse the options. `named` holds the values from the environment, which error messages do not show."""
         if self.options is None:
             if options:
                 given = ", ".join(sorted(options))
@@ -98,7 +97,7 @@ class Handler:
                 if variable is None:
                     problems.append(f"{'.'.join(path) or 'options'}: {item['msg'].removeprefix('Value error, ')}")
                 elif resolved:
-                    problems.append(f"{'.'.join(path)}: what env:{variable} holds is refused ({item['type']})")
+                    problems.append(f"{'.'.join(path)}: the value of env:{variable} is refused ({item['type']})")
             if not problems:
                 return None  # the names of variables are no values yet
             raise InvalidInput(
@@ -107,7 +106,7 @@ class Handler:
 
 
 def _called(function: Any) -> Any:
-    """The function that runs when `function` is called: under partials, bound methods and objects with `__call__`."""
+    """The function that runs when `function` is called, below partials, bound methods and callable objects."""
     while True:
         if isinstance(function, partial):
             function = function.func
@@ -120,7 +119,7 @@ def _called(function: Any) -> Any:
 
 
 def _refusal(function: Any) -> str | None:
-    """Why `function` cannot handle messages, though it could be called: its work would never be done."""
+    """Why `function` cannot handle messages although it can be called: its work would never be done."""
     if not callable(function):
         return "it cannot be called; register a function"
     if isinstance(function, type):
@@ -145,9 +144,9 @@ _lock = threading.RLock()
 def handler(name: str, *, options: type[BaseModel] | None = None, timeout: float | None = None) -> Callable[[F], F]:
     """Register the decorated function under `name`; `options` is the pydantic model of a queue's options for it.
 
-    `timeout` is how long it may take for one message, in seconds (above 0, at most 43,200: SQS hides no message for
-    longer); a queue may set another. Raises `HandlerError` if another function has the name already, and for what
-    would do nothing when it is called: a generator function, a class.
+    `timeout` is the handler's time limit for one message, in seconds (above 0, at most 43,200: SQS hides no message for
+    longer); a queue may set another. Raises `HandlerError` if another function has the name, or if calling this one
+    would do no work: a generator function, a class.
     """
     # `@handler` without its brackets passes the function.
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME_LENGTH:  # type: ignore[redundant-expr]
@@ -177,7 +176,7 @@ def handler(name: str, *, options: type[BaseModel] | None = None, timeout: float
 
 
 def discover() -> None:
-    """Import every module that may register handlers, once. Raises `HandlerError` naming one that cannot be."""
+    """Import every module that may register handlers, once. Raises `HandlerError`, which names a module that fails."""
     global _discovered
     with _lock:
         if _discovered:
@@ -192,7 +191,7 @@ def discover() -> None:
         _discovered = True
 
 
-# Frames that say nothing of where a module failed.
+# Frames that do not show where a module failed.
 _IMPORT_MACHINERY = {
     __file__,
     importlib.__file__,
@@ -220,17 +219,17 @@ def all_handlers() -> dict[str, Handler]:
 
 
 def masked_options(name: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A queue's options as they may be shown. Those of a handler that is not registered are all masked."""
+    """A queue's options as they may be shown. If its handler is not registered, all are masked."""
     discover()
     found = _handlers.get(name)
     return secrets.mask(None, options or {}) if found is None else found.masked_options(options or {})
 
 
 def get(name: str) -> Handler:
-    """The handler of this name. Raises `InvalidInput` that lists those there are."""
+    """The handler of this name. Raises `InvalidInput`, which lists the registered ones."""
     discover()
     try:
         return _handlers[name]
     except KeyError:
         known = ", ".join(sorted(_handlers))
-        raise InvalidInput(f"there is no handler {name!r}; registered are: {known}", field="handler") from None
+        raise InvalidInput(f"there is no handler {name!r}; registered handlers: {known}", field="handler") from None

@@ -1,7 +1,7 @@
-"""Secrets in a handler's options: masked where options are read, kept where the mask is written back.
+"""Secrets in a handler's options: masked when options are read, kept when the mask is written back.
 
 An option is secret if its type says so (pydantic's `SecretStr`, or a list, a mapping or a model of them). Any value may
-be `env:NAME` instead: the consumer takes it from its worker's environment, so that nothing secret is stored.
+be `env:NAME` instead: the consumer takes it from its worker's environment, so that no secret is stored.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Path = tuple[str, ...]
 
 
 def mask(model: type[BaseModel] | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options as they may be shown. Of those that the model does not have (None: any) nothing is known: secret."""
+    """The options as they may be shown. Options that the model does not have (None: all) count as secret."""
     fields = {} if model is None else _fields(model)
     return {name: _masked(fields.get(name, SecretStr), value) for name, value in options.items()}
 
 
 def _masked(kind: Any, value: Any) -> Any:
-    """`value` of the type `kind`, with whatever may be secret in it masked. None and references are no secrets."""
+    """`value` of the type `kind`, with everything that may be secret masked. None and references are not secret."""
     if value is None or (isinstance(value, str) and _REFERENCE.fullmatch(value)):
         return value
     if not _holds_secrets(kind):
@@ -54,7 +54,7 @@ def _fields(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _flat(kind: Any) -> list[Any]:
-    """The types that `kind` is made of, without its unions, containers and annotations."""
+    """The types in `kind`, without unions, containers and annotations."""
     if get_origin(kind) is Annotated:
         return _flat(get_args(kind)[0])
     inner = get_args(kind)
@@ -74,11 +74,11 @@ def _holds_secrets(kind: Any, seen: frozenset[Any] = frozenset()) -> bool:
 def keep(
     model: type[BaseModel] | None, given: Mapping[str, Any], stored: Mapping[str, Any], handler: str
 ) -> dict[str, Any]:
-    """The options to store: where `given` has the mask of a secret, the stored value.
+    """The options to store: the stored value wherever `given` has the mask of a secret.
 
-    A model may say where its secrets go: `secrets_go_to` names options, such as an address. If one of those changes,
-    the mask keeps nothing, or whoever may change the address could have the secrets sent to themselves. Raises
-    `InvalidInput` where the mask stands for nothing.
+    A model may declare where its secrets go: `secrets_go_to` names options, such as an address. If one of those
+    changes, the mask keeps nothing; otherwise anybody who may change the address could have the secrets sent to
+    themselves. Raises `InvalidInput` if a mask stands for nothing.
     """
     shown = mask(model, stored)
     targets = getattr(model, "secrets_go_to", ())
@@ -105,7 +105,7 @@ def _is_secret(model: type[BaseModel] | None, path: Path) -> bool:
 
 
 def _mapped(path: Path, value: Any, change: Callable[[Path, Any], Any]) -> Any:
-    """`value` with each of its leaves replaced by what `change` makes of it."""
+    """`value` with `change` applied to each of its leaves."""
     if isinstance(value, Mapping):
         return {name: _mapped((*path, str(name)), one, change) for name, one in value.items()}
     if isinstance(value, list | tuple):
@@ -125,9 +125,9 @@ def _at(value: Any, path: Path) -> Any:
 
 
 def references(options: Mapping[str, Any]) -> dict[Path, str]:
-    """Which values name a variable of the worker's environment: its name by the path to the value.
+    """The values that name a variable of the worker's environment: its name by the path to the value.
 
-    Raises `InvalidInput` for a variable that no option may name.
+    Raises `InvalidInput` for a variable that options may not name.
     """
     found: dict[Path, str] = {}
 
@@ -137,8 +137,8 @@ def references(options: Mapping[str, Any]) -> dict[Path, str]:
             name = match[1]
             if name.upper() in _OWN or name.upper().startswith("AWS_"):
                 raise InvalidInput(
-                    f"{'.'.join(path)}: {value} names a setting of the system, which no option may have; put what the "
-                    "handler needs into a variable of its own",
+                    f"{'.'.join(path)}: {value} names one of Queuesite's own settings, which options may not use; put "
+                    "what the handler needs into another variable",
                     field="handler_options",
                 )
             found[path] = name
@@ -149,7 +149,7 @@ def references(options: Mapping[str, Any]) -> dict[Path, str]:
 
 
 def resolve(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with what the environment of this process has for each `env:NAME`. Raises `InvalidInput`."""
+    """The options with this process's environment values for each `env:NAME`. Raises `InvalidInput`."""
     named = references(options)
 
     def look_up(path: Path, value: Any) -> Any:
@@ -159,8 +159,8 @@ def resolve(options: Mapping[str, Any]) -> dict[str, Any]:
             return os.environ[named[path]]
         except KeyError:
             raise InvalidInput(
-                f"{'.'.join(path)}: {value} names a variable that the environment of this worker does not have; set it "
-                "where the worker is started",
+                f"{'.'.join(path)}: {value} names a variable that is not set in this worker's environment; set it "
+                "before you start the worker",
                 field="handler_options",
             ) from None
 

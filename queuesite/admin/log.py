@@ -8,12 +8,16 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
+from queuesite.navigation import Place, Section
+
 _VERBS = {ADDITION: "added", CHANGE: "changed", DELETION: "deleted"}
 
 
 @admin.register(LogEntry)
 class LogAdmin(ModelAdmin):
     """Every change that was made in the admin; it is written by the admin alone."""
+
+    place = Place(Section.ACCESS, 5, "Log", "history")
 
     list_display = ("action_time", "user", "verb", "content_type", "object_repr", "message")
     list_filter = ("action_flag", "content_type")
@@ -26,7 +30,7 @@ class LogAdmin(ModelAdmin):
         """In colour, and in a word."""
         return _VERBS[entry.action_flag]
 
-    @admin.display(description="In words")
+    @admin.display(description="Description")
     def message(self, entry: LogEntry) -> str:
         """What was changed."""
         return entry.get_change_message()

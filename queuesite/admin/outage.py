@@ -1,8 +1,8 @@
-"""A page that says which server is away, in place of a fault of ours."""
+"""A page that says which server is away, instead of an internal error."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from django.http import HttpRequest
 from django.http.response import HttpResponse, HttpResponseBase
@@ -14,25 +14,27 @@ from queuesite.logs import get_logger
 
 log = get_logger(__name__)
 
+_NAMES: Mapping[type[ServerError], str] = {MongoUnavailable: "MongoDB", DatabaseUnavailable: "Django's database"}
+
 
 class OutageMiddleware:
-    """Answers 503 where a server that we depend on was at fault. The API answers its own errors before."""
+    """Answers 503 if a server that we depend on is at fault. The API has answered its own errors before."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Pass on."""
+        """Answer as the view does; its exceptions come to `process_exception`."""
         return self._get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """The page; its address and reason are for the log, since anybody may see it."""
+        """The page. It names neither address nor reason, since anybody may see it; the log has them."""
         try:
             with mongodb_errors(), database_errors():
                 raise exception
         except ServerError as error:
             log.error("page_failed", path=request.path, error=str(error))
-            server = {MongoUnavailable: "MongoDB", DatabaseUnavailable: "Django's database"}.get(type(error), "SQS")
+            server = next((name for kind, name in _NAMES.items() if isinstance(error, kind)), "SQS")
             return render(request, "503.html", {"server": server}, status=503)
         except Exception:
             return None

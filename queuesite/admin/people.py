@@ -16,6 +16,8 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
+from queuesite.navigation import Place, Section
+
 _RECORDS = ("job", "failure", "assignment", "worker", "throughput", "lease")
 
 _CHECKBOXES: dict[type[models.Field[Any, Any]], dict[str, Any]] = {
@@ -42,6 +44,8 @@ admin.site.unregister(Group)
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     """Users. Whoever is no superuser makes none, and changes none: else each administrator could become one."""
+
+    place = Place(Section.ACCESS, 2, "Users", "person")
 
     form = UserChangeForm
     add_form = UserCreationForm
@@ -87,6 +91,8 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
 class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
     """Groups: viewers, operators and administrators come with the system."""
 
+    place = Place(Section.ACCESS, 3, "Groups", "group")
+
     filter_horizontal = ()
     formfield_overrides = _CHECKBOXES
 
@@ -101,6 +107,8 @@ class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
 @admin.register(AccessAttempt)
 class LoginAttemptAdmin(ModelAdmin):
     """Wrong passwords that count towards a lock; deleting one ends its lock."""
+
+    place = Place(Section.ACCESS, 4, "Login attempts", "lock")
 
     list_display = ("username", "ip_address", "failures_since_start", "attempt_time")
     search_fields = ("username", "ip_address")

@@ -18,6 +18,7 @@ from queuesite import markup, tasks
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.errors import NotFound
 from queuesite.models import BackgroundTask, TaskState
+from queuesite.navigation import Place, Section
 
 SHOWN = 100
 #: How long a task may wait until the page asks whether anybody runs them.
@@ -34,6 +35,8 @@ _VARIANTS = {
 @admin.register(BackgroundTask)
 class BackgroundTaskAdmin(RecordsAdmin):
     """Long operations: shown, not changed."""
+
+    place = Place(Section.PROCESSES, 3, "Background tasks", "pending_actions")
 
     def has_change_permission(self, request: HttpRequest, obj: BackgroundTask | None = None) -> bool:
         """Nobody changes one."""
@@ -124,6 +127,8 @@ class _Shown(ModelAdmin):
 class SuccessAdmin(_Shown, django_q_admin.TaskAdmin):
     """What ran to its end."""
 
+    place = Place(Section.DJANGO_Q, 2, "Successful tasks", "check_circle")
+
     list_display = ("name", "group", "func", "started", "stopped", "time_taken")
     list_filter = ("group",)
 
@@ -132,6 +137,8 @@ class SuccessAdmin(_Shown, django_q_admin.TaskAdmin):
 class FailureAdmin(_Shown, django_q_admin.FailAdmin):
     """What raised an exception."""
 
+    place = Place(Section.DJANGO_Q, 3, "Failed tasks", "cancel")
+
     list_display = ("name", "group", "func", "started", "stopped", "attempt_count")
     list_filter = ("group",)
 
@@ -139,6 +146,8 @@ class FailureAdmin(_Shown, django_q_admin.FailAdmin):
 @admin.register(OrmQ)
 class QueuedAdmin(_Shown, django_q_admin.QueueAdmin):
     """What waits for a background process. Its payload is signed, and read only if the signature is ours."""
+
+    place = Place(Section.DJANGO_Q, 1, "Queued tasks", "hourglass")
 
     list_display = ("id", "key", "name", "func", "lock", "task_id")
     fields = ("key", "lock", "task_id", "name", "func")
@@ -154,6 +163,8 @@ class ScheduleAdmin(ModelAdmin, django_q_admin.ScheduleAdmin):
 
     Which function a schedule runs is fixed: nobody can have the system import an arbitrary path.
     """
+
+    place = Place(Section.PROCESSES, 4, "Schedules", "schedule")
 
     fields = ("name", "func", "schedule_type", "minutes", "repeats", "next_run")
     readonly_fields = ("name", "func")

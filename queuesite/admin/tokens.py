@@ -17,11 +17,14 @@ from unfold.decorators import display
 
 from queuesite import tokens
 from queuesite.models import Token
+from queuesite.navigation import Place, Section
 
 
 @admin.register(Token)
 class TokenAdmin(ModelAdmin):
     """Tokens are made and revoked; what one is allowed is never changed afterwards."""
+
+    place = Place(Section.ACCESS, 1, "Tokens", "key")
 
     list_display = ("prefix", "user", "name", "read_only", "shown_state", "created_at", "expires_at", "last_used_at")
     list_filter = ("read_only",)

@@ -62,7 +62,7 @@ def caller(request: HttpRequest) -> Caller:
 
 def _permit(found: Caller, request: HttpRequest, permissions: Sequence[str]) -> Caller:
     if found.token is not None and found.token.read_only and request.method not in SAFE:
-        raise Forbidden("this token is read-only; use one that is not")
+        raise Forbidden("this token is read-only; use one that may write")
     if not found.may(*permissions):
         raise Forbidden(f"this needs the permissions {', '.join(permissions)}, which {found.name} lacks")
     return found
@@ -92,7 +92,7 @@ class TokenAuth(HttpBearer):
         with database_errors():
             found = tokens.find(token)
             if found is None:
-                raise Unauthenticated("the token is not valid; make one by `manage.py token create USER`")
+                raise Unauthenticated("the token is not valid; create one with `manage.py token create USER`")
             return _permit(Caller(found.user, found), request, self.permissions)
 
 

@@ -66,7 +66,7 @@ def _repeated(row: IdempotentRequest, fingerprint: str) -> HttpResponse:
     if row.status is None:
         raise Conflict(
             f"the first request with {HEADER} {row.key!r} is under way, or its process died before it was answered; "
-            "repeat this one, and where it stays so, look at what the queue holds"
+            "repeat this request; if the error persists, check the queue's messages"
         )
     return respond(row.status, row.answer or {}, replayed=True)
 

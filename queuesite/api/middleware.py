@@ -81,7 +81,7 @@ def _body(request: HttpRequest) -> Iterator[bytes]:
 
 
 def _too_large(size: str, limit: int) -> TooLarge:
-    return TooLarge(f"the request has {size}; the API reads {limit:,} at most (API_MAX_BODY_MB): send several requests")
+    return TooLarge(f"the request has {size}; the API reads at most {limit:,} (API_MAX_BODY_MB): send several requests")
 
 
 def _refuse_too_many_values(body: bytes) -> None:
@@ -91,7 +91,7 @@ def _refuse_too_many_values(body: bytes) -> None:
         values = skeleton.count(b",") + skeleton.count(b"[") + skeleton.count(b"{")
         if values > MAX_VALUES:
             raise TooLarge(
-                f"the request has {values:,} JSON values; the API takes {MAX_VALUES:,} at most: "
+                f"the request has {values:,} JSON values; the API accepts at most {MAX_VALUES:,}: "
                 "send several requests, or message bodies as text"
             )
 

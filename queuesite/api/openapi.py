@@ -21,7 +21,7 @@ _PROBLEM_SCHEMA: dict[str, Any] = {
         "type": {"type": "string", "description": "the kind of problem, a URN that does not change"},
         "title": {"type": "string", "description": "the kind in words"},
         "status": {"type": "integer", "description": "the answer's status"},
-        "detail": {"type": "string", "description": "what is wrong here, what was expected, and how to mend it"},
+        "detail": {"type": "string", "description": "the wrong value, what was expected, and how to fix it"},
         "errors": {
             "type": "array",
             "description": "what is wrong with each field",
@@ -31,8 +31,8 @@ _PROBLEM_SCHEMA: dict[str, Any] = {
                 "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
             },
         },
-        "existing": {"type": "string", "description": "address of what is there already"},
-        "checks": {"type": "object", "description": "what each server answered (readiness)"},
+        "existing": {"type": "string", "description": "address of the existing object"},
+        "checks": {"type": "object", "description": "the answer of each server (readiness)"},
     },
     "examples": [
         {

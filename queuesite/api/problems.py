@@ -14,6 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from pydantic.alias_generators import to_camel
 
 from queuesite import errors
+from queuesite.databases import MongoError, explained
 from queuesite.logs import get_logger
 from queuesite.public import public_text
 
@@ -37,21 +38,21 @@ class Kind:
         return f"urn:queuesite:problem:{self.slug}"
 
 
-MALFORMED = Kind(400, "malformed", "Malformed request", "The request cannot be read: no JSON, for example.")
-UNAUTHENTICATED = Kind(401, "unauthenticated", "Not authenticated", "No valid token, and no session of the admin.")
+MALFORMED = Kind(400, "malformed", "Malformed request", "The request cannot be parsed; for example, it is not JSON.")
+UNAUTHENTICATED = Kind(401, "unauthenticated", "Not authenticated", "The request has no valid token and no session.")
 FORBIDDEN = Kind(403, "forbidden", "Forbidden", "A permission is missing, the token is read-only, or CSRF failed.")
-NOT_FOUND = Kind(404, "not-found", "Not found", "What was named does not exist.")
-NOT_ALLOWED = Kind(405, "method-not-allowed", "Method not allowed", "The address does not know this method.")
+NOT_FOUND = Kind(404, "not-found", "Not found", "The named object does not exist.")
+NOT_ALLOWED = Kind(405, "method-not-allowed", "Method not allowed", "The address does not support this method.")
 TIMEOUT = Kind(408, "request-timeout", "Request timeout", "The request was not complete within a minute.")
 CONFLICT = Kind(409, "conflict", "Conflict", "The state of the system does not allow this now.")
 QUEUE_MISSING = Kind(409, "queue-missing", "Queue missing in SQS", "The queue is not in SQS; `POST …/sync` creates it.")
-TOO_LARGE = Kind(413, "too-large", "Request too large", "The request has more in it than one may carry.")
+TOO_LARGE = Kind(413, "too-large", "Request too large", "The request exceeds a limit of its size.")
 MEDIA = Kind(
-    415, "unsupported-media-type", "Unsupported media type", "Bodies are JSON: `Content-Type: application/json`."
+    415, "unsupported-media-type", "Unsupported media type", "The body must be JSON: `Content-Type: application/json`."
 )
-INVALID = Kind(422, "invalid-input", "Invalid input", "Values are wrong; `errors` has each of them.")
-THROTTLED = Kind(429, "throttled", "Too many requests", "Wait as long as `Retry-After` says.")
-INTERNAL = Kind(500, "internal", "Internal error", "A fault of ours, which has been logged.")
+INVALID = Kind(422, "invalid-input", "Invalid input", "Some values are wrong; `errors` lists them.")
+THROTTLED = Kind(429, "throttled", "Too many requests", "Too many requests; wait as long as `Retry-After` says.")
+INTERNAL = Kind(500, "internal", "Internal error", "Queuesite failed and has logged the error.")
 SERVER = Kind(502, "server-refused", "A server refused", "SQS refused the request or the credentials.")
 UNAVAILABLE = Kind(503, "unavailable", "A server is away", "MongoDB, SQS or Django's database does not answer.")
 
@@ -122,6 +123,8 @@ def problem(
 
 def answer(request: HttpRequest, error: Exception) -> HttpResponse:
     """The answer to a request that ended in `error`. What is no error of a caller's is logged."""
+    if isinstance(error, MongoError):
+        error = explained(error)
     kind = kind_of(error)
     detail, fields, headers = _described(error, kind)
     if kind is INTERNAL:

@@ -21,18 +21,18 @@ from queuesite.api.tasks import router as tasks_router
 from queuesite.errors import QueuesiteError, Unauthenticated
 
 DESCRIPTION = """
-Everything that the command line and the admin can do, for programs.
+The API lets programs do everything that the command line and the admin can do.
 
-**Who may.** Send a token, `Authorization: Bearer qs_…`: made by `manage.py token create USER` or in the admin, it has
-its user's permissions. Pages of the admin use its session, with the CSRF token in `X-CSRFToken`. Each operation names
-the permissions that it needs.
+**Authentication.** Send a token as `Authorization: Bearer qs_…`. Create it with `manage.py token create USER` or in the
+admin; it has its user's permissions. Pages of the admin use its session, with the CSRF token in `X-CSRFToken`. Each
+operation names the permissions that it needs.
 
 **Errors** are problem details (RFC 9457), `application/problem+json`: `type` is a URN that does not change, `detail`
-names the value, what was expected and how to mend it, `errors` has what is wrong with each field.
+names the value, what was expected and how to fix it, and `errors` says what is wrong with each field.
 
 **Lists** come in pages: `next` is the `cursor` of the next page, until it is null.
 
-**Moments** are RFC 3339 in UTC with milliseconds, ids are strings, durations are seconds.
+**Times** are RFC 3339 in UTC with milliseconds, ids are strings, durations are seconds.
 
 **Long operations** answer 202 with a task; `GET /tasks/{id}` has its progress and its result.
 """

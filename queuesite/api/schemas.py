@@ -34,7 +34,7 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d
 
 def _rfc3339(value: Any) -> Any:
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):
-        raise ValueError("expected a moment of RFC 3339 with its offset, such as 2026-11-24T08:15:00Z")
+        raise ValueError("expected a time of RFC 3339 with its offset, such as 2026-11-24T08:15:00Z")
     return value
 
 
@@ -42,7 +42,7 @@ def _in_utc(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise ValueError("expected a moment between the years 1 and 9999") from None
+        raise ValueError("expected a time between the years 1 and 9999") from None
 
 
 #: A moment that a caller gives.
@@ -94,9 +94,12 @@ MAX_PAGE = 200
 class Paged(Query):
     """The parameters of every list."""
 
-    limit: int = Field(DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="how many at most")
+    limit: int = Field(DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="largest number of items")
     cursor: str | None = Field(
-        None, min_length=1, max_length=500, description="`next` of the page before; the other parameters stay the same"
+        None,
+        min_length=1,
+        max_length=500,
+        description="`next` of the previous page; keep the other parameters unchanged",
     )
 
 
@@ -104,4 +107,4 @@ class Page(Out, Generic[T]):
     """A page of a list."""
 
     items: list[T]
-    next: str | None = Field(None, description="the `cursor` of the next page; null: there is none")
+    next: str | None = Field(None, description="the `cursor` of the next page; null on the last page")

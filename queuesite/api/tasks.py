@@ -33,11 +33,11 @@ class TaskOut(Out):
 
     id: str = Field(examples=["5f3a9e0c1b7d4f6a8c2e9b0d4a7f6c31"])
     kind: str = Field(examples=["redrive"])
-    owner: str = Field(description="name of the user who asked for it; empty: one who is gone", examples=["ada"])
+    owner: str = Field(description="name of the user who started it; empty if the user was deleted", examples=["ada"])
     state: str = Field(description="queued, running, completed or failed", examples=["running"])
-    done: int = Field(description="how much of `total` is done", examples=[120])
-    total: int | None = Field(description="how much there is to do, where that is known", examples=[500])
-    result: dict[str, Any] | None = Field(description="what a completed task came to", examples=[{"moved": 500}])
+    done: int = Field(description="number of items done", examples=[120])
+    total: int | None = Field(description="number of items to do, if known", examples=[500])
+    result: dict[str, Any] | None = Field(description="result of a completed task", examples=[{"moved": 500}])
     error: str | None = Field(description="why a failed task failed", examples=[None])
     created_at: Timestamp
     started_at: Timestamp | None
@@ -58,7 +58,7 @@ class TaskList(Out):
 class TaskQuery(Query):
     """How many."""
 
-    limit: int = Field(DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="how many at most")
+    limit: int = Field(DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="largest number of items")
 
 
 def accepted(request: HttpRequest, task: BackgroundTask, response: HttpResponse) -> TaskOut:

@@ -277,7 +277,7 @@ def test_a_server_that_does_not_answer(tmp_path: Path) -> None:
     done = manage("up", env={**env, "DATA_DIR": str(tmp_path), "WEB_PORT": str(free_port())})
     assert done.returncode == 1
     assert "MongoDB at mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200 does not answer" in done.stdout
-    assert "the preparation failed; its error is above" in done.stderr
+    assert "preparing the databases failed; see the error above" in done.stderr
 
 
 def test_a_relational_database_that_does_not_open(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_what_happens_shows_up_without_a_reload(visit: Visit, api: httpx.Client,
     page = watcher.page
     watcher.go(OVERVIEW)
     page.evaluate("window.loaded = 'once'")
-    expect(page.get_by_text("Nobody leads")).to_have_count(0)
+    expect(page.get_by_text("No master leads")).to_have_count(0)
     expect(page.get_by_role("img", name="Messages per minute in the last hour")).to_be_visible()
     expect(page.get_by_role("img", name="Backlog in the last hour: 60 messages")).to_be_visible()
     drawn = page.evaluate(DRAWN)
@@ -63,10 +63,10 @@ def test_what_happens_shows_up_without_a_reload(visit: Visit, api: httpx.Client,
     assert drawn["width"] > 300
 
     create(api, "orders", *({"n": n, "do": {"wait": "go"}} for n in range(50)), concurrency=5)
-    expect(page.get_by_role("list", name="1 of 5 slots used")).to_be_visible()
+    expect(page.get_by_role("list", name="Capacity: 1 of 5 used")).to_be_visible()
     expect(page.get_by_text("5 being handled")).to_be_visible()
     (Path(system.directory) / "go").touch()
-    expect(page.get_by_role("list", name="0 of 5 slots used")).to_be_visible()
+    expect(page.get_by_role("list", name="Capacity: 0 of 5 used")).to_be_visible()
 
     create(api, "poison", {"do": {"raise": EVIL}}, maxReceiveCount=1, visibilityTimeout=1)
     expect(page.get_by_role("link", name="RuntimeError")).to_be_visible()
@@ -100,7 +100,7 @@ def test_what_happens_shows_up_without_a_reload(visit: Visit, api: httpx.Client,
 def test_it_fits_a_phone_and_its_navigation_leads_on(visit: Visit) -> None:
     administrator = visit("administrator", viewport=PHONE)
     administrator.go(OVERVIEW)
-    expect(administrator.page.get_by_text("Slots used")).to_be_visible()
+    expect(administrator.page.get_by_text("Capacity used")).to_be_visible()
     administrator.fits()
     administrator.has_no_barrier()
 

@@ -35,7 +35,7 @@ def test_a_job_is_followed_to_its_end_without_a_reload(visit: Visit, api: httpx.
     create(api, "orders", concurrency=5)
     watcher = visit("viewer")
     watcher.go(JOBS)
-    expect(watcher.page.get_by_text("No job yet")).to_be_visible()
+    expect(watcher.page.get_by_text("No jobs yet")).to_be_visible()
     watcher.page.evaluate("window.loaded = 'once'")
 
     send(api, "orders", *({"n": n, "do": {"wait": "go"} if n < 4 else {}} for n in range(50)))
@@ -45,7 +45,7 @@ def test_a_job_is_followed_to_its_end_without_a_reload(visit: Visit, api: httpx.
     expect(row.get_by_role("cell", name="46", exact=True)).to_be_visible()
     worker = visit("viewer")
     worker.go(WORKERS)
-    expect(worker.page.get_by_role("list", name="1 of 5 slots used")).to_be_visible()
+    expect(worker.page.get_by_role("list", name="Capacity: 1 of 5 used")).to_be_visible()
     expect(worker.page.get_by_role("region", name="Consumers of")).to_contain_text("orders")
     worker.has_no_barrier()
 
@@ -95,7 +95,7 @@ def test_a_failure_shows_up_is_looked_at_and_resolved(visit: Visit, api: httpx.C
 
     operator.page.get_by_role("button", name="Resolve").click()
     expect(operator.page.get_by_text("is resolved")).to_be_visible()
-    expect(operator.page.get_by_text("No failure:")).to_be_visible()
+    expect(operator.page.get_by_text("No failures:")).to_be_visible()
 
 
 def queue_id(api: httpx.Client, name: str) -> str:
@@ -178,7 +178,7 @@ def test_nobody_is_asked_for_what_nobody_sees_and_a_lost_connection_is_told(visi
     with watcher.page.expect_response(lambda answer: MASTERS in answer.url):
         watcher.page.clock.run_for(2_000)
 
-    lost = watcher.page.get_by_text("No answer: what is shown may be old")
+    lost = watcher.page.get_by_text("The server does not answer")
     expect(lost).to_be_hidden()
     watcher.disconnect()
     watcher.page.clock.run_for(2_000)
@@ -195,7 +195,7 @@ def test_a_worker_is_drained_after_a_question(visit: Visit) -> None:
     link = operator.page.get_by_role("link", name="Drain")
     name = (link.text_content() or "").removeprefix("Drain").strip()
     link.click()
-    expect(operator.page.get_by_text("There is no other worker")).to_be_visible()
+    expect(operator.page.get_by_text("No other worker runs")).to_be_visible()
     operator.has_no_barrier()
     operator.page.get_by_role("link", name="Cancel").click()
     link.click()

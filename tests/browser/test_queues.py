@@ -138,7 +138,7 @@ def test_poison_goes_to_the_dead_letters_and_comes_back(visit: Visit, api: httpx
         while letters.count() < 2:
             assert time.monotonic() < deadline, f"{letters.count()} dead letters"
             page.get_by_role("button", name="Look at ten").click()
-            expect(letters.first.or_(page.get_by_text("No dead letter was given out"))).to_be_visible()
+            expect(letters.first.or_(page.get_by_text("SQS returned no dead letter"))).to_be_visible()
 
     person.go(page_of(api, "poison", "dead-letters"))
     come()

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import psutil
 from pymongo.errors import PyMongoError
 
 from jobs.models import Assignment, Job, Worker
@@ -46,8 +47,8 @@ class Stage(Protocol):
     rng: random.Random
     #: Signals that processes were sent to end them, by the processes' names.
     told: dict[str, int]
-    #: Pids of consumers whose end is awaited, with the fault that caused it.
-    doomed: dict[int, str]
+    #: Consumers whose end is awaited, with the fault that caused it.
+    doomed: dict[psutil.Process, str]
 
     def awake(self, command: str) -> list[Background]:
         """Processes that run and are not frozen."""
@@ -84,7 +85,7 @@ def _victim(stage: Stage, command: str) -> Background | None:
 
 def _doom(stage: Stage, worker: Background, kind: str) -> None:
     for consumer in stage.cluster.consumers_of(worker):
-        stage.doomed[consumer.pid] = kind
+        stage.doomed[consumer] = kind
 
 
 def kill_worker(stage: Stage) -> Injected | None:

@@ -62,7 +62,7 @@ class Chaos:
         self.seed, self.seconds, self.say = seed, seconds, say
         self.queues: list[Queue] = []
         self.told: dict[str, int] = {}
-        self.doomed: dict[int, str] = {}
+        self.doomed: dict[psutil.Process, str] = {}
         self.faults: list[Fault] = []
         self._under_way: list[Injected] = []
         self._endings: dict[str, Ending] = {}
@@ -235,7 +235,7 @@ class Chaos:
             if len(running) != wanted:
                 found.append(f"{len(running)} of {wanted} {command} run")
         found += [f"{w.name} is not registered" for w in self.awake("runworker") if worker_of(w) is None]
-        found += [f"consumer {pid} lives ({why})" for pid, why in self.doomed.items() if _lives(pid)]
+        found += [f"consumer {consumer.pid} lives ({why})" for consumer, why in self.doomed.items() if _lives(consumer)]
         return found
 
     def _end(self) -> list[str]:
@@ -291,9 +291,9 @@ def _workers() -> dict[int, int]:
     }
 
 
-def _lives(pid: int) -> bool:
+def _lives(process: psutil.Process) -> bool:
     try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and "python" in process.name().lower()
+        # It knows its process from a later one of the same pid.
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

@@ -95,7 +95,7 @@ def test_fault_of_ours_tells_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) 
 
     answer = api.get("/queues")
 
-    assert answer.problem(500)["detail"] == "A fault of ours, which has been logged."
+    assert answer.problem(500)["detail"] == "Queuesite failed and has logged the error."
     assert "ZeroDivision" not in answer.text
     assert "Traceback" not in answer.text
 

@@ -17,6 +17,7 @@ from tests.conftest import Configure
 from tests.support import records
 from tests.support.api import Api, everything, run_tasks
 from tests.support.faults import SqsProxy
+from tests.support.mongo_queries import counted
 
 if TYPE_CHECKING:
     from types_boto3_sqs.client import SQSClient
@@ -47,6 +48,28 @@ def test_create_read_change_delete(api: Api) -> None:
     gone = api.delete("/queues/orders")
     assert (gone.status, gone.text) == (204, "")
     api.get("/queues/orders").problem(404)
+
+
+def test_a_change_is_one_read_and_one_write_whatever_it_changes(api: Api) -> None:
+    api.post("/queues", {"name": "orders"}).ok()
+    services.set_paused("orders", True)
+
+    with counted() as operations:
+        changed = api.patch("/queues/orders", {"priority": 7, "maxConsumers": 3, "paused": False}).ok()
+
+    assert sorted(one for one in operations if one.endswith(" queues")) == ["command queues", "query queues"]
+    assert (changed["priority"], changed["maxConsumers"], changed["paused"]) == (7, 3, False)
+    assert changed["wakeRequestedAt"] is not None
+    assert changed == api.get("/queues/orders").ok()
+
+
+def test_only_resuming_wakes(api: Api) -> None:
+    api.post("/queues", {"name": "orders"}).ok()
+
+    assert api.patch("/queues/orders", {"concurrency": 2}).ok()["wakeRequestedAt"] is None
+    assert api.patch("/queues/orders", {"paused": True}).ok()["wakeRequestedAt"] is None
+    assert api.patch("/queues/orders", {"paused": True, "priority": 1}).ok()["wakeRequestedAt"] is None
+    assert api.patch("/queues/orders", {"paused": False, "priority": 2}).ok()["wakeRequestedAt"] is not None
 
 
 def test_names_that_are_taken(api: Api) -> None:
@@ -310,7 +333,7 @@ class TestTasks:
 
         assert (shown["state"], shown["error"]) == (
             "failed",
-            "a fault of ours (ZeroDivisionError), which has been logged",
+            "Queuesite failed (ZeroDivisionError) and has logged the error",
         )
 
     def test_one_sees_one_s_own(self, api: Api) -> None:

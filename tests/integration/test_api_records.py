@@ -168,7 +168,7 @@ class TestFailures:
         other = records.define("invoices")
         now = time.monotonic()
         for queue, name, moment in ((orders, "KeyError", now - 60), (other, "ValueError", now)):
-            failure = kinds.Failure(
+            failure = kinds.FailureGroup(
                 name, "shop.py:12 in f", "'customer'", "Traceback…", moment, moment, 3, "id-1", 2, '{"n": 1}'
             )
             failures.add([Seen(queue, failure)])
@@ -190,7 +190,7 @@ class TestFailures:
 
     def test_pages(self, api: Api, orders: Queue) -> None:
         now = time.monotonic()
-        failures.add(Seen(orders, kinds.Failure(f"E{n}", f"p:{n}", "m", "t", now - n, now - n)) for n in range(5))
+        failures.add(Seen(orders, kinds.FailureGroup(f"E{n}", f"p:{n}", "m", "t", now - n, now - n)) for n in range(5))
 
         first = api.get("/failures?limit=3").ok()
         second = api.get(f"/failures?limit=3&cursor={first['next']}").ok()

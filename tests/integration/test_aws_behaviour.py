@@ -6,7 +6,8 @@ import pytest
 
 from queues import messages, services
 from queues.messages import RedriveReport
-from queues.sqs import OutgoingMessage, ReceivedMessage, SqsGateway, get_gateway
+from queues.sqs import OutgoingMessage, ReceivedMessage, get_gateway
+from queues.sqs.gateway import SqsGateway
 from queuesite.errors import Conflict, ServerError, SqsDenied, SqsUnavailable
 from tests.integration.test_sqs_gateway import TestMessages as TestMessages
 from tests.integration.test_sqs_gateway import named, receive

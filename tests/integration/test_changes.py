@@ -1,4 +1,4 @@
-"""Change streams, and the bell that wakes a loop."""
+"""Change streams, and the wakeup that wakes a loop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pymongo.errors import OperationFailure
 from queues import repository
 from queues.models import Queue
 from queuesite import changes, embedded
-from queuesite.changes import Bell, ChangeWatcher
+from queuesite.changes import ChangeWatcher, WakeupPipe
 from queuesite.config import get_config
 from queuesite.databases import collection, database
 from tests.support.servers import discard, free_port
@@ -136,55 +136,55 @@ def test_stream_that_broke_opens_anew(watched: Watched, tmp_path: Path, monkeypa
         client.close()
 
 
-def readable(bell: Bell, seconds: float) -> bool:
-    return bool(select.select([bell], [], [], seconds)[0])
+def readable(wakeup: WakeupPipe, seconds: float) -> bool:
+    return bool(select.select([wakeup], [], [], seconds)[0])
 
 
 @pytest.fixture
-def bell() -> Iterator[Bell]:
-    found = Bell()
+def wakeup() -> Iterator[WakeupPipe]:
+    found = WakeupPipe()
     yield found
     found.close()
 
 
 class TestBell:
-    def test_ring_wakes_and_silence_rearms(self, bell: Bell) -> None:
-        assert not readable(bell, 0)
+    def test_wake_ends_the_wait_and_clear_rearms(self, wakeup: WakeupPipe) -> None:
+        assert not readable(wakeup, 0)
 
-        bell.ring()
+        wakeup.wake()
 
-        assert readable(bell, 0)
-        bell.silence()
-        assert not readable(bell, 0)
-        bell.ring()
-        assert readable(bell, 0)
+        assert readable(wakeup, 0)
+        wakeup.clear()
+        assert not readable(wakeup, 0)
+        wakeup.wake()
+        assert readable(wakeup, 0)
 
-    def test_ring_from_another_thread_ends_the_wait(self, bell: Bell) -> None:
-        thread = threading.Thread(target=bell.ring)
+    def test_wake_up_from_another_thread_ends_the_wait(self, wakeup: WakeupPipe) -> None:
+        thread = threading.Thread(target=wakeup.wake)
         thread.start()
 
-        assert readable(bell, 10)
+        assert readable(wakeup, 10)
         thread.join()
 
-    def test_any_number_of_rings_is_one(self, bell: Bell) -> None:
+    def test_any_number_of_wake_ups_is_one(self, wakeup: WakeupPipe) -> None:
         for _ in range(100_000):
-            bell.ring()
+            wakeup.wake()
 
-        bell.silence()
+        wakeup.clear()
 
-        assert not readable(bell, 0)
+        assert not readable(wakeup, 0)
 
-    def test_silence_without_a_ring(self, bell: Bell) -> None:
-        bell.silence()
+    def test_clear_without_a_wake_up(self, wakeup: WakeupPipe) -> None:
+        wakeup.clear()
 
-        assert not readable(bell, 0)
+        assert not readable(wakeup, 0)
 
-    def test_signal_rings(self, bell: Bell) -> None:
+    def test_signal_wakes(self, wakeup: WakeupPipe) -> None:
         handler = signal.signal(signal.SIGUSR1, lambda *_: None)
-        previous = signal.set_wakeup_fd(bell.signal_fd)
+        previous = signal.set_wakeup_fd(wakeup.signal_fd)
         try:
             signal.raise_signal(signal.SIGUSR1)
-            assert readable(bell, 10)
+            assert readable(wakeup, 10)
         finally:
             signal.set_wakeup_fd(previous)
             signal.signal(signal.SIGUSR1, handler)

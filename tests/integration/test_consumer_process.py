@@ -23,8 +23,9 @@ from bson import ObjectId
 
 from jobs.consumer import process
 from jobs.consumer.growth import Growth
-from jobs.consumer.process import Apply, Consumer, End, Exit, Finished, Live, Released, Start
-from jobs.consumer.run import Report, Run
+from jobs.consumer.process import Apply, Consumer, End, Exit, Finished, Finishing, Live, Start
+from jobs.consumer.report import RunReport
+from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.models import EndReason
 from jobs.worker.consumer import ConsumerProcess
@@ -284,7 +285,7 @@ class TestProtocol:
         consumer.start(queue)
         eventually(lambda: probe.running == 2, 10, "two are being handled")
         consumer.pipe.send(End(EndReason.PAUSED))
-        released = consumer.next(Released)
+        released = consumer.next(Finishing)
         assert (released.job_id, released.report.reason, released.report.processed) == ("job-1", EndReason.PAUSED, 0)
         assert depth(queue) == Depth(1, 2, 0), "nothing else is held"
         send(queue, "d")
@@ -440,7 +441,7 @@ class Worker:
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self.reports: dict[ObjectId, Report] = {}
+        self.reports: dict[ObjectId, RunReport] = {}
         self.begun: dict[int, ObjectId] = {}
 
     def begin(self, queue: Queue) -> ConsumerProcess:
@@ -449,11 +450,11 @@ class Worker:
         consumer.start(self.begun[consumer.pid], QueueSettings.of(queue))
         return consumer
 
-    def end_of(self, consumer: ConsumerProcess) -> Report:
+    def end_of(self, consumer: ConsumerProcess) -> RunReport:
         """Wait until its run has ended, in whatever way."""
         job_id = self.begun[consumer.pid]
 
-        def ended() -> Report | None:
+        def ended() -> RunReport | None:
             wait(self.pool.sources()[0], timeout=1)
             self.reports.update(self.pool.ended())
             return self.reports.get(job_id)
@@ -647,7 +648,7 @@ class TestPool:
         consumer = worker.begin(queue)
         eventually(lambda: ledger.events("start"), 10, "it is being handled")
 
-        def report() -> Report | None:
+        def report() -> RunReport | None:
             pool.kill_silent(1.0)
             worker.reports.update(pool.ended())
             return worker.reports.get(worker.begun[consumer.pid])
@@ -738,7 +739,7 @@ class TestNobodyWaits:
         eventually(lambda: ledger.events("start"), 10, "it is being handled")
         os.kill(consumer.pid, signal.SIGSTOP)
 
-        def report() -> Report | None:
+        def report() -> RunReport | None:
             pool.kill_silent(1.0)
             worker.reports.update(pool.ended())
             return worker.reports.get(worker.begun[consumer.pid])

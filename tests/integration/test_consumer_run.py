@@ -42,7 +42,7 @@ def probe() -> Probe:
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failures come back at once; how long they really wait is `test_consumer_outcome`'s concern."""
     monkeypatch.setattr("jobs.consumer.outcome.retry_delay", lambda receive_count: 0)
-    monkeypatch.setattr("jobs.consumer.run.retry_delay", lambda receive_count: 0)
+    monkeypatch.setattr("jobs.consumer.settler.retry_delay", lambda receive_count: 0)
     monkeypatch.setattr("queuesite.outage.FIRST_PAUSE", 0.02)
     monkeypatch.setattr("queuesite.outage.LONGEST_PAUSE", 0.1)
 
@@ -296,7 +296,7 @@ class TestEnd:
         running = begin(queue, RunLimits(idle=1, linger=0))
         eventually(lambda: probe.running == 1, 10, "the message is being handled")
         get_gateway().delete_queue(queue.queue_url)
-        eventually(running.run._ending.is_set, 10, "the receiver has noticed")
+        eventually(lambda: running.run.ending.asked, 10, "the receiver has noticed")
         gate.set()
         report = running.report()
         assert (report.reason, report.processed) == (EndReason.QUEUE_MISSING, 1)

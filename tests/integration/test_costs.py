@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from bson import ObjectId
@@ -13,8 +13,8 @@ from bson import ObjectId
 from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.master.backlog import Backlog
-from jobs.worker import supervisor
-from jobs.worker.supervisor import Supervisor
+from jobs.worker.loop import WorkerLoop
+from jobs.worker.pool import Pool
 from queues import messages, services
 from queues.models import Queue
 from queues.sqs import Depth, OutgoingMessage, get_gateway
@@ -91,20 +91,20 @@ def test_operations_of_an_idle_worker_in_a_minute(
     counter: OperationCounter, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(supervisor, "time", SimpleNamespace(monotonic=clock.monotonic))
-    idle = Supervisor(configure())
     pool = SimpleNamespace(
-        ended=list, news=list, released=list, kill_silent=lambda patience: None, worker_id="", trouble=None
+        ended=list, news=list, finishing=list, kill_silent=lambda patience: None, worker_id="", trouble=None
     )
-    monkeypatch.setattr(idle, "_pool", pool)
-    monkeypatch.setattr(idle, "_wait", lambda: None)
-    # Its change stream is open and tells of nothing; it asks for changes twelve times a minute, in its own thread.
-    monkeypatch.setattr(idle, "_watch", lambda: setattr(idle, "_watcher", SimpleNamespace(live=True)))
+    idle = WorkerLoop(configure(), cast(Pool, pool), clock.monotonic)
+    # Its change stream is open and reports nothing; it asks for changes twelve times a minute, in its own thread.
+    silent = SimpleNamespace(
+        live=True, start=lambda worker_id: None, assignments_due=True, settings_due=False, drain_asked=False
+    )
+    monkeypatch.setattr(idle, "watch", silent)
     database_clock.now()
-    idle._turn()
+    idle.turn()
     counter.count = 0
     while clock.now < 60.0:
         clock.now += 0.1
-        idle._turn()
-    idle._bell.close()
+        idle.turn()
+    idle.wakeup.close()
     assert counter.count <= 60 - 12

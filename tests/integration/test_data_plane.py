@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from queues.memory_sqs import DataPlane, ManualClock, MemorySqs
-from queues.refusals import BatchFailure
-from queues.sqs import MAX_VISIBILITY_SECONDS, Depth, OutgoingMessage, ReceivedMessage, SqsGateway, redrive_policy
+from queues.sqs import MAX_VISIBILITY_SECONDS, DataPlane, Depth, OutgoingMessage, ReceivedMessage, redrive_policy
+from queues.sqs.gateway import SqsGateway
+from queues.sqs.memory import ManualClock, MemorySqs
+from queues.sqs.refusals import BatchFailure
 from queuesite.config import get_config
 from queuesite.errors import QueueMissing
 from tests.support.waiting import eventually

@@ -135,7 +135,7 @@ class TestIndexes:
     def test_index_that_the_data_forbids_is_explained(self, things: Model) -> None:
         collection(things).insert_many([{"a": 1}, {"a": 1}])
 
-        with pytest.raises(MongoUnavailable, match="refused an operation"):
+        with pytest.raises(MongoUnavailable, match="refused an operation"), mongodb_errors():
             ensure_indexes({things: [IndexModel([("a", ASCENDING)], name="a", unique=True)]})
 
     def test_index_with_other_keys_and_a_lifetime_is_rebuilt(self, things: Model) -> None:
@@ -159,7 +159,7 @@ class TestIndexes:
     def test_index_of_mongodb_itself_is_not_dropped(self, things: Model) -> None:
         collection(things).insert_one({"a": 1})
 
-        with pytest.raises(MongoUnavailable):
+        with pytest.raises(OperationFailure):
             ensure_indexes({things: [IndexModel([("_id", ASCENDING)], name="mine")]})
 
     def test_many_processes_at_once(self, things: Model) -> None:

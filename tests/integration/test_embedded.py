@@ -109,7 +109,7 @@ def test_data_outlives_a_stop_and_the_port_stays(start: Start, name: Name) -> No
 @pytest.mark.parametrize("name", NAMES)
 def test_two_servers_never_share_a_directory(start: Start, name: Name) -> None:
     first = start(name)
-    with pytest.raises(Conflict, match=rf"process {first.pid}\) uses .* already; .*kill {first.pid}"):
+    with pytest.raises(Conflict, match=rf"process {first.pid}\) already uses .*; .*kill {first.pid}"):
         start(name)
     first.process.kill()
     first.process.wait()
@@ -281,7 +281,7 @@ def test_a_leftover_server_that_does_not_end_is_refused(start: Start, monkeypatc
     server = start("sqs")
     freeze(server)
     write_record(config, {"sqs": Running.of(server.address, server.pid)})
-    with pytest.raises(Conflict, match=f"does not end; end it by `kill -9 {server.pid}`"):
+    with pytest.raises(Conflict, match=f"does not end; end it with `kill -9 {server.pid}`"):
         embedded.end_leftovers(config)
     server.process.kill()
 

@@ -68,9 +68,9 @@ def failed(queue: Queue, message: str = "no customer", *, times: int = 3) -> Fai
     """A kind of failure, seen so often at this moment."""
     now = time.monotonic()
     trace = f'Traceback (most recent call last):\n  File "x.py", line 1, in f\nKeyError: {message}\n'
-    kind = kinds.Failure("KeyError", "shop.f", message, trace, now, now, times, "m-1", 2, f'{{"a": "{message}"}}')
+    kind = kinds.FailureGroup("KeyError", "shop.f", message, trace, now, now, times, "m-1", 2, f'{{"a": "{message}"}}')
     failures.add([failures.Seen(queue, kind)])
-    return failures.of_queue(queue.queue_url)[0]
+    return records.failures_of(queue)[0]
 
 
 def test_the_front_door_leads_to_the_admin(browser: Client) -> None:
@@ -87,7 +87,7 @@ def test_browsers_find_the_icon_where_they_look_by_themselves(client: Client) ->
 def test_pages_without_anything_say_what_is_missing(browser: Client, path: str) -> None:
     page = text(browser, path)
     expected = {
-        JOBS: "No job yet",
+        JOBS: "No jobs yet",
         FAILURES: "No failure",
         WORKERS: "manage.py runworker",
         MASTERS: "manage.py runmaster",
@@ -219,7 +219,7 @@ class TestFailures:
         page = text(browser, FAILURES)
 
         assert reverse("admin:jobs_failure_change", args=[failure.id]) in page
-        assert "5 in the last 24 hours, 5 of them in this one" in page
+        assert "5 in the last 24 hours, 5 of them in the current hour" in page
         assert "KeyError" not in text(browser, FAILURES, queue="events")
 
     def test_hours_are_kept_apart_and_old_ones_left_out(self) -> None:
@@ -278,12 +278,12 @@ class TestWorkers:
         workers.heartbeat("w1", [told])
         page = text(browser, WORKERS)
 
-        assert "1 of 3 slots used" in page
+        assert "Capacity: 1 of 3 used" in page
         assert "50.0\xa0MB" in page
         assert job_page(job) in page
         assert page.count(">free<") == 2
         one = text(browser, reverse("admin:jobs_worker_change", args=["w1"]))
-        assert "1 of 3 slots used" in one
+        assert "Capacity: 1 of 3 used" in one
         text(browser, reverse("admin:jobs_worker_change", args=["w2"]), 404)
 
     def test_a_consumer_that_only_finishes_is_shown_and_holds_no_slot(self, browser: Client) -> None:
@@ -294,8 +294,8 @@ class TestWorkers:
         workers.heartbeat("w1", [told])
         page = text(browser, WORKERS)
 
-        assert "0 of 3 slots used" in page
-        assert "finishing 2 in flight" in page
+        assert "Capacity: 0 of 3 used" in page
+        assert "finishing, 2 in flight" in page
         assert job_page(records.job_of(assignment)) in page
 
     def test_stalled_one_is_told_apart(self, browser: Client) -> None:
@@ -315,7 +315,7 @@ class TestWorkers:
         operator.force_login(user("operator", ["jobs.view_worker", "jobs.change_worker"], is_staff=True))
         assert drain in text(operator, WORKERS)
         question = text(operator, drain)
-        assert "There is no other worker" in question
+        assert "No other worker runs" in question
         assert not workers.is_draining("w1")
 
         first = operator.post(drain, follow=True).content.decode()

@@ -20,7 +20,7 @@ from bson import ObjectId
 from structlog.testing import capture_logs
 
 from jobs.indexes import ensure_indexes
-from jobs.master import rescue, scheduler, upkeep
+from jobs.master import definitions, depths, rescue, scheduler, upkeep
 from jobs.master.planner import YIELD_SECONDS, Plan, plan
 from jobs.master.rescue import Rescue
 from jobs.master.scheduler import Scheduler
@@ -30,10 +30,11 @@ from jobs.repositories import assignments, jobs, leases, workers
 from jobs.repositories.jobs import Counts
 from queues import repository, services
 from queues.models import Queue
-from queues.sqs import Depth, SqsGateway, get_gateway
+from queues.sqs import Depth, get_gateway
+from queues.sqs.gateway import SqsGateway
 from queuesite.config import Config
 from queuesite.databases import MongoError, collection, database_clock
-from queuesite.errors import MongoUnavailable, SqsUnavailable
+from queuesite.errors import MongoUnavailable
 from tests.support import mongo_queries
 from tests.support.faults import SqsProxy
 from tests.support.records import (
@@ -82,16 +83,35 @@ class Master:
     """A scheduler whose turns the test takes."""
 
     def __init__(self, config: Config) -> None:
-        self.scheduler = Scheduler(config, get_gateway())
-        self.scheduler._sweeper.start()
+        self._config = config
+        self._passed = 0.0
+        self.scheduler = Scheduler(config, get_gateway(), monotonic=self.now)
+        self.scheduler.sweeper.start()
+
+    def now(self) -> float:
+        """The master's monotonic clock."""
+        return time.monotonic() + self._passed
+
+    def skip(self, seconds: float) -> None:
+        """Let time pass for the master alone."""
+        self._passed += seconds
+
+    def lose_trust(self) -> None:
+        """Let its lease run out, as if it had been frozen, and not be due for another attempt."""
+        self.scheduler.leadership.next_attempt = float("inf")
+        self.skip(self._config.lease_seconds)
+
+    def attempt(self) -> None:
+        """Make its next attempt at the lease due."""
+        self.scheduler.leadership.next_attempt = float("-inf")
 
     @property
     def term(self) -> int | None:
-        return self.scheduler._leadership.term
+        return self.scheduler.leadership.term
 
     def turn(self, count: int = 1) -> float:
         for _ in range(count):
-            pause = self.scheduler._turn()
+            pause = self.scheduler.turn()
         return pause
 
     def until(self, condition: Callable[[], object], what: str) -> None:
@@ -104,34 +124,29 @@ class Master:
     def settle(self) -> None:
         """Take turns until every queue's depth has been asked for since now."""
         self.turn()  # the first begins a term, with a new backlog
-        began = time.monotonic()
+        began = self.now()
         asked: dict[ObjectId, float] = {}
-        observed = self.scheduler._backlog.observed
+        observed = self.scheduler.backlog.observed
 
         def note(queue_id: ObjectId, depth: Depth | None, asked_at: float, now: float) -> bool:
             asked[queue_id] = asked_at
             return observed(queue_id, depth, asked_at, now)
 
-        self.scheduler._backlog.observed = note  # type: ignore[method-assign]
+        self.scheduler.backlog.observed = note  # type: ignore[method-assign]
         count = len(repository.all_queues())
         self.until(lambda: sum(at > began for at in asked.values()) == count, "all depths were asked for")
-        self.scheduler._backlog.observed = observed  # type: ignore[method-assign]
+        self.scheduler.backlog.observed = observed  # type: ignore[method-assign]
         self.turn()
 
     def trust_heartbeats(self) -> None:
-        """End the time in which workers may show themselves."""
-        self.scheduler._liveness._prune_from = float("-inf")
+        """Let the time pass in which workers may show themselves, in steps that are no gap in the master's readings."""
+        for _ in range(3):
+            self.skip(self._config.worker_stalled_after / 2 - 0.5)
+            self.turn()
 
     def close(self) -> None:
-        self.scheduler._watcher.stop()
-        self.scheduler._sweeper.stop()
-        for thread in self.scheduler._sweeper._threads:
-            thread.join(10)
-            assert not thread.is_alive()
-        if self.scheduler._watcher._thread.ident is not None:
-            self.scheduler._watcher._thread.join(10)
-        self.scheduler._bell._in.close()
-        self.scheduler._bell._out.close()
+        self.scheduler.close()
+        assert self.scheduler.join(10)
 
 
 @contextmanager
@@ -207,19 +222,40 @@ class TestRescue:
         queue = define()
         assignment = running(queue, "dead")
         register("dead")
-        workers.heartbeat("dead", [{"jobId": assignment.job_id, "processed": 7, "failed": 2}])
+        workers.heartbeat("dead", [{"jobId": assignment.job_id, "processed": 7, "failed": 2, "timedOut": 1}])
         set_heartbeat("dead", database_clock.now() - timedelta(minutes=1))
         rescuer = Rescue()
         rescuer.prune(workers.all_workers(), database_clock.now(), 8)
         assert rescuer.free([assignment]) == [assignment]
         job = job_of(assignment)
         assert (job.status, job.end_reason) == (JobStatus.ABANDONED, EndReason.WORKER_DIED)
-        assert (job.message_count, job.failed_count) == (7, 2)
+        assert (job.message_count, job.failed_count, job.timed_out_count) == (7, 2, 1)
         assert "dead" in (job.last_error or "")
         assert assignments.all_assignments() == []
         woken = stored(queue).wake_requested_at
         assert woken is not None
         assert abs((woken - database_clock.now()).total_seconds()) < 5
+
+    def test_a_master_that_saw_no_heartbeat_keeps_the_counts_that_the_job_has(self) -> None:
+        """Another master pruned the worker and died: its successor knows no counts."""
+        assignment = running(define(), "dead")
+        jobs.progress(assignment.job_id, "dead", Counts(40, 3, 1))
+        Rescue().free([assignment])
+        job = job_of(assignment)
+        assert job.status == JobStatus.ABANDONED
+        assert (job.message_count, job.failed_count, job.timed_out_count) == (40, 3, 1)
+
+    def test_counts_that_were_written_after_the_last_heartbeat_are_kept(self) -> None:
+        assignment = running(define(), "dead")
+        register("dead")
+        workers.heartbeat("dead", [{"jobId": assignment.job_id, "processed": 39, "failed": 4}])
+        jobs.progress(assignment.job_id, "dead", Counts(40, 3, 1))
+        set_heartbeat("dead", database_clock.now() - timedelta(minutes=1))
+        rescuer = Rescue()
+        rescuer.prune(workers.all_workers(), database_clock.now(), 8)
+        rescuer.free([assignment])
+        job = job_of(assignment)
+        assert (job.message_count, job.failed_count, job.timed_out_count) == (40, 4, 1)
 
     def test_an_assignment_without_its_job(self) -> None:
         queue = define()
@@ -344,14 +380,12 @@ class TestJobsWithoutAssignments:
 class TestSweeper:
     @contextmanager
     def sweeping(self, gateway: SqsGateway) -> Iterator[tuple[Sweeper, threading.Event]]:
-        rung = threading.Event()
-        sweeper = Sweeper(gateway, rung.set)
+        woken = threading.Event()
+        sweeper = Sweeper(gateway, woken.set)
         sweeper.start()
-        yield sweeper, rung
+        yield sweeper, woken
         sweeper.stop()
-        for thread in sweeper._threads:
-            thread.join(10)
-            assert not thread.is_alive()
+        assert sweeper.join(10)
 
     def answer(self, sweeper: Sweeper) -> Observation:
         found: list[Observation] = []
@@ -364,14 +398,14 @@ class TestSweeper:
         assert len(found) == 1
         return found[0]
 
-    def test_it_asks_sqs_and_rings(self, sqs: SQSClient, gateway: SqsGateway) -> None:
+    def test_it_asks_sqs_and_wakes_the_loop(self, sqs: SQSClient, gateway: SqsGateway) -> None:
         queue = create()
         sqs.send_message(QueueUrl=queue.queue_url, MessageBody="m")
-        with self.sweeping(gateway) as (sweeper, rung):
+        with self.sweeping(gateway) as (sweeper, woken):
             before = time.monotonic()
             sweeper.ask(queue)
             assert sweeper.free == QUEUED - 1
-            assert rung.wait(10)
+            assert woken.wait(10)
             seen = self.answer(sweeper)
             assert sweeper.free == QUEUED
         assert (seen.queue_id, seen.depth) == (queue.id, Depth(1, 0, 0))
@@ -379,10 +413,10 @@ class TestSweeper:
 
     def test_an_empty_queue_is_no_reason_for_a_turn(self, gateway: SqsGateway) -> None:
         queue = create()
-        with self.sweeping(gateway) as (sweeper, rung):
+        with self.sweeping(gateway) as (sweeper, woken):
             sweeper.ask(queue)
             assert self.answer(sweeper).depth == Depth(0, 0, 0)
-            assert not rung.is_set()
+            assert not woken.is_set()
 
     def test_many_queues(self, gateway: SqsGateway) -> None:
         queues = [create(f"q{n}") for n in range(12)]
@@ -446,7 +480,7 @@ class TestLeading:
         register("w1")
         master.turn()
         create()
-        master.scheduler._leadership._trusted_until = 0.0
+        master.lose_trust()
         master.turn(3)
         assert assignments.all_assignments() == []
 
@@ -457,7 +491,7 @@ class TestLeading:
         register("w1")
 
         def slow(*args: Any, **kwargs: Any) -> Plan:
-            master.scheduler._leadership._trusted_until = 0.0
+            master.lose_trust()
             return plan(*args, **kwargs)
 
         monkeypatch.setattr(scheduler, "plan", slow)
@@ -470,7 +504,7 @@ class TestLeading:
         terms = [master.term]
         collection(Lease).update_one({}, {"$set": {"holder": "another", "term": 2}})
         create()
-        master.scheduler._leadership.next_attempt = 0.0
+        master.attempt()
         master.turn(3)
         terms.append(master.term)
         assert terms == [1, None]
@@ -486,25 +520,26 @@ class TestLeading:
             assert (master.term, standby.term) == (1, None)
             assert len(assignments.all_assignments()) == 4
             assert {a.term for a in assignments.all_assignments()} == {1}
-            master.scheduler._leadership.resign()
+            master.scheduler.leadership.resign()
             finish(assignments.all_assignments()[0])
             wake(queues[0])
             wake(queues[1])
-            standby.scheduler._leadership.next_attempt = 0.0
+            standby.attempt()
             standby.until(lambda: len(assignments.all_assignments()) == 4, "the standby assigned what was free")
             master.turn()
             assert sorted(a.term for a in assignments.all_assignments()) == [1, 1, 1, 2]
             assert (master.term, standby.term) == (None, 2)
 
-    def test_what_two_leaders_decide_at_once_the_index_settles(self, config: Config, master: Master) -> None:
+    def test_what_two_leaders_decide_at_once_the_index_settles(
+        self, config: Config, master: Master, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A leader that was frozen between its decision and its write comes to nothing."""
         create()
         register("w1")
-        with a_master(config) as other:
-            for each in (master, other):
-                each.scheduler._leadership._term, each.scheduler._leadership._trusted_until = 1, float("inf")
-                each.scheduler._leadership.next_attempt = float("inf")
-                each.turn()
+        with a_master(config) as other, monkeypatch.context() as patch:
+            patch.setattr(leases, "acquire", lambda *_: 1)
+            master.turn()
+            other.turn()
         assert len(assignments.all_assignments()) == 1
         assert len(all_jobs()) == 1
 
@@ -518,9 +553,9 @@ class TestLeading:
         with monkeypatch.context() as patch:
             patch.setattr(assignments, "all_assignments", away)
             assert 0 < master.turn() <= 0.05
-            assert master.scheduler._outage.active
+            assert master.scheduler.outage.active
         master.until(lambda: assigned() == ["orders"], "it went on")
-        assert not master.scheduler._outage.active
+        assert not master.scheduler.outage.active
 
     def test_leadership_is_given_up_where_the_renewal_fails(
         self, master: Master, monkeypatch: pytest.MonkeyPatch
@@ -531,12 +566,12 @@ class TestLeading:
         def away(*_: object) -> None:
             raise MongoError("away")
 
-        master.scheduler._leadership.next_attempt = 0.0
+        master.attempt()
         with monkeypatch.context() as patch:
             patch.setattr(leases, "renew", away)
             master.turn()
             assert master.term is None
-        master.scheduler._leadership.next_attempt = 0.0
+        master.attempt()
         master.turn()
         assert master.term == 2
 
@@ -589,7 +624,7 @@ class TestIndexes:
         master.turn()
         term = master.term
         collection(Assignment).drop()
-        master.scheduler._on_change({"operationType": "drop", "ns": {"db": "d", "coll": "assignments"}})
+        master.scheduler.note_change({"operationType": "drop", "ns": {"db": "d", "coll": "assignments"}})
         master.turn()
         assert self.unique()
         assert master.term == term
@@ -600,21 +635,27 @@ class TestIndexes:
         now = 1_000.0
         for passed, count in ((0, 1), (60, 1), (2 * upkeep.EACH_SECONDS, 2)):
             keeping.turn(now + passed)
-            keeping._thread.join(10)
+            assert keeping.join(10)
             assert made == ["indexes"] * count
         keeping.begin()
         keeping.turn(now + 2 * upkeep.EACH_SECONDS + 1)
-        keeping._thread.join(10)
+        assert keeping.join(10)
         assert len(made) == 3, "a term's start makes them due"
 
     def test_what_failed_is_tried_again_soon(self) -> None:
+        tries: list[int] = []
+
         def fails() -> None:
+            tries.append(1)
             raise MongoUnavailable("away")
 
         keeping = upkeep.IndexUpkeep(fails)
-        keeping.turn(time.monotonic())
-        keeping._thread.join(10)
-        assert keeping._due <= time.monotonic() + upkeep.RETRY_SECONDS
+        now = 1_000.0
+        keeping.turn(now)
+        assert keeping.join(10)
+        keeping.turn(now + upkeep.RETRY_SECONDS)
+        assert keeping.join(10)
+        assert len(tries) == 2
 
 
 class TestFinding:
@@ -674,7 +715,7 @@ class TestFinding:
         master.until(lambda: assigned() == ["orders"], "the sweep found it")
 
     def test_what_was_seen_is_recorded(self, master: Master, sqs: SQSClient, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(scheduler, "OBSERVED_SECONDS", 0.0)
+        monkeypatch.setattr(depths, "GATHER_SECONDS", 0.0)
         queue = create()
         for _ in range(3):
             sqs.send_message(QueueUrl=queue.queue_url, MessageBody="m")
@@ -701,12 +742,12 @@ class TestFinding:
         master.until(lambda: assigned() == ["orders"], "the queue was assigned")
 
     def test_a_deleted_queue_is_forgotten(self, master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(scheduler, "RELOAD_SECONDS", 0.0)
+        monkeypatch.setattr(definitions, "RELOAD_SECONDS", 0.0)
         queue = create()
         master.turn()
-        assert len(master.scheduler._backlog) == 1
+        assert len(master.scheduler.backlog) == 1
         services.delete("orders")
-        master.until(lambda: len(master.scheduler._backlog) == 0, "the queue was forgotten")
+        master.until(lambda: len(master.scheduler.backlog) == 0, "the queue was forgotten")
         register("w1")
         master.turn(3)
         assert assignments.all_assignments() == []
@@ -720,7 +761,7 @@ class TestFinding:
         master.turn()
         services.delete("orders")
         finish(assignment)
-        master.until(lambda: len(master.scheduler._backlog) == 0, "the queue was forgotten")
+        master.until(lambda: len(master.scheduler.backlog) == 0, "the queue was forgotten")
         assert assignments.all_assignments() == []
 
 
@@ -862,9 +903,7 @@ class TestRescuing:
         create()
         register("w1")
         master.turn()
-        assert master.scheduler._liveness._read is not None
-        read_at, date = master.scheduler._liveness._read
-        master.scheduler._liveness._read = read_at - 60, date
+        master.skip(60)
         set_heartbeat("w1", database_clock.now() - timedelta(minutes=1))
         master.turn(3)
         assert [worker.worker_id for worker in workers.all_workers()] == ["w1"]
@@ -894,8 +933,8 @@ class TestRescuing:
         assert [a.queue_id for a in assignments.all_assignments() if a.worker == "w1"] == [notified.id]
         assert len(assignments.all_assignments()) == 6
         for left in (3, 1, 0):
-            assert wait([master.scheduler._bell.fileno()], timeout=0), "the next turn comes at once"
-            master.scheduler._bell.silence()
+            assert wait([master.scheduler.wakeup.fileno()], timeout=0), "the next turn comes at once"
+            master.scheduler.wakeup.clear()
             master.turn()
             assert sum(a.worker == "gone" for a in assignments.all_assignments()) == left
 
@@ -935,35 +974,35 @@ class TestWithChangeStreams:
     @pytest.fixture
     def live(self, master: Master) -> Master:
         """A leader to which MongoDB tells the changes; it does not poll."""
-        master.scheduler._watcher.start()
-        eventually(lambda: master.scheduler._watcher.live, 10, "the stream is open")
+        master.scheduler.watcher.start()
+        eventually(lambda: master.scheduler.watcher.live, 10, "the stream is open")
         register("w1")
         master.turn()
         return master
 
-    def rung(self, master: Master) -> None:
+    def woken(self, master: Master) -> None:
         """Wait for the bell as the loop does, for no other reason to take a turn."""
-        bell = master.scheduler._bell
-        assert wait([bell.fileno()], timeout=10), "the bell was not rung"
-        bell.silence()
+        wakeup = master.scheduler.wakeup
+        assert wait([wakeup.fileno()], timeout=10), "nothing woke the loop"
+        wakeup.clear()
 
-    def ring_until(self, master: Master, condition: Callable[[], object], what: str) -> None:
+    def wake_until(self, master: Master, condition: Callable[[], object], what: str) -> None:
         for _ in itertools.count():
-            self.rung(master)
+            self.woken(master)
             master.turn()
             if condition():
                 return
 
-    def test_a_wake_up_rings_and_is_read(self, live: Master) -> None:
+    def test_a_wake_up_wakes_the_loop_and_is_read(self, live: Master) -> None:
         queue = create(woken=False)
         live.settle()
         wake(queue)
-        self.ring_until(live, lambda: assigned() == ["orders"], "the queue was assigned")
+        self.wake_until(live, lambda: assigned() == ["orders"], "the queue was assigned")
 
-    def test_a_dropped_collection_rings_and_is_made_whole(self, live: Master) -> None:
+    def test_a_dropped_collection_wakes_the_loop_and_is_made_whole(self, live: Master) -> None:
         try:
             collection(Assignment).drop()
-            self.ring_until(
+            self.wake_until(
                 live,
                 lambda: "queueUrl_slot_unique" in collection(Assignment).index_information(),
                 "the unique index is there again",
@@ -973,34 +1012,34 @@ class TestWithChangeStreams:
 
     def test_a_deleted_queue_is_forgotten(self, live: Master) -> None:
         create(woken=False)
-        self.ring_until(live, lambda: len(live.scheduler._backlog) == 1, "the queue is known")
+        self.wake_until(live, lambda: len(live.scheduler.backlog) == 1, "the queue is known")
         services.delete("orders")
-        self.ring_until(live, lambda: len(live.scheduler._backlog) == 0, "the queue was forgotten")
+        self.wake_until(live, lambda: len(live.scheduler.backlog) == 0, "the queue was forgotten")
 
-    def test_a_released_assignment_rings(self, live: Master) -> None:
+    def test_a_released_assignment_wakes_the_loop(self, live: Master) -> None:
         for n in range(6):
             create(f"q{n}")
         live.until(lambda: len(assignments.all_assignments()) == 5, "the worker is full")
         finish(assignments.all_assignments()[0], at=1)
-        self.ring_until(live, lambda: len(assignments.all_assignments()) == 5, "the slot was given")
+        self.wake_until(live, lambda: len(assignments.all_assignments()) == 5, "the slot was given")
 
-    def test_a_new_worker_rings(self, live: Master) -> None:
+    def test_a_new_worker_wakes_the_loop(self, live: Master) -> None:
         for n in range(6):
             create(f"q{n}")
         live.until(lambda: len(assignments.all_assignments()) == 5, "the worker is full")
         register("w2")
-        self.ring_until(live, lambda: len(assignments.all_assignments()) == 6, "the queue was assigned")
+        self.wake_until(live, lambda: len(assignments.all_assignments()) == 6, "the queue was assigned")
 
     def test_a_resigned_lease_makes_a_standby_try_at_once(self, config: Config) -> None:
         assert leases.acquire("leader", 3_600) == 1
         with a_master(config) as standby:
-            standby.scheduler._watcher.start()
-            eventually(lambda: standby.scheduler._watcher.live, 10, "the stream is open")
+            standby.scheduler.watcher.start()
+            eventually(lambda: standby.scheduler.watcher.live, 10, "the stream is open")
             standby.turn()
             assert standby.term is None
-            assert standby.scheduler._leadership.next_attempt > time.monotonic()
+            assert standby.scheduler.leadership.next_attempt > time.monotonic()
             leases.resign("leader", 1)
-            self.ring_until(standby, lambda: standby.term == 2, "the standby leads")
+            self.wake_until(standby, lambda: standby.term == 2, "the standby leads")
 
 
 class TestStart:
@@ -1022,7 +1061,7 @@ class TestStart:
             raise MongoError("away")
 
         def stop_when_it_leads() -> None:
-            eventually(lambda: master._leadership.term is not None, 20, "it leads")
+            eventually(lambda: master.leadership.term is not None, 20, "it leads")
             if mongodb_away:
                 monkeypatch.setattr(leases, "resign", away)
             os.kill(os.getpid(), signal.SIGTERM)
@@ -1031,21 +1070,7 @@ class TestStart:
         stopper.start()
         master.run()
         stopper.join()
-        master._watcher._thread.join(10)
-        master._bell._in.close()
-        master._bell._out.close()
+        assert master.join(10)
         lease = leases.current()
         assert lease is not None
-        assert lease.holder == (master._leadership.holder if mongodb_away else None)
-
-    def test_the_sync_is_tried_until_it_succeeds(self, master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
-        answers: list[Exception | None] = [SqsUnavailable("away"), SqsUnavailable("away"), None]
-
-        def sync() -> None:
-            answer = answers.pop(0)
-            if answer is not None:
-                raise answer
-
-        monkeypatch.setattr(scheduler, "sync", sync)
-        master.scheduler._sync()
-        assert answers == []
+        assert lease.holder == (master.leadership.holder if mongodb_away else None)

@@ -12,27 +12,28 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import structlog
 from bson import ObjectId
 
 from jobs import histogram, services
-from jobs.consumer.meter import NONE, Work
-from jobs.consumer.run import Report
+from jobs.consumer.meter import NONE, WorkCounts
+from jobs.consumer.report import RunReport
 from jobs.consumer.settings import QueueSettings
-from jobs.failures import Failure
+from jobs.failures import FailureGroup
 from jobs.models import Assignment, EndReason, JobStatus
 from jobs.repositories import assignments, failures, jobs, leases, throughput, workers
-from jobs.worker import recording, supervisor
-from jobs.worker.pool import CannotStart, News
-from jobs.worker.supervisor import Supervisor
+from jobs.worker import recording
+from jobs.worker.drain import RECORD_SECONDS
+from jobs.worker.loop import WorkerLoop
+from jobs.worker.pool import CannotStart, News, Pool
 from queues import repository
 from queues.models import Queue
 from queuesite.databases import MongoError, database_clock
 from queuesite.errors import NotFound
-from tests.support.records import all_jobs, assign, define, job_of, processor, stored
+from tests.support.records import all_jobs, assign, define, failures_of, job_of, processor, stored
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -72,9 +73,9 @@ class StandInPool:
     """The pool of these."""
 
     consumers: list[StandIn] = field(default_factory=list)
-    reports: list[tuple[ObjectId, Report]] = field(default_factory=list)
+    reports: list[tuple[ObjectId, RunReport]] = field(default_factory=list)
     told: list[News] = field(default_factory=list)
-    free: list[tuple[ObjectId, Report]] = field(default_factory=list)
+    free: list[tuple[ObjectId, RunReport]] = field(default_factory=list)
     trouble: str | None = None
     worker_id: str = ""
     closed_with: float | None = None
@@ -91,7 +92,7 @@ class StandInPool:
     def sources(self) -> tuple[list[Any], list[Any]]:
         return [], []
 
-    def ended(self) -> list[tuple[ObjectId, Report]]:
+    def ended(self) -> list[tuple[ObjectId, RunReport]]:
         reports, self.reports = self.reports, []
         return reports
 
@@ -99,7 +100,7 @@ class StandInPool:
         told, self.told = self.told, []
         return told
 
-    def released(self) -> list[tuple[ObjectId, Report]]:
+    def finishing(self) -> list[tuple[ObjectId, RunReport]]:
         free, self.free = self.free, []
         return free
 
@@ -116,19 +117,32 @@ class Worker:
     def __init__(self, configure: Configure) -> None:
         self.configure = configure
         self.pool = StandInPool()
-        self.supervisor = self._make()
+        self._passed = 0.0
+        self.loop = self._make()
 
-    def _make(self) -> Supervisor:
-        made = Supervisor(self.configure(heartbeat_seconds=0.05, worker_stalled_after=60, max_load=5))
-        made._pool = self.pool  # type: ignore[assignment]
-        return made
+    def _make(self, **settings: Any) -> WorkerLoop:
+        config = self.configure(**{"heartbeat_seconds": 0.05, "worker_stalled_after": 60, "max_load": 5, **settings})
+        return WorkerLoop(config, cast(Pool, self.pool), self._now)
+
+    def _now(self) -> float:
+        return time.monotonic() + self._passed
+
+    def skip(self, seconds: float) -> None:
+        """Let time pass for the worker alone."""
+        self._passed += seconds
+
+    def configured(self, **settings: Any) -> None:
+        """Start it with other settings; before its first turn."""
+        self.close()
+        self.loop = self._make(**settings)
 
     @property
     def id(self) -> str:
-        return self.supervisor._worker_id
+        return self.loop.worker_id
 
     def turn(self) -> None:
-        self.supervisor._turn()
+        self.loop.turn()
+        self.loop.wait()
 
     def until(self, condition: Callable[[], object], what: str) -> None:
         def after_a_turn() -> object:
@@ -146,25 +160,22 @@ class Worker:
         self.until(lambda: len(self.pool.consumers) > before, "the queue was begun")
         return assignment, self.pool.consumers[-1]
 
-    def report(self, assignment: Assignment, report: Report) -> None:
+    def report(self, assignment: Assignment, report: RunReport) -> None:
         """Have the assignment's consumer say that its run has ended."""
         self.pool.reports.append((assignment.job_id, report))
 
     def stop(self) -> None:
         """What SIGTERM does."""
-        self.supervisor._on_signal(signal.SIGTERM, None)
+        self.loop.stop()
 
     def stop_watching(self) -> None:
         """Have MongoDB tell it nothing any more."""
-        watcher = self.supervisor._watcher
-        if watcher is not None:
-            watcher.stop()
-            watcher._thread.join(10)
+        self.loop.watch.stop()
+        assert self.loop.watch.join(10)
 
     def close(self) -> None:
         self.stop_watching()
-        self.supervisor._bell._in.close()
-        self.supervisor._bell._out.close()
+        self.loop.wakeup.close()
 
 
 @pytest.fixture(autouse=True)
@@ -179,7 +190,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("queuesite.outage.FIRST_PAUSE", 0.01)
     monkeypatch.setattr("queuesite.outage.LONGEST_PAUSE", 0.05)
     monkeypatch.setattr("queuesite.changes.MAX_AWAIT_MS", 200)
-    monkeypatch.setattr("jobs.worker.supervisor.FLUSH_SECONDS", 0.05)
+    monkeypatch.setattr("jobs.worker.loop.FLUSH_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -200,13 +211,13 @@ def worker(configure: Configure) -> Iterator[Worker]:
 
 def heard(worker: Worker) -> list[dict[str, Any]]:
     """The consumers in its next heartbeat."""
-    worker.supervisor._next_heartbeat = 0.0
+    worker.skip(1.0)
     worker.turn()
     return list(workers.all_workers()[0].consumers)
 
 
-def drained(processed: int = 0) -> Report:
-    return Report(EndReason.DRAINED, processed, empty_at=time.monotonic())
+def drained(processed: int = 0) -> RunReport:
+    return RunReport(EndReason.DRAINED, processed, empty_at=time.monotonic())
 
 
 def away(*_: object, **__: object) -> None:
@@ -245,14 +256,12 @@ class TestBeginning:
     def test_an_assignment_whose_job_has_ended_is_not_begun(self, worker: Worker) -> None:
         queue = define()
         worker.turn()
-        assignment = assign(queue, "w2")  # so that the worker does not see it yet
+        assignment = assign(queue, worker.id)
         jobs.create_many([(assignment, queue.name, processor(worker.id))])
         jobs.abandon_many([jobs.Abandoned(assignment.job_id, "taken for dead")])
-        assignments.release(assignment.id, "w2")
-        assignment.worker = worker.id
-        worker.supervisor._start(assignment, queue, None)
+        worker.until(lambda: not assignments.all_assignments(), "the assignment was released")
         assert worker.pool.consumers[0].told == []
-        assert worker.supervisor._runs.active == {}
+        assert worker.loop.runs.active == {}
         assert job_of(assignment).status == JobStatus.ABANDONED
 
     def test_a_paused_queue_is_handed_back(self, worker: Worker) -> None:
@@ -285,7 +294,7 @@ class TestWorking:
         worker.until(lambda: not assignments.all_assignments(), "the assignment was released")
         job = job_of(assignment)
         assert (job.status, job.message_count) == (JobStatus.COMPLETED, 7)
-        assert worker.supervisor._runs.active == {}
+        assert worker.loop.runs.active == {}
 
     def test_heartbeats_tell_what_the_consumers_told(self, worker: Worker) -> None:
         assignment, consumer = worker.take(define())
@@ -310,7 +319,7 @@ class TestWorking:
         assignment, consumer = worker.take(define())
         assignments.request_yield([assignment.id])
         worker.until(lambda: EndReason.YIELDED in consumer.told, "the consumer was asked")
-        worker.supervisor._assignments_dirty = True
+        worker.loop.watch.read_all()
         worker.turn()
         assert consumer.told[1:] == [EndReason.YIELDED]
 
@@ -318,8 +327,8 @@ class TestWorking:
         assignment, consumer = worker.take(define())
         assignments.release(assignment.id, worker.id)
         worker.until(lambda: EndReason.REVOKED in consumer.told, "the run was ended")
-        worker.report(assignment, Report(EndReason.REVOKED, 2))
-        worker.until(lambda: not worker.supervisor._runs.active, "it has done with it")
+        worker.report(assignment, RunReport(EndReason.REVOKED, 2))
+        worker.until(lambda: not worker.loop.runs.active, "it has done with it")
 
     def test_changed_settings_are_handed_on(self, worker: Worker) -> None:
         queue = define(concurrency=1)
@@ -329,7 +338,7 @@ class TestWorking:
         (_, changed) = consumer.told
         assert isinstance(changed, QueueSettings)
         assert changed.concurrency == 4
-        worker.supervisor._settings_dirty = True
+        worker.loop.watch.read_all()
         worker.turn()
         assert len(consumer.told) == 2
 
@@ -343,7 +352,7 @@ class TestWorking:
         queue = define()
         _, consumer = worker.take(queue)
         repository.delete(queue.id)
-        worker.supervisor._settings_dirty = True
+        worker.loop.watch.read_all()
         worker.until(lambda: EndReason.QUEUE_MISSING in consumer.told, "the run was ended")
 
 
@@ -372,18 +381,18 @@ class TestRefused:
 
 
 class TestFailures:
-    def seen(self, at: float = 1.0, message_id: str = "m1") -> Failure:
-        return Failure("ValueError", "shop.buy", "no", "trace", at, at, message_id=message_id)
+    def seen(self, at: float = 1.0, message_id: str = "m1") -> FailureGroup:
+        return FailureGroup("ValueError", "shop.buy", "no", "trace", at, at, message_id=message_id)
 
     def test_what_consumers_tell_is_kept_by_kind(self, worker: Worker) -> None:
         queue = define()
         assignment, _ = worker.take(queue)
         now = time.monotonic()
         worker.pool.told = [News(assignment.job_id, (self.seen(now - 2), self.seen(now - 1, "m2")), NONE)]
-        worker.until(lambda: failures.of_queue(queue.queue_url), "they were written")
+        worker.until(lambda: failures_of(queue), "they were written")
         worker.pool.told = [News(assignment.job_id, (self.seen(now, "m3"),), NONE)]
-        worker.until(lambda: failures.of_queue(queue.queue_url)[0].count == 3, "one more was counted")
-        (found,) = failures.of_queue(queue.queue_url)
+        worker.until(lambda: failures_of(queue)[0].count == 3, "one more was counted")
+        (found,) = failures_of(queue)
         assert (found.exception_type, found.place, found.message_id) == ("ValueError", "shop.buy", "m3")
         assert found.queue_name == queue.name
         assert 1.9 < (found.last_seen_at - found.first_seen_at).total_seconds() < 2.1
@@ -394,21 +403,23 @@ class TestFailures:
         with monkeypatch.context() as patch:
             patch.setattr(failures, "add", away)
             worker.pool.told = [News(assignment.job_id, (self.seen(),), NONE)]
-            worker.until(lambda: worker.supervisor._outage.active, "MongoDB is away")
+            worker.until(lambda: worker.loop.outage.active, "MongoDB is away")
             worker.pool.told = [News(assignment.job_id, (self.seen(2.0),), NONE)]
             worker.turn()
-        worker.until(lambda: failures.of_queue(queue.queue_url), "they were written")
-        assert failures.of_queue(queue.queue_url)[0].count == 2
+        worker.until(lambda: failures_of(queue), "they were written")
+        assert failures_of(queue)[0].count == 2
 
-    def test_the_last_are_written_before_it_leaves(self, worker: Worker) -> None:
+    def test_the_last_are_written_before_it_leaves(self, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
         queue = define()
+        monkeypatch.setattr("jobs.worker.loop.FLUSH_SECONDS", 3_600.0)
+        worker.skip(3_600.0)
         assignment, _ = worker.take(queue)
-        worker.supervisor._next_flush = float("inf")
+        worker.turn()
         worker.pool.told = [News(assignment.job_id, (self.seen(),), NONE)]
         worker.stop()
-        worker.report(assignment, Report(EndReason.SHUTDOWN))
-        worker.until(worker.supervisor._finished, "it has finished")
-        assert failures.of_queue(queue.queue_url)[0].count == 1
+        worker.report(assignment, RunReport(EndReason.SHUTDOWN))
+        worker.until(lambda: worker.loop.finished, "it has finished")
+        assert failures_of(queue)[0].count == 1
 
 
 class TestThroughput:
@@ -417,10 +428,12 @@ class TestThroughput:
         first, _ = worker.take(queue)
         second, _ = worker.take(other)
         durations = histogram.counts([0.001, 0.2])
-        work = Work(processed=2, failed=1, rejected=1, timed_out=0, requests=5, durations=durations, seconds=0.201)
+        work = WorkCounts(
+            processed=2, failed=1, rejected=1, timed_out=0, requests=5, durations=durations, seconds=0.201
+        )
         worker.pool.told = [
             News(first.job_id, (), work),
-            News(second.job_id, (), Work(requests=1)),
+            News(second.job_id, (), WorkCounts(requests=1)),
             News(first.job_id, (), work),
         ]
         worker.until(throughput.totals, "it was written")
@@ -435,11 +448,11 @@ class TestThroughput:
         assignment, _ = worker.take(define())
         with monkeypatch.context() as patch:
             patch.setattr(throughput, "add", away)
-            worker.pool.told = [News(assignment.job_id, (), Work(processed=3))]
-            worker.until(lambda: worker.supervisor._outage.active, "MongoDB is away")
+            worker.pool.told = [News(assignment.job_id, (), WorkCounts(processed=3))]
+            worker.until(lambda: worker.loop.outage.active, "MongoDB is away")
         worker.until(throughput.totals, "it was written")
         for _ in range(3):
-            worker.supervisor._next_flush = 0.0
+            worker.skip(1.0)
             worker.turn()
         assert [row.processed for row in throughput.totals()] == [3]
 
@@ -450,16 +463,16 @@ class TestDrain:
         assert services.drain_worker(worker.id)
         assert not services.drain_worker(worker.id), "it was told to already"
         worker.until(lambda: EndReason.SHUTDOWN in consumer.told, "its runs are ended")
-        worker.report(assignment, Report(EndReason.SHUTDOWN, 1))
-        worker.until(worker.supervisor._finished, "it has finished")
+        worker.report(assignment, RunReport(EndReason.SHUTDOWN, 1))
+        worker.until(lambda: worker.loop.finished, "it has finished")
         assert workers.all_workers() == []
 
     def test_without_change_streams_too(self, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
         worker.turn()
         worker.stop_watching()
-        monkeypatch.setattr(supervisor, "POLL_BLIND_SECONDS", 0.05)
+        monkeypatch.setattr("jobs.worker.loop.POLL_BLIND_SECONDS", 0.05)
         services.drain_worker(worker.id)
-        worker.until(worker.supervisor._finished, "it has finished")
+        worker.until(lambda: worker.loop.finished, "it has finished")
 
     def test_of_a_worker_that_is_not_there(self) -> None:
         with pytest.raises(NotFound, match=r"there is no worker 'nobody'; `manage.py worker list`"):
@@ -467,7 +480,7 @@ class TestDrain:
 
 
 class TestFinishing:
-    """A run of which only handlers in flight are left gives up its place, and goes on."""
+    """A run of which only handlers in flight are left frees its capacity, and goes on."""
 
     def begun(self, worker: Worker, **settings: Any) -> tuple[Queue, Assignment, StandIn]:
         queue = define(**settings)
@@ -475,14 +488,14 @@ class TestFinishing:
         consumer.counts = {"processed": 3, "failed": 1, "timedOut": 0, "inFlight": 2, "buffered": 0}
         return queue, assignment, consumer
 
-    def release(self, worker: Worker, assignment: Assignment, report: Report) -> None:
+    def release(self, worker: Worker, assignment: Assignment, report: RunReport) -> None:
         worker.pool.free.append((assignment.job_id, report))
         worker.until(lambda: assignment.id not in {a.id for a in assignments.all_assignments()}, "the place is free")
 
     def test_the_queue_is_left_to_others_and_the_job_runs_on(self, worker: Worker) -> None:
         queue, assignment, _ = self.begun(worker)
         repository.served(queue.id, database_clock.now())
-        self.release(worker, assignment, Report(EndReason.YIELDED, 3, 1))
+        self.release(worker, assignment, RunReport(EndReason.YIELDED, 3, 1))
         assert stored(queue).wake_pending
         assert job_of(assignment).status == JobStatus.RUNNING
         again, _ = worker.take(queue)
@@ -492,9 +505,9 @@ class TestFinishing:
 
     def test_it_counts_once_when_the_last_handler_has_ended(self, worker: Worker) -> None:
         _, assignment, _ = self.begun(worker)
-        self.release(worker, assignment, Report(EndReason.YIELDED, 3, 1))
-        worker.report(assignment, Report(EndReason.YIELDED, 5, 1))
-        worker.until(lambda: not len(worker.supervisor._runs), "it has done with it")
+        self.release(worker, assignment, RunReport(EndReason.YIELDED, 3, 1))
+        worker.report(assignment, RunReport(EndReason.YIELDED, 5, 1))
+        worker.until(lambda: not len(worker.loop.runs), "it has done with it")
         job = job_of(assignment)
         assert (job.status, job.end_reason, job.message_count) == (JobStatus.COMPLETED, EndReason.YIELDED, 5)
         assert heard(worker) == []
@@ -502,10 +515,10 @@ class TestFinishing:
     def test_it_takes_no_place(self, worker: Worker) -> None:
         for n in range(5):
             _, assignment, _ = self.begun(worker, name=f"q{n}")
-            self.release(worker, assignment, Report(EndReason.YIELDED))
+            self.release(worker, assignment, RunReport(EndReason.YIELDED))
         for n in range(5):
             worker.take(define(f"r{n}"))
-        assert len(worker.supervisor._runs) == 10
+        assert len(worker.loop.runs) == 10
 
     def test_no_more_finish_than_may_be_at_work(self, worker: Worker) -> None:
         """Each is a process: a queue whose handlers take hours yields every minute."""
@@ -514,19 +527,19 @@ class TestFinishing:
             _, assignment, _ = self.begun(worker, name=f"q{n}")
             begun.append(assignment)
             if n < 5:
-                self.release(worker, assignment, Report(EndReason.YIELDED))
-        worker.pool.free.append((begun[5].job_id, Report(EndReason.YIELDED)))
+                self.release(worker, assignment, RunReport(EndReason.YIELDED))
+        worker.pool.free.append((begun[5].job_id, RunReport(EndReason.YIELDED)))
         for _ in range(3):
             worker.turn()
         assert [a.id for a in assignments.all_assignments()] == [begun[5].id]
-        worker.report(begun[0], Report(EndReason.YIELDED))
+        worker.report(begun[0], RunReport(EndReason.YIELDED))
         worker.until(lambda: not assignments.all_assignments(), "its place is free too")
 
     def test_a_crash_is_recorded_and_the_queue_is_treated_with_caution(self, worker: Worker) -> None:
         queue, assignment, _ = self.begun(worker)
-        self.release(worker, assignment, Report(EndReason.YIELDED))
+        self.release(worker, assignment, RunReport(EndReason.YIELDED))
         repository.served(queue.id, database_clock.now())
-        worker.report(assignment, Report(EndReason.CRASHED, 3, last_error="killed by signal 9"))
+        worker.report(assignment, RunReport(EndReason.CRASHED, 3, last_error="killed by signal 9"))
         worker.until(lambda: job_of(assignment).status == JobStatus.FAILED, "the job failed")
         found = stored(queue)
         assert found.troubled_until is not None
@@ -536,10 +549,10 @@ class TestFinishing:
 
     def test_a_message_that_failed_meanwhile_is_looked_for(self, worker: Worker) -> None:
         queue, assignment, _ = self.begun(worker)
-        self.release(worker, assignment, Report(EndReason.YIELDED, 3, 1))
+        self.release(worker, assignment, RunReport(EndReason.YIELDED, 3, 1))
         repository.served(queue.id, database_clock.now())
         assert not stored(queue).wake_pending
-        worker.report(assignment, Report(EndReason.YIELDED, 3, 2))
+        worker.report(assignment, RunReport(EndReason.YIELDED, 3, 2))
         worker.until(lambda: job_of(assignment).status == JobStatus.COMPLETED, "the job ended")
         assert stored(queue).wake_pending
 
@@ -547,7 +560,7 @@ class TestFinishing:
         queue, assignment, consumer = self.begun(worker)
         repository.update(queue.id, {"paused": True})
         worker.until(lambda: EndReason.PAUSED in consumer.told, "the run was ended")
-        self.release(worker, assignment, Report(EndReason.PAUSED))
+        self.release(worker, assignment, RunReport(EndReason.PAUSED))
         repository.update(queue.id, {"visibility_timeout": 99})
 
         def changed() -> bool:
@@ -558,15 +571,15 @@ class TestFinishing:
 
     def test_stopping_waits_for_it_within_the_grace(self, worker: Worker) -> None:
         _, assignment, consumer = self.begun(worker)
-        self.release(worker, assignment, Report(EndReason.YIELDED))
+        self.release(worker, assignment, RunReport(EndReason.YIELDED))
         worker.stop()
         worker.turn()
-        assert not worker.supervisor._finished()
-        worker.supervisor._draining_until = 0.0
+        assert not worker.loop.finished
+        worker.skip(worker.loop.config.shutdown_grace_seconds)
         worker.turn()
         assert "kill" in consumer.told
-        worker.report(assignment, Report(EndReason.CRASHED, last_error="killed by its worker"))
-        worker.until(worker.supervisor._finished, "it has finished")
+        worker.report(assignment, RunReport(EndReason.CRASHED, last_error="killed by its worker"))
+        worker.until(lambda: worker.loop.finished, "it has finished")
         assert job_of(assignment).status == JobStatus.FAILED
         assert workers.all_workers() == []
 
@@ -577,23 +590,23 @@ class TestFinishing:
         _, assignment, _ = self.begun(worker)
         with monkeypatch.context() as patch:
             patch.setattr(*step, away)
-            worker.pool.free.append((assignment.job_id, Report(EndReason.YIELDED, 3)))
-            worker.until(lambda: worker.supervisor._outage.active, "MongoDB is away")
+            worker.pool.free.append((assignment.job_id, RunReport(EndReason.YIELDED, 3)))
+            worker.until(lambda: worker.loop.outage.active, "MongoDB is away")
             assert [a.id for a in assignments.all_assignments()] == [assignment.id]
         worker.until(lambda: not assignments.all_assignments(), "the place is free")
         assert job_of(assignment).status == JobStatus.RUNNING
 
     def test_one_that_has_ended_before_its_place_was_given_up_is_recorded_as_ever(self, worker: Worker) -> None:
         _, assignment, _ = self.begun(worker)
-        worker.pool.free.append((assignment.job_id, Report(EndReason.YIELDED, 3)))
-        worker.report(assignment, Report(EndReason.YIELDED, 4))
+        worker.pool.free.append((assignment.job_id, RunReport(EndReason.YIELDED, 3)))
+        worker.report(assignment, RunReport(EndReason.YIELDED, 4))
         worker.until(lambda: not assignments.all_assignments(), "it has done with it")
         assert job_of(assignment).message_count == 4
 
 
 class TestLongRuns:
     def test_the_counts_so_far_are_written_without_ending_the_run(self, worker: Worker) -> None:
-        worker.supervisor._config = worker.supervisor._config.model_copy(update={"job_max_seconds": 0.01})
+        worker.configured(job_max_seconds=0.01)
         assignment, consumer = worker.take(define())
         consumer.counts = {"processed": 3, "failed": 1, "timedOut": 1, "inFlight": 2, "buffered": 0}
         worker.until(lambda: job_of(assignment).message_count == 3, "the counts were written")
@@ -603,7 +616,7 @@ class TestLongRuns:
         jobs.abandon_many([jobs.Abandoned(assignment.job_id, "taken for dead")])
         for _ in range(3):
             worker.turn()
-        assert not worker.supervisor._outage.active
+        assert not worker.loop.outage.active
 
 
 class TestNoProcesses:
@@ -627,21 +640,21 @@ class TestNoProcesses:
 class TestMany:
     def test_heartbeats_go_on_while_many_begin_and_end(self, configure: Configure, worker: Worker) -> None:
         many = 3 * recording.STEPS_PER_TURN
-        worker.supervisor._config = worker.supervisor._config.model_copy(update={"max_load": many})
+        worker.configured(max_load=many)
         worker.turn()
         made = [assign(define(f"q{n}"), worker.id) for n in range(many)]
-        worker.supervisor._assignments_dirty = True
+        worker.loop.watch.read_all()
         worker.turn()
         assert len(worker.pool.consumers) == recording.STEPS_PER_TURN
-        assert worker.supervisor._more, "the next turn comes at once"
+        assert worker.loop.has_more, "the next turn comes at once"
         worker.until(lambda: len(worker.pool.consumers) == many, "all were begun")
         for assignment in made:
             worker.report(assignment, drained())
         worker.turn()
-        assert len(worker.supervisor._runs) == many - recording.STEPS_PER_TURN
-        worker.until(lambda: not len(worker.supervisor._runs), "all were recorded")
+        assert len(worker.loop.runs) == many - recording.STEPS_PER_TURN
+        worker.until(lambda: not len(worker.loop.runs), "all were recorded")
         worker.turn()
-        assert not worker.supervisor._more
+        assert not worker.loop.has_more
 
 
 class TestPruned:
@@ -664,8 +677,8 @@ class TestPruned:
         )
         assert entry is not None
         assert entry["finishing"]
-        worker.report(assignment, Report(EndReason.REVOKED, 2))
-        worker.until(lambda: len(worker.supervisor._runs) == 5, "it has done with it")
+        worker.report(assignment, RunReport(EndReason.REVOKED, 2))
+        worker.until(lambda: len(worker.loop.runs) == 5, "it has done with it")
         assert job_of(assignment).message_count == 2, "the job was still its own"
         assert assignment.id not in {a.id for a in assignments.all_assignments()}
 
@@ -674,18 +687,18 @@ class TestPruned:
         worker.stop()
         worker.turn()
         workers.unregister(worker.id)
-        worker.supervisor._next_heartbeat = 0.0
+        worker.skip(1.0)
         worker.turn()
-        worker.report(assignment, Report(EndReason.SHUTDOWN, 2))
-        worker.until(worker.supervisor._finished, "it has finished")
+        worker.report(assignment, RunReport(EndReason.SHUTDOWN, 2))
+        worker.until(lambda: worker.loop.finished, "it has finished")
         assert workers.all_workers() == []
         assert assignments.all_assignments() == []
 
-    def test_idle_it_registers_anew_at_once(self, worker: Worker) -> None:
+    def test_idle_it_registers_again_at_once(self, worker: Worker) -> None:
         worker.turn()
         before = worker.id
         workers.unregister(before)
-        worker.until(workers.all_workers, "it registered anew")
+        worker.until(workers.all_workers, "it registered again")
         assert worker.id != before
 
 
@@ -698,7 +711,7 @@ class TestMongoAway:
         with monkeypatch.context() as patch:
             patch.setattr(jobs, "complete", away)
             worker.report(assignment, drained(7))
-            worker.until(lambda: worker.supervisor._outage.active, "MongoDB is away")
+            worker.until(lambda: worker.loop.outage.active, "MongoDB is away")
             worker.turn()
             assert job_of(assignment).status == JobStatus.RUNNING
             # It comes back, and before the worker notices somebody announces a message.
@@ -710,24 +723,25 @@ class TestMongoAway:
     def test_an_assignment_that_could_not_be_begun_is_begun_as_soon_as_it_can(
         self, worker: Worker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(supervisor, "POLL_LIVE_SECONDS", 3_600)
-        monkeypatch.setattr(supervisor, "POLL_BLIND_SECONDS", 3_600)
+        monkeypatch.setattr("jobs.worker.loop.POLL_LIVE_SECONDS", 3_600)
+        monkeypatch.setattr("jobs.worker.loop.POLL_BLIND_SECONDS", 3_600)
         worker.turn()
         worker.stop_watching()
         worker.turn()
         worker.turn()  # by now it looks at its assignments for no other reason than this test's
         assignment = assign(define(), worker.id)
-        worker.supervisor._assignments_dirty = True
+        worker.loop.watch.read_all()
         with monkeypatch.context() as patch:
             patch.setattr(jobs, "start", away)
-            worker.until(lambda: worker.supervisor._outage.active, "MongoDB is away")
-        worker.until(lambda: worker.supervisor._runs.active, "it was begun")
+            worker.until(lambda: worker.loop.outage.active, "MongoDB is away")
+        worker.until(lambda: worker.loop.runs.active, "it was begun")
         assert job_of(assignment).status == JobStatus.RUNNING
 
     def test_it_is_left_alone_until_the_pause_is_over(self, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("FIRST_PAUSE", "LONGEST_PAUSE"):
+            monkeypatch.setattr(f"queuesite.outage.{name}", 0.4)
+        worker.configured()
         worker.turn()
-        monkeypatch.setattr("queuesite.outage.LONGEST_PAUSE", 0.4)
-        worker.supervisor._outage._pause = 0.4
         calls: list[float] = []
 
         def fail(*_: object) -> None:
@@ -736,8 +750,8 @@ class TestMongoAway:
 
         monkeypatch.setattr(workers, "heartbeat", fail)
         worker.until(lambda: calls, "a heartbeat failed")
-        blocked_until = worker.supervisor._blocked_until
-        worker.supervisor._bell.ring()  # whatever happens meanwhile
+        blocked_until = worker.loop.blocked_until
+        worker.loop.wakeup.wake()  # whatever happens meanwhile
         worker.turn()
         assert len(calls) == 1 or calls[1] >= blocked_until
 
@@ -745,10 +759,10 @@ class TestMongoAway:
         worker.turn()
         with monkeypatch.context() as patch:
             patch.setattr(workers, "heartbeat", away)
-            worker.until(lambda: worker.supervisor._outage.active, "MongoDB is away")
+            worker.until(lambda: worker.loop.outage.active, "MongoDB is away")
         before = workers.all_workers()[0].heartbeat_at
         worker.until(lambda: workers.all_workers()[0].heartbeat_at > before, "heartbeats go on")
-        assert not worker.supervisor._outage.active
+        assert not worker.loop.outage.active
 
 
 class TestStop:
@@ -756,12 +770,12 @@ class TestStop:
         worker.turn()
         worker.stop()
         worker.turn()
-        assert worker.supervisor._finished()
+        assert worker.loop.finished
         assert workers.all_workers() == []
 
     def test_before_it_ever_registered(self, worker: Worker) -> None:
         worker.stop()
-        worker.until(worker.supervisor._finished, "it has finished")
+        worker.until(lambda: worker.loop.finished, "it has finished")
         assert workers.all_workers() == []
 
     def test_its_runs_are_ended_and_recorded_first(self, worker: Worker) -> None:
@@ -771,9 +785,9 @@ class TestStop:
         worker.turn()
         assert consumer.told[1:] == [EndReason.SHUTDOWN]
         assert workers.all_workers()[0].draining
-        assert not worker.supervisor._finished()
-        worker.report(assignment, Report(EndReason.SHUTDOWN, 3))
-        worker.until(worker.supervisor._finished, "it has finished")
+        assert not worker.loop.finished
+        worker.report(assignment, RunReport(EndReason.SHUTDOWN, 3))
+        worker.until(lambda: worker.loop.finished, "it has finished")
         job = job_of(assignment)
         assert (job.status, job.end_reason, job.message_count) == (JobStatus.COMPLETED, EndReason.SHUTDOWN, 3)
         assert stored(queue).wake_pending
@@ -788,32 +802,37 @@ class TestStop:
         job = job_of(late)
         assert (job.status, job.end_reason) == (JobStatus.COMPLETED, EndReason.SHUTDOWN)
 
-    def test_after_the_grace_consumers_are_killed(self, worker: Worker, configure: Configure) -> None:
+    def test_after_the_grace_consumers_are_killed(self, worker: Worker) -> None:
         assignment, consumer = worker.take(define())
-        worker.supervisor._config = worker.supervisor._config.model_copy(update={"shutdown_grace_seconds": 0.01})
         worker.stop()
+        worker.turn()
+        assert "kill" not in consumer.told
+        worker.skip(worker.loop.config.shutdown_grace_seconds)
         worker.until(lambda: "kill" in consumer.told, "the consumer was killed")
-        worker.report(assignment, Report(EndReason.CRASHED, last_error="killed"))
-        worker.until(worker.supervisor._finished, "it has finished")
+        worker.report(assignment, RunReport(EndReason.CRASHED, last_error="killed"))
+        worker.until(lambda: worker.loop.finished, "it has finished")
         assert consumer.told.count("kill") == 1
         assert job_of(assignment).status == JobStatus.FAILED
         assert workers.all_workers() == []
 
     def test_it_does_not_wait_for_mongodb_for_ever(self, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(supervisor, "RECORD_SECONDS", 0.05)
         assignment, _ = worker.take(define())
-        worker.supervisor._config = worker.supervisor._config.model_copy(update={"shutdown_grace_seconds": 0.05})
         for module, name in ((workers, "drain"), (workers, "heartbeat"), (jobs, "complete")):
             monkeypatch.setattr(module, name, away)
         worker.stop()
-        worker.report(assignment, Report(EndReason.SHUTDOWN))
-        worker.until(worker.supervisor._finished, "it gave up")
+        worker.report(assignment, RunReport(EndReason.SHUTDOWN))
+        worker.turn()
+        worker.skip(worker.loop.config.shutdown_grace_seconds)
+        worker.turn()
+        assert not worker.loop.finished
+        worker.skip(RECORD_SECONDS)
+        worker.until(lambda: worker.loop.finished, "it gave up")
         assert len(assignments.all_assignments()) == 1, "the master finds it"
 
     def test_two_signals_before_it_has_begun(self, worker: Worker, handlers: None) -> None:
         worker.stop()
         worker.stop()
-        worker.supervisor.run()
+        worker.loop.run()
         assert worker.pool.closed_with == 0.0
         assert workers.all_workers() == []
 
@@ -822,7 +841,7 @@ class TestStop:
         worker.stop()
         worker.turn()
         worker.stop()
-        assert worker.supervisor._finished()
+        assert worker.loop.finished
 
 
 def test_a_worker_that_was_pruned_while_a_run_ended_records_what_it_can(worker: Worker) -> None:
@@ -830,7 +849,7 @@ def test_a_worker_that_was_pruned_while_a_run_ended_records_what_it_can(worker: 
     assignment, _ = worker.take(queue)
     jobs.abandon_many([jobs.Abandoned(assignment.job_id, "taken for dead")])
     repository.served(queue.id, database_clock.now() - timedelta(seconds=1))
-    worker.report(assignment, Report(EndReason.REVOKED, 5))
+    worker.report(assignment, RunReport(EndReason.REVOKED, 5))
     worker.until(lambda: not assignments.all_assignments(), "the assignment was released")
     (job,) = all_jobs(queue)
     assert job.status == JobStatus.ABANDONED

@@ -73,9 +73,10 @@ class TestQueues:
         assert repr(value) in found.wrong
         assert "expected" in found.wrong
 
-    def test_bounds_are_told(self) -> None:
-        break_(Queue, define().id, "concurrency", 0)
-        assert attention.malformed(10)[0].wrong == "concurrency 0: expected a whole number from 1 to 5"
+    @pytest.mark.parametrize("value", [0, "none"])
+    def test_bounds_are_named(self, value: object) -> None:
+        break_(Queue, define().id, "concurrency", value)
+        assert attention.malformed(10)[0].wrong == f"concurrency {value!r}: expected a whole number from 1 to 5"
 
     def test_no_process_can_do_without_these(self) -> None:
         key = collection(Queue).insert_one({"note": "bare"}).inserted_id

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from queues import batches, messages, moving, repository, services
+from queues import messages, moving, repository, services
 from queues.messages import RedriveReport
 from queues.models import Queue
-from queues.sqs import MAX_MESSAGE_BYTES, OutgoingMessage, ReceivedMessage, get_gateway
+from queues.sqs import MAX_MESSAGE_BYTES, OutgoingMessage, ReceivedMessage, batches, get_gateway
 from queuesite.errors import Conflict, InvalidInput, NotFound, SqsDenied, SqsRejected
 from tests.support.faults import Forward, SqsProxy
 from tests.support.values import given

@@ -24,7 +24,9 @@ from jobs.repositories import assignments, leases, throughput, workers
 from jobs.repositories import failures as failure_repository
 from queues import observation, repository
 from queues.models import DepthSample, Queue
+from queues.repository import Sums
 from queues.sqs import Depth
+from queues.state import Context, State
 from queuesite.databases import collection, database_clock
 from tests.support import records
 from tests.support.api import user
@@ -89,9 +91,9 @@ def test_what_does_not_run_is_said_with_the_command_that_starts_it(browser: Clie
     for said in (
         "No worker runs",
         "manage.py runworker",
-        "Nobody leads",
+        "No master leads",
         "manage.py runmaster",
-        "There is no queue yet",
+        "No queue exists yet",
     ):
         assert said in page
     assert "qcluster" not in page
@@ -103,7 +105,7 @@ def test_what_does_not_run_is_said_with_the_command_that_starts_it(browser: Clie
     records.register()
     leases.acquire("m1", 30)
     page = text(browser)
-    for said in ("No worker runs", "Nobody leads", "There is no queue yet"):
+    for said in ("No worker runs", "No master leads", "No queue exists yet"):
         assert said not in page
     assert "m1, term 1" in page
     assert "0 of 5" in page
@@ -118,7 +120,7 @@ def test_tiles_show_the_moment(browser: Client) -> None:
     did(queue, 1, processed=90, failed=10, durations=(0, 100))
     page = text(browser)
     for said in (
-        "1,234 waiting when last observed, 3 delayed",
+        "1,234 visible when last observed, 3 delayed",
         "In flight 7 5 being handled, 2 buffered",
         "90 /min",
         "10.0 %",
@@ -139,31 +141,23 @@ def test_a_worker_that_is_silent_holds_nothing(browser: Client) -> None:
     assert "No worker runs" in page
 
 
-def test_states_are_the_same_in_the_database_and_in_python() -> None:
+def test_the_database_adds_up_each_state_and_finds_who_waits_longest() -> None:
     now = database_clock.now()
-    past, future = now - MINUTE, now + MINUTE
-    queues = [
-        records.define(f"q{place}", paused=paused, depth_visible=visible, not_before=not_before,
-                       wake_requested_at=woken, served_until=served)
-        for place, (paused, visible, not_before, woken, served) in enumerate(
-            (paused, visible, not_before, woken, served)
-            for paused in (False, True) for visible in (0, 3) for not_before in (None, past, future)
-            for woken in (None, now) for served in (None, past, now)
-        )
-    ]  # fmt: skip
-    collection(Queue).update_one({"name": "q0"}, {"$unset": {"wakeRequestedAt": 1, "servedUntil": 1, "notBefore": 1}})
-    taken = {queue.id for queue in queues[::5]}
-    counts = dict.fromkeys(statistics.STATES, 0)
-    for queue in queues:
-        counts[statistics.state_of(records.stored(queue), queue.id in taken, now)] += 1
-    assert all(counts.values())
-    found = repository.sums(taken, now)
-    assert {state: sums.queues for state, sums in found.items()} == counts
-    assert sum(sums.visible for sums in found.values()) == sum(queue.depth_visible for queue in queues)
-    waiting = {queue.name for queue, _ in repository.longest(statistics.state_filter("waiting", taken, now), 100)}
-    assert waiting == {
-        q.name for q in queues if statistics.state_of(records.stored(q), q.id in taken, now) == "waiting"
+    records.define("paused", paused=True, depth_visible=1)
+    taken = records.define("taken", depth_visible=2, depth_in_flight=1)
+    records.define("backing-off", not_before=now + MINUTE, depth_delayed=3)
+    records.define("full", depth_visible=4, depth_observed_at=ago(1), dead_letters=5)
+    records.define("woken", wake_requested_at=ago(2), depth_observed_at=ago(3))
+    records.define("unseen", depth_visible=6)
+    context = Context(now, frozenset({taken.id}))
+    assert repository.sums(context) == {
+        State.PAUSED: Sums(1, 1, 0, 0, 0),
+        State.ACTIVE: Sums(1, 2, 1, 0, 0),
+        State.BACKING_OFF: Sums(1, 0, 0, 3, 0),
+        State.WAITING: Sums(3, 10, 0, 0, 5),
     }
+    assert [queue.name for queue, _ in repository.longest_waiting(context, 100)] == ["woken", "full", "unseen"]
+    assert [queue.name for queue, _ in repository.longest_waiting(context, 1, before=now)] == ["woken"]
 
 
 def test_each_reason_for_attention_is_found_and_nothing_else() -> None:
@@ -202,7 +196,7 @@ def test_queues_that_need_attention_are_shown_with_why(browser: Client) -> None:
     assert "handler missing was-removed" in page
     assert "dead-11" in page  # those with the most
     assert "dead-00" not in page
-    assert "There are more" in page
+    assert "For the rest" in page
 
 
 def test_charts_show_what_was_done_and_what_was_waiting(browser: Client) -> None:
@@ -259,7 +253,7 @@ def test_a_week_is_added_up_once_and_not_at_every_look(monkeypatch: pytest.Monke
 
 def test_failures_are_escaped(browser: Client) -> None:
     now = time.monotonic()
-    kind = failures.Failure("KeyError", "shop.f", "<script>alert(1)</script>", "trace", now, now, 3)
+    kind = failures.FailureGroup("KeyError", "shop.f", "<script>alert(1)</script>", "trace", now, now, 3)
     failure_repository.add([failure_repository.Seen(records.define(), kind)])
     content = browser.get(INDEX).content.decode()
     assert "KeyError" in content
@@ -269,7 +263,7 @@ def test_failures_are_escaped(browser: Client) -> None:
 
 def test_everybody_sees_what_they_may() -> None:
     queue = records.define("orders", dead_letters=1)
-    assert "You may see nothing of the system" in text(somebody())
+    assert "You lack the permissions to see this page" in text(somebody())
     worker = somebody("jobs.view_worker")
     records.register()
     page = text(worker)

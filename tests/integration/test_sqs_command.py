@@ -6,17 +6,22 @@ import io
 import json
 import re
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
+from jobs.management.commands import sqs as command
+from jobs.repositories import throughput
 from queues import messages, services
-from queues.management.commands import sqs as command
 from queues.messages import SendReport
 from queues.sqs import OutgoingMessage, get_gateway
+from queuesite.databases import database_clock
 from tests.conftest import Configure
+from tests.support import records
+from tests.support.api import everything
 from tests.support.faults import SqsProxy
 from tests.support.waiting import eventually
 
@@ -112,7 +117,7 @@ class TestCreate:
             (["--max-consumers", "0"], "max consumers 0"),
             (["--visibility-timeout", "43201"], "visibility timeout 43201"),
             (["--max-receive-count", "0"], "max receive count 0"),
-            (["--handler", "nobody"], "there is no handler 'nobody'; registered are: "),
+            (["--handler", "nobody"], "there is no handler 'nobody'; registered handlers: "),
             (["--handler-options", '{"colour": 1}'], "takes no options, but got colour"),
         ],
     )
@@ -200,7 +205,7 @@ class TestDelete:
     def test_unknown(self) -> None:
         assert refused("delete", "nothing", "--yes") == (
             2,
-            "there is no queue 'nothing'; `manage.py sqs list` shows those there are",
+            "there is no queue 'nothing'; `manage.py sqs list` shows all queues",
         )
 
     def test_sqs_at_fault_keeps_it(self, faulty: SqsProxy) -> None:
@@ -239,7 +244,7 @@ class TestList:
         assert lines[0].split() == [
             *("name", "handler", "concurrency", "consumers", "priority", "state", "visible", "queue", "URL"),
         ]
-        assert lines[1].split()[:7] == ["events.fifo", "log", "5", "1-3", "0", "active", "0"]
+        assert lines[1].split()[:7] == ["events.fifo", "log", "5", "1-3", "0", "idle", "0"]
         assert lines[2].split()[:7] == ["orders", "log", "5", "1", "4", "paused", "0"]
         assert lines[2].split()[7] == services.get("orders").queue_url
 
@@ -268,7 +273,32 @@ class TestList:
             "crashCount": 0,
             "notBefore": None,
             "depth": {"visible": 0, "inFlight": 0, "delayed": 0, "observedAt": None},
+            "state": "idle",
         }
+
+    @pytest.mark.django_db
+    def test_states_are_the_api_s(self) -> None:
+        """One word for one thing: what the command line says of a queue, the API says too."""
+        now = database_clock.now()
+        records.running(records.define("busy"))
+        records.define("crashing", crash_count=3, not_before=now + timedelta(minutes=1))
+        records.define("full", depth_visible=2, crash_count=1)
+        failing = records.define("wrong")
+        throughput.add(
+            [throughput.Row(failing.id, "wrong", now.replace(second=0, microsecond=0), processed=1, failed=1)]
+        )
+
+        states = {line.split()[0]: re.split(" {2,}", line)[5] for line in sqs("list").splitlines()[1:]}
+
+        assert states == {
+            "busy": "active",
+            "crashing": "backing-off, crash-looping (3 runs)",
+            "full": "waiting",
+            "wrong": "idle, failing",
+        }
+        shown = {queue["name"]: queue["state"] for queue in json.loads(sqs("list", "--json"))}
+        assert shown == {queue["name"]: queue["state"] for queue in everything().get("/queues").ok()["items"]}
+        assert shown == {name: state.split(",")[0] for name, state in states.items()}
 
 
 class TestSend:
@@ -499,7 +529,7 @@ class TestSettings:
         assert sqs("pause", "orders") == "queue 'orders' is paused\n"
         assert services.get("orders").paused
         assert sqs("pause", "orders") == "queue 'orders' is paused already\n"
-        assert sqs("resume", "orders") == "queue 'orders' is active again\n"
+        assert sqs("resume", "orders") == "queue 'orders' is resumed\n"
         assert not services.get("orders").paused
         assert sqs("resume", "orders") == "queue 'orders' is not paused\n"
 
@@ -515,7 +545,7 @@ class TestSettings:
         [("set-concurrency", "nothing", 1), ("pause", "nothing"), ("resume", "nothing"), ("notify", "nothing")],
     )
     def test_unknown_queue(self, args: tuple[object, ...]) -> None:
-        assert refused(*args) == (2, "there is no queue 'nothing'; `manage.py sqs list` shows those there are")
+        assert refused(*args) == (2, "there is no queue 'nothing'; `manage.py sqs list` shows all queues")
 
 
 class TestPurge:
@@ -623,7 +653,7 @@ class TestHandlers:
             "name": "log",
             "path": "queues.handlers.builtin.log_message",
             "async": False,
-            "description": "Log each message, and be done with it.",
+            "description": "Log each message.",
             "options": None,
         }
         assert "url" in found["http"]["options"]["properties"]

@@ -10,8 +10,8 @@ from typing import Any
 import boto3
 import pytest
 
-from queues import sqs as module
-from queues.sqs import SqsGateway
+from queues.sqs import gateway as module
+from queues.sqs.gateway import SqsGateway
 from queuesite import config as configuration
 from queuesite.addresses import Running, embedded_keys, write_record
 from queuesite.errors import ServerError, SqsDenied
@@ -149,7 +149,7 @@ class TestRenewal:
         file = tmp_path / "credentials"
         gateway = SqsGateway(configure(aws_shared_credentials_file=file))
         now = [100.0]
-        monkeypatch.setattr("queues.sqs.time.monotonic", lambda: now[0])
+        monkeypatch.setattr("queues.sqs.gateway.time.monotonic", lambda: now[0])
 
         with pytest.raises(SqsDenied, match="no AWS credentials"):
             gateway.check()

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from botocore.stub import Stubber
 
-from queues.sqs import Depth, OutgoingMessage, ReceivedMessage, SqsGateway, get_gateway, redrive_policy
+from queues.sqs import Depth, OutgoingMessage, ReceivedMessage, get_gateway, redrive_policy
+from queues.sqs.gateway import SqsGateway
 from queuesite.config import get_config
 from queuesite.errors import (
     Conflict,

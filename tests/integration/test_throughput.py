@@ -219,7 +219,7 @@ class TestStats:
     def test_of_nothing(self, api: Api) -> None:
         found = api.get("/stats").ok()
 
-        assert found["queues"] == {"active": 0, "waiting": 0, "delayed": 0, "paused": 0, "idle": 0}
+        assert found["queues"] == {"active": 0, "waiting": 0, "backing-off": 0, "paused": 0, "idle": 0}
         assert (found["workers"], found["slots"], found["leader"], found["oldestWaiting"]) == (0, 0, None, None)
         assert found["lastMinute"]["mean"] is None
 
@@ -232,7 +232,7 @@ class TestStats:
         woken = records.define("woken")
         repository.wake(woken.id)
         records.define("paused", paused=True, dead_letters=3)
-        records.define("delayed", not_before=now + timedelta(minutes=1))
+        records.define("backing-off", not_before=now + timedelta(minutes=1))
         records.define("idle")
         records.register("w1", capacity=5)
         records.register("stalled", capacity=50)
@@ -244,7 +244,7 @@ class TestStats:
 
         found = api.get("/stats").ok()
 
-        assert found["queues"] == {"active": 1, "waiting": 2, "delayed": 1, "paused": 1, "idle": 1}
+        assert found["queues"] == {"active": 1, "waiting": 2, "backing-off": 1, "paused": 1, "idle": 1}
         assert (found["visible"], found["inFlight"], found["delayed"], found["deadLetters"]) == (12, 2, 1, 3)
         assert (found["workers"], found["slots"], found["slotsUsed"], found["leader"]) == (1, 5, 1, "m1")
         assert found["lastMinute"]["processed"] in {0, 2}  # a minute may have passed since

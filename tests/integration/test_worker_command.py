@@ -31,7 +31,7 @@ def busy(worker_id: str) -> None:
 
 
 def test_without_a_worker_it_says_how_to_start_one() -> None:
-    assert worker("list") == "no workers; start one with `manage.py runworker`\n"
+    assert worker("list") == "there are no workers; start one with `manage.py runworker`\n"
 
 
 def test_the_list_shows_load_state_and_queues() -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from jobs.consumer.held import Held
-from queues.sqs import MAX_BATCH, BatchFailure, ReceivedMessage, SqsGateway
+from queues.sqs import MAX_BATCH, BatchFailure, ReceivedMessage
+from queues.sqs.gateway import SqsGateway
 from queuesite.errors import SqsUnavailable
 
 URL = "http://sqs/orders"

@@ -9,13 +9,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
-from jobs.consumer.run import Report, Run
+from jobs.consumer.report import RunReport
+from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.models import EndReason
 from queues.handlers import registry
 from queues.handlers.registry import Handler
-from queues.memory_sqs import MemorySqs, _Stored
-from queues.sqs import BatchFailure, OutgoingMessage, ReceivedMessage, SqsGateway
+from queues.sqs import BatchFailure, OutgoingMessage, ReceivedMessage
+from queues.sqs.gateway import SqsGateway
+from queues.sqs.memory import MemorySqs, _Stored
 from queuesite.errors import ServerError, SqsUnavailable
 
 T = TypeVar("T")
@@ -139,20 +141,20 @@ class MemoryRun:
     def __init__(self, sqs: OneQueue, limits: RunLimits = LIMITS, **changes: Any) -> None:
         fifo = sqs.url.endswith(".fifo")
         self.run = Run(sqs.gateway, replace(SETTINGS, queue_url=sqs.url, fifo=fifo, **changes), limits)
-        self.reports: list[Report] = []
+        self.reports: list[RunReport] = []
         self.thread = threading.Thread(target=lambda: self.reports.append(self.run.execute()), daemon=True)
 
     def start(self) -> MemoryRun:
         self.thread.start()
         return self
 
-    def report(self, seconds: float = 20.0) -> Report:
+    def report(self, seconds: float = 20.0) -> RunReport:
         """Its report, once it has ended."""
         self.thread.join(seconds)
         assert not self.thread.is_alive(), "the run did not end"
         return self.reports[0]
 
-    def end(self) -> Report:
+    def end(self) -> RunReport:
         self.run.end(EndReason.SHUTDOWN)
         return self.report()
 
@@ -168,7 +170,7 @@ def registered(function: Any, **traits: Any) -> Iterator[None]:
         del registry._handlers["under-test"]
 
 
-def handle_all(function: Any, sqs: OneQueue, **changes: Any) -> Report:
+def handle_all(function: Any, sqs: OneQueue, **changes: Any) -> RunReport:
     """The report of a run that hands all messages to `function`."""
     with registered(function):
         return MemoryRun(sqs, **changes).start().report()

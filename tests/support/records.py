@@ -7,8 +7,8 @@ from typing import Any
 
 from bson import ObjectId
 
-from jobs.models import Assignment, Job
-from jobs.repositories import assignments, jobs, workers
+from jobs.models import Assignment, Failure, Job
+from jobs.repositories import assignments, failures, jobs, workers
 from jobs.repositories.assignments import NewAssignment
 from jobs.repositories.jobs import Processor
 from queues import repository
@@ -83,3 +83,8 @@ def set_heartbeat(worker_id: str, moment: datetime) -> None:
 def age_job(job_id: ObjectId, moment: datetime) -> None:
     """Give a job's last change another date."""
     assert collection(Job).update_one({"_id": job_id}, {"$set": {"lastModified": moment}}).matched_count
+
+
+def failures_of(queue: Queue) -> list[Failure]:
+    """The kinds of failure of a queue, the latest first."""
+    return failures.newest({"queueUrl": queue.queue_url}, 100)

@@ -9,7 +9,13 @@ from unittest import mock
 import pytest
 from bson import ObjectId
 
-from jobs.master.backlog import FIRST_LOOKS_PER_SECOND, NOT_EMPTY_SECONDS, SCALING_SECONDS, TELL_EMPTY_SECONDS, Backlog
+from jobs.master.backlog import (
+    FIRST_LOOKS_PER_SECOND,
+    NOT_EMPTY_SECONDS,
+    RECORD_EMPTY_SECONDS,
+    SCALING_SECONDS,
+    Backlog,
+)
 from jobs.master.planner import WaitingQueue
 from queues.models import Queue
 from queues.sqs import Depth
@@ -145,7 +151,7 @@ class TestSweep:
         orders = queue()
         watched = Watched([orders])
         assert watched.see(orders, EMPTY)
-        watched.now += TELL_EMPTY_SECONDS - 1
+        watched.now += RECORD_EMPTY_SECONDS - 1
         assert not watched.see(orders, EMPTY)
         watched.now += 1
         assert watched.see(orders, EMPTY), "or it would look older than it is"
@@ -262,8 +268,8 @@ class TestWaiting:
         watched = Watched([orders])
         watched.see(orders, visible(5))
         assert watched.waiting() == []
-        orders.paused = False
-        watched.backlog.learn(orders, watched.now)
+        resumed = Queue(id=orders.id, name=orders.name, queue_url=orders.queue_url, wake_requested_at=DATE)
+        watched.backlog.learn(resumed, watched.now)
         assert watched.names() == ["orders"]
 
     def test_after_failed_runs_only_when_the_backoff_is_over(self) -> None:

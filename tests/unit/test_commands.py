@@ -142,7 +142,9 @@ class TestConfirm:
     def test_no_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
 
-        with pytest.raises(CommandError, match=r"Sure\? Not asked, since this is no terminal: give --yes") as caught:
+        with pytest.raises(
+            CommandError, match=r"Sure\? Cannot ask, since stdin is not a terminal; add --yes"
+        ) as caught:
             Probe().confirm("Sure?", assume_yes=False)
 
         assert caught.value.returncode == 2

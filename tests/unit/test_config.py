@@ -278,7 +278,7 @@ class TestRules:
         [problem] = env.problems(DEBUG=1, **settings)
 
         assert problem.startswith("DEBUG=1: its error pages")
-        assert f"and {named} lets others in; set DEBUG=0" in problem
+        assert f"and {named} lets other machines connect; set DEBUG=0" in problem
         env.load(DEBUG=0)
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost", "site.localhost"])
@@ -291,7 +291,7 @@ class TestRules:
 
         [problem] = env.problems(DATA_DIR=env.directory / place)
 
-        assert problem.startswith(f"DATA_DIR={env.directory / place}: cannot be made")
+        assert problem.startswith(f"DATA_DIR={env.directory / place}: cannot be created")
 
     def test_data_directory_is_not_needed_where_nothing_is_written(self, env: Environment) -> None:
         (env.directory / "file").write_text("")
@@ -441,7 +441,7 @@ class TestSources:
         missing = env.directory / "missing.env"
 
         assert env.problems(ENV_FILE=missing) == [
-            f"ENV_FILE={missing}: no such file; name one that exists, or leave it out"
+            f"ENV_FILE={missing}: no such file; name a file that exists, or unset ENV_FILE"
         ]
 
     def test_file_that_is_no_text(self, env: Environment) -> None:

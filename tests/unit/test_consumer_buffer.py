@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from jobs.consumer.buffer import Buffer, Held
+from jobs.consumer.buffer import Buffer
 from jobs.consumer.demand import prefetch, room
-from jobs.consumer.held import spared
+from jobs.consumer.held import Held, spared
 from queues.sqs import MAX_BATCH
 from tests.support.messages import held
 from tests.support.waiting import eventually
@@ -259,8 +259,8 @@ class TestReserving:
         assert [buffer.quiet] == [False]
         assert buffer.reserve(25, 0) == MAX_BATCH
         assert buffer.reserve(25, 0) == 0  # what is left is not worth a request
-        buffer.release(MAX_BATCH)
-        buffer.release(MAX_BATCH)
+        buffer.unreserve(MAX_BATCH)
+        buffer.unreserve(MAX_BATCH)
         assert buffer.quiet
         assert buffer.reserve(25, 0) == MAX_BATCH
 
@@ -295,7 +295,7 @@ class TestReserving:
             if change == "take" and buffer.counts[0]:
                 buffer.take()
             elif change == "release" and reserved:
-                buffer.release(reserved.pop())
+                buffer.unreserve(reserved.pop())
             elif change == "wake":
                 buffer.wake()
             return not thread.is_alive()

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.consumer.buffer import CAUTION_SECONDS, LONGEST_CAUTION, Buffer, Held, caution
+from jobs.consumer.buffer import Buffer
+from jobs.consumer.caution import CAUTION_SECONDS, LONGEST_CAUTION, caution
+from jobs.consumer.held import Held
 from queues.sqs import MAX_BATCH
 from tests.support.messages import held
 from tests.support.waiting import eventually
@@ -84,7 +86,7 @@ def test_one_message_is_received_at_a_time_and_none_ahead(slots: Make) -> None:
     assert buffer.reserve(MAX_BATCH, 0) == 0  # one is on its way
     fresh = held()
     buffer.put([fresh])
-    buffer.release(1)
+    buffer.unreserve(1)
     eventually(lambda: running.taken == [fresh], 5, "it was taken")
     assert buffer.reserve(MAX_BATCH, 0) == 1  # two slots are free, and what is handled was never received before
 
@@ -138,15 +140,18 @@ def test_the_end_of_caution_tells_the_loop() -> None:
     assert told.wait(5)
 
 
+def timers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+
+
 def test_nothing_is_left_to_time_caution_once_the_buffer_is_empty() -> None:
     buffer = cautious_buffer()
-    timer = buffer._timer
-    assert timer is not None
+    (timer,) = timers()
     buffer.empty_out()
     timer.join(5)
     assert not timer.is_alive()
     buffer.be_cautious(time.monotonic() + 7_200)
-    assert buffer._timer is None
+    assert timers() == []
 
 
 def test_groups_of_a_fifo_queue_keep_their_order(slots: Make) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +16,11 @@ from jobs.consumer.acknowledger import Acknowledger
 from jobs.consumer.buffer import Buffer
 from jobs.consumer.comebacks import REMEMBERED, Comebacks
 from jobs.consumer.held import Held
-from jobs.consumer.receiver import ATTEMPT_SECONDS, Receiver, ReceiverHooks
+from jobs.consumer.receiver import ATTEMPT_SECONDS, Receiver
 from jobs.consumer.refused import REFUSED_SECONDS, Refusals
-from jobs.consumer.run import Report, Run
+from jobs.consumer.report import RunReport
+from jobs.consumer.run import Run
+from jobs.consumer.run_end import RunEnd
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.consumer.visibility import VisibilityKeeper
 from jobs.models import EndReason
@@ -61,17 +64,17 @@ class Running:
         self.sqs = OneQueue(clock=self.clock, fifo=changes.get("fifo", SETTINGS.fifo))
         self.settings = replace(SETTINGS, queue_url=self.sqs.url, **changes)
         self.run = Run(self.sqs.gateway, self.settings, RunLimits(idle=1, linger=0.01))
-        self.reports: list[Report] = []
+        self.reports: list[RunReport] = []
         self.thread = threading.Thread(target=lambda: self.reports.append(self.run.execute()), daemon=True)
 
     def start(self) -> None:
         self.thread.start()
 
-    def end(self) -> Report:
+    def end(self) -> RunReport:
         self.run.end(EndReason.SHUTDOWN)
         return self.report()
 
-    def report(self) -> Report:
+    def report(self) -> RunReport:
         self.thread.join(20)
         assert not self.thread.is_alive()
         return self.reports[0]
@@ -202,13 +205,13 @@ class TestLettingGo:
         running.sqs.put("a", "b")
         running.start()
         eventually(lambda: running.run.live()["buffered"] == 1, 5, "one waits")
-        waiting = running.run._buffer._waiting[0]
-        message_id = waiting.message.message_id
-        assert running.run._keeper.known(message_id) is waiting
+        message_id = running.sqs.messages[1].message_id
+        waiting = running.run.holdings.keeper.known(message_id)
+        assert waiting is not None
         waiting.hidden_until = time.monotonic()
         gate.set()
         eventually(lambda: probe.bodies == {"a": 1}, 5, "the first was handled")
-        eventually(lambda: running.run._keeper.known(message_id) is None, 5, "the other is let go")
+        eventually(lambda: running.run.holdings.keeper.known(message_id) is None, 5, "the other is let go")
         assert running.run.live()["buffered"] == 0
         running.clock.ahead += 60
         eventually(lambda: not running.sqs.bodies, 5, "it has come back and was handled")
@@ -221,13 +224,15 @@ class TestLettingGo:
         running.sqs.put("a", "b", "c", group="g")
         running.start()
         eventually(lambda: running.run.live()["buffered"] == 2, 5, "two wait")
-        first, second, _ = (running.run._keeper.known(stored.message_id) for stored in running.sqs.messages)
+        keeper = running.run.holdings.keeper
+        first, second, _ = (keeper.known(stored.message_id) for stored in running.sqs.messages)
         assert first is not None
         assert second is not None
-        running.run._keeper._lose(first, "as a test wants")
+        first.limit = first.hidden_until = time.monotonic()
+        keeper.beat(time.monotonic())
         eventually(lambda: sorted(running.sqs.changes) == [("b", 0), ("c", 0)], 5, "they are given back")
         assert running.run.live()["buffered"] == 0
-        assert running.run._keeper.known(second.message.message_id) is None
+        assert keeper.known(second.message.message_id) is None
         gate.set()
         eventually(lambda: not running.sqs.bodies, 5, "all are handled")
         running.end()
@@ -240,9 +245,10 @@ class TestLettingGo:
         running.sqs.put("a", "b")
         running.start()
         eventually(lambda: running.run.live()["buffered"] == 1, 5, "one waits")
-        waiting = running.run._buffer._waiting[0]
+        waiting = running.run.holdings.keeper.known("id-b")
+        assert waiting is not None
         waiting.received_at -= 4_000
-        running.run._keeper.wake()
+        running.run.holdings.keeper.wake()
         eventually(lambda: ("b", 0) in running.sqs.changes, 5, "it is given back")
         gate.set()
         eventually(lambda: probe.bodies == {"a": 1, "b": 1}, 5, "both are handled")
@@ -307,14 +313,9 @@ class TestRefusals:
 
 
 def pulling(gateway: FakeGateway, buffer: Buffer, *, fifo: bool = False, refusals: Refusals | None = None) -> Receiver:
-    hooks = ReceiverHooks(
-        window=lambda: 30,
-        prefetch=lambda: 10,
-        accept=buffer.put,
-        drained=lambda since: None,
-        missing=lambda: None,
-    )
-    return Receiver(gateway.real, URL, buffer, 0, hooks, fifo=fifo, refusals=refusals)
+    demand = SimpleNamespace(window=lambda: 30, prefetch=lambda: 10)
+    intake = SimpleNamespace(buffer=buffer, accept=buffer.put)
+    return Receiver(gateway.real, URL, demand, intake, RunEnd(), 0, refusals, fifo=fifo)
 
 
 class TestAttempts:
@@ -322,7 +323,7 @@ class TestAttempts:
         buffer = Buffer(fifo=fifo)
         receiver = pulling(gateway, buffer, fifo=fifo)
         for _ in range(count):
-            receiver._turn()
+            receiver.turn()
             buffer.empty_out()
         return receiver
 
@@ -342,7 +343,7 @@ class TestAttempts:
         gateway.inbox.extend([error, []])
         receiver = self.turns(gateway, 1)
         receiver._stopping.clear()
-        receiver._turn()
+        receiver.turn()
         assert len(set(gateway.attempts)) == 2
 
     def test_nor_one_that_sqs_has_forgotten(self) -> None:
@@ -351,7 +352,7 @@ class TestAttempts:
         receiver = self.turns(gateway, 1)
         assert receiver._attempt is not None
         receiver._attempt = replace(receiver._attempt, begun_at=time.monotonic() - ATTEMPT_SECONDS - 1)
-        receiver._turn()
+        receiver.turn()
         assert len(set(gateway.attempts)) == 2
 
     def test_standard_queues_have_none(self) -> None:
@@ -411,7 +412,7 @@ class TestEntries:
             if delay is None:
                 acknowledger.delete(message, at_once=True)
             else:
-                acknowledger.show_again(message, delay, at_once=True)
+                acknowledger.release(message, delay, at_once=True)
             acknowledger.close(time.monotonic() + 5)
         assert len(gateway.deleted) + len(gateway.changed) == 1
         (entry,) = logs

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from jobs.consumer import run as run_module
-from jobs.consumer.buffer import Held
+from jobs.consumer import settler
 from jobs.consumer.dead_letters import send_to_dead_letters
+from jobs.consumer.held import Held
+from jobs.consumer.holdings import Holdings
 from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.models import EndReason
@@ -37,7 +38,7 @@ def probe() -> Probe:
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failures come back at once; how long they really wait is `test_consumer_outcome`'s concern."""
     monkeypatch.setattr("jobs.consumer.outcome.retry_delay", lambda receive_count: 0)
-    monkeypatch.setattr("jobs.consumer.run.retry_delay", lambda receive_count: 0)
+    monkeypatch.setattr("jobs.consumer.settler.retry_delay", lambda receive_count: 0)
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def begin(probe: Probe) -> Iterator[Begin]:
     runs: list[Running] = []
 
     def begin(queue: Queue, limits: RunLimits = QUICK, **changes: Any) -> Running:
-        runs.append(Running(SQS.gateway, queue, limits, **changes))
+        runs.append(Running(SQS, queue, limits, **changes))
         return runs[-1]
 
     yield begin
@@ -171,7 +172,7 @@ class TestFailure:
                 raise answer
             send_to_dead_letters(*args)
 
-        monkeypatch.setattr(run_module, "send_to_dead_letters", send_late)
+        monkeypatch.setattr(settler, "send_to_dead_letters", send_late)
         probe.behave = lambda message: Reject("no")
         running = begin(queue, PATIENT)
         assert len(SQS.dead_letters(queue)) == 1
@@ -373,7 +374,7 @@ class TestEnd:
     def test_a_run_that_yields_gives_back_what_takes_too_long(
         self, probe: Probe, begin: Begin, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(run_module, "YIELD_SECONDS", 0.1)
+        monkeypatch.setattr("jobs.consumer.holdings.YIELD_SECONDS", 0.1)
         queue = SQS.create(concurrency=2, visibility_timeout=600)
         SQS.put(queue, *numbers(10))
         gate = threading.Event()
@@ -394,7 +395,7 @@ class TestEnd:
     def test_it_may_be_ended_before_it_began(self, probe: Probe) -> None:
         queue = SQS.create()
         SQS.put(queue, *numbers(3))
-        run = Run(SQS.gateway, QueueSettings.of(queue), RunLimits(idle=1, linger=0))
+        run = Run(SQS, QueueSettings.of(queue), RunLimits(idle=1, linger=0))
         run.end(EndReason.SHUTDOWN)
         report = run.execute()
         assert report.reason is EndReason.SHUTDOWN
@@ -406,13 +407,13 @@ class TestEnd:
         """The receiver has looked whether it should stop just before it was told to."""
         queue = SQS.create(visibility_timeout=600)
         SQS.put(queue, *numbers(3))
-        accept = Run._accept
+        accept = Holdings.accept
 
-        def late(run: Run, messages: list[Held]) -> None:
-            run.end(EndReason.SHUTDOWN)
-            accept(run, messages)
+        def late(holdings: Holdings, messages: list[Held]) -> None:
+            holdings.ending.ask(EndReason.SHUTDOWN)
+            accept(holdings, messages)
 
-        monkeypatch.setattr(Run, "_accept", late)
+        monkeypatch.setattr(Holdings, "accept", late)
         report = begin(queue).report(15)
         assert (report.reason, report.processed) == (EndReason.SHUTDOWN, 0)
         assert SQS.depth_of(queue) == Depth(3, 0, 0)
@@ -426,7 +427,7 @@ class TestEnd:
         monkeypatch.setattr(SQS, "long", True)
         queue = SQS.create(max_receive_count=1, visibility_timeout=600)
         running = begin(queue, RunLimits(idle=3, linger=0))
-        eventually(lambda: running.run._buffer._requested, 10, "it waits for messages")
+        eventually(lambda: not running.run.holdings.buffer.quiet, 10, "it waits for messages")
         running.run.end(reason)
         SQS.put(queue, *numbers(3))
         report = running.report(20)
@@ -471,7 +472,7 @@ class TestVisibility:
         probe.behave = lambda message: gate.wait(30)
         running = begin(queue, RunLimits(idle=1, linger=0))
         eventually(lambda: running.run.live() == live(in_flight=1, buffered=1), 10, "both are held")
-        (waiting,) = running.run._buffer._waiting
+        (waiting,) = running.run.holdings.buffer.waiting
         SQS.delete(queue.queue_url, [waiting.message.receipt_handle])
         eventually(lambda: waiting.lost, 10, "its loss was noticed")
         gate.set()
@@ -486,7 +487,7 @@ class TestVisibility:
         probe.behave = lambda message: gate.wait(30) if message.body == "a0" else None
         running = begin(queue, PATIENT)
         eventually(lambda: running.run.live() == live(in_flight=1, buffered=2), 10, "all are held")
-        (lost, _) = running.run._buffer._waiting
+        (lost, _) = running.run.holdings.buffer.waiting
         SQS.delete(queue.queue_url, [lost.message.receipt_handle])
         eventually(lambda: running.run.live() == live(in_flight=1, buffered=0), 10, "the one after it was given back")
         gate.set()
@@ -530,7 +531,7 @@ class TestSettings:
         assert report.reason is EndReason.ERROR
         assert named in (report.last_error or "")
         with pytest.raises(InvalidInput, match=named):
-            Run(SQS.gateway, replace(running.settings, **changes), QUICK)
+            Run(SQS, replace(running.settings, **changes), QUICK)
 
     def test_a_moved_queue_is_finished_where_it_was_begun(self, probe: Probe, begin: Begin) -> None:
         queue = SQS.create()

@@ -10,14 +10,18 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from jobs.consumer.acknowledger import Acknowledger
-from jobs.consumer.buffer import Buffer, Held
-from jobs.consumer.receiver import Receiver, ReceiverHooks
+from jobs.consumer.buffer import Buffer
+from jobs.consumer.held import Held
+from jobs.consumer.receiver import Receiver
+from jobs.consumer.run_end import RunEnd
 from jobs.consumer.visibility import VisibilityKeeper
+from jobs.models import EndReason
 from queues.sqs import ReceivedMessage
 from queuesite.errors import QueueMissing, SqsRejected, SqsUnavailable
 from tests.support.fake_gateway import URL, Failures, FakeGateway, handles, refused
@@ -75,12 +79,12 @@ class TestBatches:
 
     def test_hurry_settles_what_there_is(self, gateway: FakeGateway, patient: Acknowledger) -> None:
         message = held()
-        patient.hurry()  # of nothing; it must not be remembered
+        patient.flush()  # of nothing; it must not be remembered
         patient.delete(message)
         other = held()
         patient.delete(other)
         assert gateway.deleted == []
-        patient.hurry()
+        patient.flush()
         eventually(lambda: gateway.deleted == [handles([message, other])], 5, "both were deleted, together")
 
     def test_one_that_cannot_wait_takes_the_others_along(self, gateway: FakeGateway, patient: Acknowledger) -> None:
@@ -92,8 +96,8 @@ class TestBatches:
     def test_visibility_changes_have_batches_of_their_own(self, gateway: FakeGateway, patient: Acknowledger) -> None:
         done, failed, unstarted = held(), held(), held()
         patient.delete(done)
-        patient.show_again(failed, 7)
-        patient.show_again(unstarted, 0, at_once=True)
+        patient.release(failed, 7)
+        patient.release(unstarted, 0, at_once=True)
         wanted = [(failed.message.receipt_handle, 7), (unstarted.message.receipt_handle, 0)]
         eventually(lambda: gateway.changed == [wanted], 5, "visibility was changed")
         assert gateway.deleted == []
@@ -105,7 +109,7 @@ class TestBatches:
         failed, done = held(now=a_while_ago), held(now=a_while_ago)
         keeper.keep(failed)
         keeper.keep(done)
-        patient.show_again(failed, 7)
+        patient.release(failed, 7)
         patient.delete(done)
         keeper.beat(time.monotonic())
         assert gateway.changed == [[(done.message.receipt_handle, 30)]]
@@ -130,7 +134,7 @@ class TestRefusedEntries:
         messages = [held() for _ in range(10)]
         for message in messages:
             patient.delete(message)
-        patient.hurry()
+        patient.flush()
         eventually(lambda: gateway.deleted, 5, "a batch was deleted")
         patient.close(time.monotonic() + 5)
         assert gateway.deleted == [handles(messages), handles([messages[3], messages[7]])]
@@ -192,7 +196,7 @@ class TestSqsAway:
         eventually(lambda: len(gateway.deleted) == 1, 5, "it was tried")
         for _ in range(50):
             acknowledger.delete(held())
-            acknowledger.show_again(held(), 0, at_once=True)
+            acknowledger.release(held(), 0, at_once=True)
         # The only thing that ends a pause is the end of the run, which is tried once more for.
         acknowledger.close(time.monotonic() + 0.2)
         assert len(gateway.deleted) + len(gateway.changed) <= 2
@@ -213,7 +217,7 @@ class TestSqsAway:
         gateway.answers.extend([SqsUnavailable("away"), SqsUnavailable("away"), ()])
         done, other = held(), held()
         acknowledger.delete(done)
-        acknowledger.show_again(other, 3)
+        acknowledger.release(other, 3)
         acknowledger.close(time.monotonic() + 30)
         assert not any(thread.is_alive() for thread in acknowledger._threads)
         assert gateway.deleted[-1] == handles([done])
@@ -315,7 +319,7 @@ class TestVisibility:
         keeper.start()
         eventually(lambda: len(gateway.changed) >= 2, 10, "it was extended, and again")
         keeper.stop()
-        assert not keeper._thread.is_alive()
+        assert not any(thread.name == "visibility" for thread in threading.enumerate())
 
 
 @dataclass
@@ -325,8 +329,7 @@ class Pulled:
     receiver: Receiver
     buffer: Buffer
     accepted: list[Held] = field(default_factory=list)
-    drained: list[float] = field(default_factory=list)
-    missing: list[bool] = field(default_factory=list)
+    end: RunEnd = field(default_factory=RunEnd)
     target: int = 10
     visibility: int = 30
 
@@ -338,14 +341,10 @@ def pulled(gateway: FakeGateway, *, idle: int = 0) -> Pulled:
         found.accepted.extend(messages)
         buffer.put(messages)
 
-    hooks = ReceiverHooks(
-        window=lambda: found.visibility,
-        prefetch=lambda: found.target,
-        accept=accept,
-        drained=lambda since: found.drained.append(since),
-        missing=lambda: found.missing.append(True),
-    )
-    found = Pulled(Receiver(gateway.real, URL, buffer, idle, hooks), buffer)
+    end = RunEnd()
+    demand = SimpleNamespace(window=lambda: found.visibility, prefetch=lambda: found.target)
+    intake = SimpleNamespace(buffer=buffer, accept=accept)
+    found: Pulled = Pulled(Receiver(gateway.real, URL, demand, intake, end, idle), buffer, end=end)
     return found
 
 
@@ -390,8 +389,8 @@ class TestReceiver:
         before = time.monotonic()
         found.receiver.start()
         found.receiver.join()
-        assert len(found.drained) == 1
-        assert before <= found.drained[0] <= time.monotonic()
+        assert found.end.reason is EndReason.DRAINED
+        assert before <= (found.end.empty_at or 0.0) <= time.monotonic()
 
     def test_it_is_not_drained_while_a_message_is_being_handled(self, gateway: FakeGateway) -> None:
         gateway.inbox.append([received()])
@@ -401,12 +400,11 @@ class TestReceiver:
         message = found.buffer.take()
         assert message is not None
         eventually(lambda: len(gateway.asked) > 4, 5, "the queue was found empty several times")
-        assert found.drained == []
+        assert not found.end.asked
         found.buffer.finished(message)
-        eventually(lambda: found.drained, 5, "it was drained")
+        eventually(lambda: found.end.reason is EndReason.DRAINED, 5, "it was drained")
 
-    def test_what_arrives_after_the_stop_is_handed_over_too(self, gateway: FakeGateway) -> None:
-        found = pulled(gateway)
+    def test_what_arrives_after_the_stop_is_handed_over_too(self) -> None:
         message = received()
 
         class Late(FakeGateway):
@@ -414,7 +412,7 @@ class TestReceiver:
                 found.receiver.stop()
                 return [message]
 
-        found.receiver._gateway = Late().real
+        found = pulled(Late())
         found.receiver.start()
         found.receiver.join()
         assert [taken.message for taken in found.accepted] == [message]
@@ -424,8 +422,7 @@ class TestReceiver:
         found = pulled(gateway)
         found.receiver.start()
         found.receiver.join()
-        assert found.missing == [True]
-        assert found.drained == []
+        assert found.end.reason is EndReason.QUEUE_MISSING
 
     @pytest.mark.parametrize("error", [SqsUnavailable("away"), SqsRejected("no")])
     def test_it_lives_through_failures(self, gateway: FakeGateway, error: Exception) -> None:
@@ -442,6 +439,6 @@ class TestReceiver:
         gateway.inbox.append(SqsUnavailable("away"))
         found.receiver.start()
         eventually(lambda: len(gateway.asked) >= 3, 5, "it was asked again")
-        assert found.drained == []
+        assert not found.end.asked
         found.receiver.stop()
         found.receiver.join()

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from jobs.consumer.settings import QueueSettings, RunLimits
-from jobs.failures import Failure
+from jobs.failures import FailureGroup
 from jobs.models import EndReason
-from queues.handlers import Message
+from queues.handlers import Message, registry
 from queues.models import Queue
 from tests.support import probe as probes
 from tests.support.probe import Probe
@@ -32,7 +32,7 @@ LIMIT = 0.2
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Failures come back at once; how long they really wait is `test_consumer_outcome`'s concern."""
+    """FailureGroups come back at once; how long they really wait is `test_consumer_outcome`'s concern."""
     monkeypatch.setattr("jobs.consumer.outcome.retry_delay", lambda receive_count: 0)
     monkeypatch.setattr("jobs.consumer.time_limits.CANCEL_SECONDS", 0.2)
 
@@ -58,7 +58,7 @@ def begin() -> Iterator[Begin]:
     made: list[Running] = []
 
     def start(queue: Queue, limits: RunLimits = LIMITS, **changes: Any) -> Running:
-        made.append(Running(SQS.gateway, queue, limits, **changes))
+        made.append(Running(SQS, queue, limits, **changes))
         return made[-1]
 
     yield start
@@ -70,15 +70,23 @@ def create(name: str = "orders", **settings: Any) -> Queue:
     return SQS.create(name, **{"visibility_timeout": 600, **settings})
 
 
-def failures(running: Running) -> list[Failure]:
+def failures(running: Running) -> list[FailureGroup]:
     return list(running.run.recorder.take())
 
 
+@pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both handlers have the limit; a queue's own is of whole seconds."""
+    for name in ("probe", "async-probe"):
+        monkeypatch.setitem(registry._handlers, name, replace(registry.get(name), timeout=LIMIT))
+
+
+@pytest.mark.usefixtures("limited")
 class TestSync:
     def test_the_run_ends_and_its_process_must_serve_no_other(
         self, probe: Probe, begin: Begin, gate: threading.Event
     ) -> None:
-        queue = create(concurrency=2, timeout=LIMIT)
+        queue = create(concurrency=2)
         SQS.put(queue, "stuck", "quick")
         probe.behave = lambda message: gate.wait(LONG) if message.body == "stuck" else None
         running = begin(queue)
@@ -90,7 +98,7 @@ class TestSync:
         eventually(lambda: SQS.depth_of(queue).visible == 1, LONG, "the message is visible again")
 
     def test_where_it_hangs_is_recorded(self, probe: Probe, begin: Begin, gate: threading.Event) -> None:
-        queue = create(timeout=LIMIT)
+        queue = create()
         SQS.put(queue, "stuck")
         probe.behave = lambda message: gate.wait(LONG)
         running = begin(queue)
@@ -103,7 +111,7 @@ class TestSync:
     def test_a_result_that_comes_too_late_counts_no_more(
         self, probe: Probe, begin: Begin, gate: threading.Event
     ) -> None:
-        queue = create(concurrency=2, timeout=LIMIT)
+        queue = create(concurrency=2)
         SQS.put(queue, "late", "slow")
         slow = threading.Event()
 
@@ -120,36 +128,28 @@ class TestSync:
         assert report.processed + report.timed_out == 2
         eventually(lambda: SQS.depth_of(queue).visible == report.timed_out, LONG, "what timed out is visible again")
 
-    def test_without_a_limit_it_may_take_its_time(self, probe: Probe, begin: Begin, gate: threading.Event) -> None:
-        queue = create()
-        SQS.put(queue, "long")
-        probe.behave = lambda message: gate.wait(LONG)
-        running = begin(queue)
-        eventually(lambda: probe.running == 1, LONG, "it is being handled")
-        gate.set()
-        assert running.report().processed == 1
-
     def test_of_a_fifo_group_none_is_begun_after_one_that_is_stuck(
         self, probe: Probe, begin: Begin, gate: threading.Event
     ) -> None:
-        queue = create("orders.fifo", timeout=LIMIT, concurrency=3)
+        queue = create("orders.fifo", concurrency=3)
         SQS.put(queue, "1", "2", "3", group="g")
         probe.behave = lambda message: gate.wait(LONG) if message.body == "1" else None
         report = begin(queue).report()
         assert report.reason is EndReason.TIMED_OUT
         assert [message.body for message in probe.started] == ["1"]
         gate.set()
-        again = begin(queue, LASTING, timeout=None)
+        again = begin(queue, LASTING)
         eventually(lambda: len(probe.started) == 4, LONG, "all were begun")
         again.run.end(EndReason.SHUTDOWN)
         again.report()
         assert [message.body for message in probe.started] == ["1", "1", "2", "3"]
 
 
+@pytest.mark.usefixtures("limited")
 class TestAsync:
     @pytest.fixture
     def queue(self) -> Queue:
-        return create(handler="async-probe", timeout=LIMIT, concurrency=2)
+        return create(handler="async-probe", concurrency=2)
 
     def test_it_is_cancelled_and_the_run_goes_on(self, probe: Probe, begin: Begin, queue: Queue) -> None:
         cancelled = threading.Event()
@@ -202,11 +202,18 @@ class TestAsync:
 
 
 class TestLimit:
+    def test_without_a_limit_it_may_take_its_time(self, probe: Probe, begin: Begin, gate: threading.Event) -> None:
+        queue = create()
+        SQS.put(queue, "long")
+        probe.behave = lambda message: gate.wait(LONG)
+        running = begin(queue)
+        eventually(lambda: probe.running == 1, LONG, "it is being handled")
+        gate.set()
+        assert running.report().processed == 1
+
     def test_the_queues_goes_before_the_handlers(
         self, probe: Probe, begin: Begin, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from queues.handlers import registry
-
         original = registry.get("async-probe")
         monkeypatch.setitem(registry._handlers, "async-probe", replace(original, timeout=0.1))
         took: list[float] = []
@@ -223,7 +230,7 @@ class TestLimit:
         SQS.put(queue, "m")
         running = begin(queue)
         eventually(lambda: took, LONG, "the handler's own limit is over")
-        running.run.apply(replace(QueueSettings.of(queue), timeout=LIMIT))
+        running.run.apply(replace(QueueSettings.of(queue), timeout=1))
         SQS.put(queue, "n")
         eventually(lambda: len(took) == 2, LONG, "the queue's limit is over")
         running.run.end(EndReason.SHUTDOWN)

@@ -13,8 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from jobs.consumer import connections, handler_loop, meter, recorder, time_limits
-from jobs.consumer.run import Run
-from jobs.consumer.turn import Pipeline, Stage, Turn, Work
+from jobs.consumer.turn import HandlerSpec, Pipeline, Stage, Turn
 from jobs.models import EndReason
 from queues.handlers import Message, Reject, Retry
 from queues.handlers.registry import Handler
@@ -233,7 +232,7 @@ class TestFaultsOfOurOwn:
         def fail(*args: object, **kwargs: object) -> None:
             raise error("a bug")
 
-        monkeypatch.setattr(Run, "_delete", fail)
+        monkeypatch.setattr("jobs.consumer.acknowledger.Acknowledger.delete", fail)
         report = handle_all(form(lambda message: None), OneQueue("a", "b", "c"), concurrency=1)
         assert (report.reason, report.processed, report.failed) == (EndReason.DRAINED, 0, 3)
         assert "could not be carried out" in (report.last_error or "")
@@ -242,7 +241,7 @@ class TestFaultsOfOurOwn:
         def fail(*args: object, **kwargs: object) -> None:
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr(Run, "_delete", fail)
+        monkeypatch.setattr("jobs.consumer.acknowledger.Acknowledger.delete", fail)
         started: list[str] = []
         sqs = OneQueue("1", "2", "3", group="g")
         # SQS gives out none of a group while one of it is in flight; here what comes back is not given out again.
@@ -320,7 +319,7 @@ class TestTasks:
         with registered(handle):
             running = MemoryRun(OneQueue("m")).start()
             eventually(lambda: running.run.live()["inFlight"], LONG, "it is being handled")
-            running.run._break(RuntimeError("a bug"))
+            running.run.ending.thread_died(RuntimeError("a bug"))
             report = running.report()
         assert cancelled.wait(LONG)
         assert (report.reason, report.tainted) == (EndReason.ERROR, True)
@@ -347,7 +346,7 @@ class TestThreadsThatDie:
     @pytest.mark.parametrize(
         "patched",
         [
-            "jobs.consumer.receiver.Receiver._turn",
+            "jobs.consumer.receiver.Receiver.turn",
             "jobs.consumer.receiver.Receiver._assist",
             "jobs.consumer.visibility.VisibilityKeeper._run",
             "jobs.consumer.acknowledger.Acknowledger._run",
@@ -426,7 +425,7 @@ class TestPipeline:
         freed: list[object] = []
         pipeline = Pipeline([stage, Stage()], lambda held, outcome: settled.append(outcome), freed.append)
         message = held()
-        turn = pipeline.begin(message, Work("orders", Handler("h", lambda message: None), None))
+        turn = pipeline.begin(message, HandlerSpec("orders", Handler("h", lambda message: None), None))
         assert turn.message is not None
         turn.error = ValueError("no")
         assert pipeline.end(turn)
@@ -438,5 +437,5 @@ class TestPipeline:
         first, second = Noting(), Noting()
         first.after = lambda turn: setattr(turn, "given_up", True)  # type: ignore[method-assign]
         pipeline = Pipeline([first, second], lambda held, outcome: None, lambda held: None)
-        assert not pipeline.end(pipeline.begin(held(), Work("orders", Handler("h", lambda message: None), None)))
+        assert not pipeline.end(pipeline.begin(held(), HandlerSpec("orders", Handler("h", lambda message: None), None)))
         assert second.seen == ["before"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from jobs.consumer.acknowledger import Acknowledger
-from jobs.consumer.buffer import LONGEST_CAUTION, caution
+from jobs.consumer.caution import LONGEST_CAUTION, caution
 from jobs.consumer.held import Held
 from jobs.consumer.visibility import VisibilityKeeper
 from jobs.consumer.windows import FIRST_SECONDS, LONGEST_SECONDS, LONGEST_WAIT, longest_window, window
@@ -190,7 +190,7 @@ class TestDelays:
         keeper = VisibilityKeeper(sqs.gateway, sqs.url, lambda held_for: 30)
         acknowledger = Acknowledger(sqs.gateway, sqs.url, keeper, 0.0)
         acknowledger.start()
-        acknowledger.show_again(message, delay, at_once=True)
+        acknowledger.release(message, delay, at_once=True)
         acknowledger.close(time.monotonic() + 5)
 
     def received(self, ago: float, *, error: float = 0.0) -> tuple[OneQueue, Held]:
@@ -237,7 +237,7 @@ class TestDelays:
             """While SQS has the extension, the handler fails, and the run even ends."""
 
             def change_visibility(self, queue_url: str, changes: object) -> tuple[()]:
-                acknowledger.show_again(message, 7, at_once=True)
+                acknowledger.release(message, 7, at_once=True)
                 eventually(lambda: acknowledger._awaited == 1, 5, "it is waited for")
                 assert gateway.changed == []
                 return ()

@@ -16,7 +16,7 @@ def test_too_little_space_is_named_before_anything_starts(monkeypatch: pytest.Mo
     monkeypatch.setattr(shutil, "disk_usage", lambda directory: SimpleNamespace(free=free.pop(0)))
 
     assert disk.problem(Path("/data")) == (
-        "DATA_DIR=/data: 3 MB are free on its disk; free 64 MB, or name a directory elsewhere"
+        "DATA_DIR=/data: its disk has only 3 MB free; free 64 MB, or name a directory on another disk"
     )
     assert disk.problem(Path("/data")) is None
 
@@ -33,6 +33,6 @@ def test_panic_of_a_storage_engine_is_one_line() -> None:
 
     shown = [line for line in map(screen, lines) if line is not None]
 
-    assert shown == [lines[0], "the disk is full: free some space for DATA_DIR=/data, then start `up` again"]
+    assert shown == [lines[0], "the disk is full: free space for DATA_DIR=/data, then start `up` again"]
     sqs = disk.FullDiskScreen(Path("/data"))
     assert "the disk is full" in str(sqs("ERROR [persistence] failed to save sqs: [Errno 28] No space left on device"))

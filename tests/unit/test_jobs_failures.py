@@ -10,7 +10,7 @@ import pytest
 from jobs import failures
 from jobs.consumer.outcome import TimedOut
 from jobs.consumer.recorder import Recorder
-from jobs.failures import MAX_KINDS, SAMPLE_BYTES, TRACEBACK_CHARACTERS, Failure, Kinds
+from jobs.failures import MAX_KINDS, SAMPLE_BYTES, TRACEBACK_CHARACTERS, FailureGroup, FailureGroups
 from tests.support.messages import received
 
 
@@ -35,9 +35,9 @@ def elsewhere() -> ValueError:
         return error
 
 
-def failure(place: str = "here", at: float = 1.0, **changes: object) -> Failure:
+def failure(place: str = "here", at: float = 1.0, **changes: object) -> FailureGroup:
     values = {"exception_type": "ValueError", "message": "m", "traceback": "t", **changes}
-    return Failure(place=place, first_at=at, last_at=at, **values)  # type: ignore[arg-type]
+    return FailureGroup(place=place, first_at=at, last_at=at, **values)  # type: ignore[arg-type]
 
 
 class TestPlace:
@@ -63,7 +63,7 @@ class TestPlace:
 
 class TestKinds:
     def test_they_are_counted_and_the_later_sample_is_kept(self) -> None:
-        kinds = Kinds()
+        kinds = FailureGroups()
         kinds.add([failure(at=2.0, message="second"), failure(at=1.0, message="first"), failure("there")])
         here, there = kinds.take()
         assert (here.count, here.message, here.first_at, here.last_at) == (2, "second", 1.0, 2.0)
@@ -71,14 +71,14 @@ class TestKinds:
         assert kinds.take() == ()
 
     def test_there_are_no_more_than_the_limit(self) -> None:
-        kinds = Kinds()
+        kinds = FailureGroups()
         kinds.add(failure(str(n)) for n in range(MAX_KINDS + 5))
         kinds.add([failure("0")])
         assert len(kinds) == MAX_KINDS
         assert kinds.take()[0].count == 2
 
     def test_beyond_the_limit_no_sample_is_wanted(self) -> None:
-        kinds = Kinds()
+        kinds = FailureGroups()
         assert not kinds.seen("new", 1.0)
         kinds.add(failure(str(n)) for n in range(MAX_KINDS))
         assert kinds.seen("new", 1.0)

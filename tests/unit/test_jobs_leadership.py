@@ -164,9 +164,9 @@ def test_a_standby_has_nothing_to_resign(master: Leadership, leases: Leases) -> 
 def test_a_lease_that_was_resigned_hurries_a_standby_and_not_the_leader(master: Leadership, leases: Leases) -> None:
     leases.free = False
     master.attempt()
-    master.hurry()
+    master.lease_changed()
     assert master.next_attempt < leases.now
     leases.free = True
     master.attempt()
-    master.hurry()
+    master.lease_changed()
     assert master.next_attempt > leases.now

@@ -10,6 +10,7 @@ from django.db.models import Field
 
 from queues import services
 from queues.models import Queue
+from queues.settings import SETTINGS, bounds
 from queues.sqs import Depth
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -43,7 +44,7 @@ def test_depth() -> None:
 
 @pytest.mark.parametrize("name", ["priority", "max_consumers", "visibility_timeout", "max_receive_count"])
 def test_limits_of_the_model_are_those_of_the_services(name: str) -> None:
-    low, high = services.limits()[name]
+    low, high = bounds()[name]
     field = Queue._meta.get_field(name)
     assert isinstance(field, Field)
     queue = Queue(name="orders")
@@ -56,4 +57,4 @@ def test_limits_of_the_model_are_those_of_the_services(name: str) -> None:
 
 
 def test_defaults_are_within_the_limits() -> None:
-    services.validate_settings({name: getattr(Queue(), name) for name in services.SETTINGS})
+    services.validate_settings({name: getattr(Queue(), name) for name in SETTINGS})

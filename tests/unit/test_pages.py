@@ -48,7 +48,7 @@ def text(content: object) -> str:
     ],
 )
 def test_what_is_none(content: object, kind: Any) -> None:
-    with pytest.raises(InvalidInput, match="cursor is not one of this list"):
+    with pytest.raises(InvalidInput, match="cursor does not belong to this list"):
         Cursor.decode(text(content), kind)
 
 

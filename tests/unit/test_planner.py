@@ -9,7 +9,16 @@ from bson import ObjectId
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.master.planner import AGING_SECONDS, YIELD_SECONDS, FreeWorker, HeldSlot, Plan, WaitingQueue, plan, score
+from jobs.master.planner import (
+    AGING_SECONDS,
+    YIELD_SECONDS,
+    FreeWorker,
+    HeldAssignment,
+    Plan,
+    WaitingQueue,
+    plan,
+    score,
+)
 from jobs.repositories.assignments import NewAssignment
 
 NOW = 1_000_000.0
@@ -28,15 +37,15 @@ def held(
     name: object,
     worker: str = "w1",
     *,
-    slot: int = 0,
+    number: int = 0,
     priority: int = 0,
     held_for: float = 0.0,
     asked_for: float | None = None,
-) -> HeldSlot:
-    return HeldSlot(ObjectId(), url(name), slot, worker, priority, held_for, asked_for)
+) -> HeldAssignment:
+    return HeldAssignment(ObjectId(), url(name), number, worker, priority, held_for, asked_for)
 
 
-def decide(queues: list[WaitingQueue], workers: list[FreeWorker], slots: list[HeldSlot] | None = None) -> Plan:
+def decide(queues: list[WaitingQueue], workers: list[FreeWorker], slots: list[HeldAssignment] | None = None) -> Plan:
     return plan(queues, workers, slots or [], now=NOW, time_slice=SLICE)
 
 
@@ -48,21 +57,21 @@ def names(assignments: tuple[NewAssignment, ...]) -> list[str]:
 class Snapshot:
     queues: list[WaitingQueue]
     workers: list[FreeWorker]
-    held: list[HeldSlot]
+    held: list[HeldAssignment]
 
     @property
     def plan(self) -> Plan:
         return decide(self.queues, self.workers, self.held)
 
     def load(self) -> Counter[str]:
-        return Counter(slot.worker for slot in self.held)
+        return Counter(one.worker for one in self.held)
 
     def free(self) -> int:
         load = self.load()
         return sum(max(0, worker.capacity - load[worker.worker_id]) for worker in self.workers)
 
-    def slots_of(self, queue_url: str) -> set[int]:
-        return {slot.slot for slot in self.held if slot.queue_url == queue_url}
+    def numbers_of(self, queue_url: str) -> set[int]:
+        return {one.number for one in self.held if one.queue_url == queue_url}
 
 
 seconds = st.floats(0, 500, allow_nan=False)
@@ -78,12 +87,12 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         held(
             name,
             draw(places),
-            slot=slot,
+            number=number,
             priority=draw(st.integers(0, 9)),
             held_for=draw(seconds),
             asked_for=draw(st.none() | seconds),
         )
-        for name, slot in sorted(taken)
+        for name, number in sorted(taken)
     ]
     queues = [
         waiting(name, priority=draw(st.integers(0, 9)), waited=draw(seconds), wanted=draw(st.integers(1, 4)))
@@ -105,7 +114,7 @@ class TestAnySnapshot:
     def test_no_slot_of_a_queue_is_given_twice_and_the_lowest_ones_are_filled_first(self, snapshot: Snapshot) -> None:
         made: defaultdict[str, set[int]] = defaultdict(set)
         for assignment in snapshot.plan.assign:
-            present = snapshot.slots_of(assignment.queue_url) | made[assignment.queue_url]
+            present = snapshot.numbers_of(assignment.queue_url) | made[assignment.queue_url]
             assert assignment.slot == min(set(range(len(present) + 1)) - present)
             made[assignment.queue_url].add(assignment.slot)
 
@@ -113,11 +122,11 @@ class TestAnySnapshot:
     def test_no_queue_gets_more_consumers_than_it_wants(self, snapshot: Snapshot) -> None:
         wanted = {queue.queue_url: queue.wanted for queue in snapshot.queues}
         for queue_url, count in Counter(a.queue_url for a in snapshot.plan.assign).items():
-            assert len(snapshot.slots_of(queue_url)) + count <= wanted[queue_url]
+            assert len(snapshot.numbers_of(queue_url)) + count <= wanted[queue_url]
 
     @given(snapshots())
     def test_no_capacity_is_left_while_a_slot_is_wanted(self, snapshot: Snapshot) -> None:
-        missing = sum(max(0, queue.wanted - len(snapshot.slots_of(queue.queue_url))) for queue in snapshot.queues)
+        missing = sum(max(0, queue.wanted - len(snapshot.numbers_of(queue.queue_url))) for queue in snapshot.queues)
         assert len(snapshot.plan.assign) == min(missing, snapshot.free())
 
     @given(snapshots())
@@ -131,7 +140,7 @@ class TestAnySnapshot:
     @given(snapshots())
     def test_first_slots_come_before_further_ones_and_among_equals_the_rank_decides(self, snapshot: Snapshot) -> None:
         by_url = {queue.queue_url: queue for queue in snapshot.queues}
-        has = {queue.queue_url: len(snapshot.slots_of(queue.queue_url)) for queue in snapshot.queues}
+        has = {queue.queue_url: len(snapshot.numbers_of(queue.queue_url)) for queue in snapshot.queues}
         order = []
         for assignment in snapshot.plan.assign:
             queue = by_url[assignment.queue_url]
@@ -152,35 +161,36 @@ class TestAnySnapshot:
     @given(snapshots())
     def test_yields_are_asked_once_and_of_consumers_that_can_make_room(self, snapshot: Snapshot) -> None:
         decided = snapshot.plan
-        asked = {slot.assignment_id: slot for slot in snapshot.held if slot.assignment_id in decided.yield_}
+        asked = {one.assignment_id: one for one in snapshot.held if one.assignment_id in decided.yield_}
         assert len(asked) == len(decided.yield_)
         present = {worker.worker_id for worker in snapshot.workers}
-        for slot in asked.values():
-            assert slot.asked_for is None
-            assert slot.held_for >= SLICE
-            assert slot.worker in present
+        for one in asked.values():
+            assert one.asked_for is None
+            assert one.held_for >= SLICE
+            assert one.worker in present
 
     @given(snapshots())
     def test_no_more_yields_than_queues_that_wait_for_their_first_slot(self, snapshot: Snapshot) -> None:
         decided = snapshot.plan
         served = {a.queue_url for a in decided.assign}
         unserved = [
-            q for q in snapshot.queues if not snapshot.slots_of(q.queue_url) and q.queue_url not in served and q.wanted
+            q
+            for q in snapshot.queues
+            if not snapshot.numbers_of(q.queue_url) and q.queue_url not in served and q.wanted
         ]
         live = {worker.worker_id for worker in snapshot.workers}
         already = sum(
-            slot.asked_for is not None and slot.asked_for < YIELD_SECONDS and slot.worker in live
-            for slot in snapshot.held
+            one.asked_for is not None and one.asked_for < YIELD_SECONDS and one.worker in live for one in snapshot.held
         )
         assert len(decided.yield_) <= max(0, len(unserved) - already)
 
     @given(snapshots())
     def test_a_slot_is_freed_only_for_a_queue_that_would_win_it(self, snapshot: Snapshot) -> None:
         decided = snapshot.plan
-        ranks = [score(q, NOW, AGING_SECONDS) for q in snapshot.queues if not snapshot.slots_of(q.queue_url)]
-        for slot in snapshot.held:
-            if slot.assignment_id in decided.yield_:
-                assert slot.priority <= max(ranks)
+        ranks = [score(q, NOW, AGING_SECONDS) for q in snapshot.queues if not snapshot.numbers_of(q.queue_url)]
+        for one in snapshot.held:
+            if one.assignment_id in decided.yield_:
+                assert one.priority <= max(ranks)
 
     @given(snapshots())
     def test_the_order_in_which_things_are_listed_changes_no_decision(self, snapshot: Snapshot) -> None:
@@ -210,7 +220,7 @@ class TestOrder:
         assert [a.slot for a in decided.assign] == [0, 0, 1]
 
     def test_a_gap_between_slots_is_filled(self) -> None:
-        slots = [held("q", slot=0), held("q", slot=2)]
+        slots = [held("q", number=0), held("q", number=2)]
         decided = decide([waiting("q", wanted=4)], [FreeWorker("w1", 9)], slots)
         assert [a.slot for a in decided.assign] == [1, 3]
 
@@ -303,7 +313,7 @@ class Rounds:
             if n not in self.held
         ]
         slots = [
-            HeldSlot(assignment, url(n), 0, worker, self.priorities[n], self.now - began)
+            HeldAssignment(assignment, url(n), 0, worker, self.priorities[n], self.now - began)
             for n, (assignment, worker, began) in self.held.items()
         ]
         decided = plan(queues, self.workers, slots, now=self.now, time_slice=5.0)

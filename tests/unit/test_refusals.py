@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from queues.refusals import BatchFailure, canonical, error_for, failures_of
+from queues.sqs.refusals import BatchFailure, canonical, error_for, failures_of
 from queuesite.errors import (
     Conflict,
     QueueMissing,

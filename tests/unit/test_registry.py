@@ -295,7 +295,7 @@ class TestDiscovery:
     def test_unknown_name_is_answered_with_the_known_ones(self) -> None:
         handler("orders")(do_nothing)
 
-        with pytest.raises(InvalidInput, match=r"there is no handler 'nobody'; registered are: .*orders") as caught:
+        with pytest.raises(InvalidInput, match=r"no handler 'nobody'; registered handlers: .*orders") as caught:
             registry.get("nobody")
 
         assert caught.value.field == "handler"

@@ -90,7 +90,7 @@ def test_where_the_key_of_the_embedded_sqs_is(tmp_path: Path, configure: Configu
     config = configure(mongodb_uri=None, aws_sqs_endpoint=None, data_dir=tmp_path)
     write_record(config, {"sqs": Running("http://127.0.0.1:1", os.getpid(), psutil.Process().create_time())})
     table = manage("showconfig", env={**EMBEDDED, "DATA_DIR": str(tmp_path)}).stdout
-    assert f"its access key, for the secret too, is in {tmp_path}/sqs/access-key" in table
+    assert f"access key and secret key are the text of {tmp_path}/sqs/access-key" in table
 
 
 def test_the_table_says_how_to_start_servers(tmp_path: Path) -> None:

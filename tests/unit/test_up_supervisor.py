@@ -91,8 +91,8 @@ def test_what_is_awaited_is_said_from_time_to_time(
         assert supervisor.wait_until(lambda: len(screen.lines) > 1, seconds=LONG, what="counting")
         supervisor.start(waits("deaf", on_term="echo no", stop_seconds=0.3))
 
-    assert screen.lines[:2] == ["up: still counting, for 0 s now"] * 2
-    assert screen.shows("up: waiting for deaf to end, for 0 of 0.3 s; another signal cuts that short")()
+    assert screen.lines[:2] == ["up: still counting after 0 s"] * 2
+    assert screen.shows("up: waiting for deaf to end, 0 of 0.3 s; another signal kills them at once")()
 
 
 def test_a_screen_stands_before_each_process(supervisor: Supervisor, screen: Screen) -> None:
@@ -222,7 +222,7 @@ def test_a_second_signal_kills_except_the_patient(supervisor: Supervisor, screen
         until(supervisor, lambda: sum(line.endswith(": up") for line in screen.lines) == 2)
         os.kill(os.getpid(), signal.SIGINT)
         supervisor.watch()
-    assert "up: deaf is cut short: killing it" in screen.lines
+    assert "up: deaf must end at once: killing it" in screen.lines
     assert screen.lines[-1] == "server: saved"
 
 

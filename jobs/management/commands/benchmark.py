@@ -1,4 +1,4 @@
-"""`manage.py benchmark`: how fast this system is on the servers that it is configured for."""
+"""`manage.py benchmark`: measures how fast this system is on the configured servers."""
 
 from __future__ import annotations
 
@@ -34,16 +34,14 @@ from queuesite.databases import check_mongodb, database
 from queuesite.errors import InvalidInput
 from queuesite.monitoring import OperationCounter
 
-#: Set in the process that measures, which has a database and a prefix of its own.
-INSIDE = "BENCHMARK_INSIDE"
-#: Samples of the latency at the most; one needs 0.3 s.
+#: Largest number of latency samples; one takes 0.3 s.
 SAMPLES = 120
-#: Consumer processes that are started, one after another, each with a second of idleness behind it.
+#: Number of consumer processes to start, one after another, each after a second without work.
 STARTS = 5
 
 
 class Command(QueuesiteCommand):
-    """Measures in queues and a MongoDB database of its own, which it removes."""
+    """Measures in queues and a MongoDB database of its own, and removes them."""
 
     help = (
         "Measure this system against bare boto3 on the configured servers: CPU, throughput, requests, latency, memory. "
@@ -52,23 +50,47 @@ class Command(QueuesiteCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """What to measure."""
-        parser.add_argument("--messages", type=integer(100), default=4_000, metavar="N", help="per run (4000)")
-        parser.add_argument("--queues", type=integer(1), default=1, metavar="N", help="queues served one after another")
-        parser.add_argument("--concurrency", type=integer(1), default=5, metavar="N", help="of the sync runs (5)")
-        parser.add_argument("--work", type=integer(0), default=20, metavar="MS", help="a hot queue's handlers (20)")
+        parser.add_argument(
+            "--messages",
+            type=integer(100),
+            default=4_000,
+            metavar="N",
+            help="messages of each run (default: %(default)s)",
+        )
+        parser.add_argument(
+            "--queues",
+            type=integer(1),
+            default=1,
+            metavar="N",
+            help="queues served one after another (default: %(default)s)",
+        )
+        parser.add_argument(
+            "--concurrency",
+            type=integer(1),
+            default=5,
+            metavar="N",
+            help="concurrency of the runs with synchronous handlers (default: %(default)s)",
+        )
+        parser.add_argument(
+            "--work",
+            type=integer(0),
+            default=20,
+            metavar="MS",
+            help="milliseconds that a hot queue's handler takes (default: %(default)s)",
+        )
         parser.add_argument("--scale", type=integer(100), metavar="N", help="measure one master with N queues instead")
         parser.add_argument("--json", action="store_true", help="print JSON")
-        parser.add_argument("--update", type=Path, metavar="FILE", help="make this run's table in a Markdown file anew")
+        parser.add_argument("--update", type=Path, metavar="FILE", help="write this run's table into a Markdown file")
         parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
 
     def run(self, **options: Any) -> None:
-        """Start the process that measures, or be it."""
+        """Measure in a child process, which runs this command with `--inside`."""
         if options["inside"]:
             self._measure(options)
             return
         config = get_config()
         if options["update"]:
-            self._update(options, [])  # that it can be done is seen before minutes are spent
+            self._update(options, [])  # fails before minutes are spent
         check_mongodb()
         get_gateway().check()
         environment = consumption.with_our_handlers(
@@ -83,7 +105,7 @@ class Command(QueuesiteCommand):
             [sys.executable, str(BASE_DIR / "manage.py"), *sys.argv[1:], "--inside"], env=environment, check=False
         ).returncode
         if code:
-            raise CommandError("the benchmark did not come to its end; its error is above", returncode=code)
+            raise CommandError("the benchmark failed; see the error above", returncode=code)
 
     def _measure(self, options: dict[str, Any]) -> None:
         operations = OperationCounter()
@@ -112,7 +134,7 @@ class Command(QueuesiteCommand):
             self.say(f"{name}: {value}")
 
     def _update(self, options: dict[str, Any], figures: list[Figure]) -> None:
-        """Put the figures into the document; without any, only see that they could be."""
+        """Write the figures into the document; without figures, only check that it can be done."""
         path: Path = options["update"]
         name = "scale" if options["scale"] else "speed"
         try:
@@ -120,7 +142,7 @@ class Command(QueuesiteCommand):
             if figures:
                 path.write_text(text)
         except OSError as error:
-            raise InvalidInput(f"--update {path}: {error.strerror}; name a Markdown file that can be written") from None
+            raise InvalidInput(f"--update {path}: {error.strerror}; name a writable Markdown file") from None
 
     def _speed(self, directory: Path, options: dict[str, Any]) -> list[Figure]:
         config = get_config()
@@ -170,9 +192,9 @@ class Command(QueuesiteCommand):
             figures += report.latency(hot_start, cold_start)
             step("a hot queue")
             figures += report.hot(fleet.hot_queue(directory, messages, options["work"] / 1000))
-            # As many as keep their queues busy for twice the time slice.
+            # As many messages as keep their queues busy for twice the time slice.
             held = int(2 * fleet.SLICE / fleet.HOLDING * Queue().concurrency)
-            step("a queue that waits while others do not empty")
+            step("a queue that waits while others stay busy")
             figures += report.fairness(fleet.fairness(directory, stamps, held))
         return figures
 
@@ -197,7 +219,7 @@ class Command(QueuesiteCommand):
 
     @contextmanager
     def _steps(self) -> Iterator[Steps]:
-        """What is being done, on stderr: a bar on a terminal, else a line for each step."""
+        """Show progress on stderr: a bar on a terminal, otherwise a line per step."""
         terminal = sys.stderr.isatty()
         bar = Progress(
             TextColumn("{task.description}"),
@@ -212,31 +234,31 @@ class Command(QueuesiteCommand):
 
 
 class Steps:
-    """The steps of a benchmark; `advance` moves the present one on."""
+    """The steps of a benchmark; `advance` reports progress of the current one."""
 
     def __init__(self, bar: Progress, say: Any) -> None:
         self._bar, self._say = bar, say
         self._task = bar.add_task("", total=None)
 
     def __call__(self, text: str, total: int | None = None) -> None:
-        """Begin a step of `total` parts, or of a length that nobody knows."""
+        """Begin a step of `total` parts, or of unknown length."""
         self._bar.remove_task(self._task)
         self._task = self._bar.add_task(text, total=total)
         self._say(text)
 
     def advance(self, more: int) -> None:
-        """So many parts more are done."""
+        """Report that `more` further parts are done."""
         self._bar.advance(self._task, more)
 
 
 def _queue(name: str, concurrency: int, *, handler: str = "benchmark", **settings: Any) -> Queue:
-    # A long visibility: what is measured is the work, not the care for a message that takes its time.
+    # A long visibility timeout, so that the benchmark measures the work and not extensions.
     chosen = {"handler": handler, "concurrency": concurrency, "visibility_timeout": 120, **settings}
     return services.create(name, with_dlq=False, settings=chosen)
 
 
 def machine() -> dict[str, str]:
-    """What the figures were measured on."""
+    """The machine and the versions that the figures were measured on."""
     packages = ("django", "boto3", "pymongo")
     return {
         "machine": f"{platform.system()} {platform.machine()}, {psutil.cpu_count()} cores, "

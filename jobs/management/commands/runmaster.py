@@ -15,7 +15,7 @@ from queuesite.databases import check_mongodb, wait_for
 class Command(QueuesiteCommand):
     """Runs one master until SIGTERM or Ctrl-C."""
 
-    help = "Run a master: of all that run, one leads and assigns queues to workers; the others stand by."
+    help = "Run a master: one of all masters leads and assigns queues to workers; the others stand by."
     quiet = False
 
     def run(self, **options: Any) -> None:
@@ -23,6 +23,6 @@ class Command(QueuesiteCommand):
         config = get_config()
         wait_for(check_mongodb, "MongoDB", config.startup_wait_seconds)
         wait_for(lambda: get_gateway().check(), "SQS", config.startup_wait_seconds)
-        # MongoDB may break off at any of it: the whole is waited for.
+        # MongoDB may fail at any of these writes, so all of them are retried.
         wait_for(ensure_indexes, "MongoDB", config.startup_wait_seconds)
         Scheduler(config, get_gateway()).run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jobs.indexes import ensure_indexes
-from jobs.worker.supervisor import Supervisor
+from jobs.worker.loop import WorkerLoop
 from queues.handlers import registry
 from queues.sqs import get_gateway
 from queuesite.commands import QueuesiteCommand
@@ -16,17 +16,17 @@ from queuesite.databases import check_mongodb, wait_for
 class Command(QueuesiteCommand):
     """Runs one worker until SIGTERM or Ctrl-C."""
 
-    help = "Run a worker: it takes assignments from the master and processes their queues in consumer processes."
+    help = "Run a worker. It processes up to MAX_LOAD queues at once, each in a consumer process."
     quiet = False
 
     def run(self, **options: Any) -> None:
         """Wait for the servers, then work."""
         config = get_config()
-        supervisor = Supervisor(config)
-        supervisor.begin()
+        worker = WorkerLoop(config)
+        worker.begin()
         registry.discover()
         wait_for(check_mongodb, "MongoDB", config.startup_wait_seconds)
         wait_for(lambda: get_gateway().check(), "SQS", config.startup_wait_seconds)
-        # MongoDB may break off at any of it: the whole is waited for.
+        # MongoDB may fail at any of these writes, so all of them are retried.
         wait_for(ensure_indexes, "MongoDB", config.startup_wait_seconds)
-        supervisor.run()
+        worker.run()

@@ -1,4 +1,4 @@
-"""`manage.py up`: everything on one machine, with embedded servers where no address is configured."""
+"""`manage.py up`: the whole system on one machine, with an embedded server for each address that is not configured."""
 
 from __future__ import annotations
 
@@ -22,28 +22,31 @@ from queuesite.output import PrefixedOutput
 from queuesite.private import UMASK, make_private
 from queuesite.supervisor import ChildSpec, Restart, Supervisor
 
-#: The name in front of our own lines.
+#: The prefix of this command's own lines.
 NAME = "up"
-#: How long a server gets to open its data at the start; recovery after a kill takes longer than a clean start.
+#: How long a server may take to open its data at the start; recovery after a kill takes longer than a clean start.
 SERVER_START_SECONDS = 60.0
 MASTER_STOP_SECONDS = 10.0
-#: On top of SHUTDOWN_GRACE_SECONDS, for giving messages back and leaving.
+#: Added to SHUTDOWN_GRACE_SECONDS: time to give messages back and unregister.
 WORKER_STOP_EXTRA = 5.0
 TASKS_STOP_SECONDS = 10.0
 WEB_STOP_SECONDS = 8.0
 
 
 class Command(QueuesiteCommand):
-    """The supervisor of a whole system, and the steps of its start that need processes of their own.
+    """The supervisor of the whole system, and the steps of its start that need processes of their own.
 
-    The steps are processes since a process reads the addresses of its databases when it starts, and the embedded
-    servers have none before `up` has started them.
+    The steps are processes because a process reads the addresses of its databases when it starts, and the embedded
+    servers have no addresses before `up` has started them.
     """
 
-    help = "Run the whole system on this machine: servers where none are configured, master, workers, tasks, web."
+    help = (
+        "Run the whole system on this machine: a master, workers, background tasks, the web server, and an embedded "
+        "server for each one that is not configured."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """The hidden option that makes it one of its own steps; compose.yaml uses it too."""
+        """Add the hidden option that runs one of the steps; compose.yaml uses it too."""
         parser.add_argument("--step", choices=["prepare", "announce"], help=argparse.SUPPRESS)
 
     def run(self, **options: Any) -> None:
@@ -57,10 +60,10 @@ class Command(QueuesiteCommand):
             self._up(config)
 
     def _up(self, config: Config) -> None:
-        os.umask(UMASK)  # of every process that is started from here
+        os.umask(UMASK)  # child processes inherit it
         lock = _lock(config)
         try:
-            # Before anything is started for the web server.
+            # Check the port before starting what the web server needs.
             if problem := ports.problem(config.web_host, config.web_port):
                 raise InvalidInput(problem)
             if problem := disk.problem(config.data_dir):
@@ -79,7 +82,7 @@ class Command(QueuesiteCommand):
                 if code := supervisor.run_step(
                     _manage(NAME, "up", "--step", "prepare", restart="never"), "preparing the databases"
                 ):
-                    raise CommandError("the preparation failed; its error is above", returncode=max(code, 1))
+                    raise CommandError("preparing the databases failed; see the error above", returncode=max(code, 1))
                 supervisor.say(f"starting master, {', '.join(workers)}, tasks, web")
                 supervisor.start(_manage("master", "runmaster", stop_seconds=MASTER_STOP_SECONDS))
                 grace = config.shutdown_grace_seconds + WORKER_STOP_EXTRA
@@ -108,7 +111,7 @@ def _manage(name: str, *arguments: str, stop_seconds: float = 2.0, restart: Rest
 
 
 class _Servers:
-    """The embedded servers of this run, and their record, by which every other process finds them."""
+    """The embedded servers of this run, and the record from which other processes learn their addresses."""
 
     def __init__(self, config: Config, names: list[embedded.Name]) -> None:
         self._config = config
@@ -120,7 +123,7 @@ class _Servers:
                 partial(self._spawn, name),
                 stop_seconds=embedded.STOP_SECONDS,
                 essential=True,
-                patience=3,  # ministack forgets what it does not write at SIGTERM
+                patience=3,  # ministack loses what it does not write at SIGTERM
                 screen=partial(disk.FullDiskScreen, config.data_dir),
             )
             for name in names
@@ -140,16 +143,16 @@ class _Servers:
         return self._servers[name].process
 
     def ready(self) -> bool:
-        """Whether all of them answer. Raises `ServerError` where one has ended."""
+        """Whether all of them answer. Raises `ServerError` if one has ended."""
         return all(server.is_ready() for server in self._servers.values())
 
     def record(self) -> None:
-        """Say to all processes where the servers are, now and after each restart."""
+        """Publish the servers' addresses to all processes, now and after each restart."""
         self._announced = True
         write_record(self._config, {n: Running.of(s.address, s.pid) for n, s in self._servers.items()})
 
     def addresses(self) -> str:
-        """The addresses, for a person."""
+        """The addresses, for people."""
         return ", ".join(server.address for server in self._servers.values())
 
 
@@ -162,7 +165,7 @@ def _start_servers(config: Config, supervisor: Supervisor) -> None:
     if not names:
         return
     servers = _Servers(config, names)
-    supervisor.say(f"starting the embedded servers ({', '.join(names)}), data in {config.data_dir}")
+    supervisor.say(f"starting the embedded servers ({', '.join(names)}), with their data in {config.data_dir}")
     supervisor.start(*servers.specs)
     if not supervisor.wait_until(servers.ready, seconds=SERVER_START_SECONDS, what="waiting for the embedded servers"):
         raise Conflict(f"the embedded servers do not answer after {SERVER_START_SECONDS:g} s; their output is above")
@@ -171,7 +174,7 @@ def _start_servers(config: Config, supervisor: Supervisor) -> None:
 
 
 def _lock(config: Config) -> int:
-    """A descriptor that holds the lock of DATA_DIR, which the kernel frees however we end."""
+    """A descriptor that holds the lock of DATA_DIR; the kernel frees the lock however this process ends."""
     make_private(config.data_dir)
     lock = os.open(config.data_dir / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -180,8 +183,8 @@ def _lock(config: Config) -> int:
         pid = os.pread(lock, 32, 0).decode(errors="replace").strip()
         os.close(lock)
         raise Conflict(
-            f"`manage.py up` runs already with DATA_DIR={config.data_dir} (process {pid}); "
-            "stop that one, or give this one a DATA_DIR and a WEB_PORT of its own"
+            f"`manage.py up` already runs with DATA_DIR={config.data_dir} (process {pid}); "
+            "stop it, or give this one its own DATA_DIR and WEB_PORT"
         ) from None
     os.pwrite(lock, f"{os.getpid():<10}".encode(), 0)
     return lock

@@ -1,4 +1,4 @@
-"""`manage.py worker`: see the workers, and have one end in order."""
+"""`manage.py worker`: lists the workers and drains one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from jobs import services
 from jobs.models import Worker
 from queuesite.commands import Parser, QueuesiteCommand
 from queuesite.config import get_config
-from queuesite.databases import database_clock, mongodb_errors
+from queuesite.databases import database_clock
 
-#: Seconds between two looks at a worker that is waited for, and beyond its grace until that is given up.
+#: Seconds between two checks of a draining worker.
 LOOK_SECONDS = 0.5
+#: Seconds beyond its grace after which `--wait` gives up.
 MARGIN_SECONDS = 15.0
-#: Seconds between two lines that say what is waited for.
+#: Seconds between two lines that say what it waits for.
 QUIET_SECONDS = 2.0
 
 
@@ -28,31 +29,30 @@ class Command(QueuesiteCommand):
     help = "List the workers, or drain one."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """One subparser per verb."""
+        """Add one subparser per verb."""
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
 
         def verb(name: str, text: str) -> argparse.ArgumentParser:
             return verbs.add_parser(name, help=text, description=text)
 
         verb("list", "list the registered workers").add_argument("--json", action="store_true", help="print JSON")
-        drain = verb("drain", "have a worker finish what is in flight and exit, wherever it runs")
-        drain.add_argument("id", metavar="ID", help="the worker's id, as the list shows it")
-        drain.add_argument("--wait", action="store_true", help="return when it has left")
+        drain = verb("drain", "make a worker finish what is in flight and exit, on whichever machine it runs")
+        drain.add_argument("id", metavar="ID", help="the worker's id, as `worker list` shows it")
+        drain.add_argument("--wait", action="store_true", help="wait until the worker has left")
 
     def run(self, **options: Any) -> None:
         """Run the verb."""
         getattr(self, "do_" + options["verb"])(options)
 
     def do_list(self, options: dict[str, Any]) -> None:
-        """Worker list."""
+        """Print the workers, as a table or as JSON."""
         workers = services.list_workers()
-        with mongodb_errors():
-            now = database_clock.now()
+        now = database_clock.now()
         if options["json"]:
             self.print_json([_as_json(worker, now) for worker in workers])
             return
         if not workers:
-            self.say("no workers; start one with `manage.py runworker`")
+            self.say("there are no workers; start one with `manage.py runworker`")
             return
         self.print_table(
             ("id", "host", "pid", "load", "state", "heartbeat", "queues"),
@@ -72,7 +72,7 @@ class Command(QueuesiteCommand):
         )
 
     def do_drain(self, options: dict[str, Any]) -> None:
-        """Worker drain."""
+        """Ask a worker to drain and, with `--wait`, wait until it has left."""
         name = options["id"]
         asked = services.drain_worker(name)
         self.say(f"worker {name} is draining" + ("" if asked else " already"))
@@ -83,7 +83,7 @@ class Command(QueuesiteCommand):
         while (worker := _find(name)) is not None:
             now = time.monotonic()
             if now - began > limit:
-                raise CommandError(f"worker {name} has not left within {limit:g} s; look at its log", returncode=1)
+                raise CommandError(f"worker {name} has not left within {limit:g} s; see its log", returncode=1)
             if now - last >= QUIET_SECONDS:
                 last = now
                 in_flight = sum(consumer["inFlight"] for consumer in worker.consumers)

@@ -12,14 +12,14 @@ from queuesite.config import get_config
 from queuesite.private import UMASK
 from queuesite.server import DeadlineProtocol
 
-#: Requests in flight get this long when the server is asked to stop.
+#: How long requests in flight may take when the server is asked to stop.
 GRACE_SECONDS = 5
 
 
 class Command(QueuesiteCommand):
-    """Uvicorn with the site's own logs; any other ASGI or WSGI server does as well."""
+    """Uvicorn with the site's own logs; any other ASGI or WSGI server works as well."""
 
-    help = "Run the web server (admin and API) on WEB_HOST and WEB_PORT, for production too."
+    help = "Run the web server (admin and API) on WEB_HOST and WEB_PORT; it is fit for production."
 
     quiet = False
 

@@ -1,4 +1,4 @@
-"""`manage.py showconfig`: every setting as it is in force, and where to connect to."""
+"""`manage.py showconfig`: shows every effective setting, and the addresses of the embedded servers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from queuesite.private import DATABASE
 
 NOT_RUNNING = "not running"
 
-#: The settings that, left empty, mean an embedded server, and the name of that server.
+#: The settings that mean an embedded server if they are empty, and the name of that server.
 _EMBEDDED = {"mongodb_uri": "mongodb", "aws_sqs_endpoint": "sqs"}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting as it is in force; `value` may be shown to anybody."""
+    """An effective setting. `value` is masked and may be shown to anybody."""
 
     name: str
     value: Any
@@ -31,12 +31,12 @@ class Setting:
 
     @property
     def text(self) -> str:
-        """The value as one would write it in the environment."""
+        """The value as it would be written in the environment."""
         return mask(self.name.lower(), self.value)
 
 
 def effective_settings(config: Config, sources: dict[str, str]) -> list[Setting]:
-    """Every setting in the order of `Config`, secrets masked. `sources` is what `get_sources` answers."""
+    """Every setting in the order of `Config`, with secrets masked. `sources` comes from `get_sources`."""
     found = []
     for name, field in Config.model_fields.items():
         value, source = _effective(config, name, sources[name])
@@ -58,13 +58,13 @@ def _effective(config: Config, name: str, source: str) -> tuple[Any, str]:
 
 
 class Command(QueuesiteCommand):
-    """Prints what the configuration module holds; touches no server."""
+    """Prints the configuration without touching a server."""
 
     help = "Show the effective settings, each with its source, and the addresses of running embedded servers."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """`--json`."""
-        parser.add_argument("--json", action="store_true", help="print as JSON")
+        """Add `--json`."""
+        parser.add_argument("--json", action="store_true", help="print JSON")
 
     def run(self, **options: Any) -> None:
         """Print the settings and the servers."""
@@ -98,4 +98,4 @@ class Command(QueuesiteCommand):
             self.say(f"  MongoDB  {mongodb}  (database {config.mongodb_name}, no password)")
         if sqs := servers.get("sqs"):
             self.say(f"  SQS      {sqs}  (region {config.aws_region})")
-            self.say(f"           its access key, for the secret too, is in {access_key_path(config.data_dir / 'sqs')}")
+            self.say(f"           access key and secret key are the text of {access_key_path(config.data_dir / 'sqs')}")

@@ -1,4 +1,4 @@
-"""`manage.py token`: the API's tokens."""
+"""`manage.py token`: manages the API's tokens."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ class Command(QueuesiteCommand):
     help = "Manage the API's tokens."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """One subparser per verb."""
+        """Add one subparser per verb."""
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
         create = verbs.add_parser("create", help="create a token and print it; it cannot be shown again")
-        create.add_argument("user", metavar="USER", help="whose permissions it has")
-        create.add_argument("--read-only", action="store_true", help="for GET requests alone")
+        create.add_argument("user", metavar="USER", help="the user whose permissions the token has")
+        create.add_argument("--read-only", action="store_true", help="allow only GET requests")
         create.add_argument(
             "--expires",
             metavar="DAYS",
             type=days,
             default=tokens.DEFAULT_DAYS,
-            help=f"days until it expires, or never (default: {tokens.DEFAULT_DAYS})",
+            help=f"number of days until it expires, or `never` (default: {tokens.DEFAULT_DAYS})",
         )
-        create.add_argument("--name", metavar="TEXT", default="", help="what it is for")
+        create.add_argument("--name", metavar="TEXT", default="", help="a note on what the token is for")
         listing = verbs.add_parser("list", help="list the tokens")
         listing.add_argument("--json", action="store_true", help="print JSON")
-        revoke = verbs.add_parser("revoke", help="end a token at once")
+        revoke = verbs.add_parser("revoke", help="revoke a token at once")
         revoke.add_argument("prefix", metavar="PREFIX", help="the token's prefix, as `token list` shows it")
 
     def run(self, **options: Any) -> None:
@@ -48,7 +48,7 @@ class Command(QueuesiteCommand):
             getattr(self, "do_" + options["verb"])(options)
 
     def do_create(self, options: dict[str, Any]) -> None:
-        """The token goes to standard output, alone, so that a script can take it; the rest to standard error."""
+        """Print only the token to standard output, so that a script can read it, and the rest to standard error."""
         token, text = tokens.create(
             options["user"], read_only=options["read_only"], expires_days=options["expires"], name=options["name"]
         )
@@ -58,12 +58,12 @@ class Command(QueuesiteCommand):
         self.stderr.write(f"{kind} {token.prefix} of {token.user}, {until}; it cannot be shown again")
 
     def do_list(self, options: dict[str, Any]) -> None:
-        """List every token."""
+        """Print every token, as a table or as JSON."""
         found = tokens.all_tokens()
         if options["json"]:
             self.print_json([as_json(token) for token in found])
         elif not found:
-            self.say("no tokens; create one with `manage.py token create USER`")
+            self.say("there are no tokens; create one with `manage.py token create USER`")
         else:
             self.print_table(
                 ("prefix", "user", "name", "access", "state", "created", "expires", "last used"),
@@ -81,7 +81,7 @@ class Command(QueuesiteCommand):
             )
 
     def do_revoke(self, options: dict[str, Any]) -> None:
-        """End a token."""
+        """Revoke a token."""
         token = tokens.revoke(options["prefix"])
         self.say(f"token {token.prefix} of {token.user} revoked")
 

@@ -1,0 +1,102 @@
+"""The page that takes an action on the chosen queues, and asks first if the action has a question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.contrib import messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern
+from django.utils.html import format_html
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from jobs.admin.queues.actions import ACTIONS, Action, Report, impact, summary
+from jobs.admin.queues.base import QueuePages, user
+from jobs.admin.queues.listing import PAGE
+from queues import services
+from queues.models import Queue
+from queuesite.admin.records import address
+from queuesite.errors import InvalidInput, QueuesiteError
+from queuesite.public import public_text
+
+
+class ActionPage(QueuePages):
+    """Actions on the chosen queues, by the table of actions."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """With that of the actions."""
+        return [self.route("act/", self.act_view, "act"), *super().get_urls()]
+
+    def act_view(self, request: HttpRequest) -> HttpResponse:
+        """Take an action, or ask first."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        action = ACTIONS.get(request.POST.get("action", ""))
+        if action is None:
+            raise Http404("there is no such action")
+        if not request.user.has_perm(action.permission):
+            raise PermissionDenied
+        back = _back(request)
+        chosen = services.by_ids(request.POST.getlist("chosen")[:PAGE])
+        try:
+            if not chosen and not action.everything:
+                raise InvalidInput("choose queues first")
+            value = None if action.value is None else action.value.parse(request.POST.get("value", ""))
+        except InvalidInput as error:
+            self.message_user(request, f"Nothing was done: {error}.", messages.WARNING)
+            return HttpResponseRedirect(back)
+        if action.question is not None and "sure" not in request.POST:
+            return self._ask(request, action, chosen, back)
+        report = Report()
+        try:
+            action.run(report, chosen, value, user(request))
+        except QueuesiteError as error:
+            self.message_user(request, public_text(error), messages.ERROR)
+        self._show(request, report)
+        self._log(request, action, [queue for queue in chosen if queue.name in report.done], report)
+        return HttpResponseRedirect(address("queues_queue_changelist") if action.deletes and report.done else back)
+
+    def _ask(self, request: HttpRequest, action: Action, chosen: Sequence[Queue], back: str) -> HttpResponse:
+        assert action.question is not None
+        rows = impact(action.question, chosen)
+        return self.page(
+            request,
+            "jobs/_confirm.html",
+            f"{action.label}?",
+            action=action,
+            rows=rows,
+            total=sum(row.messages for row in rows),
+            act=address("queues_queue_act", next=back),
+            back=back,
+            poll=False,
+        )
+
+    def _show(self, request: HttpRequest, report: Report) -> None:
+        if report.done:
+            self.message_user(request, f"{summary(report.done)}.", messages.SUCCESS)
+        if report.skipped:
+            self.message_user(request, f"Skipped: {summary(report.skipped)}.", messages.WARNING)
+        for task in report.tasks[:10]:
+            page = address("queuesite_backgroundtask_change", task.id)
+            self.message_user(request, format_html('<a href="{}">Background task: {}</a>', page, task.kind))
+
+    def _log(self, request: HttpRequest, action: Action, changed: Sequence[Queue], report: Report) -> None:
+        if action.deletes:
+            self.log_deletions(request, changed)
+            return
+        for words in dict.fromkeys(report.done.values()):
+            LogEntry.objects.log_actions(
+                str(request.user.pk),
+                [queue for queue in changed if report.done[queue.name] == words],
+                CHANGE,
+                f"{words[0].upper()}{words[1:]}.",
+            )
+
+
+def _back(request: HttpRequest) -> str:
+    wanted = request.GET.get("next", "")
+    if wanted.startswith("/") and url_has_allowed_host_and_scheme(wanted, None):
+        return wanted
+    return address("queues_queue_changelist")

@@ -1,0 +1,248 @@
+"""The actions on queues: one row each of `ACTIONS`, which says all that distinguishes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from queues import services, tasks
+from queues.models import Queue
+from queuesite.config import get_config
+from queuesite.errors import InvalidInput, QueuesiteError
+from queuesite.models import BackgroundTask
+from queuesite.public import public_text
+from queuesite.tasks import start
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+
+@dataclass
+class Report:
+    """What an action did and what it skipped, each in words by the queue's name."""
+
+    done: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    #: What goes on in the background.
+    tasks: list[BackgroundTask] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Value:
+    """The whole number that an action takes from its form."""
+
+    label: str
+    low: int
+    highest: Callable[[], int]
+
+    @property
+    def high(self) -> int:
+        """The highest value that the configuration allows."""
+        return self.highest()
+
+    def parse(self, text: str) -> int:
+        """The number. Raises `InvalidInput` for any other text; the services judge its range."""
+        if not text.isdecimal():
+            raise InvalidInput(f"enter the {self.label.lower()}, {self.low} to {self.high}")
+        return int(text)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked before an action is taken: "It `verb` N messages `consequence`"."""
+
+    verb: str
+    consequence: str
+    #: How many messages of a queue it concerns, of those in the queue and those in its dead-letter queue.
+    concerns: Callable[[int, int], int]
+    #: It loses messages for good.
+    final: bool = True
+
+
+@dataclass(frozen=True)
+class Action:
+    """An action on several queues. `run` gets them, the form's value, and the user."""
+
+    name: str
+    label: str
+    permission: str
+    run: Callable[[Report, Sequence[Queue], int | None, User], None]
+    value: Value | None = None
+    question: Question | None = None
+    #: It concerns every queue, chosen or not.
+    everything: bool = False
+    #: The queues are gone afterwards.
+    deletes: bool = False
+    #: Whether a queue's own page offers it.
+    offered: Callable[[Queue], bool] = lambda queue: True
+
+
+def _each(act: Callable[[Queue, int | None], tuple[bool, str]]) -> Callable[..., None]:
+    """An action that is taken queue by queue. `act` returns whether it changed anything, and what to say of it."""
+
+    def run(report: Report, queues: Sequence[Queue], value: int | None, owner: User) -> None:
+        for queue in queues:
+            try:
+                changed, words = act(queue, value)
+            except QueuesiteError as error:
+                changed, words = False, public_text(error)
+            (report.done if changed else report.skipped)[queue.name] = words
+
+    return run
+
+
+def _pause(queue: Queue, value: int | None) -> tuple[bool, str]:
+    changed = services.set_paused(queue.name, True)
+    return changed, "paused" if changed else "paused already"
+
+
+def _resume(queue: Queue, value: int | None) -> tuple[bool, str]:
+    changed = services.set_paused(queue.name, False)
+    return changed, "resumed" if changed else "not paused"
+
+
+def _notify(queue: Queue, value: int | None) -> tuple[bool, str]:
+    services.notify(queue.name)
+    return True, "notified"
+
+
+def _set_concurrency(queue: Queue, value: int | None) -> tuple[bool, str]:
+    if value == queue.concurrency:
+        return False, f"concurrency {value} already"
+    services.update(queue.name, {"concurrency": value})
+    return True, f"concurrency set from {queue.concurrency} to {value}"
+
+
+def _delete(queue: Queue, value: int | None) -> tuple[bool, str]:
+    services.delete(queue.name)
+    return True, "deleted"
+
+
+def _purge_one(queue: Queue, value: int | None) -> tuple[bool, str]:
+    services.purge(queue.name)
+    return True, "purged"
+
+
+def _purge(report: Report, queues: Sequence[Queue], value: int | None, owner: User) -> None:
+    if len(queues) == 1:
+        _each(_purge_one)(report, queues, value, owner)
+        return
+    names = [queue.name for queue in queues]
+    report.tasks.append(start(tasks.purge, owner, total=len(names), queues=names))
+    report.done.update(dict.fromkeys(names, "to be purged"))
+
+
+def _redrive(report: Report, queues: Sequence[Queue], value: int | None, owner: User) -> None:
+    for queue in queues:
+        try:
+            dead = services.dead_letters(queue)
+        except QueuesiteError as error:
+            report.skipped[queue.name] = public_text(error)
+            continue
+        if not dead:
+            report.skipped[queue.name] = "no dead letters" if queue.dlq_url else "no dead-letter queue"
+            continue
+        report.tasks.append(start(tasks.redrive, owner, total=dead, queue=queue.name))
+        report.done[queue.name] = "to be redriven"
+
+
+def _sync(report: Report, queues: Sequence[Queue], value: int | None, owner: User) -> None:
+    report.tasks.append(start(tasks.run_sync, owner))
+
+
+_CHANGE = "queues.change_queue"
+
+ACTIONS: dict[str, Action] = {
+    action.name: action
+    for action in (
+        Action("pause", "Pause", _CHANGE, _each(_pause), offered=lambda queue: not queue.paused),
+        Action("resume", "Resume", _CHANGE, _each(_resume), offered=lambda queue: queue.paused),
+        Action("notify", "Notify (look at it now)", _CHANGE, _each(_notify)),
+        Action(
+            "concurrency",
+            "Set concurrency",
+            _CHANGE,
+            _each(_set_concurrency),
+            value=Value("Concurrency", 1, lambda: get_config().max_concurrency),
+            offered=lambda queue: False,  # it is among the settings there
+        ),
+        Action(
+            "redrive",
+            "Redrive dead letters",
+            "queues.redrive_queue",
+            _redrive,
+            question=Question(
+                "moves back",
+                "from the dead-letter queues to their queues, in the background, where they are handled again.",
+                lambda messages, dead: dead,
+                final=False,
+            ),
+            offered=lambda queue: queue.dlq_url is not None,
+        ),
+        Action(
+            "purge",
+            "Purge",
+            "queues.purge_queue",
+            _purge,
+            question=Question(
+                "deletes",
+                "that are visible, delayed or in flight; dead letters stay. You cannot undo this.",
+                lambda messages, dead: messages,
+            ),
+        ),
+        Action(
+            "delete",
+            "Delete",
+            "queues.delete_queue",
+            _each(_delete),
+            question=Question(
+                "deletes",
+                "and the queues, with their dead-letter queues, here and in SQS. You cannot undo this.",
+                lambda messages, dead: messages + dead,
+            ),
+            deletes=True,
+        ),
+        Action("sync", "Sync all queues with SQS", _CHANGE, _sync, everything=True, offered=lambda queue: False),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Impact:
+    """How many of a queue's messages an action concerns."""
+
+    queue: Queue
+    messages: int
+    #: Whether SQS counted them now. If it did not answer, the number is that of the last observation.
+    known: bool
+
+
+def impact(question: Question, queues: Sequence[Queue]) -> list[Impact]:
+    """The impact on each queue, as SQS counts its messages now."""
+    found = []
+    for queue in queues:
+        known = True
+        try:
+            size = services.size(queue.name)
+            messages, dead = size.depth.total, size.dead_letters
+        except QueuesiteError:
+            known, messages, dead = False, queue.depth.total, queue.dead_letters
+        found.append(Impact(queue, question.concerns(messages, dead), known))
+    return found
+
+
+#: Queues that a message names; of the others it gives the number.
+_NAMED = 10
+
+
+def summary(words: dict[str, str]) -> str:
+    """What was done to queues, or why they were skipped: those of which the same is said are named together."""
+    by_words: dict[str, list[str]] = {}
+    for name, said in words.items():
+        by_words.setdefault(said, []).append(name)
+    return "; ".join(
+        f"{len(names)} {said}: {', '.join(names[:_NAMED])}"
+        + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+        for said, names in by_words.items()
+    )

@@ -1,0 +1,111 @@
+"""A queue's dead letters: look at them, and redrive or delete some."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, reverse
+
+from jobs.admin.queues.messages import LookingPages
+from jobs.admin.queues.send_form import curl
+from queues import messages as sending
+from queues import peek
+from queues.api.message_schemas import DeadLetterOut
+from queues.models import Queue
+from queues.sqs import MAX_BATCH
+from queuesite.admin.records import address
+from queuesite.errors import QueuesiteError
+from queuesite.public import public_text
+
+
+@dataclass(frozen=True)
+class LetterAction:
+    """An action on chosen dead letters: `run` takes the queue's name and message ids, and returns how many it found."""
+
+    permission: str
+    run: Callable[[str, Sequence[str]], int]
+    done: str
+    #: It asks first.
+    asks: bool = False
+
+
+LETTER_ACTIONS = {
+    "redrive": LetterAction("queues.redrive_queue", sending.redrive_some, "redriven"),
+    "delete": LetterAction("queues.purge_queue", sending.delete_dead_letters, "deleted", asks=True),
+}
+
+
+class DeadLettersPage(LookingPages):
+    """Look at dead letters, and redrive or delete some of them."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """With that of a queue's dead letters."""
+        return [
+            self.route("<str:object_id>/dead-letters/", self.dead_letters_view, "dead_letters"),
+            *super().get_urls(),
+        ]
+
+    def dead_letters_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show what there is to do, or do what was posted."""
+        self.require_view(request)
+        queue = self.queue(object_id)
+        if queue.dlq_url is None:
+            raise Http404("it has no dead-letter queue")
+        do, ids = request.POST.get("do", ""), request.POST.getlist("message")[:MAX_BATCH]
+        action = LETTER_ACTIONS.get(do)
+        if action is not None:
+            if not request.user.has_perm(action.permission):
+                raise PermissionDenied
+            if ids and (not action.asks or "sure" in request.POST):
+                return self._act(request, queue, action, ids)
+            if ids:
+                return self._page(request, queue, "jobs/_delete_letters.html", ids=ids)
+            self.message_user(request, "Nothing was done: choose dead letters first.", messages.WARNING)
+        seen = None
+        if do == "look":
+            self.require_peek(request)
+            seen = self.looked_at(request, lambda: peek.peek_dead_letters(queue.name), DeadLetterOut)
+        return self._page(
+            request,
+            queue,
+            "jobs/_dead_letters.html",
+            seen=seen,
+            size=self.size(request, queue),
+            look=curl("POST", request.build_absolute_uri(reverse("api:peek_dead_letters", args=[queue.name]))),
+            may_peek=request.user.has_perm("queues.peek_message"),
+            redrive=curl("POST", request.build_absolute_uri(reverse("api:redrive", args=[queue.name]))),
+            act=address("queues_queue_act", next=request.get_full_path()),
+            may_redrive=request.user.has_perm(LETTER_ACTIONS["redrive"].permission),
+            may_delete=request.user.has_perm(LETTER_ACTIONS["delete"].permission),
+        )
+
+    def _page(self, request: HttpRequest, queue: Queue, partial: str, **context: Any) -> HttpResponse:
+        return self.page(
+            request,
+            partial,
+            f"Dead letters of {queue.name}",
+            original=queue,
+            queue=queue,
+            tabs=self.tabs(queue, "dead_letters"),
+            back=address("queues_queue_dead_letters", queue.id),
+            poll=False,
+            **context,
+        )
+
+    def _act(self, request: HttpRequest, queue: Queue, action: LetterAction, ids: Sequence[str]) -> HttpResponse:
+        try:
+            count = action.run(queue.name, ids)
+        except QueuesiteError as error:
+            self.message_user(request, public_text(error), messages.ERROR)
+        else:
+            words = f"{count} dead letter{'' if count == 1 else 's'} {action.done}"
+            if count:
+                self.log_change(request, queue, f"{words}.")
+            missing = f"; {len(ids) - count} not found: gone, or in other hands" if count < len(ids) else ""
+            self.message_user(request, f"{words}{missing}.", messages.WARNING if missing else messages.SUCCESS)
+        return HttpResponseRedirect(address("queues_queue_dead_letters", queue.id))

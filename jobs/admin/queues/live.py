@@ -1,0 +1,95 @@
+"""A queue's own page, which shows what it does now and did lately, and its history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.admin.models import LogEntry
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+
+from jobs import reads, statistics
+from jobs.admin.pages import STATUS_VARIANTS
+from jobs.admin.queues.base import QueuePages, shown, working
+from jobs.admin.queues.charts import charts
+from jobs.models import JobStatus
+from queues.handlers import registry
+from queuesite.admin.records import address
+from queuesite.databases import database_clock, mongodb_errors
+
+#: Jobs and failures that the page shows.
+_NEWEST = 10
+#: Entries of the history.
+_ENTRIES = 200
+
+
+class LivePage(QueuePages):
+    """The page of a queue and its history."""
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """What a queue does now and did lately."""
+        self.require_view(request)
+        queue = self.queue(object_id)
+        span = request.GET.get("span", "1h")
+        if span not in statistics.SPANS:
+            raise Http404("there is no such span")
+        may = request.user.has_perm
+        activity = reads.activity([queue], with_jobs=may("jobs.view_job"))[queue.id]
+        with mongodb_errors():
+            now = database_clock.now()
+        jobs = reads.find_jobs(queue=queue.name, limit=_NEWEST)[0] if may("jobs.view_job") else []
+        failures = reads.find_failures(queue=queue.name, limit=_NEWEST)[0] if may("jobs.view_failure") else []
+        return self.page(
+            request,
+            "jobs/_queue.html",
+            queue.name,
+            original=queue,
+            tabs=self.tabs(queue, "change"),
+            **shown(queue, activity, now),
+            **working(request, activity),
+            handler=registry.all_handlers().get(queue.handler),
+            backoff=None if queue.not_before is None else (queue.not_before - now).total_seconds(),
+            charts=charts(queue, span),
+            spans=[{"text": one, "address": f"?span={one}", "current": one == span} for one in statistics.SPANS],
+            jobs=[
+                {
+                    "job": job,
+                    "variant": STATUS_VARIANTS[JobStatus(job.status)],
+                    "address": address("jobs_job_change", job.id),
+                }
+                for job in jobs
+            ],
+            all_jobs=address("jobs_job_changelist", queue=queue.name),
+            failures=[{"failure": one, "address": address("jobs_failure_change", one.id)} for one in failures],
+            actions={name: action for name, action in self.actions_for(request).items() if action.offered(queue)},
+            act=address("queues_queue_act", next=request.get_full_path()),
+            may_jobs=may("jobs.view_job"),
+            may_failures=may("jobs.view_failure"),
+            poll=True,
+        )
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """What people did with the queue in the admin."""
+        self.require_view(request)
+        queue = self.queue(object_id)
+        with_user = LogEntry.objects.filter(
+            content_type__app_label="queues", content_type__model="queue", object_id=str(queue.id)
+        ).select_related("user")
+        return self.page(
+            request,
+            "jobs/_queue_history.html",
+            f"History of {queue.name}",
+            original=queue,
+            tabs=self.tabs(queue, "history"),
+            entries=with_user.order_by("-action_time", "-id")[:_ENTRIES],
+            poll=False,
+        )
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Deleting is an action, which asks by POST."""
+        return HttpResponseRedirect(address("queues_queue_change", object_id))

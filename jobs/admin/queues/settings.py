@@ -1,0 +1,105 @@
+"""The form of a queue's settings, which also creates queues."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern
+
+from jobs.admin.queue_form import QueueForm, fieldsets
+from jobs.admin.queues.base import QueuePages
+from queues import services
+from queues.handlers import registry
+from queues.models import Queue
+from queues.settings import ASKED, HANDLER_PERMISSION
+from queuesite.admin.records import address
+from queuesite.errors import QueuesiteError
+from queuesite.public import public_text
+
+_KNOWN = ("queue_url", "dlq_url", "created_at", "updated_at", "synced_at")
+
+
+class SettingsPage(QueuePages):
+    """The form, which saves through the services."""
+
+    form = QueueForm
+    change_form_outer_before_template = "jobs/_queue_tabs.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        """With that of a queue's settings."""
+        return [self.route("<str:object_id>/settings/", self.settings_view, "settings"), *super().get_urls()]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """As the API asks."""
+        return self.may(request, "add")
+
+    def settings_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The settings of a queue; they are a form for those who may change them."""
+        self.require_view(request)
+        return self.changeform_view(request, object_id, "", {"tabs": self.tabs(self.queue(object_id), "settings")})
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Queue | None = None) -> tuple[str, ...]:
+        """A queue's name is fixed in SQS, and what was observed is not edited."""
+        handler = () if request.user.has_perm(HANDLER_PERMISSION) else ("handler", "shown_options")
+        return handler if obj is None else ("name", *handler, *_KNOWN)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Queue | None = None) -> Any:
+        """The settings in groups, and for an existing queue what belongs to it."""
+        # What is only shown has no widget that masks it.
+        asked = request.user.has_perm(HANDLER_PERMISSION) and (obj is None or self.may(request, "change"))
+        groups = fieldsets({} if asked else {"handler_options": "shown_options"})
+        if obj is None:
+            return [(None, {"fields": ("name", "with_dlq")}), *groups]
+        return [*groups, ("What belongs to it", {"fields": _KNOWN})]
+
+    @admin.display(description="Handler options")
+    def shown_options(self, obj: Queue) -> str:
+        """The options, with secrets masked."""
+        return json.dumps(registry.masked_options(obj.handler, obj.handler_options), ensure_ascii=False)
+
+    def save_model(self, request: HttpRequest, obj: Queue, form: forms.ModelForm[Queue], change: bool) -> None:
+        """Create or change the queue through the services."""
+        settings = {name: form.cleaned_data[name] for name in ASKED if name in form.cleaned_data}
+        if change:
+            services.update(obj.name, {name: settings[name] for name in form.changed_data if name in settings})
+        else:
+            created = services.create(obj.name, with_dlq=form.cleaned_data["with_dlq"], settings=settings)
+            obj.pk = created.pk
+
+    def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
+        """Name the new values, which the log is of little use without. Options may hold secrets, and stay out."""
+        if add:
+            return super().construct_change_message(request, form, formsets, add)
+        new = [
+            name if name == "handler_options" else f"{name} = {form.cleaned_data[name]}" for name in form.changed_data
+        ]
+        return f"Changed {', '.join(new)}." if new else "Saved without a change."
+
+    def response_post_save_add(self, request: HttpRequest, obj: Queue) -> HttpResponse:
+        """On to the queue."""
+        return HttpResponseRedirect(address("queues_queue_change", obj.pk))
+
+    def response_post_save_change(self, request: HttpRequest, obj: Queue) -> HttpResponse:
+        """On to the queue."""
+        return HttpResponseRedirect(address("queues_queue_change", obj.pk))
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show what a service refused as a message on the same page."""
+        try:
+            answer: HttpResponse = super().changeform_view(request, object_id, form_url, extra_context)
+            return answer
+        except QueuesiteError as error:
+            if request.method != "POST":
+                raise
+            self.message_user(request, public_text(error), messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())

@@ -1,0 +1,70 @@
+"""Actions on queues that do not change their settings: notify, pause, resume, purge, sync."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from ninja import Router
+
+from jobs import reads
+from jobs.api.schemas import AssignmentOut, NotifiedOut
+from queues import services, tasks
+from queues.api.schemas import NamesIn, PausedOut, PurgedOut
+from queuesite.api import problems
+from queuesite.api.auth import caller, needs
+from queuesite.api.openapi import also
+from queuesite.api.tasks import LINKS, TaskOut, accepted
+from queuesite.tasks import start
+
+router = Router(tags=["queues"], by_alias=True)
+
+
+@router.post(
+    "/queues/{name}/purge",
+    response=PurgedOut,
+    auth=needs("queues.purge_queue"),
+    openapi_extra=also(problems.CONFLICT, problems.SERVER),
+)
+def purge_queue(request: HttpRequest, name: str) -> PurgedOut:
+    """Delete all messages of a queue, not its dead letters. SQS allows it once a minute: 409 says so."""
+    services.purge(name)
+    return PurgedOut(name=name, purged=True)
+
+
+@router.post(
+    "/purge",
+    response={202: TaskOut},
+    auth=needs("queues.purge_queue"),
+    openapi_extra=also(problems.NOT_FOUND, links=LINKS),
+)
+def purge_queues(request: HttpRequest, payload: NamesIn, response: HttpResponse) -> TaskOut:
+    """Delete all messages of several queues, in the background. All of them must exist."""
+    names = list(dict.fromkeys(payload.queues))
+    services.require(names)
+    return accepted(request, start(tasks.purge, caller(request).user, total=len(names), queues=names), response)
+
+
+@router.post("/queues/{name}/pause", response=PausedOut, auth=needs("queues.change_queue"))
+def pause_queue(request: HttpRequest, name: str) -> PausedOut:
+    """Stop processing a queue. What is in flight is finished."""
+    return PausedOut(name=name, paused=True, changed=services.set_paused(name, True))
+
+
+@router.post("/queues/{name}/resume", response=PausedOut, auth=needs("queues.change_queue"))
+def resume_queue(request: HttpRequest, name: str) -> PausedOut:
+    """Process a paused queue again."""
+    return PausedOut(name=name, paused=False, changed=services.set_paused(name, False))
+
+
+@router.post("/queues/{name}/notify", response=NotifiedOut, auth=needs("queues.change_queue"))
+def notify_queue(request: HttpRequest, name: str) -> NotifiedOut:
+    """Have a queue looked at now, as after a send. The answer says whether, by whom and as which job it is served."""
+    queue = services.notify(name)
+    found = reads.find_assignments(queue_url=queue.queue_url)
+    shown = [AssignmentOut.of(a) for a in found] if caller(request).may("jobs.view_assignment") else None
+    return NotifiedOut(name=name, assigned=bool(found), assignments=shown)
+
+
+@router.post("/sync", response={202: TaskOut}, auth=needs("queues.change_queue"), openapi_extra=also(links=LINKS))
+def sync_queues(request: HttpRequest, response: HttpResponse) -> TaskOut:
+    """Make SQS follow the database, in the background: create what it lacks, set what differs, report the rest."""
+    return accepted(request, start(tasks.run_sync, caller(request).user), response)

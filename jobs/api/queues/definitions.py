@@ -1,0 +1,138 @@
+"""Queues, each with who processes it: list, create, read, change, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from ninja import Query as Parameters
+from ninja import Router
+from pydantic import Field
+
+from jobs import reads
+from jobs.api.schemas import QueueOut
+from queues import search, services
+from queues.api.schemas import QueueIn, QueuePatch, Settings
+from queues.models import Queue
+from queues.settings import HANDLER_PERMISSION
+from queuesite.api import problems
+from queuesite.api.auth import caller, needs
+from queuesite.api.openapi import also, link
+from queuesite.api.schemas import Page, Paged
+from queuesite.errors import AlreadyExists, Forbidden
+
+router = Router(tags=["queues"], by_alias=True)
+
+Sort = Literal[
+    "name", "-name", "priority", "-priority", "concurrency", "-concurrency", "visible", "-visible",
+    "deadLetters", "-deadLetters", "createdAt", "-createdAt",
+]  # fmt: skip
+
+
+class QueueQuery(Paged):
+    """Which queues to list, and their order."""
+
+    paused: bool | None = Field(None, description="only paused queues, or only those that are not")
+    handler: Annotated[str, Field(max_length=100)] | None = Field(None, description="only queues with this handler")
+    prefix: Annotated[str, Field(max_length=80, pattern="^[A-Za-z0-9_.-]*$")] | None = Field(
+        None, description="only queues whose names begin with it"
+    )
+    sort: Sort = Field("name", description="what to sort by; `-` before it: in descending order")
+
+
+def _shown(request: HttpRequest, queues: list[Queue]) -> list[QueueOut]:
+    may = caller(request).may
+    activity = reads.activity(queues, with_jobs=may("jobs.view_job"))
+    with_assignments = may("jobs.view_assignment")
+    return [QueueOut.of(queue, activity[queue.id], with_assignments=with_assignments) for queue in queues]
+
+
+def _permit_handler(request: HttpRequest, payload: Settings) -> None:
+    named = {"handler", "handler_options"} & payload.model_fields_set
+    if named and not caller(request).may(HANDLER_PERMISSION):
+        raise Forbidden(
+            f"a queue's handler decides what becomes of its messages: setting it needs the permission "
+            f"{HANDLER_PERMISSION}, which {caller(request).name} lacks; leave out {' and '.join(sorted(named))}"
+        )
+
+
+def _address(name: str) -> str:
+    return reverse("api:read_queue", args=[name])
+
+
+_LINKS = {
+    "read": link("read_queue", "name"),
+    "change": link("change_queue", "name"),
+    "send": link("send_messages", "name"),
+    "peek": link("peek_messages", "name"),
+    "pause": link("pause_queue", "name"),
+    "notify": link("notify_queue", "name"),
+    "delete": link("delete_queue", "name"),
+}
+
+
+@router.get("/queues", response=Page[QueueOut], auth=needs("queues.view_queue"))
+def list_queues(request: HttpRequest, query: Parameters[QueueQuery]) -> Page[QueueOut]:
+    """List the queues: what was last seen of each, who processes it, and its newest job."""
+    found, following = search.find_queues(
+        paused=query.paused,
+        handler=query.handler,
+        prefix=query.prefix,
+        sort=query.sort,
+        cursor=query.cursor,
+        limit=query.limit,
+    )
+    return Page(items=_shown(request, found), next=following)
+
+
+@router.post(
+    "/queues",
+    response={201: QueueOut},
+    auth=needs("queues.add_queue"),
+    openapi_extra=also(problems.CONFLICT, problems.SERVER, links={201: _LINKS}),
+)
+def create_queue(request: HttpRequest, payload: QueueIn, response: HttpResponse) -> QueueOut | HttpResponse:
+    """Create a queue here and in SQS, with its dead-letter queue. A queue that SQS has is adopted with its messages.
+
+    409 if the name is taken: `existing` and `Location` are the address of the queue that has it. Setting a handler or
+    its options also needs `queues.change_handler`.
+    """
+    _permit_handler(request, payload)
+    try:
+        queue = services.create(payload.name, with_dlq=payload.with_dlq, settings=payload.given())
+    except AlreadyExists as error:
+        address = _address(error.name)
+        return problems.problem(problems.CONFLICT, str(error), headers={"Location": address}, existing=address)
+    response["Location"] = _address(queue.name)
+    return _shown(request, [queue])[0]
+
+
+@router.get("/queues/{name}", response=QueueOut, auth=needs("queues.view_queue"), url_name="read_queue")
+def read_queue(request: HttpRequest, name: str) -> QueueOut:
+    """Read a queue. Its depth is that of `depth.observedAt`; `GET /queues/{name}/size` asks SQS."""
+    return _shown(request, [services.get(name)])[0]
+
+
+@router.patch(
+    "/queues/{name}",
+    response=QueueOut,
+    auth=needs("queues.change_queue"),
+    openapi_extra=also(problems.QUEUE_MISSING, problems.SERVER),
+)
+def change_queue(request: HttpRequest, name: str, payload: QueuePatch) -> QueueOut:
+    """Change settings of a queue, or pause it. What is left out stays; running consumers follow within seconds.
+
+    Setting a handler or its options also needs `queues.change_handler`, since they decide what becomes of the messages.
+    A secret option reads as asterisks; asterisks that are written leave it as it is.
+    """
+    _permit_handler(request, payload)
+    return _shown(request, [services.update(name, payload.given())])[0]
+
+
+@router.delete(
+    "/queues/{name}", response={204: None}, auth=needs("queues.delete_queue"), openapi_extra=also(problems.SERVER)
+)
+def delete_queue(request: HttpRequest, name: str) -> None:
+    """Delete a queue with its messages, its dead-letter queue and the dead letters."""
+    services.delete(name)

@@ -1,0 +1,56 @@
+"""Numbers of a queue: its throughput over time, and its size in SQS."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+from ninja import Query as Parameters
+from ninja import Router
+from pydantic import Field
+
+from jobs import statistics
+from jobs.api.schemas import PointOut, SeriesOut
+from queues import services
+from queuesite.api import problems
+from queuesite.api.auth import needs
+from queuesite.api.openapi import also
+from queuesite.api.schemas import Out, Query
+
+router = Router(tags=["numbers"], by_alias=True)
+
+
+class SeriesQuery(Query):
+    """The span of a series, and its steps."""
+
+    window: str = Field(
+        "1h", pattern=statistics.DURATION_PATTERN, description="length of the series: 15m, 6h, 7d at most"
+    )
+    step: str = Field("1m", pattern=statistics.DURATION_PATTERN, description="length of a step: 1m, 1h, 1d")
+
+
+@router.get("/queues/{name}/throughput", response=SeriesOut, auth=needs("queues.view_queue", "jobs.view_throughput"))
+def read_throughput(request: HttpRequest, name: str, query: Parameters[SeriesQuery]) -> SeriesOut:
+    """What was done with a queue over time, step by step: of the last seven days, at most 1,500 steps at once."""
+    step = statistics.parse_duration(query.step, "step")
+    found = statistics.series(name, statistics.parse_duration(query.window, "window"), step)
+    return SeriesOut(name=name, step=step.total_seconds(), points=[PointOut(**vars(point)) for point in found])
+
+
+class SizeOut(Out):
+    """What a queue holds at this moment, according to SQS."""
+
+    name: str = Field(examples=["orders"])
+    visible: int = Field(examples=[120])
+    in_flight: int = Field(examples=[5])
+    delayed: int = Field(examples=[0])
+    dead_letters: int = Field(examples=[2])
+
+
+@router.get(
+    "/queues/{name}/size",
+    response=SizeOut,
+    auth=needs("queues.view_queue"),
+    openapi_extra=also(problems.QUEUE_MISSING, problems.SERVER),
+)
+def read_size(request: HttpRequest, name: str) -> SizeOut:
+    """Ask SQS how many messages a queue and its dead-letter queue hold. SQS's counts are approximate."""
+    return SizeOut.model_validate(services.size(name).as_dict())

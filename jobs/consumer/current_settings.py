@@ -1,0 +1,53 @@
+"""A run's settings at the moment, which may change while it runs, and what follows from them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from jobs.consumer.demand import prefetch
+from jobs.consumer.meter import Meter
+from jobs.consumer.settings import QueueSettings
+from jobs.consumer.turn import HandlerSpec
+from jobs.consumer.windows import window
+from queues.handlers import registry
+
+
+class CurrentSettings:
+    """Replaced by one thread as a whole, and read by all."""
+
+    def __init__(self, settings: QueueSettings, meter: Meter) -> None:
+        """Raise `InvalidInput` if the settings cannot work, see `spec_of`."""
+        self._meter = meter
+        self.spec = spec_of(settings)
+        self.queue = settings
+
+    def replace(self, settings: QueueSettings) -> None:
+        """Follow changed settings; the URL stays. Raises `InvalidInput`, and changes nothing then."""
+        self.spec = spec_of(settings)
+        self.queue = replace(settings, queue_url=self.queue.queue_url)
+
+    @property
+    def fifo(self) -> bool:
+        """Whether the queue is a FIFO queue."""
+        return self.queue.fifo
+
+    def window(self, held_for: float = 0.0) -> int:
+        """For how many seconds to hide a message that has been held for so many."""
+        queue = self.queue
+        return window(queue.visibility_timeout, held_for, queue.max_receive_count)
+
+    def prefetch(self) -> int:
+        """How many messages to hold beyond those in the slots."""
+        queue = self.queue
+        return prefetch(queue.concurrency, self._meter.mean_seconds, queue.max_receive_count)
+
+
+def spec_of(settings: QueueSettings) -> HandlerSpec:
+    """What the slots do with a message.
+
+    Raises `InvalidInput` if the handler is not registered, its options do not fit, or a run cannot work with a number.
+    """
+    settings.check()
+    handler = registry.get(settings.handler)
+    timeout = settings.timeout if settings.timeout is not None else handler.timeout
+    return HandlerSpec(settings.name, handler, handler.parse_options(settings.handler_options), timeout)

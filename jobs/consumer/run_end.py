@@ -1,0 +1,66 @@
+"""Why and when a run ends: all its parts ask for its end here."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from jobs.consumer.outcome import describe
+from jobs.models import EndReason
+from queuesite.errors import ServerError
+
+
+class RunEnd:
+    """The end of one run; safe for all threads. The first reason stands, unless a thread of the run dies."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked = threading.Event()
+        self.reason: EndReason | None = None
+        #: What the report says of the end, in place of the last error of a handler.
+        self.because: str | None = None
+        #: When the end was asked for (monotonic clock).
+        self.asked_at = float("inf")
+        #: When the queue was seen empty (monotonic clock); None if it was not.
+        self.empty_at: float | None = None
+        #: One of the run's threads has died.
+        self.broken = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether the run is to end."""
+        return self._asked.is_set()
+
+    def wait(self) -> None:
+        """Wait until the run is to end."""
+        self._asked.wait()
+
+    def ask(self, reason: EndReason, because: str | None = None) -> None:
+        """Have the run end."""
+        with self._lock:
+            if self.reason is None:
+                self.reason, self.because = reason, because
+                self.asked_at = time.monotonic()
+        self._asked.set()
+
+    def drained(self, empty_at: float) -> None:
+        """The queue has been empty, and nothing under way, for the idle time; `empty_at` is the last look's moment."""
+        self.empty_at = empty_at
+        self.ask(EndReason.DRAINED)
+
+    def queue_missing(self) -> None:
+        """The queue is not in SQS any more."""
+        self.ask(EndReason.QUEUE_MISSING)
+
+    def refused(self, error: ServerError) -> None:
+        """SQS refuses what the run needs, and has done so for a while."""
+        self.ask(EndReason.ERROR, str(error))
+
+    def thread_died(self, error: BaseException) -> None:
+        """A thread of the run has died of an unforeseen error: that is the reason, whatever was asked before."""
+        with self._lock:
+            if not self.broken:
+                self.broken = True
+                self.reason, self.because = EndReason.ERROR, f"a thread of the consumer died: {describe(error)}"
+                self.asked_at = min(self.asked_at, time.monotonic())
+        self._asked.set()

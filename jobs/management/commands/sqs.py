@@ -1,0 +1,376 @@
+"""`manage.py sqs`: queues and messages from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from jobs import reads
+from queues import messages, services
+from queues import sync as syncing
+from queues.handlers import registry
+from queues.models import Queue
+from queues.settings import ASKED, SETTINGS, Setting
+from queues.sqs import MAX_DELAY_SECONDS, OutgoingMessage
+from queues.state import Condition, Context, conditions_of, state_of
+from queuesite.commands import Parser, QueuesiteCommand, integer
+from queuesite.databases import mongodb_errors
+from queuesite.errors import InvalidInput, QueueMissing, ServerError
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """An argparse type: a JSON object. Errors do not quote the text, which may hold secrets."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(
+            f'the value is not JSON ({error}); expected an object like \'{{"url": "…"}}\''
+        ) from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError('the value is not a JSON object; expected one like \'{"url": "…"}\'')
+    return value
+
+
+def json_file(path: str) -> dict[str, Any]:
+    """An argparse type: a file with a JSON object, or - for stdin."""
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path!r} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{path!r} is not UTF-8 text (byte {error.start}); convert it") from None
+    return json_object(text)
+
+
+def add_setting(parser: argparse.ArgumentParser, setting: Setting) -> None:
+    """Add the option of a setting. Its value is checked by the services, as everywhere."""
+    option = f"--{setting.name.replace('_', '-')}"
+    words = f"{setting.help}; {setting.limit_words}" if setting.limits else setting.help
+    if setting.type is dict:
+        either = parser.add_mutually_exclusive_group()
+        either.add_argument(option, type=json_object, metavar="JSON", help=f"{words}; other users see it in ps")
+        either.add_argument(
+            f"{option}-file",
+            type=json_file,
+            dest=setting.name,
+            metavar="PATH",
+            help=f"file with the {setting.words} as JSON; -: stdin",
+        )
+        return
+    parser.add_argument(
+        option,
+        type=setting.type,
+        metavar="N" if setting.type is int else setting.name.upper(),
+        help=f"{words} (default: {setting.default_words})",
+    )
+
+
+class Command(QueuesiteCommand):
+    """Subcommands for queues, messages, handlers and the sync."""
+
+    help = "Manage queues and their messages."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
+
+        def verb(name: str, text: str, *, queue: bool = True, as_json: bool = False) -> argparse.ArgumentParser:
+            sub = verbs.add_parser(name, help=text, description=text)
+            if queue:
+                sub.add_argument("name", metavar="NAME", help="the queue's name")
+            if as_json:
+                sub.add_argument("--json", action="store_true", help="print JSON")
+            return sub
+
+        create = verb(
+            "create", "create a queue and its dead-letter queue NAME-dlq; a name that ends in .fifo makes FIFO queues"
+        )
+        for setting in ASKED.values():
+            add_setting(create, setting)
+        create.add_argument("--no-dlq", action="store_true", help="create no dead-letter queue")
+        verb("delete", "delete a queue with its messages and its dead-letter queue").add_argument(
+            "--yes", action="store_true", help="do not ask for confirmation"
+        )
+        verb("list", "list the queues", queue=False, as_json=True)
+        send = verb("send", "send test messages, or a message for each line of a file")
+        send.add_argument(
+            "count", metavar="COUNT", nargs="?", type=integer(1), help="how many messages; not with --file"
+        )
+        source = send.add_mutually_exclusive_group()
+        source.add_argument("--body", metavar="TEXT", help="body of each message (default: JSON with its number)")
+        source.add_argument("--file", metavar="PATH", type=Path, help="file with a message on each line; -: stdin")
+        send.add_argument(
+            "--delay",
+            metavar="S",
+            type=integer(0, MAX_DELAY_SECONDS),
+            help=f"seconds until a message can be received, up to {MAX_DELAY_SECONDS}",
+        )
+        send.add_argument("--group", metavar="G", help="message group; for FIFO queues")
+        verb("size", "count a queue's messages: visible, in flight, delayed, dead letters", as_json=True)
+        verb(
+            "set-concurrency", "set how many messages a consumer handles at once; consumers at work follow"
+        ).add_argument("concurrency", metavar="N", type=int, help=SETTINGS["concurrency"].limit_words)
+        verb("pause", "stop processing a queue; consumers finish what is in flight")
+        verb("resume", "process a paused queue again")
+        verb("purge", "delete all messages of a queue; SQS allows it once a minute").add_argument(
+            "--yes", action="store_true", help="do not ask for confirmation"
+        )
+        verb("redrive", "move dead letters back to their queue")
+        verb("notify", "have the master look at a queue now, as a send does")
+        verb(
+            "sync",
+            "make SQS match the database, one way",
+            queue=False,
+            as_json=True,
+        )
+        verb("handlers", "list the registered handlers", queue=False, as_json=True)
+
+    def run(self, **options: Any) -> None:
+        getattr(self, "do_" + options["verb"].replace("-", "_"))(options)
+
+    def do_create(self, options: dict[str, Any]) -> None:
+        settings = {name: options[name] for name in ASKED if options.get(name) is not None}
+        queue = services.create(options["name"], with_dlq=not options["no_dlq"], settings=settings)
+        dlq = " with its dead-letter queue" if queue.dlq_url else " without a dead-letter queue"
+        self.say(f"queue {queue.name!r} created{dlq}: {queue.queue_url}")
+
+    def do_delete(self, options: dict[str, Any]) -> None:
+        name = options["name"]
+        services.get(name)
+        if not options["yes"]:
+            try:
+                size = services.size(name)
+                question = (
+                    f"Delete queue {name!r} with {size.depth.total} messages and {size.dead_letters} dead letters?"
+                )
+            except QueueMissing:
+                question = f"Delete queue {name!r}, which SQS does not have any more?"
+            if not self.confirm(question, assume_yes=False):
+                self.say("nothing deleted")
+                return
+        services.delete(name)
+        self.say(f"queue {name!r} deleted")
+
+    def do_list(self, options: dict[str, Any]) -> None:
+        queues = services.list_queues()
+        if options["json"]:
+            context = reads.queue_context()
+            self.print_json([{**_as_json(queue), "state": state_of(queue, context)} for queue in queues])
+            return
+        if not queues:
+            self.say("no queues; create one with `manage.py sqs create NAME`")
+            return
+        context = reads.queue_context(failing=True)
+        self.print_table(
+            ("name", "handler", "concurrency", "consumers", "priority", "state", "visible", "queue URL"),
+            (
+                (
+                    queue.name,
+                    queue.handler,
+                    queue.concurrency,
+                    f"1-{queue.max_consumers}" if queue.max_consumers > 1 else 1,
+                    queue.priority,
+                    _state(queue, context),
+                    queue.depth_visible,
+                    queue.queue_url,
+                )
+                for queue in queues
+            ),
+            numeric=("concurrency", "consumers", "priority", "visible"),
+        )
+
+    def do_send(self, options: dict[str, Any]) -> None:
+        bodies = self._bodies(options)
+        outgoing = [OutgoingMessage(body, delay=options["delay"], group=options["group"]) for body in bodies]
+        sent = 0
+        try:
+            with self._progress("sending", len(outgoing)) as advance:
+
+                def count(more: int) -> None:
+                    nonlocal sent
+                    sent += more
+                    advance(more)
+
+                with mongodb_errors():
+                    report = messages.send(options["name"], outgoing, count)
+        except KeyboardInterrupt:
+            raise CommandError(
+                f"interrupted after {sent} of {len(outgoing)} messages were sent", returncode=130
+            ) from None
+        except ServerError as error:
+            raise CommandError(f"{error} ({sent} of {len(outgoing)} messages were sent)", returncode=1) from error
+        if report.failures:
+            place, reason = next(iter(report.failures.items()))
+            raise CommandError(
+                f"{report.sent} of {len(outgoing)} messages sent; SQS refused {len(report.failures)}, "
+                f"the first of them message {place + 1} ({reason})",
+                returncode=1,
+            )
+        self.say(f"{report.sent} messages sent to {options['name']!r}")
+
+    def _bodies(self, options: dict[str, Any]) -> list[str]:
+        path: Path | None = options["file"]
+        if path is not None:
+            if options["count"] is not None:
+                raise InvalidInput("COUNT does not go with --file: a message is sent for each of its lines")
+            try:
+                text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8-sig")
+            except OSError as error:
+                raise InvalidInput(f"file {str(path)!r} cannot be read: {error.strerror}") from None
+            except UnicodeDecodeError as error:
+                raise InvalidInput(f"file {str(path)!r} is not UTF-8 text (byte {error.start}); convert it") from None
+            bodies = [line for line in text.split("\n") if line]
+            if not bodies:
+                raise InvalidInput(f"file {str(path)!r} has no line to send")
+            return bodies
+        if options["count"] is None:
+            raise InvalidInput("how many? give COUNT, or --file with a message per line")
+        if options["body"] is not None:
+            return [options["body"]] * options["count"]
+        return [json.dumps({"number": number, "test": True}) for number in range(1, options["count"] + 1)]
+
+    def do_size(self, options: dict[str, Any]) -> None:
+        counts = services.size(options["name"]).as_dict()
+        if options["json"]:
+            self.print_json(counts)
+            return
+        self.print_table(
+            ("queue", "visible", "in flight", "delayed", "dead letters"),
+            [tuple(counts.values())],
+            numeric=("visible", "in flight", "delayed", "dead letters"),
+        )
+
+    def do_set_concurrency(self, options: dict[str, Any]) -> None:
+        services.update(options["name"], {"concurrency": options["concurrency"]})
+        self.say(f"concurrency of {options['name']!r} is {options['concurrency']} now")
+
+    def do_pause(self, options: dict[str, Any]) -> None:
+        changed = services.set_paused(options["name"], True)
+        self.say(f"queue {options['name']!r} is paused" + ("" if changed else " already"))
+
+    def do_resume(self, options: dict[str, Any]) -> None:
+        changed = services.set_paused(options["name"], False)
+        self.say(f"queue {options['name']!r} is " + ("resumed" if changed else "not paused"))
+
+    def do_purge(self, options: dict[str, Any]) -> None:
+        name = options["name"]
+        services.get(name)
+        if not options["yes"]:
+            total = services.size(name).depth.total
+            if not self.confirm(f"Delete all {total} messages of queue {name!r}?", assume_yes=False):
+                self.say("nothing purged")
+                return
+        services.purge(name)
+        self.say(f"queue {name!r} purged")
+
+    def do_redrive(self, options: dict[str, Any]) -> None:
+        total = services.size(options["name"]).dead_letters
+        with self._progress("redriving", total) as advance:
+            report = messages.redrive(options["name"], advance)
+        self.say(f"{report.moved} dead letters moved back to {options['name']!r}")
+
+    def do_notify(self, options: dict[str, Any]) -> None:
+        queue = services.notify(options["name"])
+        after = " (it is paused, and processed once it is resumed)" if queue.paused else ""
+        self.say(f"the master has been asked to look at {queue.name!r}{after}")
+
+    def do_sync(self, options: dict[str, Any]) -> None:
+        with self._progress("syncing", None) as advance:
+            report = syncing.sync(progress=advance)
+        if options["json"]:
+            self.print_json(report.as_dict())
+        else:
+            self.say(report.summary)
+            for name in report.only_in_sqs:
+                self.say(f"  only in SQS, left alone: {name}")
+        if report.failed:
+            lines = "; ".join(f"{name}: {reason}" for name, reason in report.failed.items())
+            raise CommandError(f"{len(report.failed)} queues failed: {lines}", returncode=1)
+
+    def do_handlers(self, options: dict[str, Any]) -> None:
+        handlers = registry.all_handlers().values()
+        if options["json"]:
+            self.print_json(
+                [
+                    {
+                        "name": h.name,
+                        "path": h.path,
+                        "async": h.is_async,
+                        "description": h.summary,
+                        "options": h.options.model_json_schema() if h.options else None,
+                    }
+                    for h in handlers
+                ]
+            )
+            return
+        self.print_table(
+            ("handler", "function", "kind", "options", "description"),
+            (
+                (
+                    h.name,
+                    h.path,
+                    "async" if h.is_async else "sync",
+                    ", ".join(h.options.model_fields) if h.options else "",
+                    h.summary,
+                )
+                for h in handlers
+            ),
+        )
+
+    @contextmanager
+    def _progress(self, what: str, total: int | None) -> Iterator[messages.Progress]:
+        """Show a bar on stderr if that is a terminal; stdout has only results."""
+        bar = Progress(
+            TextColumn(what),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        with bar:
+            task = bar.add_task(what, total=total)
+            yield lambda more: bar.advance(task, more)
+
+
+def _state(queue: Queue, context: Context) -> str:
+    """The state, and whether the queue's runs or attempts fail."""
+    wrong = conditions_of(queue, context)
+    return ", ".join(
+        [
+            state_of(queue, context).value,
+            *([f"crash-looping ({queue.crash_count} runs)"] if Condition.CRASH_LOOPING in wrong else []),
+            *(["failing"] if Condition.FAILING in wrong else []),
+        ]
+    )
+
+
+def _as_json(queue: Queue) -> dict[str, Any]:
+    return {
+        "id": queue.id,
+        "name": queue.name,
+        "queueUrl": queue.queue_url,
+        "dlqUrl": queue.dlq_url,
+        **{setting.field_name: getattr(queue, name) for name, setting in SETTINGS.items()},
+        "handlerOptions": registry.masked_options(queue.handler, queue.handler_options),
+        "crashCount": queue.crash_count,
+        "notBefore": queue.not_before,
+        "depth": {
+            "visible": queue.depth_visible,
+            "inFlight": queue.depth_in_flight,
+            "delayed": queue.depth_delayed,
+            "observedAt": queue.depth_observed_at,
+        },
+        "createdAt": queue.created_at,
+        "updatedAt": queue.updated_at,
+        "syncedAt": queue.synced_at,
+    }

@@ -1,0 +1,91 @@
+"""Keeps what a worker's consumers reported of their work and its failures, until MongoDB has taken it.
+
+Reports are kept by the monotonic clock, and get their minute by the database's clock only when they are written. So a
+worker goes on taking reports while MongoDB is away.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from bson import ObjectId
+
+from jobs import failures
+from jobs.consumer.meter import WorkCounts
+from jobs.repositories import failures as failure_repository
+from jobs.repositories import throughput
+from jobs.repositories.failures import Seen
+from jobs.repositories.throughput import Row
+from queues.models import Queue
+from queuesite.databases import database_clock
+
+#: Reports within so many seconds are kept as one, so a minute's counts may be off by as much.
+STEP_SECONDS = 5.0
+
+
+class StatsBuffer:
+    """Counts by queue and time, and failures by queue and kind.
+
+    While MongoDB is away it grows by a row for each queue and step in which there was work.
+    """
+
+    def __init__(self) -> None:
+        #: By queue and step of the monotonic clock.
+        self._work: dict[tuple[ObjectId, int], tuple[Queue, WorkCounts]] = {}
+        self._queues: dict[ObjectId, Queue] = {}
+        self._groups: dict[ObjectId, failures.FailureGroups] = {}
+
+    def failed(self, queue: Queue, seen: tuple[failures.FailureGroup, ...]) -> None:
+        """Count failures of a queue."""
+        if seen:
+            self._queues[queue.id] = queue
+            self._groups.setdefault(queue.id, failures.FailureGroups()).add(seen)
+
+    def worked(self, queue: Queue, work: WorkCounts, at: float) -> None:
+        """Count work on a queue that was reported at `at` (monotonic clock)."""
+        if work:
+            key = (queue.id, int(at / STEP_SECONDS))
+            before = self._work.get(key)
+            self._work[key] = (queue, work if before is None else before[1].plus(work))
+
+    def flush(self) -> None:
+        """Write what there is. Raises pymongo's errors, and then keeps what was not written."""
+        if self._work:
+            throughput.add(self._rows())
+            self._work.clear()
+        taken = {queue_id: kinds.take() for queue_id, kinds in self._groups.items() if len(kinds)}
+        if not taken:
+            return
+        try:
+            failure_repository.add(
+                Seen(self._queues[queue_id], one) for queue_id, kinds in taken.items() for one in kinds
+            )
+        except Exception:
+            for queue_id, kinds in taken.items():
+                self._groups[queue_id].add(kinds)
+            raise
+        self._queues.clear()
+        self._groups.clear()
+
+    def _rows(self) -> list[Row]:
+        """The work by queue and minute of the database's clock."""
+        by_minute: dict[tuple[ObjectId, datetime], tuple[Queue, WorkCounts]] = {}
+        for (queue_id, step), (queue, work) in self._work.items():
+            minute = database_clock.at(step * STEP_SECONDS).replace(second=0, microsecond=0)
+            before = by_minute.get((queue_id, minute))
+            by_minute[queue_id, minute] = (queue, work if before is None else before[1].plus(work))
+        return [
+            Row(
+                queue.id,
+                queue.name,
+                minute,
+                processed=work.processed,
+                failed=work.failed,
+                rejected=work.rejected,
+                timed_out=work.timed_out,
+                requests=work.requests,
+                durations=work.durations,
+                duration_sum=work.seconds,
+            )
+            for (_, minute), (queue, work) in by_minute.items()
+        ]

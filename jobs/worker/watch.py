@@ -1,0 +1,91 @@
+"""What a worker hears of changes in MongoDB: its assignments, its queues' settings, and the order to drain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bson import ObjectId
+
+from queuesite.changes import ChangeWatcher, WakeupPipe
+from queuesite.databases import Document
+
+
+class Watch:
+    """Notes what changed, and wakes the worker's loop. The loop reads what is due, and resets the flags."""
+
+    def __init__(
+        self,
+        wakeup: WakeupPipe,
+        is_mine: Callable[[ObjectId], bool],
+        is_processed: Callable[[ObjectId], bool],
+    ) -> None:
+        """`is_mine` answers for an assignment's id, `is_processed` for a queue's; both are called in a thread."""
+        self._wakeup = wakeup
+        self._is_mine = is_mine
+        self._is_processed = is_processed
+        self._watcher: ChangeWatcher | None = None
+        #: The assignments, or the settings of queues that are being processed, are to be read.
+        self.assignments_due = True
+        self.settings_due = False
+        #: The worker was asked to drain.
+        self.drain_asked = False
+
+    @property
+    def live(self) -> bool:
+        """Whether changes are reported; otherwise the worker polls."""
+        return self._watcher is not None and self._watcher.live
+
+    def start(self, worker_id: str) -> None:
+        """Watch for the worker of this id from now on."""
+        if self._watcher is not None:
+            self._watcher.stop()
+        self._watcher = ChangeWatcher(pipeline(worker_id), self._on_change, self.read_all)
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Have the thread end."""
+        if self._watcher is not None:
+            self._watcher.stop()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the thread; whether it has ended, or was never started."""
+        return self._watcher is None or self._watcher.join(timeout)
+
+    def read_all(self) -> None:
+        """Have everything read: some changes may have been missed."""
+        self.assignments_due = self.settings_due = True
+        self._wakeup.wake()
+
+    def _on_change(self, change: dict[str, Any]) -> None:
+        # In the watcher's thread, so it only sets flags and wakes the loop.
+        if change["ns"]["coll"] == "queues":
+            if not self._is_processed(change["documentKey"]["_id"]):
+                return
+            self.settings_due = True
+        elif change["ns"]["coll"] == "workers":
+            self.drain_asked = True
+        elif change["operationType"] == "delete" and not self._is_mine(change["documentKey"]["_id"]):
+            return
+        else:
+            self.assignments_due = True
+        self._wakeup.wake()
+
+
+def pipeline(worker_id: str) -> list[Document]:
+    """Lets through changes of this worker's assignments, of queues' settings, and the order to drain."""
+    mine = {
+        "ns.coll": "assignments",
+        "$or": [
+            {"operationType": "insert", "fullDocument.worker": worker_id},
+            {"operationType": "delete"},
+            {"operationType": "update", "updateDescription.updatedFields.yieldRequestedAt": {"$exists": True}},
+        ],
+    }
+    drain = {
+        "ns.coll": "workers",
+        "documentKey._id": worker_id,
+        "updateDescription.updatedFields.draining": True,
+    }
+    settings = {"ns.coll": "queues", "updateDescription.updatedFields.updatedAt": {"$exists": True}}
+    return [{"$match": {"$or": [mine, settings, drain]}}]

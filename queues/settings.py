@@ -1,0 +1,236 @@
+"""The settings of a queue, each declared once: everything else that knows settings is made from this module.
+
+Made from it are the model's fields, the check of malformed documents, the validation of the services, the API's
+schemas, the arguments of `sqs create` and its JSON, the admin's form, a consumer's settings and the table in
+docs/reference.md. A further setting is one more attribute of `Settings`, and the code that acts on it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from queuesite.config import get_config
+from queuesite.errors import InvalidInput
+
+#: Longest JSON of a handler's options: each consumer is given them, and every reader of queues reads them.
+MAX_OPTIONS_BYTES = 65_536
+#: Permission to choose a queue's handler and its options, which decide what becomes of its messages.
+HANDLER_PERMISSION = "queues.change_handler"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is declared of a setting beside its name, its type and its default."""
+
+    #: What it means, with its unit.
+    help: str
+    #: Heading that it stands under in forms and docs.
+    group: str
+    #: Lowest and highest whole number; None for other types.
+    limits: tuple[int, int] | None = None
+    #: Attribute of the configuration that lowers the highest number.
+    capped_by: str | None = None
+    #: Attribute of the configuration that is a new queue's default, instead of the declared one.
+    default_from: str | None = None
+    #: Most characters of a string.
+    max_length: int | None = None
+    #: What it means that an optional setting is empty.
+    empty: str | None = None
+    #: SQS holds it too: a change is written there first.
+    held_by_sqs: bool = False
+    #: A consumer at work follows a change within seconds.
+    followed: bool = False
+    #: It has commands of its own, and is neither given at creation nor asked for in a form.
+    own_commands: tuple[str, ...] = ()
+    # Below: taken from the attribute of `Settings`.
+    name: str = ""
+    type: type = int
+    optional: bool = False
+    declared_default: Callable[[], Any] = NoneType
+
+    @property
+    def field_name(self) -> str:
+        """Its name in MongoDB and in JSON."""
+        first, *others = self.name.split("_")
+        return first + "".join(word.title() for word in others)
+
+    @property
+    def words(self) -> str:
+        """Its name as people read it."""
+        return self.name.replace("_", " ")
+
+    @property
+    def default(self) -> Any:
+        """The value of a queue that is created without one."""
+        return self.declared_default() if self.default_from is None else getattr(get_config(), self.default_from)
+
+    @property
+    def bounds(self) -> tuple[int, int] | None:
+        """Lowest and highest value under the present configuration; None unless it is a number."""
+        if self.limits is None or self.capped_by is None:
+            return self.limits
+        return self.limits[0], getattr(get_config(), self.capped_by)
+
+    @property
+    def limit_words(self) -> str:
+        """Its limits under any configuration, in words; empty unless it is a number."""
+        if self.limits is None:
+            return ""
+        return f"{self.limits[0]} to {self.capped_by.upper() if self.capped_by else f'{self.limits[1]:,}'}"
+
+    @property
+    def default_words(self) -> str:
+        """Its default under any configuration, in words."""
+        if self.default_from is not None:
+            return self.default_from.upper()
+        value = self.declared_default()
+        if value is None:
+            return self.empty or ""
+        return value if isinstance(value, str) else json.dumps(value)
+
+    def description(self, empty: str) -> str:
+        """The help, and what lies behind its limits. `empty` is the reader's word for an empty value."""
+        capped = f"; at most {self.capped_by.upper()}" if self.capped_by else ""
+        return f"{self.help}{capped}" + (f"; {empty}: {self.empty}" if self.optional else "")
+
+    def check(self, value: Any) -> None:
+        """Raise `InvalidInput`, with the name as its field, for a value that the setting cannot have."""
+        if value is None and self.optional:
+            return
+        if self.bounds is not None:
+            low, high = self.bounds
+            if not is_whole(value, low, high):
+                hint = f" ({self.capped_by.upper()})" if self.capped_by else ""
+                raise InvalidInput(
+                    f"{self.words} {value!r} is out of range: expected a whole number from {low} to {high}{hint}",
+                    field=self.name,
+                )
+        elif self.type is bool and not isinstance(value, bool):
+            raise InvalidInput(f"{self.words} is {value!r}: expected true or false", field=self.name)
+
+
+def is_whole(value: Any, low: int, high: int) -> bool:
+    """Whether it is a whole number within these limits, and no boolean, which Python takes for one."""
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def setting(default: Any, **declared: Any) -> Any:
+    """The declaration of a setting: its default (or a function that makes it), and what `Setting` has."""
+    made_by = default if callable(default) else (lambda: default)
+    return field(
+        default_factory=made_by,
+        # Settings that differ only in what no consumer follows are the same to it.
+        compare=declared.get("followed", False),
+        metadata={"setting": {**declared, "declared_default": made_by}},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a person may choose for a queue."""
+
+    handler: str = setting(
+        "log",
+        group="Handler",
+        help="registered handler that is called for each message",
+        max_length=100,
+        followed=True,
+    )
+    handler_options: dict[str, Any] = setting(  # noqa: RUF009 - it is `dataclasses.field`
+        dict,
+        group="Handler",
+        help="options of the handler; a value may be `env:NAME`, a variable of the worker's environment",
+        followed=True,
+    )
+    timeout: int | None = setting(
+        None,
+        group="Handler",
+        help="seconds that the handler may take for one message",
+        limits=(1, 43_200),
+        empty="the handler's own limit, if it has one",
+        followed=True,
+    )
+    concurrency: int = setting(
+        5,
+        group="Pace",
+        help="messages handled at once by one consumer",
+        limits=(1, 1_000),
+        capped_by="max_concurrency",
+        default_from="default_concurrency",
+        followed=True,
+    )
+    max_consumers: int = setting(
+        1,
+        group="Pace",
+        help="consumers that may share the queue while its backlog is large; on a FIFO queue, groups stay in order",
+        limits=(1, 100),
+    )
+    priority: int = setting(
+        0,
+        group="Pace",
+        help="queues with a higher number are served first when workers have too few places",
+        limits=(0, 9),
+    )
+    # SQS's limit is 12 h, its default 30 s. Handlers may run longer: what is held is extended before it expires.
+    visibility_timeout: int = setting(
+        30,
+        group="Delivery by SQS",
+        help="seconds that a received message stays hidden; extended while it is handled",
+        limits=(1, 43_200),
+        held_by_sqs=True,
+        followed=True,
+    )
+    # SQS allows 1 to 1,000.
+    max_receive_count: int = setting(
+        5,
+        group="Delivery by SQS",
+        help="receives after which a message goes to the dead-letter queue",
+        limits=(1, 1_000),
+        held_by_sqs=True,
+        followed=True,
+    )
+    paused: bool = setting(
+        False,
+        group="Pace",
+        help="a paused queue is not processed; its consumers finish what is in flight, and end",
+        own_commands=("pause", "resume"),
+    )
+
+
+def _declared() -> dict[str, Setting]:
+    types = get_type_hints(Settings)
+    found = {}
+    for one in fields(Settings):
+        kinds = [kind for kind in get_args(types[one.name]) if kind is not NoneType]
+        optional = NoneType in get_args(types[one.name])
+        kind = kinds[0] if optional else types[one.name]
+        found[one.name] = Setting(
+            name=one.name,
+            type=getattr(kind, "__origin__", kind),
+            optional=optional,
+            **one.metadata["setting"],
+        )
+    return found
+
+
+#: Every setting by its Python name.
+SETTINGS = _declared()
+#: Those that are given at creation and asked for in forms.
+ASKED = {name: one for name, one in SETTINGS.items() if not one.own_commands}
+
+
+def bounds() -> dict[str, tuple[int, int]]:
+    """Lowest and highest value of each numeric setting."""
+    return {name: one.bounds for name, one in SETTINGS.items() if one.bounds is not None}
+
+
+def groups() -> dict[str, tuple[str, ...]]:
+    """The names of the settings that forms ask for, by their headings."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, one in ASKED.items():
+        found[one.group] = (*found.get(one.group, ()), name)
+    return found
