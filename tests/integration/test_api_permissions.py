@@ -108,6 +108,7 @@ def test_table_has_every_operation() -> None:
 
 
 def test_every_operation_has_the_guards_with_its_permissions() -> None:
+    import queuesite.urls  # noqa: F401 (mounts the applications' routers)
     from queuesite.api.auth import SessionAuth, TokenAuth, open_or_known
     from queuesite.api.root import api
 

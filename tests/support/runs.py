@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from bson import ObjectId
 
@@ -15,7 +15,7 @@ from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.models import EndReason
 from queues.models import Queue
 from queues.sqs import Depth, OutgoingMessage, ReceivedMessage
-from queues.sqs.gateway import SqsGateway
+from queues.sqs.data_plane import DataPlane
 from tests.support.memory_sqs import ShortPolls
 from tests.support.waiting import eventually
 
@@ -30,7 +30,7 @@ PATIENT = RunLimits(idle=3, linger=0.05)
 class Running:
     """A run in a thread of its own."""
 
-    def __init__(self, gateway: SqsGateway, queue: Queue, limits: RunLimits = QUICK, **changes: Any) -> None:
+    def __init__(self, gateway: DataPlane, queue: Queue, limits: RunLimits = QUICK, **changes: Any) -> None:
         self.settings = replace(QueueSettings.of(queue), **changes)
         self.run = Run(gateway, self.settings, limits)
         self.reports: list[RunReport] = []
@@ -51,10 +51,6 @@ class Running:
 
 class MemoryQueues(ShortPolls):
     """Queues in memory as a definition describes them, and what a test does with them."""
-
-    @property
-    def gateway(self) -> SqsGateway:
-        return cast(SqsGateway, self)
 
     def create(self, name: str = "orders", *, with_dlq: bool = True, **settings: Any) -> Queue:
         """A queue of the handler `probe`, and its definition, which is nowhere stored."""

@@ -107,7 +107,6 @@ def _write(answer: int, text: str) -> None:
 def become(start: Start) -> None:
     """Be a process that was started with these streams, in this environment, in a session of its own."""
     os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, stream in enumerate(start.streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -171,7 +170,7 @@ def main() -> None:
     """Load the libraries, serve, and in each child be `manage.py`."""
     root, requests = sys.argv[1], socket.socket(fileno=int(sys.argv[2]))
     sys.path[0] = root  # as `manage.py` has it
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for pytest, which ends this
     for name in LIBRARIES:
         importlib.import_module(name)
     ours = {name.partition(".")[0] for name in sys.modules} & {"queuesite", "queues", "jobs", "tests"}
@@ -181,6 +180,7 @@ def main() -> None:
     start = serve(requests)
     requests.close()
     if start is not None:
+        signal.signal(signal.SIGINT, interrupt)
         become(start)
         runpy.run_path("manage.py", run_name="__main__")
 

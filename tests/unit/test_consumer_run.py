@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from jobs.consumer import settler
 from jobs.consumer.dead_letters import send_to_dead_letters
 from jobs.consumer.held import Held
 from jobs.consumer.holdings import Holdings
@@ -46,7 +47,7 @@ def begin(probe: Probe) -> Iterator[Begin]:
     runs: list[Running] = []
 
     def begin(queue: Queue, limits: RunLimits = QUICK, **changes: Any) -> Running:
-        runs.append(Running(SQS.gateway, queue, limits, **changes))
+        runs.append(Running(SQS, queue, limits, **changes))
         return runs[-1]
 
     yield begin
@@ -171,7 +172,7 @@ class TestFailure:
                 raise answer
             send_to_dead_letters(*args)
 
-        monkeypatch.setattr("jobs.consumer.settler.send_to_dead_letters", send_late)
+        monkeypatch.setattr(settler, "send_to_dead_letters", send_late)
         probe.behave = lambda message: Reject("no")
         running = begin(queue, PATIENT)
         assert len(SQS.dead_letters(queue)) == 1
@@ -394,7 +395,7 @@ class TestEnd:
     def test_it_may_be_ended_before_it_began(self, probe: Probe) -> None:
         queue = SQS.create()
         SQS.put(queue, *numbers(3))
-        run = Run(SQS.gateway, QueueSettings.of(queue), RunLimits(idle=1, linger=0))
+        run = Run(SQS, QueueSettings.of(queue), RunLimits(idle=1, linger=0))
         run.end(EndReason.SHUTDOWN)
         report = run.execute()
         assert report.reason is EndReason.SHUTDOWN
@@ -530,7 +531,7 @@ class TestSettings:
         assert report.reason is EndReason.ERROR
         assert named in (report.last_error or "")
         with pytest.raises(InvalidInput, match=named):
-            Run(SQS.gateway, replace(running.settings, **changes), QUICK)
+            Run(SQS, replace(running.settings, **changes), QUICK)
 
     def test_a_moved_queue_is_finished_where_it_was_begun(self, probe: Probe, begin: Begin) -> None:
         queue = SQS.create()

@@ -11,25 +11,30 @@ from typing import Any
 
 import pytest
 
-from jobs.consumer.report import RunReport
-from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.failures import FailureGroup
 from jobs.models import EndReason
-from queues import services
-from queues.handlers import Message
+from queues.handlers import Message, registry
 from queues.models import Queue
-from queues.sqs import Depth, OutgoingMessage, get_gateway
 from tests.support import probe as probes
 from tests.support.probe import Probe
+from tests.support.runs import MemoryQueues, Running
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.usefixtures("queues")
-
+SQS = MemoryQueues()
 LIMITS = RunLimits(idle=1, linger=0.05, grace=0.3)
 #: For runs that must not be drained before a retry is visible again.
 LASTING = replace(LIMITS, idle=4)
 LONG = 30.0
+#: A handler's time limit, in seconds.
+LIMIT = 0.2
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FailureGroups come back at once; how long they really wait is `test_consumer_outcome`'s concern."""
+    monkeypatch.setattr("jobs.consumer.outcome.retry_delay", lambda receive_count: 0)
+    monkeypatch.setattr("jobs.consumer.time_limits.CANCEL_SECONDS", 0.2)
 
 
 @pytest.fixture
@@ -45,23 +50,7 @@ def gate() -> Iterator[threading.Event]:
     event.set()
 
 
-Begin = Callable[..., "Running"]
-
-
-class Running:
-    def __init__(self, queue: Queue, limits: RunLimits = LIMITS, **changes: Any) -> None:
-        self.run = Run(get_gateway(), replace(QueueSettings.of(queue), **changes), limits)
-        self.reports: list[RunReport] = []
-        self.thread = threading.Thread(target=lambda: self.reports.append(self.run.execute()), daemon=True)
-        self.thread.start()
-
-    def report(self) -> RunReport:
-        self.thread.join(LONG)
-        assert not self.thread.is_alive(), "the run did not end"
-        return self.reports[0]
-
-    def failures(self) -> list[FailureGroup]:
-        return list(self.run.recorder.take())
+Begin = Callable[..., Running]
 
 
 @pytest.fixture
@@ -69,7 +58,7 @@ def begin() -> Iterator[Begin]:
     made: list[Running] = []
 
     def start(queue: Queue, limits: RunLimits = LIMITS, **changes: Any) -> Running:
-        made.append(Running(queue, limits, **changes))
+        made.append(Running(SQS, queue, limits, **changes))
         return made[-1]
 
     yield start
@@ -78,40 +67,43 @@ def begin() -> Iterator[Begin]:
 
 
 def create(name: str = "orders", **settings: Any) -> Queue:
-    return services.create(name, settings={"handler": "probe", "visibility_timeout": 600, **settings})
+    return SQS.create(name, **{"visibility_timeout": 600, **settings})
 
 
-def send(queue: Queue, *bodies: str, group: str | None = None) -> None:
-    messages = [OutgoingMessage(body, group=group, deduplication_id=body if group else None) for body in bodies]
-    assert not get_gateway().send(queue.queue_url, messages).failures
+def failures(running: Running) -> list[FailureGroup]:
+    return list(running.run.recorder.take())
 
 
-def depth(queue: Queue) -> Depth:
-    return get_gateway().depth(queue.queue_url)
+@pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both handlers have the limit; a queue's own is of whole seconds."""
+    for name in ("probe", "async-probe"):
+        monkeypatch.setitem(registry._handlers, name, replace(registry.get(name), timeout=LIMIT))
 
 
+@pytest.mark.usefixtures("limited")
 class TestSync:
     def test_the_run_ends_and_its_process_must_serve_no_other(
         self, probe: Probe, begin: Begin, gate: threading.Event
     ) -> None:
-        queue = create(concurrency=2, timeout=1)
-        send(queue, "stuck", "quick")
+        queue = create(concurrency=2)
+        SQS.put(queue, "stuck", "quick")
         probe.behave = lambda message: gate.wait(LONG) if message.body == "stuck" else None
         running = begin(queue)
         report = running.report()
         assert (report.reason, report.tainted) == (EndReason.TIMED_OUT, True)
         assert (report.processed, report.failed, report.timed_out) == (1, 1, 1)
-        assert report.last_error == "TimedOut: the handler took longer than its time limit of 1 s"
-        # Hidden for its retry's delay, not for the 600 s of the queue.
-        eventually(lambda: depth(queue).visible == 1, LONG, "the message is visible again")
+        assert report.last_error == "TimedOut: the handler took longer than its time limit of 0.2 s"
+        # It is not hidden for the 600 s of the queue.
+        eventually(lambda: SQS.depth_of(queue).visible == 1, LONG, "the message is visible again")
 
     def test_where_it_hangs_is_recorded(self, probe: Probe, begin: Begin, gate: threading.Event) -> None:
-        queue = create(timeout=1)
-        send(queue, "stuck")
+        queue = create()
+        SQS.put(queue, "stuck")
         probe.behave = lambda message: gate.wait(LONG)
         running = begin(queue)
         running.report()
-        (failure,) = running.failures()
+        (failure,) = failures(running)
         assert failure.exception_type == "jobs.consumer.outcome.TimedOut"
         assert "gate.wait(LONG)" in failure.traceback
         assert failure.sample_body == "stuck"
@@ -119,8 +111,8 @@ class TestSync:
     def test_a_result_that_comes_too_late_counts_no_more(
         self, probe: Probe, begin: Begin, gate: threading.Event
     ) -> None:
-        queue = create(concurrency=2, timeout=1)
-        send(queue, "late", "slow")
+        queue = create(concurrency=2)
+        SQS.put(queue, "late", "slow")
         slow = threading.Event()
 
         def behave(message: Message) -> None:
@@ -134,38 +126,30 @@ class TestSync:
         report = running.report()
         assert report.reason is EndReason.TIMED_OUT
         assert report.processed + report.timed_out == 2
-        eventually(lambda: depth(queue).visible == report.timed_out, LONG, "what timed out is visible again")
-
-    def test_without_a_limit_it_may_take_its_time(self, probe: Probe, begin: Begin, gate: threading.Event) -> None:
-        queue = create()
-        send(queue, "long")
-        probe.behave = lambda message: gate.wait(LONG)
-        running = begin(queue)
-        eventually(lambda: probe.running == 1, LONG, "it is being handled")
-        gate.set()
-        assert running.report().processed == 1
+        eventually(lambda: SQS.depth_of(queue).visible == report.timed_out, LONG, "what timed out is visible again")
 
     def test_of_a_fifo_group_none_is_begun_after_one_that_is_stuck(
         self, probe: Probe, begin: Begin, gate: threading.Event
     ) -> None:
-        queue = create("orders.fifo", timeout=1, concurrency=3)
-        send(queue, "1", "2", "3", group="g")
+        queue = create("orders.fifo", concurrency=3)
+        SQS.put(queue, "1", "2", "3", group="g")
         probe.behave = lambda message: gate.wait(LONG) if message.body == "1" else None
         report = begin(queue).report()
         assert report.reason is EndReason.TIMED_OUT
         assert [message.body for message in probe.started] == ["1"]
         gate.set()
-        again = begin(queue, LASTING, timeout=None)
+        again = begin(queue, LASTING)
         eventually(lambda: len(probe.started) == 4, LONG, "all were begun")
         again.run.end(EndReason.SHUTDOWN)
         again.report()
         assert [message.body for message in probe.started] == ["1", "1", "2", "3"]
 
 
+@pytest.mark.usefixtures("limited")
 class TestAsync:
     @pytest.fixture
     def queue(self) -> Queue:
-        return create(handler="async-probe", timeout=1, concurrency=2)
+        return create(handler="async-probe", concurrency=2)
 
     def test_it_is_cancelled_and_the_run_goes_on(self, probe: Probe, begin: Begin, queue: Queue) -> None:
         cancelled = threading.Event()
@@ -178,7 +162,7 @@ class TestAsync:
                 raise
 
         probe.behave_async = behave
-        send(queue, "slow", "quick")
+        SQS.put(queue, "slow", "quick")
         running = begin(queue, LASTING)
         eventually(lambda: running.run.live()["processed"] == 2, LONG, "both were handled, one at its second try")
         running.run.end(EndReason.SHUTDOWN)
@@ -198,7 +182,7 @@ class TestAsync:
                     continue
 
         probe.behave_async = behave
-        send(queue, "deaf")
+        SQS.put(queue, "deaf")
         report = begin(queue).report()
         over.set()
         assert (report.reason, report.tainted, report.timed_out) == (EndReason.TIMED_OUT, True, 1)
@@ -210,21 +194,28 @@ class TestAsync:
             gate.wait(LONG)
 
         probe.behave_async = behave
-        send(queue, "blocking")
+        SQS.put(queue, "blocking")
         running = begin(queue)
         report = running.report()
         assert (report.reason, report.tainted) == (EndReason.TIMED_OUT, True)
-        assert "gate.wait(LONG)" in running.failures()[0].traceback
+        assert "gate.wait(LONG)" in failures(running)[0].traceback
 
 
 class TestLimit:
+    def test_without_a_limit_it_may_take_its_time(self, probe: Probe, begin: Begin, gate: threading.Event) -> None:
+        queue = create()
+        SQS.put(queue, "long")
+        probe.behave = lambda message: gate.wait(LONG)
+        running = begin(queue)
+        eventually(lambda: probe.running == 1, LONG, "it is being handled")
+        gate.set()
+        assert running.report().processed == 1
+
     def test_the_queues_goes_before_the_handlers(
         self, probe: Probe, begin: Begin, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from queues.handlers import registry
-
         original = registry.get("async-probe")
-        monkeypatch.setitem(registry._handlers, "async-probe", replace(original, timeout=0.5))
+        monkeypatch.setitem(registry._handlers, "async-probe", replace(original, timeout=0.1))
         took: list[float] = []
 
         async def behave(message: Message) -> None:
@@ -236,11 +227,11 @@ class TestLimit:
 
         probe.behave_async = behave
         queue = create(handler="async-probe", max_receive_count=1)
-        send(queue, "m")
+        SQS.put(queue, "m")
         running = begin(queue)
         eventually(lambda: took, LONG, "the handler's own limit is over")
         running.run.apply(replace(QueueSettings.of(queue), timeout=1))
-        send(queue, "n")
+        SQS.put(queue, "n")
         eventually(lambda: len(took) == 2, LONG, "the queue's limit is over")
         running.run.end(EndReason.SHUTDOWN)
         running.report()
