@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from queuesite.foundation.private import make_private
 
 if TYPE_CHECKING:
-    from queuesite.foundation.config import Config
+    from queuesite.foundation.config_model import Config
 
 
 def is_loopback(host: str) -> bool:

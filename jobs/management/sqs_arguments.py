@@ -1,0 +1,58 @@
+"""Arguments of `manage.py sqs`: JSON, and an option for each setting of a queue."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from queues.settings import Setting
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """An argparse type: a JSON object. Errors do not quote the text, which may hold secrets."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(
+            f'the value is not JSON ({error}); expected an object like \'{{"url": "…"}}\''
+        ) from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError('the value is not a JSON object; expected one like \'{"url": "…"}\'')
+    return value
+
+
+def json_file(path: str) -> dict[str, Any]:
+    """An argparse type: a file with a JSON object, or - for stdin."""
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path!r} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{path!r} is not UTF-8 text (byte {error.start}); convert it") from None
+    return json_object(text)
+
+
+def add_setting(parser: argparse.ArgumentParser, setting: Setting) -> None:
+    """Add the option of a setting. Its value is checked by the services, as everywhere."""
+    option = f"--{setting.name.replace('_', '-')}"
+    words = f"{setting.help}; {setting.limit_words}" if setting.limits else setting.help
+    if setting.type is dict:
+        either = parser.add_mutually_exclusive_group()
+        either.add_argument(option, type=json_object, metavar="JSON", help=f"{words}; other users see it in ps")
+        either.add_argument(
+            f"{option}-file",
+            type=json_file,
+            dest=setting.name,
+            metavar="PATH",
+            help=f"file with the {setting.words} as JSON; -: stdin",
+        )
+        return
+    parser.add_argument(
+        option,
+        type=setting.type,
+        metavar="N" if setting.type is int else setting.name.upper(),
+        help=f"{words} (default: {setting.default_words})",
+    )

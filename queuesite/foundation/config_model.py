@@ -1,0 +1,311 @@
+"""The settings: each with its type, default, bounds and description, and how it may be shown.
+
+`config` loads them. The README's table is made from them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from queuesite.foundation.masking import MASK, Address, mask_address
+
+BASE_DIR = Path(__file__).resolve().parents[2]
+#: AWS_SQS_ENDPOINT's word for AWS itself.
+AWS = "aws"
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+_ENCODED = "/?#[]@:% in user and password percent-encoded"
+
+
+def _reason(address: str, error: Exception) -> str:
+    # A library's error about an address that it cannot parse quotes parts of it, possibly of the password.
+    return f" ({error})" if mask_address(address) == address else ""
+
+
+class Config(BaseSettings):
+    """Every setting, with its default and its limits. The environment variable is the field's name in capitals."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, validate_default=True)
+
+    # Servers
+    mongodb_uri: Address | None = Field(None, description="MongoDB's address; empty: the embedded server")
+    mongodb_name: str = Field("queuesite", pattern=r"^[A-Za-z0-9_-]{1,63}$", description="MongoDB's database")
+    database_url: Address | None = Field(None, description="Django's own tables; empty: SQLite in DATA_DIR")
+    aws_region: str = Field("us-east-1", pattern=r"^[a-z0-9-]+$", description="AWS region of the queues")
+    aws_access_key_id: SecretStr | None = Field(
+        None, description="AWS access key; empty: boto3's default credential chain"
+    )
+    aws_secret_access_key: SecretStr | None = Field(
+        None, description="AWS secret key; empty: boto3's default credential chain"
+    )
+    aws_session_token: SecretStr | None = Field(
+        None, description="session token of temporary keys (those that begin with ASIA)"
+    )
+    aws_sqs_endpoint: Address | None = Field(
+        None, description="SQS's address, or aws for AWS itself; empty: the embedded server"
+    )
+    queue_name_prefix: str = Field(
+        "", pattern=r"^[A-Za-z0-9_-]{0,40}$", description="prefix of every queue's name in SQS"
+    )
+    data_dir: Path = Field(
+        Path(".data"), description="directory of the embedded servers' data, SQLite and generated secrets"
+    )
+    servers_venv: Path = Field(Path(".venv-servers"), description="virtualenv of the embedded servers")
+    startup_wait_seconds: Seconds = Field(
+        60, description="how long masters and workers wait for MongoDB and SQS at start"
+    )
+
+    # Capacity
+    max_load: int = Field(5, ge=1, le=1_000, description="capacity of a worker: consumers that it runs at once")
+    worker_instances: int = Field(1, ge=1, le=100, description="number of workers that `up` starts")
+    consumer_usage_limit: int = Field(
+        5, ge=1, description="number of assignments after which a consumer process is replaced"
+    )
+    consumer_memory_mb: int = Field(
+        512, ge=64, description="a consumer whose memory grows by more than this many MiB is replaced"
+    )
+    default_concurrency: int = Field(5, ge=1, description="concurrency of a queue that is created without one")
+    max_concurrency: int = Field(5, ge=1, le=1_000, description="highest concurrency that a queue may have")
+
+    # Processing
+    handler_modules: CommaSeparated = Field(
+        (), description="modules with handlers, in addition to the apps' handlers.py"
+    )
+    idle_seconds: int = Field(2, ge=1, le=20, description="a queue that stays empty this long counts as drained")
+    job_max_seconds: Seconds = Field(900, description="interval at which a long run's counts are written")
+    time_slice_seconds: Seconds = Field(
+        30, description="a consumer that has run longer may be asked to yield to a waiting queue"
+    )
+    sweep_max_seconds: Seconds = Field(30, description="longest interval between checks of an idle queue")
+    backlog_per_consumer: int = Field(200, ge=1, description="visible messages that justify one more consumer")
+    delete_linger_ms: int = Field(200, ge=0, le=5_000, description="how long a delete waits for its batch to fill")
+    shutdown_grace_seconds: Seconds = Field(25, description="how long handlers in flight may take to finish")
+    job_retention_days: int = Field(5, ge=1, le=3_650, description="how long a job's record is kept")
+    http_allow_internal: bool = Field(
+        False, description="let the http handler call any address, cloud metadata included"
+    )
+    http_allowed: CommaSeparated = Field((), description="internal hosts and networks that the http handler may call")
+
+    # Liveness
+    heartbeat_seconds: Seconds = Field(2, description="interval between a worker's heartbeats")
+    worker_stalled_after: Seconds = Field(8, description="age of its last heartbeat at which a worker counts as dead")
+    consumer_stalled_after: Seconds = Field(60, description="a working consumer that stays silent longer is killed")
+    lease_seconds: Seconds = Field(5, description="lifetime of the leader's lease, which is renewed every third of it")
+
+    # Logs
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is logged")
+    log_format: Literal["console", "json"] = Field("console", description="format of the log: console or json")
+
+    # Web
+    debug: bool = Field(False, description="show details of errors in the browser; on this machine only")
+    secret_key: SecretStr | None = Field(
+        None, min_length=32, description="empty: generated into DATA_DIR; required if machines share DATABASE_URL"
+    )
+    allowed_hosts: CommaSeparated = Field(
+        ("localhost", "127.0.0.1", "[::1]"), description="host names that the site answers to"
+    )
+    csrf_trusted_origins: CommaSeparated = Field((), description="origins (https://…) that may post forms")
+    behind_tls_proxy: bool = Field(False, description="trust X-Forwarded-Proto, redirect to https, set secure cookies")
+    hsts_seconds: int = Field(
+        31_536_000, ge=0, description="how long browsers insist on https behind a TLS proxy; 0: no HSTS"
+    )
+    session_hours: int = Field(12, ge=1, le=8_760, description="hours after which a login to the admin expires")
+    trusted_proxies: CommaSeparated = Field(
+        ("127.0.0.1", "::1"),
+        description="addresses and networks whose X-Forwarded-For and -Proto are trusted if BEHIND_TLS_PROXY=1",
+    )
+    web_max_connections: int = Field(500, ge=10, le=100_000, description="open connections; further ones get 503")
+    web_host: str = Field("127.0.0.1", description="address that the web server listens on")
+    web_port: int = Field(8000, ge=1, le=65_535, description="port that the web server listens on")
+
+    # API
+    api_requests_per_minute: int = Field(
+        600, ge=0, description="requests that a web process accepts from one token (or user); 0: no limit"
+    )
+    api_max_body_mb: int = Field(4, ge=2, le=64, description="largest request that the API reads, in MiB")
+    api_max_bulk: int = Field(1_000_000, ge=1, le=100_000_000, description="most messages in one bulk send")
+    api_open: CommaSeparated = Field((), description="endpoints that need no token: ready, metrics or both")
+    ready_timeout_seconds: Seconds = Field(3, description="a server that takes longer to answer counts as not ready")
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _any_case(cls, value: object, info: Any) -> object:
+        if not isinstance(value, str):
+            return value
+        return value.upper() if info.field_name == "log_level" else value.lower()
+
+    @field_validator("data_dir", "servers_venv")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value if value.is_absolute() else BASE_DIR / value
+
+    @field_validator("mongodb_uri")
+    @classmethod
+    def _mongodb_address(cls, value: Address | None) -> Address | None:
+        if value is None:
+            return None
+        text = value.get_secret_value()
+        if not text.startswith(("mongodb://", "mongodb+srv://")):
+            raise ValueError("expected an address like mongodb://host:27017/?replicaSet=rs0")
+        if text.startswith("mongodb://"):  # the other form needs DNS, which a check must not wait for
+            try:
+                parse_uri(text)
+            except (PyMongoError, ValueError) as error:
+                raise ValueError(
+                    "not a MongoDB address; expected one like mongodb://user:password@host:27017/?replicaSet=rs0, "
+                    f"with {_ENCODED}{_reason(text, error)}"
+                ) from None
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxy_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            try:
+                ipaddress.ip_network(one)
+            except ValueError:
+                raise ValueError(
+                    f"{one!r} is not an address or network; expected a list like 10.0.0.5,10.1.0.0/24"
+                ) from None
+        return value
+
+    @field_validator("api_open")
+    @classmethod
+    def _open_operations(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not set(value) <= {"ready", "metrics"}:
+            raise ValueError("expected ready, metrics, both (separated by a comma) or nothing")
+        return value
+
+    @field_validator("http_allowed")
+    @classmethod
+    def _hosts_and_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            try:
+                ipaddress.ip_network(entry)
+            except ValueError as error:
+                if re.fullmatch(r"[\d.:/]*|.*[:/].*", entry):
+                    raise ValueError(f"{error}; expected hosts and networks like 127.0.0.1,10.1.0.0/16") from None
+                if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", entry):
+                    raise ValueError(
+                        f"{entry!r} is not a host; expected a list like hooks.internal,10.1.0.0/16"
+                    ) from None
+        return value
+
+    @field_validator("aws_sqs_endpoint")
+    @classmethod
+    def _sqs_address(cls, value: Address | None) -> Address | None:
+        if value is None:
+            return None
+        text = value.get_secret_value()
+        if text.lower() == AWS:
+            return Address(AWS)
+        try:
+            parts = urlsplit(text)
+            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # unbalanced brackets of IPv6, or a port that is not a port number
+            usable = False
+        if not usable:
+            raise ValueError("expected aws, or an address like http://127.0.0.1:4566")
+        return Address(text.rstrip("/"))
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_address(cls, value: Address | None) -> Address | None:
+        if value is not None:
+            text = value.get_secret_value()
+            try:
+                engine = dj_database_url.parse(text)["ENGINE"]
+            except (ValueError, KeyError) as error:
+                raise ValueError(
+                    "expected an address like postgres://user:password@host/name, "
+                    f"with {_ENCODED}{_reason(text, error)}"
+                ) from None
+            _check_driver(engine)
+        return value
+
+    @property
+    def embedded_mongodb(self) -> bool:
+        """Whether MongoDB is the embedded server."""
+        return self.mongodb_uri is None
+
+    @property
+    def embedded_sqs(self) -> bool:
+        """Whether SQS is the embedded server."""
+        return self.aws_sqs_endpoint is None
+
+    @property
+    def on_aws(self) -> bool:
+        """Whether SQS is AWS itself, where queues are billed and shared."""
+        return self.aws_sqs_endpoint == Address(AWS)
+
+    @property
+    def request_bytes(self) -> int:
+        """Largest request that is read at all: API_MAX_BODY_MB plus 64 KiB for a form's fields beside its file."""
+        return (self.api_max_body_mb << 20) + (64 << 10)
+
+    @property
+    def job_retention_seconds(self) -> int:
+        """How long a job's record is kept, and a kind of failure after its last occurrence."""
+        return self.job_retention_days * 86_400
+
+    @property
+    def sweep_min_seconds(self) -> float:
+        """Interval of the sweep for a queue that just had messages: 1 s, or less if SWEEP_MAX_SECONDS is."""
+        return min(1.0, self.sweep_max_seconds)
+
+
+def _check_driver(engine: str) -> None:
+    """Raise `ValueError` if Django's database engine lacks its driver; Django itself would print a traceback."""
+    try:
+        importlib.import_module(f"{engine}.base")
+    except (ImportError, ImproperlyConfigured) as error:
+        if "postgresql" in engine or "postgis" in engine:
+            raise ValueError("psycopg is missing or does not load: pip install -r requirements-postgres.txt") from None
+        raise ValueError(f"its driver cannot be loaded: {' '.join(str(error).split())}") from None
+
+
+def _of_type(wanted: type) -> frozenset[str]:
+    return frozenset(name for name, field in Config.model_fields.items() if wanted in get_args(field.annotation))
+
+
+#: Names of settings whose values are never shown.
+SECRETS = _of_type(SecretStr)
+#: Names of settings that are shown without their passwords.
+ADDRESSES = _of_type(Address)
+
+
+def mask(name: str, value: object) -> str:
+    """The setting `name` as it may be shown: secrets as asterisks, addresses without their passwords."""
+    if value is None:
+        return ""
+    if name in SECRETS:
+        return MASK
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    # An `Address` has masked itself, which a second time changes nothing.
+    return mask_address(text) if name in ADDRESSES else text
