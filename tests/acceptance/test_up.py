@@ -166,7 +166,7 @@ def test_a_whole_life(start: Start) -> None:
     # A second one is refused.
     second = manage("up", env=up.env)
     assert second.returncode == 2
-    assert f"(process {up.process.pid}); stop that one" in second.stderr
+    assert f"(process {up.process.pid}); stop it" in second.stderr
 
     # What is killed is restarted, its own children included, and the system works again.
     for name, words in {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,6 +26,8 @@ QUICK = RunLimits(idle=0, linger=0.05)
 LASTING = RunLimits(idle=1, linger=0.05)
 #: Goes on while messages come back after a second or two.
 PATIENT = RunLimits(idle=3, linger=0.05)
+
+_numbers = itertools.count(1)
 
 
 class Running:
@@ -54,11 +57,13 @@ class MemoryQueues(ShortPolls):
 
     def create(self, name: str = "orders", *, with_dlq: bool = True, **settings: Any) -> Queue:
         """A queue of the handler `probe`, and its definition, which is nowhere stored."""
+        # A run of an earlier test, which a handler keeps from ending, must not find this one's messages.
+        own = f"{next(_numbers)}-{name}"
         ending = ".fifo" if name.endswith(".fifo") else ""
         definition = Queue(id=ObjectId(), name=name, **{"handler": "probe", **settings})
-        definition.dlq_url = self.create_queue(f"{name.removesuffix(ending)}-dlq{ending}") if with_dlq else None
+        definition.dlq_url = self.create_queue(f"{own.removesuffix(ending)}-dlq{ending}") if with_dlq else None
         definition.queue_url = self.create_queue(
-            name,
+            own,
             visibility=definition.visibility_timeout,
             dead_letters=definition.dlq_url,
             max_receive_count=definition.max_receive_count,

@@ -21,7 +21,7 @@ from tests.support.processes import ROOT
 
 #: Generated requests for each operation, and as many sequences, on top of examples and boundary values. By their number
 #: and not by time, so that a busy machine tries the same.
-EXAMPLES = 15
+EXAMPLES = 8
 #: How long that may take, in seconds: ten times what it does on a quiet machine.
 LONGEST = 600
 #: The same data in each run of CI; SCHEMATHESIS_SEED looks at others.
