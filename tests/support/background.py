@@ -51,7 +51,10 @@ class Background:
         return eventually(lambda: self.output() if text in self.output() else "", seconds, f"{self.name} says {text!r}")
 
     def descendants(self) -> list[psutil.Process]:
-        return psutil.Process(self.pid).children(recursive=True)
+        try:
+            return psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

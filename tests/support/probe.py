@@ -21,18 +21,23 @@ class Probe:
         self.started: list[Message] = []
         self.ended: list[Message] = []
         self.running = 0
+        self._under_way: set[int] = set()
         self.most = 0
         self.changed = threading.Condition()
 
     def begin(self, message: Message) -> None:
         with self.changed:
             self.started.append(message)
+            self._under_way.add(id(message))
             self.running += 1
             self.most = max(self.most, self.running)
             self.changed.notify_all()
 
     def end(self, message: Message) -> None:
         with self.changed:
+            if id(message) not in self._under_way:
+                return  # of an earlier test, which a handler outlived
+            self._under_way.remove(id(message))
             self.running -= 1
             self.ended.append(message)
             self.changed.notify_all()
