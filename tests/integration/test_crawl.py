@@ -32,7 +32,8 @@ from tests.support.api import ROOT, user
 from tests.support.crawl import NEEDS, Address, addresses
 from tests.support.records import register, running
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("queues")]
+# One test asks for every address: 4 s on a quiet machine, and 120 s were too few at a load of 30.
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("queues"), pytest.mark.timeout(400)]
 
 KINDS = ("anonymous", "nobody", "viewer", "operator", "administrator", "superuser")
 OPTION, BODY, PASSWORD = "s3cr3t-option", "b0dy-of-a-task", "pbkdf2_sha256$s3cr3t-hash"

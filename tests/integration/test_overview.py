@@ -309,6 +309,7 @@ class TestWhatIsShared:
         assert [overview.shared("x", lambda: next(answers)) for _ in range(2)] == ["a", "b"]
 
     def test_numbers_and_attention_can_be_kept(self, browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(overview, "SLOW_SECONDS", 1.0)
         monkeypatch.setattr(overview, "monotonic", itertools.count(0, 30).__next__)
         records.define("webhooks", handler="gone")
         assert "handler missing" in text(browser).lower()
