@@ -23,7 +23,8 @@ print(json.dumps({
 """
 
 
-def test_it_is_as_one_that_was_started(tmp_path: Path) -> None:
+def test_it_is_as_one_that_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # by which coverage handles SIGTERM in a true start
     seen = {}
     for from_nothing in (False, True):
         ended = manage(
