@@ -20,7 +20,7 @@ def send_to_dead_letters(gateway: DataPlane, dlq_url: str, message: ReceivedMess
     result = gateway.send(dlq_url, [dead_letter(message, reason, fifo=is_fifo(dlq_url))])
     if result.failures:
         failure = result.failures[0]
-        kind = SqsRejected if failure.sender_fault else SqsUnavailable
+        kind = SqsUnavailable if failure.transient else SqsRejected
         raise kind(f"{failure.code}: {failure.message}")
 
 
