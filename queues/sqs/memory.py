@@ -205,7 +205,7 @@ class MemorySqs:
     def _find(self, queue_url: str) -> _Queue:
         queue = self._queues.get(queue_url)
         if queue is None:
-            raise QueueMissing(f"SQS has no queue {queue_url}")
+            raise QueueMissing(f"SQS has no {queue_url}")
         return queue
 
     def _queue(self, queue_url: str) -> _Queue:

@@ -268,7 +268,10 @@ class AwsBehaviour:
 
     def _is_dead_letter_queue(self, arn: str) -> bool:
         for url in self._proxy.ask("ListQueues", {"QueueNamePrefix": arn.rpartition(":")[2][:4]}).get("QueueUrls", ()):
-            policy = json.loads(self._ask_attributes(url).get("RedrivePolicy", "{}"))
+            try:
+                policy = json.loads(self._ask_attributes(url).get("RedrivePolicy", "{}"))
+            except Refused:  # another test's queue, which has just been deleted
+                continue
             if policy.get("deadLetterTargetArn") == arn:
                 return True
         return False
