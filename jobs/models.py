@@ -194,6 +194,10 @@ class Worker(models.Model):
     heartbeat_at = models.DateTimeField(db_column="heartbeatAt")
     capacity = models.PositiveIntegerField(help_text="consumers that it runs at once (MAX_LOAD)")
     draining = models.BooleanField(default=False)
+    #: See `jobs.placement`. None: it is of an earlier release, and announces nothing.
+    pool = models.CharField(max_length=50, null=True, default=None)
+    version = models.CharField(max_length=100, default="", help_text="of the handlers' code")
+    handlers: models.JSONField[list[dict[str, Any]]] = models.JSONField(default=list)
     consumers: models.JSONField[list[dict[str, Any]]] = models.JSONField(default=list)
 
     class Meta:
@@ -220,6 +224,7 @@ class Departure(models.Model):
     host = models.CharField(max_length=255)
     pid = models.PositiveIntegerField()
     capacity = models.PositiveIntegerField()
+    pool = models.CharField(max_length=50, null=True, default=None)
     started_at = models.DateTimeField(db_column="startedAt")
     heartbeat_at = models.DateTimeField("last heartbeat", db_column="heartbeatAt")
     departed_at = models.DateTimeField(db_column="departedAt")

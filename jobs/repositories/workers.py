@@ -9,6 +9,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.collection import Collection
 
 from jobs.models import Departure, DepartureReason, Worker
+from jobs.placement import Announcement
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import Document, collection
 from queuesite.foundation.documents import to_models
@@ -28,12 +29,13 @@ def _workers() -> Collection[Document]:
     return collection(Worker)
 
 
-def register(worker_id: str, host: str, pid: int, capacity: int) -> None:
-    """Add a worker. Its id is new with every registration."""
+def register(worker_id: str, host: str, pid: int, capacity: int, announced: Announcement | None = None) -> None:
+    """Add a worker and what it announces. Its id is new with every registration."""
+    said = {} if announced is None else announced.as_document()
     _workers().update_one(
         {"_id": worker_id},
         {
-            "$set": {"host": host, "pid": pid, "capacity": capacity, "draining": False, "consumers": []},
+            "$set": {"host": host, "pid": pid, "capacity": capacity, "draining": False, "consumers": [], **said},
             "$currentDate": {"startedAt": True, "heartbeatAt": True},
         },
         upsert=True,
@@ -85,6 +87,7 @@ def _remember(worker: Document, reason: DepartureReason) -> None:
     if not to_models(Worker, [worker]):
         return  # a malformed one has nothing to record
     kept = {name: worker[name] for name in ("host", "pid", "capacity", "startedAt", "heartbeatAt")}
+    kept["pool"] = worker.get("pool")
     collection(Departure).update_one(
         {"_id": worker["_id"]},
         {"$set": {**kept, "reason": reason.value}, "$currentDate": {"departedAt": True}},

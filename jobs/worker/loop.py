@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from functools import cached_property
 
 from bson import ObjectId
 
@@ -20,6 +21,7 @@ from jobs.consumer.report import RunReport
 from jobs.consumer.settings import QueueSettings
 from jobs.identity import new_id
 from jobs.models import Assignment, DepartureReason, EndReason, Lease
+from jobs.placement import Announcement, announcement
 from jobs.repositories import assignments, jobs, leases, workers
 from jobs.repositories.jobs import Processor
 from jobs.worker import admission, completion, recording
@@ -53,12 +55,18 @@ class WorkerLoop:
     """A worker. `run` blocks until it has been told to stop and everything is in order."""
 
     def __init__(
-        self, config: Config, pool: Pool | None = None, monotonic: Callable[[], float] = time.monotonic
+        self,
+        config: Config,
+        pool: Pool | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        worker_pool: str | None = None,
     ) -> None:
+        """`pool` has its consumers; `worker_pool` is the name of the pool of workers that it is in."""
         self.config = config
         self._monotonic = monotonic
         self._host = socket.gethostname()
         self._pool = pool or Pool(config)
+        self._worker_pool = worker_pool or config.worker_pool
         self._signals = 0
         self.wakeup = WakeupPipe()
         self.outage = Outage("MongoDB")
@@ -79,6 +87,11 @@ class WorkerLoop:
         self.blocked_until = 0.0
         #: There is more to do than one turn should, so the next comes at once.
         self.has_more = False
+
+    @cached_property
+    def announcement(self) -> Announcement:
+        """What it announces. Raises `HandlerError` if a module of handlers fails."""
+        return announcement(self._worker_pool, self.config.app_version)
 
     def begin(self) -> None:
         """Start what needs no servers, while these are waited for."""
@@ -196,12 +209,19 @@ class WorkerLoop:
         self.worker_id = new_id()
         bind(worker=self.worker_id)
         self._pool.worker_id = self.worker_id
-        workers.register(self.worker_id, self._host, os.getpid(), self.config.max_load)
+        workers.register(self.worker_id, self._host, os.getpid(), self.config.max_load, self.announcement)
         self._registered = self.watch.assignments_due = True
         self._shown_capacity = self.config.max_load
         self._next_heartbeat = self._monotonic() + self.config.heartbeat_seconds
         self.watch.start(self.worker_id)
-        log.info("worker_registered", host=self._host, pid=os.getpid(), capacity=self.config.max_load)
+        log.info(
+            "worker_registered",
+            host=self._host,
+            pid=os.getpid(),
+            capacity=self.config.max_load,
+            pool=self.announcement.pool,
+            version=self.announcement.version,
+        )
 
     def _heartbeat(self, now: float) -> None:
         self._next_heartbeat = now + self.config.heartbeat_seconds * random.uniform(0.9, 1.0)

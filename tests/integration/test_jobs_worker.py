@@ -6,6 +6,7 @@ What real consumers make of it is in `tests/acceptance`.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import time
@@ -24,12 +25,14 @@ from jobs.consumer.report import RunReport
 from jobs.consumer.settings import QueueSettings
 from jobs.failures import FailureGroup
 from jobs.models import Assignment, EndReason, JobStatus
+from jobs.placement import announced
 from jobs.repositories import assignments, failures, jobs, leases, throughput, workers
 from jobs.worker import recording
 from jobs.worker.drain import RECORD_SECONDS
 from jobs.worker.loop import WorkerLoop
 from jobs.worker.pool import CannotStart, News, Pool
 from queues import repository
+from queues.handlers import registry
 from queues.models import Queue
 from queuesite.foundation.databases import MongoError, database_clock
 from queuesite.foundation.errors import NotFound
@@ -230,6 +233,15 @@ class TestBeginning:
         (registered,) = workers.all_workers()
         assert registered.worker_id == worker.id
         assert (registered.pid, registered.capacity, registered.draining) == (os.getpid(), 5, False)
+
+    def test_it_announces_its_pool_and_its_handlers(self, worker: Worker) -> None:
+        worker.turn()
+        (registered,) = workers.all_workers()
+        assert registered.pool == "default"
+        assert registered.version == worker.loop.announcement.version
+        found = {one.name: one for one in announced(registered)}
+        assert set(found) == set(registry.all_handlers())
+        assert found["simulate"].schema == json.loads(str(registry.get("simulate").schema_text))
 
     def test_an_assignment_is_begun_with_the_queues_settings(self, worker: Worker) -> None:
         queue = define(concurrency=3, handler="log", visibility_timeout=77)
