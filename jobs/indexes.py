@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jobs.models import Assignment, Departure, Failure, FailureCount, Job, Master, Throughput, ThroughputHour
-from jobs.repositories import assignments, failures, jobs, masters, throughput, workers
+from jobs.models import Assignment, Departure, Failure, FailureCount, Job, Listening, Master, Throughput, ThroughputHour
+from jobs.repositories import assignments, failures, jobs, listening, masters, throughput, workers
 from queues import repository as queues
 from queuesite.foundation import databases
 
@@ -14,6 +14,7 @@ def ensure_indexes() -> None:
         {
             **queues.INDEXES,
             Assignment: assignments.INDEXES,
+            Listening: listening.INDEXES,
             Job: jobs.indexes(),
             Failure: failures.indexes(),
             FailureCount: failures.COUNT_INDEXES,
@@ -27,4 +28,4 @@ def ensure_indexes() -> None:
 
 def ensure_deciding() -> None:
     """Create the unique index that decides to whom a slot is given: without it nothing may be assigned."""
-    databases.ensure_indexes({Assignment: assignments.INDEXES})
+    databases.ensure_indexes({Assignment: assignments.INDEXES, Listening: listening.INDEXES})

@@ -184,8 +184,30 @@ class Assignment(models.Model):
         return f"{self.queue_url} [{self.slot}] on {self.worker}"
 
 
+class Listening(models.Model):
+    """An idle queue given to a worker's listener, which holds a long poll on it. Unique by `queueUrl`.
+
+    It stays while the worker processes the queue; the worker polls only in between.
+    """
+
+    id = ObjectIdAutoField(primary_key=True)
+    queue_url = models.CharField("queue URL", max_length=500, db_column="queueUrl")
+    queue_id = ObjectIdField(db_column="queueId")
+    worker = models.CharField(max_length=200)
+    term = models.PositiveIntegerField()
+    created_at = models.DateTimeField(db_column="createdAt")
+
+    class Meta:
+        db_table = "listening"
+        managed = False
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.queue_url} by {self.worker}"
+
+
 class Worker(models.Model):
-    """A live worker. `consumers` are the live counts of what it runs, as of its last heartbeat."""
+    """A live worker. `consumers` and `listener` are what its processes do, as of its last heartbeat."""
 
     worker_id = models.CharField(max_length=200, primary_key=True, db_column="_id")
     host = models.CharField(max_length=255)
@@ -198,6 +220,8 @@ class Worker(models.Model):
     pool = models.CharField(max_length=50, null=True, default=None)
     version = models.CharField(max_length=100, default="", help_text="of the handlers' code")
     handlers: models.JSONField[list[dict[str, Any]]] = models.JSONField(default=list)
+    listens = models.PositiveIntegerField(default=0, help_text="idle queues that it may listen to (LISTEN_QUEUES)")
+    listener: models.JSONField[dict[str, Any]] = models.JSONField(default=dict)
     consumers: models.JSONField[list[dict[str, Any]]] = models.JSONField(default=list)
 
     class Meta:

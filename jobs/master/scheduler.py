@@ -22,6 +22,7 @@ from jobs.master.changes import LOSSES, PIPELINE
 from jobs.master.definitions import Definitions
 from jobs.master.depths import DepthLog
 from jobs.master.leadership import Leadership
+from jobs.master.listeners import Listeners
 from jobs.master.liveness import Liveness
 from jobs.master.planner import FreeWorker, HeldAssignment, Plan, plan
 from jobs.master.rescue import Rescue, remove_malformed
@@ -29,6 +30,7 @@ from jobs.master.start_sync import StartSync
 from jobs.master.sweeper import Sweeper
 from jobs.master.upkeep import IndexUpkeep
 from jobs.models import Assignment, Worker
+from jobs.placement import can_serve
 from jobs.repositories import assignments, jobs, masters, workers
 from jobs.repositories.jobs import Processor
 from queues.sqs import DataPlane
@@ -76,6 +78,7 @@ class Scheduler:
         self._depths = DepthLog()
         self._liveness = Liveness(config.worker_stalled_after)
         self._rescue = Rescue()
+        self._listeners = Listeners(can_serve)
         self._indexes = IndexUpkeep()
         self._next_orphan_search = 0.0
         self._next_heartbeat = float("-inf")
@@ -210,6 +213,7 @@ class Scheduler:
         self._next_orphan_search = self._monotonic()
         self._liveness.begin(self._monotonic())
         self._rescue = Rescue()
+        self._listeners.begin()
         self._seen.clear()
         self._depths.clear()
 
@@ -228,6 +232,8 @@ class Scheduler:
         alive = {worker.worker_id: worker for worker in present if worker.worker_id not in pruned}
         held = self._put_right(held, list(alive.values()), date)
         self._observe(held, self._monotonic())
+        if (term := self.leadership.term) is not None:
+            self._listeners.turn(self.backlog, held, list(alive.values()), term, self._monotonic())
         self._apply(self._plan(held, list(alive.values()), self._monotonic()), alive)
 
     def _put_right(self, held: list[Assignment], alive: list[Worker], date: datetime) -> list[Assignment]:
@@ -259,8 +265,10 @@ class Scheduler:
 
     def _sweep(self, now: float) -> None:
         """Take the depths that were answered, and have the sweeper ask for those that are due."""
-        for seen in self.sweeper.answers():
-            if self.backlog.observed(seen.queue_id, seen.depth, seen.asked_at, now) and seen.depth is not None:
+        answers = self.sweeper.answers()
+        date = database_clock.now() if answers else None
+        for seen in answers:
+            if self.backlog.observed(seen.queue_id, seen.depth, seen.asked_at, now, date) and seen.depth is not None:
                 self._depths.note(seen.queue_id, seen.depth)
         for queue in self.backlog.due(now, self.sweeper.free):
             self.sweeper.ask(queue)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.models import Assignment, EndReason, Lease
+from jobs.models import Assignment, EndReason, Lease, Listening
 from queues.models import Queue
 
 
@@ -22,7 +22,7 @@ def refusal(
     return EndReason.PAUSED if queue.paused else None
 
 
-def is_stale(assignment: Assignment, lease: Lease | None) -> bool:
+def is_stale(assignment: Assignment | Listening, lease: Lease | None) -> bool:
     """Whether its master no longer led when it made it, because a later one had been elected.
 
     A master that is frozen between looking at its lease and writing may write much later. Both dates are the database

@@ -17,6 +17,7 @@ from functools import cached_property
 
 from bson import ObjectId
 
+from jobs.consumer.held import Batch
 from jobs.consumer.report import RunReport
 from jobs.consumer.settings import QueueSettings
 from jobs.identity import new_id
@@ -24,8 +25,10 @@ from jobs.models import Assignment, DepartureReason, EndReason, Lease
 from jobs.placement import Announcement, announcement
 from jobs.repositories import assignments, jobs, leases, workers
 from jobs.repositories.jobs import Processor
-from jobs.worker import admission, completion, recording
+from jobs.worker import admission, completion, following, recording
 from jobs.worker.drain import Drain
+from jobs.worker.listener import ListenerProcess
+from jobs.worker.listening import WorkerListening
 from jobs.worker.pool import CannotStart, Pool
 from jobs.worker.runs import ActiveRun, Runs
 from jobs.worker.stats_buffer import StatsBuffer
@@ -76,7 +79,12 @@ class WorkerLoop:
         #: The capacity that was last written.
         self._shown_capacity = config.max_load
         self.runs = Runs()
-        self.watch = Watch(self.wakeup, lambda assignment_id: assignment_id in self.runs.active, self._processes)
+        self.listening = WorkerListening(
+            config, ListenerProcess(config, self._pool, monotonic), self.runs, self._start, self._places, monotonic
+        )
+        self.watch = Watch(
+            self.wakeup, lambda assignment_id: assignment_id in self.runs.active, self._processes, self.listening
+        )
         self._drain = Drain(config.shutdown_grace_seconds)
         self._stats = StatsBuffer()
         self._next_poll = 0.0
@@ -110,6 +118,7 @@ class WorkerLoop:
         finally:
             signal.set_wakeup_fd(-1)
             self.watch.stop()
+            self.listening.close(timeout=1.0 if self._signals < 2 else 0.0)
             self._pool.close(timeout=2.0 if self._signals < 2 else 0.0)
         log.info("worker_stopped")
 
@@ -129,6 +138,12 @@ class WorkerLoop:
     def _processes(self, queue_id: ObjectId) -> bool:
         return any(run.queue.id == queue_id for run in self.runs)
 
+    def _places(self) -> int:
+        """How many more consumers it may run now."""
+        if self._drain.begun or not self._registered or self._pool.trouble is not None:
+            return 0
+        return self.config.max_load - len(self.runs.active)
+
     # --- the turn ---
 
     def turn(self) -> None:
@@ -136,6 +151,7 @@ class WorkerLoop:
         self._take_note()
         now = self._monotonic()
         if (self._signals or self.watch.drain_asked) and not self._drain.begun:
+            self.listening.forget()
             self._drain.begin(self.runs, now)
             self.watch.assignments_due = True
         self._drain.enforce_grace(self.runs, now)
@@ -149,18 +165,20 @@ class WorkerLoop:
                 self.watch.assignments_due = self.watch.settings_due = True
             else:
                 self.outage.over()
+        self.listening.steer(able=not self.outage.active)
 
     def wait(self) -> None:
         """Wait for an event, or for what is due next."""
         if self.finished:
             return
         timers = [self._next_heartbeat, self._next_poll, self._drain.next_due]
+        timers.append(self.listening.next_due(registered=self._registered and not self._drain.begun))
         if self.runs:
             timers.append(self._next_settings)
         if self.has_more:
             timers.append(0.0)
         until = max(min(timers), self.blocked_until)
-        readable, writable = self._pool.sources()
+        readable, writable = map(list.__add__, self._pool.sources(), self.listening.sources())
         wait_for([self.wakeup, *readable], writable, max(0.0, until - self._monotonic()))
         self.wakeup.clear()
 
@@ -181,8 +199,11 @@ class WorkerLoop:
         if self._registered and (self.watch.assignments_due or now >= self._next_poll):
             self._reconcile(now)
         if self.runs and (self.watch.settings_due or now >= self._next_settings):
-            self._follow_settings(now)
-        if draining and not self.runs:
+            self.watch.settings_due = False
+            self._next_settings = now + SETTINGS_SECONDS
+            following.follow(self.runs)
+        self.listening.talk_to_mongodb(self.worker_id, now, live=self.watch.live)
+        if draining and not self.runs and self.listening.is_quiet():
             self._stats.flush()
             reason = DepartureReason.SHUTDOWN if self._signals else DepartureReason.DRAINED
             self._drain.leave(self.worker_id if self._registered else None, reason)
@@ -202,6 +223,7 @@ class WorkerLoop:
         for job_id, report in ended:
             if (run := self.runs.of_job(job_id)) is not None:
                 run.report, run.consumer = report, None
+        self.listening.take_note(self._pool.declined())
 
     # --- MongoDB ---
 
@@ -212,7 +234,8 @@ class WorkerLoop:
         workers.register(self.worker_id, self._host, os.getpid(), self.config.max_load, self.announcement)
         self._registered = self.watch.assignments_due = True
         self._shown_capacity = self.config.max_load
-        self._next_heartbeat = self._monotonic() + self.config.heartbeat_seconds
+        # At once if the masters are to hear of a listener.
+        self._next_heartbeat = 0.0 if self.listening.limit else self._monotonic() + self.config.heartbeat_seconds
         self.watch.start(self.worker_id)
         log.info(
             "worker_registered",
@@ -228,7 +251,13 @@ class WorkerLoop:
         # A worker that cannot start processes is given nothing until it can.
         capacity = self.config.max_load if self._pool.trouble is None else len(self.runs.active)
         try:
-            workers.heartbeat(self.worker_id, self.runs.as_documents(), capacity)
+            workers.heartbeat(
+                self.worker_id,
+                self.runs.as_documents(),
+                capacity,
+                self.listening.limit,
+                self.listening.as_document(),
+            )
         except StaleTransition:
             log.warning(
                 "worker_pruned",
@@ -236,6 +265,7 @@ class WorkerLoop:
                 runs=len(self.runs),
             )
             self._registered = False
+            self.listening.forget()
             for run in list(self.runs.active.values()):
                 run.end(EndReason.REVOKED)
                 self.runs.only_finish(run)
@@ -269,7 +299,10 @@ class WorkerLoop:
                 self._start(assignment, definitions.get(assignment.queue_id), lease)
             self.watch.assignments_due = self.has_more = self.has_more or len(new) > recording.STEPS_PER_TURN
 
-    def _start(self, assignment: Assignment, queue: Queue | None, lease: Lease | None) -> None:
+    def _start(
+        self, assignment: Assignment, queue: Queue | None, lease: Lease | None, first: tuple[Batch, ...] = ()
+    ) -> bool:
+        """Begin an assignment, with what a listener has received for it; False if it was handed back."""
         processor = Processor(self.worker_id, self._host, os.getpid())
         refusal = admission.refusal(
             assignment,
@@ -280,7 +313,7 @@ class WorkerLoop:
         )
         if refusal is not None:
             completion.hand_back(assignment, queue, processor, RunReport(refusal))
-            return
+            return False
         assert queue is not None
         try:
             consumer = self._pool.obtain()
@@ -289,7 +322,7 @@ class WorkerLoop:
             if self._shown_capacity > len(self.runs.active):
                 self._heartbeat(self._monotonic())
             completion.hand_back(assignment, queue, processor, RunReport(EndReason.REVOKED, last_error=str(error)))
-            return
+            return False
         processor = Processor(self.worker_id, self._host, os.getpid(), consumer.pid)
         try:
             jobs.start(assignment.job_id, processor)
@@ -301,11 +334,11 @@ class WorkerLoop:
             except StaleTransition:
                 log.warning("assignment_stale", assignment_id=str(assignment.id), queue=queue.name)
                 completion.release(assignment, self.worker_id)
-                return
+                return False
         settings = QueueSettings.of(queue, database_clock.now())
         counts_due = self._monotonic() + self.config.job_max_seconds
         self.runs.add(ActiveRun(assignment, queue, settings, consumer, self.worker_id, counts_due))
-        consumer.start(assignment.job_id, settings)
+        consumer.start(assignment.job_id, settings, first)
         log.info(
             "job_started",
             queue=queue.name,
@@ -313,23 +346,4 @@ class WorkerLoop:
             consumer_pid=consumer.pid,
             consumer=assignment.slot,
         )
-
-    def _follow_settings(self, now: float) -> None:
-        """Pass changed definitions to the consumers, and end the runs of queues that are paused or gone."""
-        self.watch.settings_due = False
-        self._next_settings = now + SETTINGS_SECONDS
-        definitions = {queue.id: queue for queue in queues.by_ids({run.queue.id for run in self.runs})}
-        for run in self.runs:
-            if run.report is not None or run.consumer is None:
-                continue
-            queue = definitions.get(run.queue.id)
-            if queue is None:
-                run.end(EndReason.QUEUE_MISSING)
-                continue
-            if queue.paused:
-                run.end(EndReason.PAUSED)
-            # Runs that are ending get them too: visibility timeout and dead-letter queue still matter to them.
-            settings = QueueSettings.of(queue, database_clock.now())
-            if settings != run.settings:
-                run.settings = settings
-                run.consumer.apply(settings)
+        return True

@@ -60,6 +60,10 @@ class Endpoint:
         """Close this end, which the other one reads as the end of the messages."""
         self._socket.close()
 
+    def unblocked(self) -> Channel:
+        """This end as one that never blocks. Use this object for nothing more."""
+        return Channel(self._socket)
+
     def _exactly(self, size: int) -> bytes:
         got = bytearray()
         while len(got) < size:
@@ -92,15 +96,18 @@ class Channel:
         """Messages that have not gone, or not wholly: `flush` once the descriptor is writable."""
         return len(self._outgoing)
 
-    def send(self, message: object) -> None:
+    def send(self, message: object, *, replace: bool = True) -> None:
         """Send a message when the other end takes it.
 
-        It replaces one of its kind that has not begun to go, so that no more than one of each kind ever waits.
+        It replaces one of its kind that has not begun to go, so that no more than one of each kind ever waits. With
+        `replace` false it waits beside them.
         """
         if self.ended:
             return
         begun = 1 if self._begun else 0
-        kept = [item for n, item in enumerate(self._outgoing) if n < begun or item[0] is not type(message)]
+        kept = [
+            item for n, item in enumerate(self._outgoing) if not replace or n < begun or item[0] is not type(message)
+        ]
         self._outgoing = deque([*kept, (type(message), memoryview(_frame(message)))])
         self.flush()
 

@@ -128,9 +128,11 @@ class Master:
         asked: dict[ObjectId, float] = {}
         observed = self.scheduler.backlog.observed
 
-        def note(queue_id: ObjectId, depth: Depth | None, asked_at: float, now: float) -> bool:
+        def note(
+            queue_id: ObjectId, depth: Depth | None, asked_at: float, now: float, date: datetime | None = None
+        ) -> bool:
             asked[queue_id] = asked_at
-            return observed(queue_id, depth, asked_at, now)
+            return observed(queue_id, depth, asked_at, now, date)
 
         self.scheduler.backlog.observed = note  # type: ignore[method-assign]
         count = len(repository.all_queues())
