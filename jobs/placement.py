@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from jobs.models import Worker
@@ -33,7 +34,7 @@ class Announcement:
     version: str
     handlers: tuple[Announced, ...]
 
-    @property
+    @cached_property
     def offer(self) -> Offer:
         """What of it decides where queues go."""
         return Offer(self.pool, {one.name: one.version for one in self.handlers})

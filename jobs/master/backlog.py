@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -247,8 +247,13 @@ class Backlog:
             self._schedule(entry.queue.id, now + self._busy_interval(entry))
         entry.consumers = consumers
 
-    def waiting(self, now: float, date: datetime) -> list[WaitingQueue]:
-        """The queues that should have more consumers than they have, at `now` (`date` by the database's clock)."""
+    def waiting(
+        self, now: float, date: datetime, listener: Callable[[ObjectId], str | None] = lambda queue_id: None
+    ) -> list[WaitingQueue]:
+        """The queues that should have more consumers than they have, at `now` (`date` by the database's clock).
+
+        `listener` answers which worker listens to a queue.
+        """
         found = []
         for queue_id in list(self._candidates):
             entry = self._entries[queue_id]
@@ -261,7 +266,18 @@ class Backlog:
             if entry.since is None:
                 entry.since = now
             queue = entry.queue
-            found.append(WaitingQueue(queue.id, queue.queue_url, queue.priority, entry.since, wanted))
+            found.append(
+                WaitingQueue(
+                    queue.id,
+                    queue.queue_url,
+                    queue.priority,
+                    entry.since,
+                    wanted,
+                    queue.handler,
+                    queue.pool,
+                    listener(queue.id),
+                )
+            )
         return found
 
     def _wanted(self, entry: BacklogEntry, date: datetime) -> int:

@@ -7,13 +7,14 @@ may still write is seen at the next reading of everything; until then the worker
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 
 from bson import ObjectId
 
 from jobs.listening import POLL_SECONDS, spares_a_receive
 from jobs.master.backlog import Backlog
 from jobs.master.listening import Candidate, Listener, ListeningPlan, plan
+from jobs.master.offers import Offers
 from jobs.models import Assignment, Listening, Worker
 from jobs.repositories import listening
 from jobs.repositories.listening import NewListening
@@ -30,14 +31,11 @@ RELOAD_SECONDS = 60.0
 #: A worker that has had no place left for so many seconds does not count as a listener: its queues are swept, or move.
 FULL_SECONDS = 5.0
 
-Serves = Callable[[Worker, Queue], bool]
-
 
 class Listeners:
     """Who listens to what. For the leader's loop; times are the monotonic clock's."""
 
-    def __init__(self, serves: Serves) -> None:
-        self._serves = serves
+    def __init__(self) -> None:
         #: By the queue; None: not read in this term.
         self._held: dict[ObjectId, Listening] | None = None
         self._next_reload = 0.0
@@ -67,6 +65,7 @@ class Listeners:
         backlog: Backlog,
         held: Sequence[Assignment],
         alive: Sequence[Worker],
+        offers: Offers,
         term: int,
         now: float,
     ) -> None:
@@ -80,11 +79,11 @@ class Listeners:
             self._next_reload = now + RELOAD_SECONDS * random.uniform(0.9, 1.1)
             self._seen = None
             self._stale = True
-        seen = (listeners, backlog.changes)
+        seen = (listeners, backlog.changes, len(offers.announcements))
         if now >= self._next_plan or (seen != self._seen and now >= self._next_plan - PLAN_SECONDS + PLAN_REST_SECONDS):
             self._next_plan = now + PLAN_SECONDS
             self._seen = seen
-            decided = self._plan(backlog, held, alive, listeners, now)
+            decided = self._plan(backlog, held, alive, listeners, offers, now)
             self._apply(decided, term, now, {worker.worker_id for worker in alive})
         if self._stale:
             self._stale = False
@@ -111,6 +110,7 @@ class Listeners:
         held: Sequence[Assignment],
         alive: Sequence[Worker],
         listeners: Mapping[str, Listener],
+        offers: Offers,
         now: float,
     ) -> ListeningPlan:
         present = self._held or {}
@@ -120,8 +120,8 @@ class Listeners:
         busy: dict[ObjectId, set[str]] = {}
         for assignment in held:
             busy.setdefault(assignment.queue_id, set()).add(assignment.worker)
-        workers = [worker for worker in alive if worker.worker_id in listeners]
-        known: dict[object, frozenset[str]] = {}
+        present_workers = [worker.worker_id for worker in alive if not worker.draining]
+        known: dict[tuple[str, str | None], frozenset[str]] = {}
         candidates = []
         for entry in backlog:
             queue = entry.queue
@@ -130,7 +130,7 @@ class Listeners:
                 continue
             kind = (queue.handler, queue.pool)
             if kind not in known:
-                known[kind] = frozenset(w.worker_id for w in workers if self._serves(w, queue))
+                known[kind] = offers.newest(*kind, present_workers)
             candidates.append(
                 Candidate(
                     queue.id,

@@ -24,13 +24,14 @@ from jobs.master.depths import DepthLog
 from jobs.master.leadership import Leadership
 from jobs.master.listeners import Listeners
 from jobs.master.liveness import Liveness
-from jobs.master.planner import FreeWorker, HeldAssignment, Plan, plan
+from jobs.master.offers import Offers
+from jobs.master.planner import HeldAssignment, Plan, plan
 from jobs.master.rescue import Rescue, remove_malformed
 from jobs.master.start_sync import StartSync
 from jobs.master.sweeper import Sweeper
+from jobs.master.unserved import Unserved
 from jobs.master.upkeep import IndexUpkeep
 from jobs.models import Assignment, Worker
-from jobs.placement import can_serve
 from jobs.repositories import assignments, jobs, masters, workers
 from jobs.repositories.jobs import Processor
 from queues.sqs import DataPlane
@@ -78,7 +79,9 @@ class Scheduler:
         self._depths = DepthLog()
         self._liveness = Liveness(config.worker_stalled_after)
         self._rescue = Rescue()
-        self._listeners = Listeners(can_serve)
+        self._offers = Offers()
+        self._unserved = Unserved()
+        self._listeners = Listeners()
         self._indexes = IndexUpkeep()
         self._next_orphan_search = 0.0
         self._next_heartbeat = float("-inf")
@@ -213,6 +216,8 @@ class Scheduler:
         self._next_orphan_search = self._monotonic()
         self._liveness.begin(self._monotonic())
         self._rescue = Rescue()
+        self._offers = Offers()
+        self._unserved = Unserved()
         self._listeners.begin()
         self._seen.clear()
         self._depths.clear()
@@ -224,7 +229,7 @@ class Scheduler:
     def _lead(self) -> None:
         held = assignments.all_assignments()
         # Read after the assignments: a worker that left in between has released its own, so none is taken for dead.
-        present = workers.all_workers()
+        present = workers.all_workers(handlers=False)
         date = database_clock.now()
         pruned: set[str] = set()
         if self._liveness.may_prune(self._monotonic(), date):
@@ -232,8 +237,9 @@ class Scheduler:
         alive = {worker.worker_id: worker for worker in present if worker.worker_id not in pruned}
         held = self._put_right(held, list(alive.values()), date)
         self._observe(held, self._monotonic())
+        self._offers.read(list(alive.values()))
         if (term := self.leadership.term) is not None:
-            self._listeners.turn(self.backlog, held, list(alive.values()), term, self._monotonic())
+            self._listeners.turn(self.backlog, held, list(alive.values()), self._offers, term, self._monotonic())
         self._apply(self._plan(held, list(alive.values()), self._monotonic()), alive)
 
     def _put_right(self, held: list[Assignment], alive: list[Worker], date: datetime) -> list[Assignment]:
@@ -292,9 +298,17 @@ class Scheduler:
                     None if asked_at is None else (date - asked_at).total_seconds(),
                 )
             )
-        free = [FreeWorker(worker.worker_id, worker.capacity) for worker in alive if not worker.draining]
-        waiting = self.backlog.waiting(now, date)
-        return plan(waiting, free, given, now=now, time_slice=self._time_slice)
+        free = self._offers.free(alive)
+        decided = plan(
+            self.backlog.waiting(now, date, self._listeners.worker_of),
+            free,
+            given,
+            now=now,
+            time_slice=self._time_slice,
+            announcements=self._offers.announcements,
+        )
+        self._unserved.turn(decided.unserved, self.backlog, self._offers.fleet(free))
+        return decided
 
     def _apply(self, decided: Plan, alive: dict[str, Worker]) -> None:
         """Carry out a plan if this process still leads: assignments first, then their jobs."""
@@ -305,6 +319,7 @@ class Scheduler:
         with_names = []
         for assignment in made:
             self.backlog.assigned(assignment.queue_id, self._monotonic())
+            self._offers.given(assignment.worker)
             worker = alive[assignment.worker]
             known = self.backlog.get(assignment.queue_id)
             name = known.queue.name if known is not None else assignment.queue_url.rpartition("/")[2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -110,6 +110,11 @@ def departures(limit: int) -> list[Departure]:
     return to_models(Departure, found)
 
 
-def all_workers() -> list[Worker]:
-    """Every registered worker."""
-    return to_models(Worker, _workers().find())
+def all_workers(*, handlers: bool = True) -> list[Worker]:
+    """Every registered worker; without what they announce of their handlers, which is long, if nobody needs it."""
+    return to_models(Worker, _workers().find({}, None if handlers else {"handlers": 0}))
+
+
+def by_ids(ids: Iterable[str]) -> list[Worker]:
+    """The workers of these ids that are registered."""
+    return to_models(Worker, _workers().find({"_id": {"$in": list(ids)}}))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from jobs.consumer.settings import QueueSettings
 from jobs.models import EndReason
+from jobs.placement import can_serve
+from jobs.worker.announcer import Announcer
 from jobs.worker.runs import Runs
 from queues import repository as queues
 from queuesite.foundation.databases import database_clock
 
 
-def follow(runs: Runs) -> None:
-    """Pass changed definitions to the consumers, and end the runs of queues that are paused or gone.
+def follow(runs: Runs, announcer: Announcer) -> None:
+    """Pass changed definitions to the consumers, and end the runs of queues that are paused, gone or another's.
 
     Raises pymongo's errors.
     """
@@ -24,6 +26,10 @@ def follow(runs: Runs) -> None:
             continue
         if queue.paused:
             run.end(EndReason.PAUSED)
+        elif not can_serve(announcer.offer, queue):
+            run.end(EndReason.MISPLACED)
+            if announcer.version_of(queue.handler) is None:
+                continue  # what is in flight goes on with the handler that the run began with
         # Runs that are ending get them too: visibility timeout and dead-letter queue still matter to them.
         settings = QueueSettings.of(queue, database_clock.now())
         if settings != run.settings:

@@ -31,12 +31,20 @@ Begin = Callable[[Assignment, Queue, Lease | None, tuple[Batch, ...]], bool]
 class HandOver:
     """Batches on their way from the listener to a consumer. Nothing here waits."""
 
-    def __init__(self, runs: Runs, begin: Begin, give_back: Callable[[Batch], None], free: Callable[[], int]) -> None:
-        """`free` answers how many more consumers the worker may run now."""
+    def __init__(
+        self,
+        runs: Runs,
+        begin: Begin,
+        give_back: Callable[[Batch], None],
+        free: Callable[[], int],
+        serves: Callable[[Queue], bool],
+    ) -> None:
+        """`free` answers how many more consumers the worker may run now, `serves` whether it can process a queue."""
         self._runs = runs
         self._begin = begin
         self._return = give_back
         self._free = free
+        self._serves = serves
         self.pending: list[Batch] = []
         #: Queues to be woken, since messages of theirs were given back.
         self._to_wake: set[ObjectId] = set()
@@ -107,9 +115,9 @@ class HandOver:
             self._give_back(batch, "no consumer is free")
             return True
         queue = next(iter(queues.by_ids([batch.queue_id])), None)
-        if queue is None or not may_be_listened_to(queue, database_clock.now()):
+        if queue is None or not self._serves(queue) or not may_be_listened_to(queue, database_clock.now()):
             # Whoever resumes a queue wakes it, and so does the end of its backoff.
-            self._give_back(batch, "the queue is not to be processed", wake=queue is not None and not queue.paused)
+            self._give_back(batch, "the queue is not to be processed here", wake=queue is not None and not queue.paused)
             return True
         lease = leases.current()
         assignment = None if lease is None else self._claim(queue, worker_id, lease)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
@@ -48,16 +49,18 @@ class WorkerListening:
         runs: Runs,
         begin: Begin,
         free: Callable[[], int],
-        monotonic: Callable[[], float],
+        serves: Callable[[Queue], bool],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`free` answers how many more consumers the worker may run now."""
+        """`free` answers how many more consumers the worker may run now, `serves` whether it can process a queue."""
         self.limit = config.listen_queues
         self._config = config
         self._process = process
         self._runs = runs
         self._free = free
+        self._serves = serves
         self._monotonic = monotonic
-        self.hand_over = HandOver(runs, begin, self._give_back, free)
+        self.hand_over = HandOver(runs, begin, self._give_back, free, serves)
         self._entries: dict[ObjectId, Listening] = {}
         self._definitions: dict[ObjectId, Queue] = {}
         #: Definitions that are to be read again before their queues are listened to.
@@ -191,7 +194,9 @@ class WorkerListening:
             url = entry.queue_url
             if queue is None or queue_id in self._stale or queue_id in self._busy:
                 continue
-            if url in pending or url in self._resting or not may_be_listened_to(queue, date):
+            if url in pending or url in self._resting or not self._serves(queue):
+                continue
+            if not may_be_listened_to(queue, date):
                 continue
             wanted[url] = Target(queue_id, url, window(queue.visibility_timeout, 0.0, queue.max_receive_count))
         return wanted

@@ -13,7 +13,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from functools import cached_property
 
 from bson import ObjectId
 
@@ -22,10 +21,11 @@ from jobs.consumer.report import RunReport
 from jobs.consumer.settings import QueueSettings
 from jobs.identity import new_id
 from jobs.models import Assignment, DepartureReason, EndReason, Lease
-from jobs.placement import Announcement, announcement
+from jobs.placement import can_serve
 from jobs.repositories import assignments, jobs, leases, workers
 from jobs.repositories.jobs import Processor
-from jobs.worker import admission, completion, following, recording
+from jobs.worker import admission, completion, following, recording, reports
+from jobs.worker.announcer import Announcer
 from jobs.worker.drain import Drain
 from jobs.worker.listener import ListenerProcess
 from jobs.worker.listening import WorkerListening
@@ -69,7 +69,7 @@ class WorkerLoop:
         self._monotonic = monotonic
         self._host = socket.gethostname()
         self._pool = pool or Pool(config)
-        self._worker_pool = worker_pool or config.worker_pool
+        self.announcer = Announcer(config, worker_pool)
         self._signals = 0
         self.wakeup = WakeupPipe()
         self.outage = Outage("MongoDB")
@@ -80,7 +80,13 @@ class WorkerLoop:
         self._shown_capacity = config.max_load
         self.runs = Runs()
         self.listening = WorkerListening(
-            config, ListenerProcess(config, self._pool, monotonic), self.runs, self._start, self._places, monotonic
+            config,
+            ListenerProcess(config, self._pool, monotonic),
+            self.runs,
+            self._start,
+            self._places,
+            self._serves,
+            monotonic,
         )
         self.watch = Watch(
             self.wakeup, lambda assignment_id: assignment_id in self.runs.active, self._processes, self.listening
@@ -95,11 +101,6 @@ class WorkerLoop:
         self.blocked_until = 0.0
         #: There is more to do than one turn should, so the next comes at once.
         self.has_more = False
-
-    @cached_property
-    def announcement(self) -> Announcement:
-        """What it announces. Raises `HandlerError` if a module of handlers fails."""
-        return announcement(self._worker_pool, self.config.app_version)
 
     def begin(self) -> None:
         """Start what needs no servers, while these are waited for."""
@@ -138,6 +139,9 @@ class WorkerLoop:
     def _processes(self, queue_id: ObjectId) -> bool:
         return any(run.queue.id == queue_id for run in self.runs)
 
+    def _serves(self, queue: Queue) -> bool:
+        return can_serve(self.announcer.offer, queue)
+
     def _places(self) -> int:
         """How many more consumers it may run now."""
         if self._drain.begun or not self._registered or self._pool.trouble is not None:
@@ -148,7 +152,8 @@ class WorkerLoop:
 
     def turn(self) -> None:
         """Do what is due."""
-        self._take_note()
+        reports.take_note(self._pool, self.runs, self._stats, self.announcer, self._monotonic)
+        self.listening.take_note(self._pool.declined())
         now = self._monotonic()
         if (self._signals or self.watch.drain_asked) and not self._drain.begun:
             self.listening.forget()
@@ -195,13 +200,15 @@ class WorkerLoop:
         if now >= self._next_flush:
             self._next_flush = now + FLUSH_SECONDS * random.uniform(0.9, 1.1)
             self._stats.flush()
+        if self._registered:
+            self.announcer.keep(now)
         self.has_more = recording.record(self.runs, self.config, now)
         if self._registered and (self.watch.assignments_due or now >= self._next_poll):
             self._reconcile(now)
         if self.runs and (self.watch.settings_due or now >= self._next_settings):
             self.watch.settings_due = False
             self._next_settings = now + SETTINGS_SECONDS
-            following.follow(self.runs)
+            following.follow(self.runs, self.announcer)
         self.listening.talk_to_mongodb(self.worker_id, now, live=self.watch.live)
         if draining and not self.runs and self.listening.is_quiet():
             self._stats.flush()
@@ -209,29 +216,15 @@ class WorkerLoop:
             self._drain.leave(self.worker_id if self._registered else None, reason)
             self._registered = False
 
-    def _take_note(self) -> None:
-        """Take what the consumers reported: runs that ended or only finish, and what was done or failed in them."""
-        ended = self._pool.ended()
-        now = self._monotonic()
-        for news in self._pool.news():
-            if (run := self.runs.of_job(news.job_id)) is not None:
-                self._stats.failed(run.queue, news.failures)
-                self._stats.worked(run.queue, news.work, now)
-        for job_id, report in self._pool.finishing():
-            if (run := self.runs.of_job(job_id)) is not None:
-                run.finishing_report = report
-        for job_id, report in ended:
-            if (run := self.runs.of_job(job_id)) is not None:
-                run.report, run.consumer = report, None
-        self.listening.take_note(self._pool.declined())
-
     # --- MongoDB ---
 
     def _register(self) -> None:
         self.worker_id = new_id()
         bind(worker=self.worker_id)
         self._pool.worker_id = self.worker_id
-        workers.register(self.worker_id, self._host, os.getpid(), self.config.max_load, self.announcement)
+        announced = self.announcer.announcement
+        self.announcer.keep(self._monotonic())
+        workers.register(self.worker_id, self._host, os.getpid(), self.config.max_load, announced)
         self._registered = self.watch.assignments_due = True
         self._shown_capacity = self.config.max_load
         # At once if the masters are to hear of a listener.
@@ -242,8 +235,8 @@ class WorkerLoop:
             host=self._host,
             pid=os.getpid(),
             capacity=self.config.max_load,
-            pool=self.announcement.pool,
-            version=self.announcement.version,
+            pool=announced.pool,
+            version=announced.version,
         )
 
     def _heartbeat(self, now: float) -> None:
@@ -308,6 +301,7 @@ class WorkerLoop:
             assignment,
             queue,
             lease,
+            offer=self.announcer.offer,
             free=self.config.max_load - len(self.runs.active),
             draining=self._drain.begun,
         )
@@ -324,13 +318,14 @@ class WorkerLoop:
             completion.hand_back(assignment, queue, processor, RunReport(EndReason.REVOKED, last_error=str(error)))
             return False
         processor = Processor(self.worker_id, self._host, os.getpid(), consumer.pid)
+        version = self.announcer.version_of(queue.handler)
         try:
-            jobs.start(assignment.job_id, processor)
+            jobs.start(assignment.job_id, processor, queue.handler, version)
         except StaleTransition:
             # The master died between the assignment and its job, or has not written the job yet.
             jobs.create_many([(assignment, queue.name, processor)])
             try:
-                jobs.start(assignment.job_id, processor)
+                jobs.start(assignment.job_id, processor, queue.handler, version)
             except StaleTransition:
                 log.warning("assignment_stale", assignment_id=str(assignment.id), queue=queue.name)
                 completion.release(assignment, self.worker_id)

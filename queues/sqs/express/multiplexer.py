@@ -25,7 +25,6 @@ from queues.sqs.express.protocol import Call, Garbled, Refusal, answer_of
 from queues.sqs.express.signing import Keys
 from queues.sqs.express.wire import Answer, AnswerReader, BadAnswer, Letters
 from queues.sqs.refusals import bad_credentials
-from queuesite.foundation.changes import WakeupPipe
 from queuesite.foundation.errors import QueuesiteError, SqsUnavailable
 
 T = TypeVar("T")
@@ -83,7 +82,9 @@ class Multiplexer:
         self._helpers = ThreadPoolExecutor(HELPERS, "connect")
         #: What the helpers have finished.
         self._helped: deque[Callable[[], None]] = deque()
-        self._woken = WakeupPipe()
+        self._woken, self._waker = socket.socketpair()
+        for end in (self._woken, self._waker):
+            end.setblocking(False)
         self._selector.register(self._woken, selectors.EVENT_READ, self._take_help)
         #: Requests under way.
         self.open = 0
@@ -121,6 +122,7 @@ class Multiplexer:
         for key in list(self._selector.get_map().values()):
             if isinstance(key.fileobj, socket.socket):
                 key.fileobj.close()
+        self._waker.close()
         self._helpers.shutdown(wait=False, cancel_futures=True)
         self._selector.close()
 
@@ -239,7 +241,8 @@ class Multiplexer:
 
         def finished(future: Future[T]) -> None:
             self._helped.append(lambda: self._go_on(future, then, exchange))
-            self._woken.wake()
+            with suppress(OSError):  # it is full, so the loop wakes anyway; or it is closed
+                self._waker.send(b"!")
 
         self._helpers.submit(function).add_done_callback(finished)
 
@@ -251,6 +254,7 @@ class Multiplexer:
             self._end(exchange, None, error if isinstance(error, QueuesiteError) else self._unavailable())
 
     def _take_help(self) -> None:
-        self._woken.clear()
+        with suppress(BlockingIOError):
+            self._woken.recv(4_096)
         while self._helped:
             self._helped.popleft()()
