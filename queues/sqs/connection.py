@@ -7,7 +7,10 @@ gets keys from us, and it never gets anybody's real ones.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import boto3
 import botocore
@@ -30,18 +33,21 @@ from botocore.exceptions import (
     UnknownCredentialError,
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
+from botocore.httpsession import get_cert_path
+from botocore.utils import get_environ_proxies
 
-from queues.sqs.refusals import bad_credentials, canonical, error_for
+from queues.sqs.refusals import bad_credentials, canonical, error_for, no_answer
 from queues.sqs.values import MAX_WAIT_SECONDS
 from queuesite.foundation.addresses import embedded_keys
 from queuesite.foundation.config import Config
-from queuesite.foundation.errors import Conflict, ServerError, SqsDenied, SqsRejected, SqsUnavailable
+from queuesite.foundation.errors import Conflict, ServerError, SqsDenied, SqsRejected
 
 if TYPE_CHECKING:
     from types_boto3_sqs.client import SQSClient
 
 #: Threads that one process uses towards SQS at the most, and so the connections that its client keeps.
 MAX_CONNECTIONS = 64
+USER_AGENT = f"Queuesite Boto3/{boto3.__version__} Botocore/{botocore.__version__}"
 
 _NO_CREDENTIALS = (
     ConfigParseError,
@@ -63,11 +69,27 @@ _OF_CREDENTIALS = frozenset(
 )
 
 
-def connect(config: Config, address: str) -> SQSClient:
-    """Make a boto3 client in a session of its own, which reads boto3's files and the environment again."""
+@dataclass(frozen=True)
+class Found:
+    """What boto3 makes of the configuration, the environment and its files: where SQS is, and how to reach it."""
+
+    url: str
+    region: str
+    proxy: str | None
+    ca_bundle: str | None
+    #: botocore's credentials, or None.
+    credentials: Any
+
+
+def session_of(config: Config) -> boto3.session.Session:
+    """A session of its own, which reads boto3's files and the environment again."""
     keys = embedded_keys(config) if config.embedded_sqs else {}
-    session = boto3.session.Session(region_name=config.aws_region, **keys)  # type: ignore[arg-type]
-    return session.client(
+    return boto3.session.Session(region_name=config.aws_region, **keys)  # type: ignore[arg-type]
+
+
+def connect(config: Config, address: str, session: boto3.session.Session | None = None) -> SQSClient:
+    """Make a boto3 client, in a session of its own unless one is given."""
+    return (session or session_of(config)).client(
         "sqs",
         endpoint_url=None if address == "aws" else address,
         config=BotoConfig(
@@ -79,9 +101,47 @@ def connect(config: Config, address: str) -> SQSClient:
             # What goes out is typed and checked by us; checking it again took a twentieth of each call.
             parameter_validation=False,
             # botocore else composes its own twice for each request, a tenth of a call's CPU.
-            user_agent=f"Queuesite Boto3/{boto3.__version__} Botocore/{botocore.__version__}",
+            user_agent=USER_AGENT,
+            # The embedded server is on this machine, which a proxy would take for its own.
+            proxies={} if config.embedded_sqs else None,
         ),
     )
+
+
+def look_up(config: Config, address: str) -> Found:
+    """Have boto3 resolve everything; its client, which alone knows all of it, is thrown away. Raises boto3's errors."""
+    session = session_of(config)
+    client = connect(config, address, session)
+    url = client.meta.endpoint_url
+    scheme = urlsplit(url).scheme
+    ca_bundle = None
+    if scheme == "https":
+        # In the order of botocore: AWS_CA_BUNDLE or the profile's `ca_bundle`, REQUESTS_CA_BUNDLE, its own.
+        given = session._session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+        ca_bundle = given or get_cert_path(True)
+    return Found(
+        url,
+        client.meta.region_name,
+        get_environ_proxies(url).get(scheme),
+        ca_bundle,
+        session.get_credentials(),
+    )
+
+
+def frozen(credentials: Any) -> tuple[str, str, str | None, float | None]:
+    """The keys of botocore's `credentials`, renewed if it is time: id, secret, token, and when they expire (epoch).
+
+    Raises boto3's errors; `NoCredentialsError` if there are none.
+    """
+    if credentials is None:
+        raise NoCredentialsError
+    try:
+        keys = credentials.get_frozen_credentials()
+    except RuntimeError as error:  # of botocore's own: what it fetched had expired already
+        raise CredentialRetrievalError(provider=credentials.method, error_msg=str(error)) from error
+    # No public name; without it, renewal would be found out by a refusal.
+    expires = getattr(credentials, "_expiry_time", None)
+    return keys.access_key, keys.secret_key, keys.token, expires.timestamp() if expires is not None else None
 
 
 def code_of(error: BaseException | None) -> str:
@@ -104,7 +164,7 @@ def explained(error: ClientError | BotoCoreError, address: str, queue_url: str |
             "emulator), or what boto3's usual chain needs, such as AWS_PROFILE"
         )
     if isinstance(error, HTTPClientError | BotoConnectionError):
-        return SqsUnavailable(f"SQS at {address} does not answer; is it running, and is AWS_SQS_ENDPOINT right?")
+        return no_answer(address)
     return SqsRejected(f"SQS at {address}: {_one_line(error)}")
 
 

@@ -161,6 +161,11 @@ def bad_credentials(code: str) -> bool:
     return code in _EXPIRED or code in _BAD_KEYS
 
 
+def no_answer(address: str) -> SqsUnavailable:
+    """The error of a request that was not answered. `address` is SQS's address, as it may be shown."""
+    return SqsUnavailable(f"SQS at {address} does not answer; is it running, and is AWS_SQS_ENDPOINT right?")
+
+
 def error_for(
     code: str, text: str, *, status: int = 400, queue_url: str | None = None, address: str = ""
 ) -> ServerError | Conflict:
