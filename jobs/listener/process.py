@@ -11,10 +11,11 @@ import psutil
 
 from jobs.consumer.held import Batch
 from jobs.consumer.process import let_fork_server_end, take_no_notice
-from jobs.listener.interim import multiplexer
 from jobs.listener.orders import Alive, Brought, GiveBack, Hold, Leave, Missing
 from jobs.listener.polls import Polls
 from queues.sqs.express.multiplexer import Multiplexer
+from queues.sqs.preparation import credentials_of, prepare
+from queuesite.foundation.config import get_config
 from queuesite.foundation.logs import bind, get_logger
 from queuesite.foundation.pipes import Channel, Endpoint
 from queuesite.foundation.processes import die_with_parent
@@ -29,7 +30,10 @@ def main(connection: Endpoint, worker_id: str, alive_seconds: float) -> None:
     die_with_parent(signal.SIGKILL)
     let_fork_server_end()
     bind(worker=worker_id, listener_pid=os.getpid())
-    Listener(connection.unblocked(), multiplexer(), alive_seconds).serve()
+    config = get_config()
+    prepared = prepare(config)
+    requests = Multiplexer(prepared, credentials_of(config, prepared))
+    Listener(connection.unblocked(), requests, alive_seconds).serve()
 
 
 class Listener:

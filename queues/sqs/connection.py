@@ -1,4 +1,4 @@
-"""The connection to SQS: boto3's client, its credentials, and the meaning of its exceptions.
+"""boto3's client, its credentials, and the meaning of its exceptions.
 
 Credentials are left to boto3, so that each of its sources works and renews what expires: keys with or without
 AWS_SESSION_TOKEN, a profile, a login, web identity, the roles of containers and instances. Only the embedded server
@@ -8,6 +8,10 @@ gets keys from us, and it never gets anybody's real ones.
 from __future__ import annotations
 
 import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -27,7 +31,9 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
     ProfileNotFound,
+    ProxyConnectionError,
     RefreshWithMFAUnsupportedError,
+    SSLError,
     SSOError,
     TokenRetrievalError,
     UnknownCredentialError,
@@ -39,7 +45,7 @@ from botocore.utils import get_environ_proxies
 from queues.sqs.refusals import bad_credentials, canonical, error_for, no_answer
 from queues.sqs.values import MAX_WAIT_SECONDS
 from queuesite.foundation.addresses import embedded_keys
-from queuesite.foundation.config import Config
+from queuesite.foundation.config import Config, mask
 from queuesite.foundation.errors import Conflict, ServerError, SqsDenied, SqsRejected
 
 if TYPE_CHECKING:
@@ -47,6 +53,8 @@ if TYPE_CHECKING:
 
 #: Threads that one process uses towards SQS at the most, and so the connections that its client keeps.
 MAX_CONNECTIONS = 64
+#: Shortest time between two searches for other credentials after some were refused; one takes 0.2 s of CPU.
+LOOK_AGAIN_SECONDS = 5.0
 USER_AGENT = f"Queuesite Boto3/{boto3.__version__} Botocore/{botocore.__version__}"
 
 _NO_CREDENTIALS = (
@@ -108,22 +116,87 @@ def connect(config: Config, address: str, session: boto3.session.Session | None 
     )
 
 
-def look_up(config: Config, address: str) -> Found:
-    """Have boto3 resolve everything; its client, which alone knows all of it, is thrown away. Raises boto3's errors."""
-    session = session_of(config)
-    client = connect(config, address, session)
+@contextmanager
+def our_errors(address: str, queue_url: str | None = None) -> Iterator[None]:
+    """Make our errors of boto3's. `address` is SQS's address, as it may be shown."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise explained(error, address, queue_url) from error
+
+
+class Boto3:
+    """boto3's client of this process, which is made when it is first asked for. Safe for threads."""
+
+    def __init__(self, config: Config, address: str) -> None:
+        self._config, self._endpoint = config, address
+        #: SQS's address as it may be shown.
+        self.address = mask("aws_sqs_endpoint", address)
+        #: Requests made so far (boto3's own repetitions not counted): what AWS bills.
+        self.requests = 0
+        self._client: SQSClient | None = None
+        self._lock = threading.Lock()
+        self._making = threading.Lock()
+        self._look_again_at = 0.0
+
+    @property
+    def client(self) -> SQSClient:
+        """The client. Raises boto3's errors."""
+        client = self._client
+        if client is None:
+            with self._making:
+                client = self._client = self._client or connect(self._config, self._endpoint)
+        return client
+
+    @contextmanager
+    def errors(self, queue_url: str | None) -> Iterator[None]:
+        """Count a request, and make our errors of boto3's."""
+        with self._lock:
+            self.requests += 1
+        try:
+            yield
+        except (ClientError, BotoCoreError) as error:
+            if credentials_failed(error):
+                self._look_for_credentials_again()
+            raise explained(error, self.address, queue_url) from error
+
+    def find(self) -> Found:
+        """What boto3 makes of configuration, environment and files. Its client is made for that. Raises our errors."""
+        with our_errors(self.address):
+            session = session_of(self._config)
+            if self._client is None:
+                self._client = connect(self._config, self._endpoint, session)
+            return _found(session, self._client)
+
+    def close(self) -> None:
+        """Close its connections."""
+        if self._client is not None:
+            self._client.close()
+
+    def _look_for_credentials_again(self) -> None:
+        """Replace the client by one that has read boto3's files again.
+
+        boto3 renews credentials that it fetched itself, but never those that it read from a file; renewed keys would be
+        noticed only at a restart.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if now < self._look_again_at:
+                return
+            self._look_again_at = now + LOOK_AGAIN_SECONDS
+        with suppress(BotoCoreError):  # the file is being written; the old client tries again later
+            self._client = connect(self._config, self._endpoint)
+
+
+def _found(session: boto3.session.Session, client: SQSClient) -> Found:
     url = client.meta.endpoint_url
-    scheme = urlsplit(url).scheme
-    ca_bundle = None
-    if scheme == "https":
-        # In the order of botocore: AWS_CA_BUNDLE or the profile's `ca_bundle`, REQUESTS_CA_BUNDLE, its own.
-        given = session._session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
-        ca_bundle = given or get_cert_path(True)
+    # In the order of botocore: AWS_CA_BUNDLE or the profile's `ca_bundle`, REQUESTS_CA_BUNDLE, its own.
+    ca_bundle = session._session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
     return Found(
         url,
         client.meta.region_name,
-        get_environ_proxies(url).get(scheme),
-        ca_bundle,
+        get_environ_proxies(url).get(urlsplit(url).scheme),
+        ca_bundle or get_cert_path(True),
         session.get_credentials(),
     )
 
@@ -163,6 +236,8 @@ def explained(error: ClientError | BotoCoreError, address: str, queue_url: str |
             f"no AWS credentials ({_one_line(error)}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (any, for an "
             "emulator), or what boto3's usual chain needs, such as AWS_PROFILE"
         )
+    if isinstance(error, ProxyConnectionError | SSLError):
+        return no_answer(address, _one_line(error))
     if isinstance(error, HTTPClientError | BotoConnectionError):
         return no_answer(address)
     return SqsRejected(f"SQS at {address}: {_one_line(error)}")

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
+from queues.sqs.connection import USER_AGENT, Boto3, frozen, our_errors, session_of
 from queues.sqs.express.endpoint import Credentials, Prepared, Source
 from queues.sqs.express.signing import Keys
 from queuesite.foundation.addresses import embedded_keys, no_sqs, sqs_address
@@ -16,40 +17,34 @@ from queuesite.foundation.config import Config, mask
 from queuesite.foundation.errors import ServerError
 
 
-def prepare(config: Config) -> Prepared:
-    """Find out where SQS is and by which keys. Opens no connection to SQS.
+def prepare(config: Config, boto3: Boto3 | None = None) -> Prepared:
+    """Find out where SQS is and by which keys. Makes no request to SQS.
 
-    Raises `SqsUnavailable` if no address is known, and `SqsDenied` if boto3 cannot make sense of its files. Keys that
-    cannot be had now are no error: the first request looks again.
+    `boto3` is this process's client, if it is kept; else one is made for this, and thrown away. Raises `SqsUnavailable`
+    if no address is known, and `SqsDenied` if boto3 cannot make sense of its files. Keys that cannot be had now are no
+    error: the first request looks again.
     """
     address = sqs_address(config)
     if address is None:
         raise no_sqs()
-    shown = mask("aws_sqs_endpoint", address)
-    if config.embedded_sqs:  # without boto3, which takes 0.1 s of CPU to import and 0.1 s to look
-        return Prepared(address, config.aws_region, shown, "Queuesite", _embedded(config)()[0])
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    from queues.sqs import connection
-
-    try:
-        found = connection.look_up(config, address)
-    except (BotoCoreError, ClientError) as error:
-        raise connection.explained(error, shown, None) from error
-    keys: Keys | None = None
-    expires_at: float | None = None
-    with suppress(ServerError):
-        keys, expires_at = _source(found.credentials, shown)()
-    return Prepared(
-        url=found.url,
-        region=found.region,
-        address=shown,
-        user_agent=connection.USER_AGENT,
-        keys=keys,
-        expires_at=expires_at,
+    if config.embedded_sqs:
+        keys, _ = _embedded(config)()
+        return Prepared(address, config.aws_region, mask("aws_sqs_endpoint", address), "Queuesite", keys)
+    boto3 = boto3 or Boto3(config, address)
+    found = boto3.find()
+    prepared = Prepared(
+        found.url,
+        found.region,
+        boto3.address,
+        USER_AGENT,
         proxy=found.proxy,
         ca_bundle=found.ca_bundle,
     )
+    try:
+        keys, expires_at = _source(found.credentials, boto3.address)()
+    except ServerError:
+        return prepared
+    return replace(prepared, keys=keys, expires_at=expires_at)
 
 
 def credentials_of(config: Config, prepared: Prepared) -> Credentials:
@@ -63,14 +58,8 @@ def finder(config: Config, address: str) -> Callable[[], Source]:
     def find() -> Source:
         if config.embedded_sqs:
             return _embedded(config)
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        from queues.sqs import connection
-
-        try:
-            return _source(connection.session_of(config).get_credentials(), address)
-        except (BotoCoreError, ClientError) as error:
-            raise connection.explained(error, address, None) from error
+        with our_errors(address):
+            return _source(session_of(config).get_credentials(), address)
 
     return find
 
@@ -84,15 +73,9 @@ def _embedded(config: Config) -> Source:
 
 
 def _source(credentials: Any, address: str) -> Source:
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    from queues.sqs import connection
-
     def source() -> tuple[Keys, float | None]:
-        try:
-            access_key, secret_key, token, expires_at = connection.frozen(credentials)
-        except (BotoCoreError, ClientError) as error:
-            raise connection.explained(error, address, None) from error
+        with our_errors(address):
+            access_key, secret_key, token, expires_at = frozen(credentials)
         return Keys(access_key, secret_key, token), expires_at
 
     return source

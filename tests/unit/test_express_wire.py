@@ -158,7 +158,7 @@ class TestLetters:
         data = letters.write(protocol.depth("https://q/1/ä"), KEYS, 1_440_938_160)
         head, _, body = data.partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
-        return first, dict(line.split(": ", 1) for line in lines), body
+        return first, {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}, body
 
     def test_request(self) -> None:
         first, headers, body = self.written("https://sqs.eu-west-1.amazonaws.com")

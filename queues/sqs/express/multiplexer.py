@@ -20,12 +20,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from queues.sqs.express.endpoint import Credentials
+from queues.sqs.express.connections import Connections
+from queues.sqs.express.endpoint import Credentials, Prepared
 from queues.sqs.express.protocol import Call, Garbled, Refusal, answer_of
+from queues.sqs.express.retries import ServerClock
 from queues.sqs.express.signing import Keys
 from queues.sqs.express.wire import Answer, AnswerReader, BadAnswer, Letters
-from queues.sqs.refusals import bad_credentials
-from queuesite.foundation.errors import QueuesiteError, SqsUnavailable
+from queues.sqs.refusals import bad_credentials, no_answer
+from queuesite.foundation.errors import QueuesiteError, ServerError
 
 T = TypeVar("T")
 
@@ -56,25 +58,23 @@ class _Exchange:
 
 
 class Multiplexer:
-    """Requests to one endpoint. Not safe for threads: all is done in the thread that calls `step`."""
+    """Requests to one endpoint, each made once. Not safe for threads: all is done in the thread that calls `step`.
+
+    Make it after the fork. Raises `ValueError` if the proxy's address is none.
+    """
 
     def __init__(
-        self,
-        letters: Letters,
-        credentials: Credentials,
-        connect: Callable[[], socket.socket],
-        address: str,
-        monotonic: Callable[[], float] = time.monotonic,
+        self, prepared: Prepared, credentials: Credentials, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """`connect` returns a connection that is ready for requests and may take seconds; it raises `ServerError`.
-
-        `address` is SQS's, as it may be shown.
-        """
-        self._letters = letters
         self._credentials = credentials
-        self._connect = connect
-        self._address = address
+        self._address = prepared.address
         self._monotonic = monotonic
+        connections = Connections(prepared.url, proxy=prepared.proxy, ca_bundle=prepared.ca_bundle)
+        self._connect = connections.open_socket
+        self._letters = Letters(
+            prepared.url, prepared.region, user_agent=prepared.user_agent, through=connections.forwarded
+        )
+        self._clock = ServerClock()
         self._selector = selectors.DefaultSelector()
         self._idle: list[socket.socket] = []
         self._deadlines: list[tuple[float, int, _Exchange]] = []
@@ -150,7 +150,7 @@ class Multiplexer:
         connection.setblocking(False)
         exchange.connection = connection
         exchange.reader = AnswerReader()
-        exchange.unsent = memoryview(self._letters.write(exchange.call, keys, time.time()))
+        exchange.unsent = memoryview(self._letters.write(exchange.call, keys, time.time() + self._clock.offset))
         self.watch(connection, lambda: self._advance(exchange))
         self._advance(exchange)
 
@@ -195,6 +195,9 @@ class Multiplexer:
         try:
             result = answer_of(exchange.call, answer.status, answer.headers, answer.body)
         except Refusal as refused:
+            if self._clock.learn(refused, answer.headers.get("date", ""), time.time()):
+                self._begin(exchange)
+                return
             if bad_credentials(refused.code):
                 self._helpers.submit(self._credentials.look_again)
             self._end(exchange, None, refused.error(self._address, exchange.call.queue_url))
@@ -208,8 +211,8 @@ class Multiplexer:
         self.open -= 1
         exchange.done(result, error)
 
-    def _unavailable(self) -> SqsUnavailable:
-        return SqsUnavailable(f"SQS at {self._address} does not answer; is it running, and is AWS_SQS_ENDPOINT right?")
+    def _unavailable(self) -> ServerError:
+        return no_answer(self._address)
 
     # --- connections ---
 

@@ -53,21 +53,22 @@ class Letters:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         if through is not None:
             target = f"{parts.scheme}://{self._host}{target}"
-        unsigned = f"user-agent: {user_agent}\r\naccept-encoding: identity\r\n"
+        self._begin = (
+            f"POST {target} HTTP/1.1\r\nHost: {self._host}\r\nUser-Agent: {user_agent}\r\nAccept-Encoding: identity\r\n"
+        )
         if through:
-            unsigned += f"proxy-authorization: {through}\r\n"
-        self._begin = f"POST {target} HTTP/1.1\r\n{unsigned}"
-        self._headers: dict[str, dict[str, str]] = {}
+            self._begin += f"Proxy-Authorization: {through}\r\n"
+        #: By operation: the headers that are signed, and the request's text before those that change.
+        self._fixed: dict[str, tuple[dict[str, str], str]] = {}
 
     def write(self, call: Call[Any], keys: Keys, now: float) -> bytes:
         """The whole request. `now` is SQS's time, in seconds since 1970."""
-        fixed = self._headers.get(call.operation)
-        if fixed is None:
-            fixed = self._headers[call.operation] = {**protocol.headers(call.operation), "host": self._host}
+        signed, text = self._fixed.get(call.operation) or self._fix(call.operation)
         at = timestamp(now)
-        headers = {**fixed, "x-amz-date": at}
+        headers = {**signed, "x-amz-date": at}
         if keys.token:
             headers["x-amz-security-token"] = keys.token
+            text += f"X-Amz-Security-Token: {keys.token}\r\n"
         signature = authorization(
             keys,
             self._region,
@@ -79,11 +80,17 @@ class Letters:
             body=call.body,
             at=at,
         )
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        length = len(call.body)
         return (
-            f"{self._begin}{lines}authorization: {signature}\r\ncontent-length: {len(call.body)}\r\n\r\n".encode()
+            f"{text}X-Amz-Date: {at}\r\nAuthorization: {signature}\r\nContent-Length: {length}\r\n\r\n".encode()
             + call.body
         )
+
+    def _fix(self, operation: str) -> tuple[dict[str, str], str]:
+        headers = protocol.headers(operation)
+        lines = "".join(f"{name.title()}: {value}\r\n" for name, value in headers.items())
+        fixed = self._fixed[operation] = ({**headers, "host": self._host}, self._begin + lines)
+        return fixed
 
 
 @dataclass(frozen=True, slots=True)
