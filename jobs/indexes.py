@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from jobs.handler_models import HandlerHour, HandlerVersion
-from jobs.models import Assignment, Departure, Failure, FailureCount, Job, Listening, Master, Throughput, ThroughputHour
+from jobs.listening_model import Listening
+from jobs.models import Assignment, Departure, Failure, FailureCount, Job, Master, Throughput, ThroughputHour
 from jobs.repositories import assignments, failures, handlers, jobs, listening, masters, throughput, workers
 from queues import repository as queues
 from queuesite.foundation import databases

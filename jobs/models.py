@@ -1,6 +1,6 @@
 """The collections of processing: `jobs`, `failures`, `assignments`, `workers`, `throughput`, `leases`.
 
-Those of handlers are in `jobs.handler_models`.
+Those of handlers are in `jobs.handler_models`, that of listeners is in `jobs.listening_model`.
 
 Field names in MongoDB are the reference system's. Collections and indexes are made by `jobs.indexes.ensure_indexes`,
 not by migrations; hence `managed = False`.
@@ -16,6 +16,7 @@ from django_mongodb_backend.fields import ObjectIdAutoField, ObjectIdField
 
 from jobs import histogram
 from jobs.handler_models import HandlerHour, HandlerVersion  # noqa: F401 - Django looks for models here
+from jobs.listening_model import Listening  # noqa: F401
 
 
 class JobStatus(models.TextChoices):
@@ -190,28 +191,6 @@ class Assignment(models.Model):
         return f"{self.queue_url} [{self.slot}] on {self.worker}"
 
 
-class Listening(models.Model):
-    """An idle queue given to a worker's listener, which holds a long poll on it. Unique by `queueUrl`.
-
-    It stays while the worker processes the queue; the worker polls only in between.
-    """
-
-    id = ObjectIdAutoField(primary_key=True)
-    queue_url = models.CharField("queue URL", max_length=500, db_column="queueUrl")
-    queue_id = ObjectIdField(db_column="queueId")
-    worker = models.CharField(max_length=200)
-    term = models.PositiveIntegerField()
-    created_at = models.DateTimeField(db_column="createdAt")
-
-    class Meta:
-        db_table = "listening"
-        managed = False
-        default_permissions = ()
-
-    def __str__(self) -> str:
-        return f"{self.queue_url} by {self.worker}"
-
-
 class Worker(models.Model):
     """A live worker. `consumers` and `listener` are what its processes do, as of its last heartbeat."""
 
@@ -301,6 +280,8 @@ class Work(models.Model):
     requests = models.PositiveIntegerField("requests to SQS", default=0)
     durations: models.JSONField[dict[str, int]] = models.JSONField(default=dict)
     duration_sum = models.FloatField("seconds in handlers", default=0.0, db_column="durationSum")
+    #: The requests by what they were made for (`queues.sqs.PURPOSES`).
+    purposes: models.JSONField[dict[str, int]] = models.JSONField(default=dict)
     expires_at = models.DateTimeField(null=True, default=None, db_column="expiresAt")
 
     class Meta:

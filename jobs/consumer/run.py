@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobs.consumer.connections import Connections
+from jobs.consumer.counted import Counted
 from jobs.consumer.current_settings import CurrentSettings
 from jobs.consumer.executor import Executor
 from jobs.consumer.handler_loop import HandlerLoop, get_handler_loop
@@ -49,7 +50,8 @@ class Run:
         """
         self._limits = limits
         self._began_at = time.monotonic()
-        self.meter = Meter(lambda: gateway.requests)
+        gateway = counted = Counted(gateway)
+        self.meter = Meter(lambda: counted.requests, lambda: counted.purposes)
         self.recorder = Recorder()
         self._current = CurrentSettings(settings, self.meter)
         self.ending = RunEnd()

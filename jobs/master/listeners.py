@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence, Set
 from bson import ObjectId
 
 from jobs.listening import POLL_SECONDS, spares_a_receive
+from jobs.listening_model import Listening
 from jobs.master.backlog import Backlog
 from jobs.master.listening import Candidate, Listener, ListeningPlan, plan
 from jobs.master.offers import Offers
-from jobs.models import Assignment, Listening, Worker
+from jobs.models import Assignment, Worker
 from jobs.repositories import listening
 from jobs.repositories.listening import NewListening
 from queues.models import Queue

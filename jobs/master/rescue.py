@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from jobs.models import Assignment, Listening, Worker
+from jobs.listening_model import Listening
+from jobs.models import Assignment, Worker
 from jobs.repositories import assignments as assignment_repository
 from jobs.repositories import jobs as job_repository
 from jobs.repositories import workers as worker_repository

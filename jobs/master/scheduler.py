@@ -24,6 +24,7 @@ from jobs.master.depths import DepthLog
 from jobs.master.leadership import Leadership
 from jobs.master.listeners import Listeners
 from jobs.master.liveness import Liveness
+from jobs.master.look_counts import LookCounts
 from jobs.master.offers import Offers
 from jobs.master.planner import HeldAssignment, Plan, plan
 from jobs.master.rescue import Rescue, remove_malformed
@@ -77,6 +78,7 @@ class Scheduler:
         self._start_sync = start_sync or StartSync()
         self._definitions = Definitions()
         self._depths = DepthLog()
+        self._looks = LookCounts()
         self._liveness = Liveness(config.worker_stalled_after)
         self._rescue = Rescue()
         self._offers = Offers()
@@ -129,6 +131,7 @@ class Scheduler:
         self._start_sync.stop()
         self.watcher.stop()
         self.sweeper.stop()
+        self._looks.stop()
         try:
             self.leadership.resign()
             masters.leave(self.leadership.holder)
@@ -137,7 +140,7 @@ class Scheduler:
 
     def join(self, timeout: float) -> bool:
         """Wait for the threads of a closed master, and close its descriptors; False if one goes on after `timeout`."""
-        parts = (self._start_sync, self.watcher, self.sweeper, self._depths, self._indexes)
+        parts = (self._start_sync, self.watcher, self.sweeper, self._depths, self._looks, self._indexes)
         deadline = time.monotonic() + timeout
         if not all(part.join(max(0.0, deadline - time.monotonic())) for part in parts):
             return False
@@ -268,6 +271,7 @@ class Scheduler:
         self._definitions.read(self.backlog, released, now, live=self.watcher.live)
         self._sweep(now)
         self._depths.turn(now)
+        self._looks.turn(now)
 
     def _sweep(self, now: float) -> None:
         """Take the depths that were answered, and have the sweeper ask for those that are due."""
@@ -278,6 +282,7 @@ class Scheduler:
                 self._depths.note(seen.queue_id, seen.depth)
         for queue in self.backlog.due(now, self.sweeper.free):
             self.sweeper.ask(queue)
+            self._looks.note(queue)
 
     def _plan(self, held: list[Assignment], alive: list[Worker], now: float) -> Plan:
         # An assignment's age counts from when this leader first saw it: by the monotonic clock, and never too long.

@@ -13,7 +13,7 @@ from pymongo import ASCENDING, DeleteOne, IndexModel, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
-from jobs.models import Listening
+from jobs.listening_model import Listening
 from queuesite.foundation.databases import Document, collection, lost_races
 from queuesite.foundation.documents import to_document, to_models
 
@@ -74,10 +74,10 @@ def of_queue(queue_url: str) -> Listening | None:
     return next(iter(to_models(Listening, _listening().find({"queueUrl": queue_url}))), None)
 
 
-def queue_ids(workers: Iterable[str]) -> set[ObjectId]:
-    """The queues that these workers listen to."""
-    found = _listening().find({"worker": {"$in": list(workers)}}, {"queueId": 1})
-    return {document["queueId"] for document in found if isinstance(document.get("queueId"), ObjectId)}
+def queue_ids() -> frozenset[ObjectId]:
+    """The queues that have an entry."""
+    found = _listening().find({"queueId": {"$type": "objectId"}}, {"queueId": 1})
+    return frozenset(document["queueId"] for document in found)
 
 
 def release_many(ended: Iterable[Listening]) -> int:

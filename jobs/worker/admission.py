@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from jobs.models import Assignment, EndReason, Lease, Listening
+from jobs.listening_model import Listening
+from jobs.models import Assignment, EndReason, Lease
 from jobs.placement import can_serve
 from queues.fleet import Offer
 from queues.models import Queue

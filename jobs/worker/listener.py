@@ -35,6 +35,8 @@ class ListenerProcess:
         self.alive = Alive(0, 0, 0)
         #: Requests since they were last taken, by queue's URL and purpose.
         self.requests: Counter[tuple[str, str]] = Counter()
+        #: All requests since the worker's start.
+        self.made = 0
 
     @property
     def running(self) -> bool:
@@ -94,6 +96,7 @@ class ListenerProcess:
                 if isinstance(message, Alive):
                     self.alive = message
                     self.requests.update(message.requests)
+                    self.made += sum(message.requests.values())
                     self._outage.over()
                 else:
                     found.append(message)

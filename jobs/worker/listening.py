@@ -14,12 +14,13 @@ from jobs.consumer.held import Batch
 from jobs.consumer.windows import window
 from jobs.listener.orders import Brought, GiveBack, Hold, Target
 from jobs.listening import POLL_SECONDS, may_be_listened_to
-from jobs.models import Listening
+from jobs.listening_model import Listening
 from jobs.repositories import leases, listening
 from jobs.worker.admission import is_stale
 from jobs.worker.hand_over import Begin, HandOver
 from jobs.worker.listener import ListenerProcess
 from jobs.worker.runs import Runs
+from jobs.worker.stats_buffer import StatsBuffer
 from queues import repository as queues
 from queues.models import Queue
 from queuesite.foundation.addresses import sqs_address
@@ -37,6 +38,8 @@ RESUME_SECONDS = 1.0
 #: Pause, in seconds, of a queue whose messages were given back, or that SQS does not know: it is not received from
 #: again and again.
 REST_SECONDS = 30.0
+#: Seconds between counts of the listener's requests in the statistics.
+COUNT_SECONDS = 600.0
 
 
 class WorkerListening:
@@ -77,6 +80,7 @@ class WorkerListening:
         self._version = 0
         self._full_until = float("-inf")
         self._leave_by = float("inf")
+        self._next_count = monotonic() + COUNT_SECONDS
 
     # --- what wakes the worker ---
 
@@ -226,6 +230,20 @@ class WorkerListening:
             self._leave_by = now + (0.0 if local else min(POLL_SECONDS + 5.0, self._config.shutdown_grace_seconds))
         return now >= self._leave_by
 
+    def count_requests(self, stats: StatsBuffer, now: float, *, last: bool = False) -> None:
+        """Have the listener's requests counted, by queue, each ten minutes: an idle worker writes next to nothing."""
+        if not last and now < self._next_count:
+            return
+        self._next_count = now + COUNT_SECONDS * random.uniform(0.9, 1.0)
+        by_url = {queue.queue_url: queue for queue in self._definitions.values()}
+        by_queue: dict[str, dict[str, int]] = {}
+        for (url, purpose), count in self._process.requests.items():
+            by_queue.setdefault(url, {})[purpose] = count
+        self._process.requests.clear()
+        for url, purposes in by_queue.items():
+            if url in by_url:
+                stats.requested(by_url[url], purposes, now)
+
     def close(self, timeout: float) -> None:
         """End the process."""
         self._process.close(timeout)
@@ -240,6 +258,7 @@ class WorkerListening:
             "queues": len(self._told),
             "polls": alive.open_polls,
             "memory": alive.memory,
+            "requests": self._process.made,
         }
 
     def _give_back(self, batch: Batch) -> None:

@@ -210,7 +210,9 @@ class WorkerLoop:
             self._next_settings = now + SETTINGS_SECONDS
             following.follow(self.runs, self.announcer)
         self.listening.talk_to_mongodb(self.worker_id, now, live=self.watch.live)
+        self.listening.count_requests(self._stats, now)
         if draining and not self.runs and self.listening.is_quiet():
+            self.listening.count_requests(self._stats, now, last=True)
             self._stats.flush()
             reason = DepartureReason.SHUTDOWN if self._signals else DepartureReason.DRAINED
             self._drain.leave(self.worker_id if self._registered else None, reason)

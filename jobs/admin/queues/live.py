@@ -11,6 +11,7 @@ from jobs import reads, statistics
 from jobs.admin.pages import STATUS_VARIANTS
 from jobs.admin.queues.base import QueuePages, shown, working
 from jobs.admin.queues.charts import charts
+from jobs.listening import spares_a_receive
 from jobs.models import JobStatus
 from queues.handlers import registry
 from queuesite.admin.records import address
@@ -37,6 +38,7 @@ class LivePage(QueuePages):
         may = request.user.has_perm
         activity = reads.activity([queue], with_jobs=may("jobs.view_job"))[queue.id]
         now = database_clock.now()
+        costs = statistics.last_day(queue.id)
         jobs = reads.find_jobs(queue=queue.name, limit=_NEWEST)[0] if may("jobs.view_job") else []
         failures = reads.find_failures(queue=queue.name, limit=_NEWEST)[0] if may("jobs.view_failure") else []
         return self.page(
@@ -49,6 +51,10 @@ class LivePage(QueuePages):
             **working(request, activity),
             handler=registry.all_handlers().get(queue.handler),
             backoff=None if queue.not_before is None else (queue.not_before - now).total_seconds(),
+            listener=reads.listener_of(queue.queue_url),
+            few_receives=not spares_a_receive(queue),
+            costs=costs,
+            monthly_cost=statistics.monthly_cost(costs),
             charts=charts(queue, span),
             spans=[{"text": one, "address": f"?span={one}", "current": one == span} for one in statistics.SPANS],
             jobs=[
