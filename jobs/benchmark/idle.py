@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import psutil
@@ -58,7 +58,7 @@ def measure(config: Config, directory: Path, stamps: Stamps, progress: Callable[
     """Measure one worker with many idle queues."""
     address = sqs_address(config)
     keys = embedded_keys(config) if config.embedded_sqs else {}
-    client = boto3.client(
+    client: Any = boto3.client(
         "sqs", region_name=config.aws_region, endpoint_url=None if address == "aws" else address, **keys
     )
     queues: list[Queue] = []

@@ -55,7 +55,13 @@ class Polls:
         brought: Callable[[Batch], None],
         missing: Callable[[str], None],
         monotonic: Callable[[], float],
+        heard_from: Callable[[], float] | None = None,
     ) -> None:
+        """`heard_from` answers since when the process has heard nothing.
+
+        Visibility counts from then: a process that was frozen finds answers that had come long before.
+        """
+        self._heard_from = heard_from or monotonic
         self._request = request
         self._brought = brought
         self._missing = missing
@@ -167,7 +173,9 @@ class Polls:
                 self._refused.discard(poll.target.queue_url)
             if found:
                 poll.wanted = False
-                self._brought(Batch(poll.target.queue_id, poll.target.queue_url, tuple(found), asked_at, now, window))
+                answered_at = max(asked_at, min(now, self._heard_from()))
+                target = poll.target
+                self._brought(Batch(target.queue_id, target.queue_url, tuple(found), asked_at, answered_at, window))
         if poll.wanted:
             self._make_ready(poll)
         else:

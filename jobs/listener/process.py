@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -22,6 +23,9 @@ from queuesite.foundation.processes import die_with_parent
 
 log = get_logger(__name__)
 
+#: The name of the process, as `top` shows it.
+NAME = "qs-listener"
+
 
 def main(connection: Endpoint, worker_id: str, alive_seconds: float) -> None:
     """What a listener process does; the target of the worker's fork."""
@@ -29,6 +33,8 @@ def main(connection: Endpoint, worker_id: str, alive_seconds: float) -> None:
     signal.signal(signal.SIGTERM, take_no_notice)
     die_with_parent(signal.SIGKILL)
     let_fork_server_end()
+    with suppress(OSError):  # there is no such file but on Linux
+        Path("/proc/self/comm").write_text(NAME)
     bind(worker=worker_id, listener_pid=os.getpid())
     config = get_config()
     prepared = prepare(config)
@@ -46,7 +52,7 @@ class Listener:
         self._next_report = 0.0
         self._leaving = False
         self._memory = psutil.Process()
-        self._polls = Polls(requests.start, self._bring, self._miss, time.monotonic)
+        self._polls = Polls(requests.start, self._bring, self._miss, time.monotonic, lambda: requests.heard_from)
         self._serial = 0
         #: The last report said that no poll is open.
         self._idle = True

@@ -93,6 +93,7 @@ def test_every_message_of_twelve_queues_is_handled_exactly_once(
         max_load=MAX_LOAD,
         idle_seconds=1,
         sweep_max_seconds=3,
+        listen_queues=200,
     )
     queues = [
         services.create(

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+import structlog
 
 from jobs.consumer.held import Batch
 from jobs.consumer.report import RunReport
@@ -73,7 +74,7 @@ class Worker:
     def turn(self) -> None:
         self.loop.turn()
         self.loop.wait()
-        while self.pool.ends and self.pool.ends[-1].poll():
+        while self.pool.ends and not self.pool.processes[-1].dead and self.pool.ends[-1].poll():
             order = self.pool.ends[-1].recv()
             if isinstance(order, Hold):
                 for url in order.drop:
@@ -118,8 +119,26 @@ class Worker:
         self.loop.watch.stop()
         assert self.loop.watch.join(10)
         self.loop.wakeup.close()
+        for process in self.pool.processes:
+            process.dead = True
+        self.loop.listening.close(0.0)
+        for end in self.pool.ends:
+            end.close()
         for descriptor in self.pool.pipes:
             os.close(descriptor)
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("queuesite.foundation.outage.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("queuesite.foundation.changes.MAX_AWAIT_MS", 200)  # else a watcher takes 5 s to end
+
+
+@pytest.fixture(autouse=True)
+def own_log_fields() -> Iterator[None]:
+    """A worker gives its name to every event of its process, which here goes on without it."""
+    yield
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture

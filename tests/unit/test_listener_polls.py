@@ -26,7 +26,14 @@ class Desk:
         self.open: list[tuple[Call[Any], Callable[[Any, QueuesiteError | None], None]]] = []
         self.brought: list[Batch] = []
         self.missing: list[str] = []
-        self.polls = Polls(self._request, self.brought.append, self.missing.append, lambda: self.now)
+        self.heard_from: float | None = None
+        self.polls = Polls(
+            self._request,
+            self.brought.append,
+            self.missing.append,
+            lambda: self.now,
+            lambda: self.now if self.heard_from is None else self.heard_from,
+        )
 
     def _request(self, call: Call[Any], done: Callable[[Any, QueuesiteError | None], None]) -> None:
         self.open.append((call, done))
@@ -73,6 +80,15 @@ def test_what_comes_is_brought_and_its_queue_is_left_alone(desk: Desk) -> None:
     assert desk.begin() == []
     desk.hold("a")
     assert desk.begin() == ["a"]
+
+
+def test_visibility_counts_from_when_a_frozen_process_last_looked(desk: Desk) -> None:
+    desk.hold("a")
+    desk.begin()
+    desk.heard_from = 101.0
+    desk.now += 25
+    desk.answer("one")
+    assert desk.brought[0].answered_at == 101.0
 
 
 def test_a_queue_that_is_let_go_has_its_poll_to_the_end(desk: Desk) -> None:

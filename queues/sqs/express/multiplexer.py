@@ -88,6 +88,8 @@ class Multiplexer:
         self._selector.register(self._woken, selectors.EVENT_READ, self._take_help)
         #: Requests under way.
         self.open = 0
+        #: What `step` calls back with has come after this moment.
+        self.heard_from = monotonic()
 
     def watch(self, source: Any, on_ready: Callable[[], None], *, writable: bool = False) -> None:
         """Have `on_ready` called when a descriptor can be read, or (`writable`) takes more; replaces what was said."""
@@ -106,8 +108,9 @@ class Multiplexer:
 
     def step(self, timeout: float) -> None:
         """Wait for at most `timeout` seconds for anything to happen, and see to it."""
+        self.heard_from = self._monotonic()
         if self._deadlines:
-            timeout = min(timeout, self._deadlines[0][0] - self._monotonic())
+            timeout = min(timeout, self._deadlines[0][0] - self.heard_from)
         for key, _ in self._selector.select(max(0.0, timeout)):
             key.data()
         now = self._monotonic()
