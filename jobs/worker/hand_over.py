@@ -15,6 +15,7 @@ from jobs.listening import may_be_listened_to
 from jobs.models import Assignment, Lease
 from jobs.repositories import assignments, leases
 from jobs.repositories.assignments import NewAssignment
+from jobs.worker.recording import STEPS_PER_TURN
 from jobs.worker.runs import Runs
 from queues import repository as queues
 from queues.models import Queue
@@ -48,6 +49,8 @@ class HandOver:
         self.pending: list[Batch] = []
         #: Queues to be woken, since messages of theirs were given back.
         self._to_wake: set[ObjectId] = set()
+        #: There is more to settle than one turn should.
+        self.has_more = False
 
     @property
     def unsettled(self) -> bool:
@@ -80,9 +83,16 @@ class HandOver:
 
         Raises pymongo's errors, and is then to be called again.
         """
+        steps = 0
+        self.has_more = False
         for batch in list(self.pending):
-            if self._settle(batch, worker_id) and batch in self.pending:
-                self.pending.remove(batch)
+            if steps == STEPS_PER_TURN:
+                self.has_more = True
+                break
+            if self._settle(batch, worker_id):
+                steps += 1
+                if batch in self.pending:
+                    self.pending.remove(batch)
         if self._to_wake:
             queues.wake_many(list(self._to_wake))
             self._to_wake.clear()

@@ -90,7 +90,7 @@ class WorkerListening:
 
     def next_due(self, *, registered: bool) -> float:
         """When there is something to do."""
-        moments = [self.hand_over.next_due]
+        moments = [0.0 if self.hand_over.has_more else self.hand_over.next_due]
         if self.limit and registered:
             moments.append(self._next_read)
         if self._entries or self._told:
@@ -142,27 +142,30 @@ class WorkerListening:
         if not self.limit:
             return
         if self._read_all or now >= self._next_read:
-            self._read_all = False
             self._next_read = now + (READ_LIVE_SECONDS if live else READ_BLIND_SECONDS) * random.uniform(0.9, 1.0)
             self._read(worker_id, everything=True)
         elif self._stale:
             self._read(worker_id, everything=False)
 
     def _read(self, worker_id: str, *, everything: bool) -> None:
-        if everything:
-            found = listening.of_worker(worker_id)
-            lease = leases.current()  # after the entries
-            self._entries = {one.queue_id: one for one in found if not is_stale(one, lease)}
-            self._definitions = {key: one for key, one in self._definitions.items() if key in self._entries}
-            self._stale |= self._entries.keys()
-        stale = list(self._stale)
-        read = {queue.id: queue for queue in queues.by_ids([key for key in stale if key in self._entries])}
-        for queue_id in stale:
-            if queue_id in read:
-                self._definitions[queue_id] = read[queue_id]
-            else:
-                self._definitions.pop(queue_id, None)
-            self._stale.discard(queue_id)
+        # Taken before the reading: what changes meanwhile is read again.
+        stale, self._stale = self._stale, set()
+        try:
+            if everything:
+                self._read_all = False
+                found = listening.of_worker(worker_id)
+                lease = leases.current()  # after the entries
+                self._entries = {one.queue_id: one for one in found if not is_stale(one, lease)}
+                self._definitions = {key: one for key, one in self._definitions.items() if key in self._entries}
+                stale = stale | self._entries.keys()
+            read = {queue.id: queue for queue in queues.by_ids(stale & self._entries.keys())}
+        except BaseException:
+            self._stale |= stale
+            self._read_all = self._read_all or everything
+            raise
+        for queue_id in stale - read.keys():
+            self._definitions.pop(queue_id, None)
+        self._definitions.update(read)
         self._version += 1
 
     def steer(self, *, able: bool) -> None:
