@@ -112,3 +112,4 @@ def test_a_second_signal_ends_a_worker_at_once_and_loses_nothing(cluster: Cluste
     cluster.ensure(masters=1, workers=1)
     cluster.nothing_is_lost()
     assert not assignments.all_assignments()
+    assert {job.status for job in all_jobs(queue)} <= {JobStatus.COMPLETED, JobStatus.ABANDONED}

@@ -8,6 +8,7 @@ import pytest
 
 from jobs.models import EndReason, JobStatus
 from jobs.repositories import assignments, jobs, workers
+from queues.sqs import Depth
 from tests.support.cluster import Cluster
 from tests.support.records import all_jobs
 from tests.support.system import LONG, create, depth, gone, worker_of
@@ -41,6 +42,7 @@ def test_the_queues_of_a_killed_worker_run_elsewhere_and_its_consumers_end(clust
         job = jobs.by_id(assignment.job_id)
         assert (job.status, job.end_reason) == (JobStatus.ABANDONED, EndReason.WORKER_DIED)
         assert victim_id in (job.last_error or "")
+    assert worker_of(victim) is None
     cluster.ledger.release("go")
     cluster.nothing_is_lost()
 
@@ -97,7 +99,17 @@ def test_a_drain_finishes_what_is_begun_and_leaves_nothing(cluster: Cluster) -> 
     (worker,) = cluster.living("runworker")
     processes = worker.descendants()
     worker.send(signal.SIGTERM)
-    eventually(lambda: depth(queue).visible == 6, LONG, "the unstarted messages are visible")
+    eventually(lambda: depth(queue) == Depth(6, 2, 0), LONG, "the unstarted messages are visible")
+    assert worker.process.poll() is None
+    heartbeats = set()
+
+    def beats() -> bool:
+        registered = given(worker_of(worker))
+        assert registered.draining
+        heartbeats.add(registered.heartbeat_at)
+        return len(heartbeats) >= 3
+
+    eventually(beats, LONG, "heartbeats go on")
     cluster.ledger.release("go")
     assert worker.process.wait(LONG) == 0
     assert assignments.all_assignments() == []
@@ -105,6 +117,8 @@ def test_a_drain_finishes_what_is_begun_and_leaves_nothing(cluster: Cluster) -> 
     eventually(lambda: gone(processes), LONG, "no process is left")
     (job,) = all_jobs(queue)
     assert (job.status, job.end_reason, job.message_count) == (JobStatus.COMPLETED, EndReason.SHUTDOWN, 2)
+    assert len(cluster.handled()) == 2
+    # What was given back is handled by the next worker, without anybody announcing it.
     cluster.ensure(masters=1, workers=1)
     cluster.nothing_is_lost()
     assert set(cluster.handled().values()) == {1}
