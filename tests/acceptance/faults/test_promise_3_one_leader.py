@@ -145,9 +145,9 @@ def test_clocks_of_machines_that_are_minutes_apart_change_nothing(cluster: Clust
 
     cluster.ensure(masters=0, workers=0)
     fast = cluster.start("runmaster", **clock("+7m"))
+    workers = [cluster.start("runworker", **clock(offset)) for offset in ("-9m", "+11m")]
     eventually(lambda: leader_is(fast), LONG, "the fast master leads")
     slow = cluster.start("runmaster", **clock("-6m"))
-    workers = [cluster.start("runworker", **clock(offset)) for offset in ("-9m", "+11m")]
     for worker in workers:
         worker.says("worker_registered", LONG)
     slow.says("master_started", LONG)

@@ -76,7 +76,7 @@ def test_a_frozen_worker_that_thaws_starts_anew_and_takes_nothing_from_its_succe
 
 def test_after_the_death_of_everything_nothing_is_left_behind(cluster: Cluster) -> None:
     queues = [create(f"all-dead-{number}", concurrency=2, max_receive_count=100) for number in range(4)]
-    cluster.ensure(masters=2, workers=2)
+    cluster.ensure(masters=1, workers=2)
     for queue in queues:
         cluster.send(queue, [{"sleep": 0.1}] * 10)
     eventually(lambda: len(cluster.ledger.events("start")) >= 4, LONG, "messages are being handled")

@@ -114,8 +114,8 @@ def test_sqs_fails_single_entries_of_batches(cluster: Cluster) -> None:
     queue = create("entries", concurrency=3, visibility_timeout=VISIBLE_AFTER)
     cluster.ensure(masters=1, workers=1)
     http = cluster.answer_by_proxy()
-    http.answer("DeleteMessageBatch", half_fails(), times=12)
-    http.answer("ChangeMessageVisibilityBatch", half_fails(), times=6)
+    http.answer("DeleteMessageBatch", half_fails(), times=6)
+    http.answer("ChangeMessageVisibilityBatch", half_fails(), times=3)
     cluster.send(queue, [{"sleep": 0.01}, {"retry": 0, "times": 1}, {"sleep": 0.02}] * 10)
     cluster.nothing_is_lost()
     assert set(cluster.handled().values()) == {1}
