@@ -14,8 +14,9 @@ from queues import repository, services
 from queues.models import Queue
 from queues.sqs import Depth, OutgoingMessage, get_gateway
 from queuesite.foundation.databases import MONGO_APPS, collection
+from tests.support.real_sqs import depth
 from tests.support.records import all_jobs, stored
-from tests.support.system import LONG, System, all_handled, create, depth, do, ended_jobs, send, started
+from tests.support.system import LONG, System, all_handled, create, do, ended_jobs, send, started
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

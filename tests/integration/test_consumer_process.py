@@ -23,11 +23,12 @@ from jobs.worker.consumer import ConsumerProcess
 from jobs.worker.pool import CannotStart, Pool
 from queues import services
 from queues.models import Queue
-from queues.sqs import Depth, OutgoingMessage, get_gateway
+from queues.sqs import Depth
 from queuesite.foundation.config import BASE_DIR, Config
 from queuesite.foundation.pipes import Channel
 from tests.support import handlers_for_tests  # noqa: F401 (registers them)
 from tests.support.ledger import Ledger
+from tests.support.real_sqs import depth, put
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -38,14 +39,6 @@ pytestmark = pytest.mark.usefixtures("queues")
 
 def create(**settings: Any) -> Queue:
     return services.create("orders", settings={"handler": "recorder", "visibility_timeout": 600, **settings})
-
-
-def send(queue: Queue, *bodies: str) -> None:
-    assert not get_gateway().send(queue.queue_url, [OutgoingMessage(body) for body in bodies]).failures
-
-
-def depth(queue: Queue) -> Depth:
-    return get_gateway().depth(queue.queue_url)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +118,7 @@ class TestPool:
         (first,) = pool.consumers
         pids = []
         for number in range(4):
-            send(queue, f"m{number}")
+            put(queue, f"m{number}")
             consumer = worker.begin(queue)
             pids.append(consumer.pid)
             assert worker.end_of(consumer).processed == 1
@@ -137,7 +130,7 @@ class TestPool:
     def test_a_child_that_a_handler_forks_says_and_handles_nothing(self, pool: Pool, ledger: Ledger) -> None:
         queue = create(concurrency=2)
         bodies = [f"m{number}" for number in range(8)]
-        send(queue, '{"do": {"fork": 3}}', *bodies)
+        put(queue, '{"do": {"fork": 3}}', *bodies)
         worker = Worker(pool)
         consumer = worker.begin(queue)
         report = worker.end_of(consumer)
@@ -161,7 +154,7 @@ class TestPool:
         pool._limits = replace(pool._limits, memory_mb=1)
         pool.close(5.0)
         queue = create()
-        send(queue, '{"do": {"grow": 50}}')
+        put(queue, '{"do": {"grow": 50}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
         assert worker.end_of(consumer).processed == 1
@@ -188,7 +181,7 @@ class TestPool:
     )
     def test_how_one_died_is_told(self, pool: Pool, body: str, cause: str) -> None:
         queue = create()
-        send(queue, body)
+        put(queue, body)
         worker = Worker(pool)
         consumer = worker.begin(queue)
         report = worker.end_of(consumer)
@@ -230,7 +223,7 @@ class TestPool:
 
     def test_the_last_counts_of_one_that_died_are_kept(self, pool: Pool, ledger: Ledger) -> None:
         queue = create(concurrency=1)
-        send(queue, "m", '{"do": {"wait": "never"}}')
+        put(queue, "m", '{"do": {"wait": "never"}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
 
@@ -245,7 +238,7 @@ class TestPool:
 
     def test_signals_of_a_terminal_or_an_init_system_do_not_reach_it(self, pool: Pool, ledger: Ledger) -> None:
         queue = create()
-        send(queue, '{"do": {"wait": "go"}}')
+        put(queue, '{"do": {"wait": "go"}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
         eventually(lambda: ledger.events("start"), 10, "the message is being handled")
@@ -256,14 +249,14 @@ class TestPool:
 
     def test_a_program_that_a_handler_starts_can_be_terminated(self, pool: Pool) -> None:
         queue = create()
-        send(queue, '{"do": {"program": ["sleep", "60"]}}')
+        put(queue, '{"do": {"program": ["sleep", "60"]}}')
         worker = Worker(pool)
         report = worker.end_of(worker.begin(queue))
         assert (report.processed, report.failed) == (1, 0)
 
     def test_orphaned_it_gives_back_what_it_has_not_begun_and_is_gone(self, pool: Pool, ledger: Ledger) -> None:
         queue = create(concurrency=1)
-        send(queue, *(['{"do": {"wait": "never"}}'] * 4))
+        put(queue, *(['{"do": {"wait": "never"}}'] * 4))
         worker = Worker(pool)
         consumer = worker.begin(queue)
         eventually(lambda: ledger.events("start"), 10, "one is being handled")
@@ -276,7 +269,7 @@ class TestPool:
 
     def test_one_whose_handler_does_not_end_is_replaced(self, pool: Pool, ledger: Ledger) -> None:
         queue = create(timeout=1)
-        send(queue, '{"do": {"wait": "never"}}')
+        put(queue, '{"do": {"wait": "never"}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
         report = worker.end_of(consumer)
@@ -290,7 +283,7 @@ class TestPool:
 
     def test_one_that_gives_no_sign_of_life_is_killed(self, pool: Pool, ledger: Ledger) -> None:
         queue = create()
-        send(queue, '{"do": {"hold": 60}}')
+        put(queue, '{"do": {"hold": 60}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
         eventually(lambda: ledger.events("start"), 10, "it is being handled")
@@ -307,7 +300,7 @@ class TestPool:
 
     def test_a_worker_that_was_frozen_takes_no_silence_for_death(self, pool: Pool, ledger: Ledger) -> None:
         queue = create()
-        send(queue, '{"do": {"wait": "go"}}')
+        put(queue, '{"do": {"wait": "go"}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
         eventually(lambda: ledger.events("start"), 10, "it is being handled")
@@ -321,7 +314,7 @@ class TestPool:
 
     def test_the_kernel_ends_one_that_cannot_see_that_its_worker_is_gone(self, pool: Pool, ledger: Ledger) -> None:
         queue = create()
-        send(queue, '{"do": {"hold": 60}}')
+        put(queue, '{"do": {"hold": 60}}')
         consumer = Worker(pool).begin(queue)
         eventually(lambda: ledger.events("start"), 10, "it is being handled")
         consumer.channel.close()
@@ -332,7 +325,7 @@ class TestPool:
 
     def test_closing_kills_what_does_not_end(self, pool: Pool, ledger: Ledger) -> None:
         queue = create()
-        send(queue, '{"do": {"wait": "never"}}')
+        put(queue, '{"do": {"wait": "never"}}')
         busy = Worker(pool).begin(queue)
         idle = pool.obtain()
         eventually(lambda: ledger.events("start"), 10, "the message is being handled")
@@ -347,7 +340,7 @@ class TestPool:
         monkeypatch.setattr("jobs.worker.pool.EXIT_SECONDS", 0.05)
         pool._config = pool._config.model_copy(update={"consumer_usage_limit": 1})
         queue = create()
-        send(queue, '{"do": {"leave_thread": 600}}')
+        put(queue, '{"do": {"leave_thread": 600}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
         assert worker.end_of(consumer).processed == 1
@@ -363,7 +356,7 @@ class TestNobodyWaits:
 
     def test_one_that_is_stopped_takes_no_settings(self, pool: Pool, ledger: Ledger) -> None:
         queue = create()
-        send(queue, '{"do": {"wait": "go"}}')
+        put(queue, '{"do": {"wait": "go"}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
         eventually(lambda: ledger.events("start"), 10, "it is being handled")
@@ -380,7 +373,7 @@ class TestNobodyWaits:
 
     def test_one_that_is_stopped_is_killed_for_its_silence(self, pool: Pool, ledger: Ledger) -> None:
         queue = create()
-        send(queue, '{"do": {"wait": "never"}}')
+        put(queue, '{"do": {"wait": "never"}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
         eventually(lambda: ledger.events("start"), 10, "it is being handled")
@@ -435,7 +428,7 @@ class TestForking:
             pool.obtain()  # at once, while another is started
         eventually(lambda: pool.trouble is None, 30, "it can start some again")
         queue = create()
-        send(queue, "m")
+        put(queue, "m")
         worker = Worker(pool)
         assert worker.end_of(worker.begin(queue)).processed == 1
         assert worker.begun.keys() != {consumer.pid}
@@ -453,7 +446,7 @@ class TestForking:
         try:
             pool.warm_up()
             queue = create()
-            send(queue, '{"do": {"wait": "go"}}')
+            put(queue, '{"do": {"wait": "go"}}')
             worker = Worker(pool)
             busy = worker.begin(queue)
             eventually(lambda: ledger.events("start"), 10, "it is being handled")

@@ -15,8 +15,9 @@ from jobs.repositories import assignments
 from queues.models import Queue
 from tests.support.cluster import Cluster
 from tests.support.ledger import key_of
+from tests.support.real_sqs import depth
 from tests.support.records import all_jobs
-from tests.support.system import LONG, create, depth, gone
+from tests.support.system import LONG, create, gone
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)

@@ -12,8 +12,9 @@ from queues import messages, services
 from queues.sqs import OutgoingMessage, get_gateway
 from queuesite.foundation.errors import QueuesiteError
 from tests.support.cluster import Cluster
+from tests.support.real_sqs import depth
 from tests.support.records import all_jobs, stored
-from tests.support.system import LONG, create, depth, ended_jobs
+from tests.support.system import LONG, create, ended_jobs
 from tests.support.values import given
 from tests.support.waiting import eventually
 
