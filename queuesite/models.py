@@ -92,6 +92,26 @@ class BackgroundTask(models.Model):
         return "" if self.owner is None else self.owner.get_username()
 
 
+class PredefinedGroup(models.Model):
+    """A group that comes with the system, and the permissions that it has been granted: each is granted only once."""
+
+    name = models.CharField(max_length=150, primary_key=True)
+    group = models.OneToOneField(
+        "auth.Group",
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="empty: it was deleted, or somebody else's group had the name before",
+    )
+    granted = models.JSONField(default=list, help_text="`app.codename` of each permission")
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class IdempotentRequest(models.Model):
     """A request that came with an `Idempotency-Key`, and its answer. Unique by owner and key: that decides races."""
 

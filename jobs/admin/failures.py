@@ -16,6 +16,7 @@ from queuesite.admin.records import RecordsAdmin, address
 from queuesite.foundation import markup
 from queuesite.foundation.documents import object_id
 from queuesite.foundation.errors import InvalidInput, NotFound
+from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
 
 PAGE = 50
@@ -28,6 +29,7 @@ class FailureAdmin(RecordsAdmin):
     """What handlers raised, by kind."""
 
     place = Place(Section.WORK, 3, "Failures", "error")
+    grants = Grants(viewers=("view_failure",), operators=("delete_failure",))
 
     def has_change_permission(self, request: HttpRequest, obj: Failure | None = None) -> bool:
         return False

@@ -26,6 +26,7 @@ from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
 from queuesite.foundation.documents import object_id
 from queuesite.foundation.errors import InvalidInput, NotFound
+from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
 
 PAGE = 50
@@ -87,6 +88,7 @@ class JobAdmin(RecordsAdmin):
     """Every run of the last days."""
 
     place = Place(Section.WORK, 2, "Jobs", "play_circle")
+    grants = Grants(viewers=("view_job", "view_throughput"))
 
     def has_change_permission(self, request: HttpRequest, obj: Job | None = None) -> bool:
         return False

@@ -12,6 +12,7 @@ from jobs.admin.pages import leader
 from jobs.models import Master
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.foundation.databases import database_clock
+from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
 
 
@@ -20,6 +21,7 @@ class MasterAdmin(RecordsAdmin):
     """The masters that are there, and the lease by which one of them leads."""
 
     place = Place(Section.PROCESSES, 2, "Masters", "hub")
+    grants = Grants(viewers=("view_lease",))
 
     def has_view_permission(self, request: HttpRequest, obj: Master | None = None) -> bool:
         """Whoever may see who leads, as in the API."""

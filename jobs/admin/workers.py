@@ -18,6 +18,7 @@ from queuesite.admin.records import RecordsAdmin, address
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
 from queuesite.foundation.errors import NotFound
+from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
 
 
@@ -26,6 +27,7 @@ class WorkerAdmin(RecordsAdmin):
     """The workers that are alive."""
 
     place = Place(Section.PROCESSES, 1, "Workers", "memory")
+    grants = Grants(viewers=("view_worker", "view_assignment"), operators=("change_worker",))
 
     def get_urls(self) -> list[URLPattern]:
         drain = path("<str:object_id>/drain/", self.admin_site.admin_view(self.drain_view), name="jobs_worker_drain")

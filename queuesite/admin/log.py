@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
+from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
 
 _VERBS = {ADDITION: "added", CHANGE: "changed", DELETION: "deleted"}
@@ -18,6 +19,7 @@ class LogAdmin(ModelAdmin):
     """Every change that was made in the admin; it is written by the admin alone."""
 
     place = Place(Section.ACCESS, 5, "Log", "history")
+    grants = Grants(administrators=("view_logentry",))
 
     list_display = ("action_time", "user", "verb", "content_type", "object_repr", "message")
     list_filter = ("action_flag", "content_type")

@@ -10,32 +10,19 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db import models
-from django.db.models import Q
+from django.db.models import Value
+from django.db.models.functions import Concat
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
+from queuesite.groups import NAMES, Grants, declared
 from queuesite.navigation import Place, Section
-
-_RECORDS = ("job", "failure", "assignment", "worker", "throughput", "lease")
 
 _CHECKBOXES: dict[type[models.Field[Any, Any]], dict[str, Any]] = {
     models.ManyToManyField: {"widget": UnfoldAdminCheckboxSelectMultipleWidget}
 }
-
-#: The permissions that some page or operation asks for: Django makes four for each model, most of which nobody needs.
-_ASKED_FOR = (
-    Q(content_type__app_label="queues")
-    | Q(content_type__app_label="jobs", codename__in=[f"view_{name}" for name in _RECORDS])
-    | Q(content_type__app_label="jobs", codename__in=("delete_failure", "change_worker"))
-    | Q(content_type__app_label="queuesite", content_type__model="token")
-    | Q(content_type__app_label="queuesite", codename="view_backgroundtask")
-    | Q(content_type__app_label="auth", content_type__model__in=("user", "group"))
-    | Q(content_type__app_label="django_q", codename__in=("view_success", "view_failure", "view_ormq", "view_schedule"))
-    | Q(content_type__app_label="django_q", codename="change_schedule")
-    | Q(codename__in=("view_accessattempt", "delete_accessattempt", "view_logentry"))
-)
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -46,6 +33,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     """Users. Whoever is no superuser makes none, and changes none: else each administrator could become one."""
 
     place = Place(Section.ACCESS, 2, "Users", "person")
+    grants = Grants(administrators=("view_user", "add_user", "change_user", "delete_user"))
 
     form = UserChangeForm
     add_form = UserCreationForm
@@ -91,15 +79,20 @@ class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
     """Groups: viewers, operators and administrators come with the system."""
 
     place = Place(Section.ACCESS, 3, "Groups", "group")
+    grants = Grants(administrators=("view_group", "add_group", "change_group", "delete_group"))
 
     filter_horizontal = ()
     formfield_overrides = _CHECKBOXES
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any) -> Any:
-        """Only permissions that mean something."""
+        """Offer only permissions that some page or operation asks for.
+
+        Django makes four for each model, most of which nothing asks for.
+        """
         field = super().formfield_for_manytomany(db_field, request, **kwargs)
         if db_field.name == "permissions" and field is not None and field.queryset is not None:
-            field.queryset = field.queryset.filter(_ASKED_FOR)
+            names = Concat("content_type__app_label", Value("."), "codename")
+            field.queryset = field.queryset.alias(permission=names).filter(permission__in=declared()[NAMES[-1]])
         return field
 
 
@@ -108,6 +101,7 @@ class LoginAttemptAdmin(ModelAdmin):
     """Wrong passwords that count towards a lock; deleting one ends its lock."""
 
     place = Place(Section.ACCESS, 4, "Login attempts", "lock")
+    grants = Grants(administrators=("view_accessattempt", "delete_accessattempt"))
 
     list_display = ("username", "ip_address", "failures_since_start", "attempt_time")
     search_fields = ("username", "ip_address")

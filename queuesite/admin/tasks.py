@@ -18,6 +18,7 @@ from queuesite import tasks
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.foundation import markup
 from queuesite.foundation.errors import NotFound
+from queuesite.groups import Grants
 from queuesite.models import BackgroundTask, TaskState
 from queuesite.navigation import Place, Section
 
@@ -38,6 +39,7 @@ class BackgroundTaskAdmin(RecordsAdmin):
     """Long operations: shown, not changed."""
 
     place = Place(Section.PROCESSES, 3, "Background tasks", "pending_actions")
+    grants = Grants(viewers=("view_backgroundtask",))
 
     def has_change_permission(self, request: HttpRequest, obj: BackgroundTask | None = None) -> bool:
         return False
@@ -126,6 +128,7 @@ class SuccessAdmin(_Shown, django_q_admin.TaskAdmin):
     """What ran to its end."""
 
     place = Place(Section.DJANGO_Q, 2, "Successful tasks", "check_circle")
+    grants = Grants(administrators=("view_success",))
 
     list_display = ("name", "group", "func", "started", "stopped", "time_taken")
     list_filter = ("group",)
@@ -136,6 +139,7 @@ class FailureAdmin(_Shown, django_q_admin.FailAdmin):
     """What raised an exception."""
 
     place = Place(Section.DJANGO_Q, 3, "Failed tasks", "cancel")
+    grants = Grants(administrators=("view_failure",))
 
     list_display = ("name", "group", "func", "started", "stopped", "attempt_count")
     list_filter = ("group",)
@@ -146,6 +150,7 @@ class QueuedAdmin(_Shown, django_q_admin.QueueAdmin):
     """What waits for a background process. Its payload is signed, and read only if the signature is ours."""
 
     place = Place(Section.DJANGO_Q, 1, "Queued tasks", "hourglass")
+    grants = Grants(administrators=("view_ormq",))
 
     list_display = ("id", "key", "name", "func", "lock", "task_id")
     fields = ("key", "lock", "task_id", "name", "func")
@@ -163,6 +168,8 @@ class ScheduleAdmin(ModelAdmin, django_q_admin.ScheduleAdmin):
     """
 
     place = Place(Section.PROCESSES, 4, "Schedules", "schedule")
+    #: No `add_schedule`: a schedule names a function to run, and whoever may name one may do anything.
+    grants = Grants(administrators=("view_schedule", "change_schedule"))
 
     fields = ("name", "func", "schedule_type", "minutes", "repeats", "next_run")
     readonly_fields = ("name", "func")

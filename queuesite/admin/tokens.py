@@ -16,6 +16,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from queuesite import tokens
+from queuesite.groups import Grants
 from queuesite.models import Token
 from queuesite.navigation import Place, Section
 
@@ -25,6 +26,7 @@ class TokenAdmin(ModelAdmin):
     """Tokens are made and revoked; what one is allowed is never changed afterwards."""
 
     place = Place(Section.ACCESS, 1, "Tokens", "key")
+    grants = Grants(administrators=("view_token", "add_token", "change_token", "delete_token"))
 
     list_display = ("prefix", "user", "name", "read_only", "shown_state", "created_at", "expires_at", "last_used_at")
     list_filter = ("read_only",)
