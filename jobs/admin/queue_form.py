@@ -48,7 +48,7 @@ def help_text(setting: Setting) -> str:
     if setting.held_by_sqs:
         words += "; set in SQS at once, for what is received from then on"
     if setting.followed:
-        words += "; consumers at work follow within seconds"
+        words += "; running consumers follow within seconds"
     return words
 
 

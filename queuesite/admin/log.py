@@ -16,7 +16,7 @@ _VERBS = {ADDITION: "added", CHANGE: "changed", DELETION: "deleted"}
 
 @admin.register(LogEntry)
 class LogAdmin(ModelAdmin):
-    """Every change that was made in the admin; it is written by the admin alone."""
+    """Every change that was made in the admin; only the admin writes it."""
 
     place = Place(Section.ACCESS, 5, "Log", "history")
     grants = Grants(administrators=("view_logentry",))
@@ -29,12 +29,12 @@ class LogAdmin(ModelAdmin):
 
     @display(description="What", label={"added": "success", "changed": "info", "deleted": "danger"})
     def verb(self, entry: LogEntry) -> str:
-        """In colour, and in a word."""
+        """What was done, in one word and with a colour."""
         return _VERBS[entry.action_flag]
 
     @admin.display(description="Description")
     def message(self, entry: LogEntry) -> str:
-        """What was changed."""
+        """The description of the change."""
         return entry.get_change_message()
 
     def has_add_permission(self, request: HttpRequest) -> bool:

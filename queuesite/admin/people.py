@@ -1,4 +1,4 @@
-"""Users and groups within the theme, and the login attempts that were refused."""
+"""Pages of users, groups and failed logins, in the admin's theme."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ admin.site.unregister(Group)
 
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
-    """Users. Whoever is no superuser makes none, and changes none: else each administrator could become one."""
+    """Users. Only superusers create and change superusers, or else any administrator could become one."""
 
     place = Place(Section.ACCESS, 2, "Users", "person")
     grants = Grants(administrators=("view_user", "add_user", "change_user", "delete_user"))
@@ -40,8 +40,8 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     change_password_form = AdminPasswordChangeForm
     list_display = ("username", "email", "shown_groups", "is_active", "is_staff", "is_superuser", "last_login")
     list_filter = ("is_active", "is_superuser", "groups")
-    filter_horizontal = ()  # two lists side by side, which no phone is wide enough for
-    #: Permissions come with groups alone: what somebody may do is seen in one place.
+    filter_horizontal = ()  # Django's two lists side by side are too wide for a phone
+    #: Users get permissions only through groups, so there is one place that shows what somebody may do.
     fieldsets = (
         (None, {"fields": ("username", "password", "email", "first_name", "last_name")}),
         ("Permissions", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
@@ -51,20 +51,20 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description="Groups")
     def shown_groups(self, user: User) -> str:
-        """By name."""
+        """The names of the user's groups."""
         return ", ".join(group.name for group in user.groups.all())
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        """With their groups, in one query."""
+        """Fetch the users' groups in one further query."""
         return super().get_queryset(request).prefetch_related("groups")
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """What only a superuser gives."""
+        """Include what only a superuser may change."""
         fixed = ("last_login", "date_joined")
         return fixed if request.user.is_superuser else (*fixed, "is_superuser")
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Superusers are changed by superusers: who sets somebody's password can be them."""
+        """Only superusers change superusers: whoever sets somebody's password can log in as them."""
         return bool(super().has_change_permission(request, obj)) and self._may_touch(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
@@ -76,7 +76,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
 
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
-    """Groups: viewers, operators and administrators come with the system."""
+    """Groups, both those that come with the system and others."""
 
     place = Place(Section.ACCESS, 3, "Groups", "group")
     grants = Grants(administrators=("view_group", "add_group", "change_group", "delete_group"))
@@ -98,7 +98,7 @@ class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
 
 @admin.register(AccessAttempt)
 class LoginAttemptAdmin(ModelAdmin):
-    """Wrong passwords that count towards a lock; deleting one ends its lock."""
+    """Failed logins that count towards a lock. Deleting them ends the lock."""
 
     place = Place(Section.ACCESS, 4, "Login attempts", "lock")
     grants = Grants(administrators=("view_accessattempt", "delete_accessattempt"))

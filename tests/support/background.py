@@ -1,4 +1,4 @@
-"""`manage.py` as a process that runs beside the test."""
+"""`manage.py` commands that run while a test runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import psutil
 from tests.support.processes import start
 from tests.support.waiting import eventually
 
-#: How long a process may take to end in order, in seconds.
+#: How long a process may take to shut down, in seconds.
 ORDERLY = 40.0
 
 
@@ -60,7 +60,7 @@ class Background:
         self.process.send_signal(number)
 
     def stop(self, seconds: float = ORDERLY) -> int:
-        """End it in order; its exit code."""
+        """Shut it down. Returns its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(signal.SIGTERM)
@@ -73,7 +73,7 @@ class Background:
 
 @contextmanager
 def running(*processes: Background) -> Iterator[None]:
-    """End these processes, and what they started, when the test is over; show their output where it failed."""
+    """End these processes and their children after the test, and show their output if it failed."""
     try:
         yield
     except BaseException:

@@ -1,4 +1,4 @@
-"""A proxy in front of SQS that lets everything through but what a test has it refuse, answer itself or cut off."""
+"""A proxy in front of SQS that passes everything on, except what a test makes it refuse, answer or cut off."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Answer = Callable[[dict[str, Any], Forward], dict[str, Any]]
 
 
 class Refused(Exception):
-    """An answer of SQS that is an error. `code` is the one that boto3 shows."""
+    """An error that SQS answers. `code` is the one that boto3 shows."""
 
     def __init__(self, code: str, message: str = "made up", status: int = 400) -> None:
         self.code, self.message, self.status = code, message, status
@@ -41,19 +41,19 @@ class Rule:
 
 
 class SqsProxy:
-    """The proxy. `requests` are those that came in, in order: their action and their parameters.
+    """The proxy. `requests` has the action and the parameters of each request, in order.
 
-    `credentials` are what each of them was signed with: the key's id, and the session token or None.
+    `credentials` has what each of them was signed with: the key's id, and the session token or None.
     """
 
     def __init__(self, upstream: str, access_key: str) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.credentials: list[tuple[str, str | None]] = []
-        #: Answers what no rule answers: which one an action gets, or None to let it through.
+        #: Answers actions without a rule: returns the rule for an action, or None to pass it on.
         self.behaviour: Callable[[str], Answer | None] = lambda action: None
         self._rules: defaultdict[str, list[Rule]] = defaultdict(list)
         self._lock = threading.Lock()
-        #: Whatever a request was signed with, SQS gets the key that it knows: it does not verify the signature.
+        #: Requests are passed on with the key that SQS knows, since it does not verify signatures.
         self._credential = f"Credential={access_key}/"
         parts = urlsplit(upstream)
         self._upstream = urllib3.HTTPConnectionPool(parts.hostname or "", parts.port, maxsize=32, retries=False)
@@ -70,13 +70,13 @@ class SqsProxy:
         self._upstream.close()
 
     def answer(self, action: str, answer: Answer, times: int | None = None) -> None:
-        """Have `answer(parameters, forward)` give the answers to `action`; it may raise `Refused` or `Cut`."""
+        """Answer `action` by `answer(parameters, forward)`, which may raise `Refused` or `Cut`."""
         self._rules[action].append(Rule(answer, times))
 
     def refuse(
         self, action: str, code: str, message: str = "made up", *, status: int = 400, times: int | None = None
     ) -> None:
-        """Have `action` answered by an error."""
+        """Answer `action` with an error."""
 
         def refused(_: dict[str, Any], __: Forward) -> dict[str, Any]:
             raise Refused(code, message, status)
@@ -84,7 +84,7 @@ class SqsProxy:
         self.answer(action, refused, times)
 
     def cut(self, action: str, *, after: bool = False, times: int | None = None) -> None:
-        """Have the connection closed at `action`, before SQS has seen it, or after it has done it."""
+        """Close the connection at `action`, before SQS has seen it or after SQS has done it."""
 
         def cut(parameters: dict[str, Any], forward: Forward) -> dict[str, Any]:
             if after:
@@ -94,15 +94,15 @@ class SqsProxy:
         self.answer(action, cut, times)
 
     def heal(self) -> None:
-        """Let everything through from now on."""
+        """Pass everything on from now on."""
         self._rules.clear()
 
     def count(self, action: str) -> int:
-        """How many requests of this action came in."""
+        """How many requests of this action have arrived."""
         return sum(1 for name, _ in self.requests if name == action)
 
     def rule_for(self, action: str, parameters: dict[str, Any], headers: Mapping[str, str]) -> Answer | None:
-        """Note a request, and tell what is to become of it."""
+        """Record a request, and return the rule for it."""
         key = headers.get("Authorization", "").partition("Credential=")[2].partition("/")[0]
         with self._lock:
             self.requests.append((action, parameters))
@@ -121,7 +121,7 @@ class SqsProxy:
         return self._upstream.urlopen("POST", "/", body=body, headers={**headers, **known}, redirect=False)
 
     def ask(self, action: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Ask SQS something that nobody asked for."""
+        """Send SQS a request of the proxy's own."""
         headers = {
             "X-Amz-Target": f"AmazonSQS.{action}",
             "Content-Type": "application/x-amz-json-1.0",
@@ -132,7 +132,7 @@ class SqsProxy:
 
 
 def _value(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
-    """What SQS answered; its errors are raised, and so passed on."""
+    """The answer of SQS. Its errors are raised, and so passed on."""
     value: dict[str, Any] = json.loads(answer.data)
     if answer.status != 200:
         code = answer.headers.get("x-amzn-query-error", value.get("__type", "")).partition(";")[0]
@@ -151,7 +151,7 @@ def _handler(proxy: SqsProxy) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             try:
                 self._pass_on()
-            except (OSError, urllib3.exceptions.HTTPError):  # one of the two ends has gone: so does the other
+            except (OSError, urllib3.exceptions.HTTPError):  # one end has closed, so the other is closed too
                 self.close_connection = True
 
         def _pass_on(self) -> None:

@@ -16,7 +16,7 @@ from tests.support.ledger import Ledger
 from tests.support.processes import manage
 from tests.support.servers import free_port
 
-#: From the command to `ready`, on a machine that runs other tests too, in seconds.
+#: Most seconds from the command to `ready`, on a machine that runs other tests too.
 START_SECONDS = 90.0
 
 
@@ -57,7 +57,7 @@ class Live:
         return f"{self.address}/api/v1"
 
     def token(self, *options: str) -> str:
-        """A token of the admin's."""
+        """A token of the user `admin`."""
         made = manage("token", "create", "admin", *options, env=self.environment)
         assert made.returncode == 0, made.stderr
         return made.stdout.strip()
@@ -65,7 +65,7 @@ class Live:
 
 @contextmanager
 def live(directory: Path) -> Iterator[Live]:
-    """A system that is ready; nothing of it is left afterwards."""
+    """Run a system until it is ready, and remove everything of it afterwards."""
     system = Live(directory)
     try:
         with running(system.process):
@@ -79,5 +79,5 @@ def live(directory: Path) -> Iterator[Live]:
 
 
 def shell_environment(system: Live) -> dict[str, str]:
-    """The environment of a person who works with the system in a shell."""
+    """The environment of a user who works with the system in a shell."""
     return {**os.environ, **system.environment, "QUEUESITE": system.address}

@@ -19,19 +19,19 @@ from queuesite.foundation.databases import database
 from tests.support.live import Live
 from tests.support.processes import ROOT
 
-#: Generated requests for each operation, and as many sequences, on top of examples and boundary values. By their number
-#: and not by time, so that a busy machine tries the same.
+#: Number of generated requests for each operation, and of sequences, in addition to examples and boundary values. A
+#: number and not a time, so that a busy machine tries the same.
 EXAMPLES = 8
-#: How long that may take, in seconds: ten times what it does on a quiet machine.
+#: Most seconds that it may take: ten times what a quiet machine needs.
 LONGEST = 600
-#: The same data in each run of CI; SCHEMATHESIS_SEED looks at others.
+#: CI always tries the same data; SCHEMATHESIS_SEED tries other data.
 SEED = os.environ.get("SCHEMATHESIS_SEED", "20261124")
 
 Reached = dict[tuple[str, str], Counter[int]]
 
 
 def prepare(system: Live, client: httpx.Client) -> dict[str, str]:
-    """Make what no operation of the API makes: two failures, whose ids it answers; and the queues of the examples."""
+    """Create what no operation creates: two failures, whose ids it returns, and the queues of the examples."""
     for name in ("orders", "invoices"):
         client.post("/queues", json={"name": name}).raise_for_status()
     now = datetime.now(UTC)
@@ -58,12 +58,12 @@ def prepare(system: Live, client: httpx.Client) -> dict[str, str]:
 
 
 def run(system: Live, token: str, directory: Path, prepared: dict[str, str]) -> Reached:
-    """Run it; the statuses that each operation answered. `AssertionError` with its output: it found something."""
+    """Run it. Returns the statuses of each operation. Raises `AssertionError` with its output if it fails."""
     report = directory / "report.har"
     options = {
         "--header": f"Authorization: Bearer {token}",
         "--max-examples": str(EXAMPLES),
-        # Two would run into a fault of CPython 3.11: its parser, which hypothesis calls, is not safe for threads ("AST
+        # Two workers would hit a bug of CPython 3.11: its parser, which hypothesis calls, is not thread-safe ("AST
         # constructor recursion depth mismatch").
         "--workers": "1",
         "--seed": SEED,
@@ -96,7 +96,7 @@ def run(system: Live, token: str, directory: Path, prepared: dict[str, str]) -> 
 def _reached(
     schema: dict[str, dict[str, dict[str, object]]], report: dict[str, dict[str, list[dict[str, dict[str, object]]]]]
 ) -> Reached:
-    # An address with fewer parameters is the more exact one: /messages/bulk is no message.
+    # The address with fewer parameters is the more specific one: `bulk` in /messages/bulk is not a message.
     paths = sorted(schema["paths"], key=lambda path: path.count("{"))
     patterns = [(re.compile(re.sub(r"\\{[^/]+\\}", "[^/]+", re.escape(path))), path) for path in paths]
     found: Reached = defaultdict(Counter)

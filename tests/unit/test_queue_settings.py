@@ -51,7 +51,7 @@ class TestASettingThatIsDeclared:
     def test_is_in_the_admin_s_form(self, made_up: dict[str, Any]) -> None:
         assert "error_budget" in made_up["fieldsets"]
         assert made_up["field"] == (
-            "failed attempts an hour; 3 to 77; empty: any number; consumers at work follow within seconds"
+            "failed attempts an hour; 3 to 77; empty: any number; running consumers follow within seconds"
         )
 
     def test_is_stored_and_judged(self, made_up: dict[str, Any]) -> None:
