@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
-from django.core.cache import cache
 from django.http import HttpRequest
 
 from jobs import attention, reads, services, statistics
 from jobs.admin import workers
 from jobs.admin.pages import leader, queue_address
 from jobs.models import Worker
+from jobs.shared import shared
 from jobs.statistics import Overall, Span, Statistics
 from queues.state import State
 from queuesite import tasks
 from queuesite.admin.records import address
-from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
 
 #: How many queues that need attention, workers and failures are shown; their own pages show all.
 QUEUES_SHOWN = 10
 WORKERS_SHOWN = 12
 FAILURES_SHOWN = 5
-#: An answer that took more seconds than this took long.
-SLOW_SECONDS = 0.2
-
-T = TypeVar("T")
-
 DEFAULT_SPAN = "1h"
 #: By the names of `statistics.SPANS`, as "in the last …" goes on.
 _SPAN_NAMES = {"15m": "15 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days"}
@@ -63,22 +56,6 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         found, _ = reads.find_failures(limit=FAILURES_SHOWN)
         context["failures"] = [{"failure": one, "address": address("jobs_failure_change", one.id)} for one in found]
     return context
-
-
-def shared(name: str, ask: Callable[[], T]) -> T:
-    """What `ask` answers. An answer that took long is reused for all users for ten times as long.
-
-    So pages that refresh every two seconds keep no database busy, with any number of queues and users.
-    """
-    key = f"overview:{get_config().mongodb_name}:{name}"
-    known: T | None = cache.get(key)
-    if known is None:
-        began = monotonic()
-        known = ask()
-        took = monotonic() - began
-        if took > SLOW_SECONDS:
-            cache.set(key, known, 10 * took)
-    return known
 
 
 def _failure_rate(numbers: Statistics) -> float | None:
@@ -120,8 +97,11 @@ def _attention() -> dict[str, Any]:
         }
         for one in found
     ]
-    malformed = shared("malformed", lambda: attention.malformed(QUEUES_SHOWN))
-    return {"attention": rows[:QUEUES_SHOWN], "attention_more": len(rows) > QUEUES_SHOWN, "malformed": malformed}
+    return {
+        "attention": rows[:QUEUES_SHOWN],
+        "attention_more": len(rows) > QUEUES_SHOWN,
+        "malformed": attention.shared_malformed()[:QUEUES_SHOWN],
+    }
 
 
 def _charts(request: HttpRequest) -> dict[str, Any]:

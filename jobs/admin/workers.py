@@ -112,7 +112,7 @@ def _row(worker: Worker, assigned: list[Assignment], now: datetime) -> dict[str,
     finishing = [_finishing(one) for job_id, one in report.items() if one.get("finishing") and job_id not in held]
     return {
         "worker": worker,
-        "alive": statistics.is_alive(worker, now),
+        "state": statistics.worker_state(worker, now),
         "heartbeat_age": max(0.0, (now - worker.heartbeat_at).total_seconds()),
         "consumers": consumers,
         "finishing": finishing,
@@ -134,7 +134,7 @@ def _consumer(assignment: Assignment, report: dict[str, Any], now: datetime) -> 
         "queue": report.get("queueName") or assignment.queue_url.rpartition("/")[2],
         "queue_address": queue_address(assignment.queue_id),
         "job_address": address("jobs_job_change", assignment.job_id),
-        "slot": assignment.slot,
+        "number": assignment.slot,
         "pid": report.get("pid"),
         "processed": processed,
         "failed": report.get("failed", 0),
@@ -146,7 +146,7 @@ def _consumer(assignment: Assignment, report: dict[str, Any], now: datetime) -> 
 
 
 def _finishing(report: dict[str, Any]) -> dict[str, Any]:
-    """A consumer whose run has given up its place, and of which only handlers in flight are left."""
+    """A consumer whose run has freed its capacity, and of which only handlers in flight are left."""
     return {
         "queue": report.get("queueName"),
         "pid": report.get("pid"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from ninja import Router
 
+from jobs import attention, statistics
 from jobs import metrics as prometheus
-from jobs import statistics
 from jobs.api.schemas import StatsOut
 from queuesite.api.auth import needs, open_or_known
 
@@ -19,7 +19,7 @@ NUMBERS = needs("queues.view_queue", "jobs.view_job", "jobs.view_worker")
 @router.get("/stats", response=StatsOut, auth=NUMBERS)
 def read_stats(request: HttpRequest) -> StatsOut:
     """The numbers of a dashboard in one call: queues by state, backlog, throughput, durations, workers, waiting."""
-    return StatsOut.of(statistics.current())
+    return StatsOut.of(statistics.current(), len(attention.shared_malformed()))
 
 
 _TEXT = {

@@ -118,7 +118,7 @@ class AssignmentsOut(Out):
 
 @router.get("/assignments", response=AssignmentsOut, auth=needs("jobs.view_assignment"), tags=["workers"])
 def list_assignments(request: HttpRequest, query: Parameters[AssignmentQuery]) -> AssignmentsOut:
-    """List what is being processed: never more than all workers' slots together."""
+    """List what is being processed: never more than the capacity of all workers together."""
     found = reads.find_assignments(queue_url=query.queue_url, worker=query.worker)
     return AssignmentsOut(items=[AssignmentOut.of(assignment) for assignment in found])
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from jobs import statistics
+from jobs.attention import MALFORMED_FOUND
 from jobs.models import Assignment, Failure, Job, Lease, Worker
 from jobs.reads import Activity
 from jobs.statistics import Statistics
@@ -25,7 +26,7 @@ class AssignmentOut(Out):
     id: Id
     queue_url: str
     queue_id: Id
-    slot: int = Field(description="number of the consumer among those that share the queue", examples=[0])
+    consumer: int = Field(description="number of the consumer among those that share the queue", examples=[0])
     worker: str = Field(examples=[_WORKER])
     job_id: Id
     term: int = Field(description="term of the master that made it", examples=[3])
@@ -34,7 +35,8 @@ class AssignmentOut(Out):
 
     @classmethod
     def of(cls, assignment: Assignment) -> AssignmentOut:
-        return cls(**{name: getattr(assignment, name) for name in cls.model_fields})
+        values = {name: getattr(assignment, name) for name in cls.model_fields if name != "consumer"}
+        return cls(**values, consumer=assignment.slot)
 
 
 class ProcessorOut(Out):
@@ -254,14 +256,19 @@ class StatsOut(Out):
     failures_last_hour: int = Field(description="those of them that were seen in the last hour", examples=[1])
     workers: int = Field(description="live workers", examples=[2])
     workers_draining: int = Field(examples=[0])
-    slots: int = Field(description="consumers that they can run at once", examples=[10])
-    slots_used: int = Field(examples=[2])
+    capacity: int = Field(description="consumers that all workers together can run at once", examples=[10])
+    capacity_used: int = Field(description="assigned consumers", examples=[2])
     leader: str | None = Field(examples=["host-1-4700-0a1b2c3d"])
     oldest_waiting: WaitingOut | None = Field(description="the queue that waits longest for a worker")
+    malformed_documents: int = Field(
+        description=f"documents in MongoDB that are left out because they are malformed, up to {MALFORMED_FOUND}; "
+        "the admin's overview names them",
+        examples=[0],
+    )
 
     @classmethod
-    def of(cls, numbers: Statistics) -> StatsOut:
-        values = {name: getattr(numbers, name) for name in cls.model_fields}
+    def of(cls, numbers: Statistics, malformed_documents: int) -> StatsOut:
+        values = {name: getattr(numbers, name) for name in cls.model_fields if name != "malformed_documents"}
         waiting = numbers.oldest_waiting
         return cls(
             **values
@@ -269,5 +276,6 @@ class StatsOut(Out):
                 "last_minute": WindowOut(**vars(numbers.last_minute)),
                 "last_hour": WindowOut(**vars(numbers.last_hour)),
                 "oldest_waiting": None if waiting is None else WaitingOut(**vars(waiting)),
+                "malformed_documents": malformed_documents,
             }
         )

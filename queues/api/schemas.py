@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -143,9 +144,7 @@ class QueueFields(Out):
     def values(cls, queue: Queue) -> dict[str, Any]:
         """The fields' values."""
         depth = DepthOut(
-            visible=queue.depth_visible,
-            in_flight=queue.depth_in_flight,
-            delayed=queue.depth_delayed,
+            **asdict(queue.depth),
             observed_at=queue.depth_observed_at,
             dead_letters=queue.dead_letters,
             dead_letters_observed_at=queue.dead_letters_observed_at,

@@ -91,7 +91,7 @@ def test_life_of_a_queue(client: httpx.Client, system: Live) -> None:
     eventually(done, LONG, "the jobs have counted all messages")
     eventually(lambda: ok(client.get("/stats"))["queues"]["active"] == 0, LONG, "nothing is being processed")
     stats = ok(client.get("/stats"))
-    assert (stats["workers"], stats["slots"]) == (1, 5)
+    assert (stats["workers"], stats["capacity"]) == (1, 5)
     assert stats["leader"]
     (worker,) = ok(client.get("/workers"))["items"]
     assert worker["alive"]
