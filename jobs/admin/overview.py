@@ -24,7 +24,7 @@ QUEUES_SHOWN = 10
 WORKERS_SHOWN = 12
 FAILURES_SHOWN = 5
 DEFAULT_SPAN = "1h"
-#: By the names of `statistics.SPANS`, as "in the last …" goes on.
+#: The spans of `statistics.SPANS` in words, as in "the last hour".
 _SPAN_NAMES = {"15m": "15 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days"}
 
 
@@ -43,7 +43,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if all(map(may, ("queues.view_queue", "jobs.view_job", "jobs.view_worker"))):
         numbers = shared("numbers", statistics.current)
         context |= {"numbers": numbers, "failure_rate": _failure_rate(numbers), "missing": _missing(numbers)}
-        context["backing_off"] = numbers.queues[State.BACKING_OFF]  # whose value no template can name
+        context["backing_off"] = numbers.queues[State.BACKING_OFF]  # a template cannot name its value
         context |= _in_flight(alive, numbers.at) | _charts(request)
     if may("jobs.view_lease"):
         context |= {"may_lead": True, **leader()}
@@ -73,7 +73,7 @@ def _in_flight(known: Sequence[Worker], now: datetime) -> dict[str, int]:
 
 
 def _missing(numbers: Statistics) -> set[str]:
-    """Parts of the system that it needs and that do not run."""
+    """Necessary parts of the system that do not run."""
     parts = {
         "queue": sum(numbers.queues.values()) > 0,
         "master": numbers.leader is not None,
@@ -121,7 +121,7 @@ def _charts(request: HttpRequest) -> dict[str, Any]:
 
 
 def _throughput(found: Overall, span: Span, window: str) -> dict[str, Any] | None:
-    """Messages and failed attempts per minute, as charts.js takes them; None where nothing was done."""
+    """Messages and failed attempts per minute, as charts.js takes them. None if nothing was done."""
     if not any(point.processed or point.failed for point in found.points):
         return None
     processed, failed = (
@@ -141,7 +141,7 @@ def _throughput(found: Overall, span: Span, window: str) -> dict[str, Any] | Non
 
 
 def _backlog(found: Overall, span: Span, window: str) -> dict[str, Any] | None:
-    """What was waiting, as charts.js takes it; None if nobody recorded it."""
+    """Waiting messages, as charts.js takes them. None if nobody recorded them."""
     known = [depth for depth in found.depths if depth is not None]
     if not known:
         return None
