@@ -44,8 +44,15 @@ class RunEnd:
         self._asked.set()
 
     def drained(self, empty_at: float) -> None:
-        """The queue has been empty, and nothing under way, for the idle time; `empty_at` is the last look's moment."""
-        self.empty_at = empty_at
+        """The queue has been empty, and nothing under way, for the idle time; `empty_at` is the last look's moment.
+
+        A yield whose last request finds this is a drain: its queue would be woken for nothing, and two empty queues
+        could have each other yield forever if TIME_SLICE_SECONDS is no longer than IDLE_SECONDS.
+        """
+        with self._lock:
+            self.empty_at = empty_at
+            if self.reason is EndReason.YIELDED:
+                self.reason = EndReason.DRAINED
         self.ask(EndReason.DRAINED)
 
     def queue_missing(self) -> None:

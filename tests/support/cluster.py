@@ -30,7 +30,7 @@ from queuesite.foundation.databases import MONGO, collection, mongo_settings
 from queuesite.foundation.errors import QueuesiteError
 from queuesite.local.embedded import EmbeddedServer, Name
 from tests.support import servers
-from tests.support.background import Background
+from tests.support.background import ORDERLY, Background
 from tests.support.faults import SqsProxy
 from tests.support.ledger import Sent, key_of
 from tests.support.system import LONG, System, leader_is, worker_of
@@ -110,11 +110,14 @@ class Cluster(System):
 
     def ensure(self, *, masters: int = 1, workers: int = 1) -> None:
         """Run this many masters and workers: start missing ones, and shut down surplus ones."""
+        surplus = [*self.living("runmaster")[masters:], *self.living("runworker")[workers:]]
+        for process in surplus:
+            process.send(signal.SIGCONT)
+            process.send(signal.SIGTERM)
+        for process in surplus:
+            process.process.wait(ORDERLY)
         for command, wanted in (("runmaster", masters), ("runworker", workers)):
-            running = self.living(command)
-            for process in running[wanted:]:
-                process.stop()
-            for _ in range(wanted - len(running)):
+            for _ in range(wanted - len(self.living(command))):
                 self.start(command)
         for process in self.living("runworker"):
             eventually(lambda process=process: worker_of(process), LONG, "the worker has registered")  # type: ignore[misc]

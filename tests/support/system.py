@@ -14,7 +14,7 @@ from jobs.models import Job, Worker
 from jobs.repositories import assignments, jobs, leases, workers
 from queues import messages, services
 from queues.models import Queue
-from queues.sqs import Depth, OutgoingMessage, get_gateway
+from queues.sqs import OutgoingMessage
 from tests.support import handlers_for_tests  # noqa: F401 (registers them here, so that queues may name them)
 from tests.support.background import Background, running
 from tests.support.ledger import Ledger
@@ -114,11 +114,6 @@ def send(queue: Queue, *bodies: str, group: str | None = None) -> list[str]:
     report = messages.send(queue.name, [OutgoingMessage(body, group=group) for body in bodies])
     assert report.sent == len(bodies)
     return list(report.message_ids.values())
-
-
-def depth(queue: Queue) -> Depth:
-    """The queue's counts in SQS."""
-    return get_gateway().depth(queue.queue_url)
 
 
 def ended_jobs(queue: Queue) -> list[Job]:

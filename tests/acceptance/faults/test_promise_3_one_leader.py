@@ -16,6 +16,7 @@ from tests.support.cluster import Cluster, term
 from tests.support.records import all_jobs
 from tests.support.system import LONG, create, leader_is
 from tests.support.tcp_proxy import TcpProxy
+from tests.support.values import given
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
@@ -56,6 +57,20 @@ def test_a_leader_that_was_frozen_past_its_lease_does_nothing_wrong(cluster: Clu
     assert term() == before + 1
     assert leader_is(standby)
     assert set(cluster.handled().values()) == {1}
+    assert {job.status for job in all_jobs()} == {JobStatus.COMPLETED}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_standby_takes_over_from_a_leader_that_ends(cluster: Cluster, number: signal.Signals) -> None:
+    queue = create(f"leader-ends-{number}")
+    cluster.ensure(masters=2, workers=1)
+    leader, standby, before = given(cluster.leader()), cluster.standby(), term()
+    leader.send(number)
+    assert leader.process.wait(LONG) == (0 if number is signal.SIGTERM else -signal.SIGKILL)
+    eventually(lambda: leader_is(standby), LONG, "the other one leads")
+    assert term() == before + 1
+    cluster.send(queue, [{}])
+    cluster.nothing_is_lost()
 
 
 def test_an_assignment_that_arrives_after_the_next_election_changes_nothing(cluster: Cluster) -> None:
@@ -130,9 +145,9 @@ def test_clocks_of_machines_that_are_minutes_apart_change_nothing(cluster: Clust
 
     cluster.ensure(masters=0, workers=0)
     fast = cluster.start("runmaster", **clock("+7m"))
+    workers = [cluster.start("runworker", **clock(offset)) for offset in ("-9m", "+11m")]
     eventually(lambda: leader_is(fast), LONG, "the fast master leads")
     slow = cluster.start("runmaster", **clock("-6m"))
-    workers = [cluster.start("runworker", **clock(offset)) for offset in ("-9m", "+11m")]
     for worker in workers:
         worker.says("worker_registered", LONG)
     slow.says("master_started", LONG)
