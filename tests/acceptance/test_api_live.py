@@ -20,7 +20,7 @@ from tests.support.live import Live, live, shell_environment
 from tests.support.processes import ROOT
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 #: How long anything may take, in seconds: far more than it does, since CI's machine may be busy.
 LONG = 60.0

@@ -15,7 +15,7 @@ from tests.browser.steps import create, finished_job, queue_id, send
 from tests.support.browser import PHONE
 from tests.support.live import Live
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 JOBS, FAILURES, WORKERS, MASTERS = (f"/admin/jobs/{name}/" for name in ("job", "failure", "worker", "master"))
 #: A body and an error's text that would leave a trace where they were taken for HTML.

@@ -16,7 +16,7 @@ from tests.browser.steps import create, finished_job, queue_id, wait_for_dead_le
 from tests.support.browser import PHONE
 from tests.support.live import Live
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 QUEUES = "/admin/queues/queue/"
 #: A body that would leave a trace where it was taken for HTML.
@@ -44,7 +44,7 @@ def test_a_queue_is_made_filled_and_followed_to_the_end(visit: Visit, system: Li
 
     watcher = visit("viewer")
     watcher.go(QUEUES)
-    row = watcher.page.get_by_role("row").filter(has=watcher.page.get_by_role("link", name="orders"))
+    row = watcher.page.get_by_role("row").filter(has=watcher.page.get_by_role("link", name="orders", exact=True))
     expect(row).to_contain_text("idle")
     watcher.page.evaluate("window.loaded = 'once'")
 

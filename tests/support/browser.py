@@ -14,7 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, StorageState, expect, sync_playwright
 
 #: How long a page may take to show what is expected of it, in milliseconds: far more than it does.
-PATIENCE = 30_000
+PATIENCE = 60_000
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 900}
 #: Impacts of axe-core's violations that no page may have.

@@ -53,9 +53,9 @@ def rank(test: str) -> int:
 class Division(LoadScopeScheduling):  # type: ignore[misc]
     """Hands out the parts in the order in which they were collected."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, log: object) -> None:
         config.option.loadscopereorder = False
-        super().__init__(config)
+        super().__init__(config, log)
 
     def _split_scope(self, nodeid: str) -> str:
         return part_of(nodeid)

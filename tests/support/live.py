@@ -21,7 +21,7 @@ from tests.support.processes import manage
 from tests.support.servers import free_port
 
 #: How long each half of its start may take on a machine that runs other tests too, in seconds.
-START_SECONDS = 90.0
+START_SECONDS = 120.0
 
 
 class Live:
