@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,18 +77,28 @@ def running(*processes: Background) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for process in processes:
-            print(f"--- {process.name} ---", process.output()[-4000:], sep="\n")  # noqa: T201
+        show(processes)
         raise
     finally:
-        for process in processes:
-            if process.process.poll() is None:
-                children = process.descendants()
-                process.send(signal.SIGCONT)
-                process.send(signal.SIGTERM)
-                try:
-                    process.process.wait(ORDERLY)
-                except subprocess.TimeoutExpired:
-                    for child in children:
-                        child.kill()
-                    process.kill()
+        end(processes)
+
+
+def show(processes: Sequence[Background]) -> None:
+    """Print the end of what they have written."""
+    for process in processes:
+        print(f"--- {process.name} ---", process.output()[-4000:], sep="\n")  # noqa: T201
+
+
+def end(processes: Sequence[Background]) -> None:
+    """End those that run in order, all at the same time, and what they started."""
+    children = {process: process.descendants() for process in processes if process.process.poll() is None}
+    for process in children:
+        process.send(signal.SIGCONT)
+        process.send(signal.SIGTERM)
+    for process, descendants in children.items():
+        try:
+            process.process.wait(ORDERLY)
+        except subprocess.TimeoutExpired:
+            for child in descendants:
+                child.kill()
+            process.kill()

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, StorageState, expect, sync_playwright
 
 #: How long a page may take to show what a test expects, in milliseconds; far more than it needs.
-PATIENCE = 30_000
+PATIENCE = 60_000
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 900}
 #: Impacts of axe-core's violations that no page may have.
@@ -75,13 +75,14 @@ class Visitor:
         self._context.close()
         assert not self.faults, "\n".join(self.faults)
 
-    def log_in(self, name: str, password: str) -> None:
-        """Log in through the form."""
+    def log_in(self, name: str, password: str) -> StorageState:
+        """Log in through the form. Returns what another visit needs to go on with the session."""
         self.go("/admin/login/?next=/admin/")
         self.page.get_by_label("Username").fill(name)
         self.page.get_by_label("Password").fill(password)
         self.page.get_by_role("button", name="Log in").click()
         self.page.wait_for_url("**/admin/")
+        return {"cookies": self._context.storage_state()["cookies"]}
 
     def go(self, path: str) -> int:
         """Open a page. Returns the status of the answer."""

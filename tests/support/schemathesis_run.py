@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from bson import ObjectId
 from queuesite.foundation.databases import database
 from tests.support.live import Live
 from tests.support.processes import ROOT
+from tests.support.waiting import eventually
 
 #: Number of generated requests for each operation, and of sequences, in addition to examples and boundary values. A
 #: number and not a time, so that a busy machine tries the same.
@@ -28,12 +30,16 @@ LONGEST = 600
 SEED = os.environ.get("SCHEMATHESIS_SEED", "20261124")
 
 Reached = dict[tuple[str, str], Counter[int]]
+#: Fails where an operation whose path the pattern finds breaks a promise of the schema, or was never done.
+Holds = Callable[[str], None]
 
 
 def prepare(system: Live, client: httpx.Client) -> dict[str, str]:
-    """Create what no operation creates: two failures, whose ids it returns, and the queues of the examples."""
+    """Create the queues of the examples and what no operation creates: a job, and two failures, whose ids it returns."""
     for name in ("orders", "invoices"):
-        client.post("/queues", json={"name": name}).raise_for_status()
+        client.post("/queues", json={"name": name, "handler": "recorder"}).raise_for_status()
+    client.post("/queues/orders/messages", json={"messages": [{"body": "one"}]}).raise_for_status()
+    eventually(lambda: client.get("/jobs?status=completed").json()["items"], 60, "a job is completed")
     now = datetime.now(UTC)
     documents = [
         {
@@ -57,9 +63,12 @@ def prepare(system: Live, client: httpx.Client) -> dict[str, str]:
     return {"FAILURE_TO_READ": read, "FAILURE_TO_DELETE": deleted}
 
 
-def run(system: Live, token: str, directory: Path, prepared: dict[str, str]) -> Reached:
-    """Run it. Returns the statuses of each operation. Raises `AssertionError` with its output if it fails."""
-    report = directory / "report.har"
+def run(system: Live, token: str, directory: Path, prepared: dict[str, str], *choice: str) -> Reached:
+    """Run it with a choice of operations. Returns the statuses of each operation.
+
+    Raises `AssertionError` with its output if it fails.
+    """
+    report, output = directory / "report.har", directory / "output"
     options = {
         "--header": f"Authorization: Bearer {token}",
         "--max-examples": str(EXAMPLES),
@@ -70,27 +79,34 @@ def run(system: Live, token: str, directory: Path, prepared: dict[str, str]) -> 
         "--report": "har",
         "--report-har-path": str(report),
     }
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).with_name("schemathesis")),
-            "--config-file",
-            str(ROOT / "tests" / "support" / "schemathesis.toml"),
-            "run",
-            f"{system.api}/openapi.json",
-            "--continue-on-failure",
-            "--no-color",
-            *(part for option in options.items() for part in option),
-        ],
-        cwd=directory,
-        env={**os.environ, **prepared},
-        capture_output=True,
-        text=True,
-        timeout=LONGEST,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
+    command = [
+        str(Path(sys.executable).with_name("schemathesis")),
+        "--config-file",
+        str(ROOT / "tests" / "support" / "schemathesis.toml"),
+        "run",
+        f"{system.api}/openapi.json",
+        "--continue-on-failure",
+        "--no-color",
+        *(part for option in options.items() for part in option),
+        *choice,
+    ]
+    with output.open("wb") as out:
+        running = subprocess.Popen(
+            command, cwd=directory, env={**os.environ, **prepared}, stdout=out, stderr=subprocess.STDOUT
+        )
+    try:
+        eventually(lambda: _ended(running, system), LONGEST, "schemathesis has ended")
+    finally:
+        running.kill()
+        running.wait()
+    assert running.returncode == 0, output.read_text()[-20_000:]
     schema = httpx.get(f"{system.api}/openapi.json", headers={"Authorization": f"Bearer {token}"}).json()
     return _reached(schema, json.loads(report.read_text()))
+
+
+def _ended(running: subprocess.Popen[bytes], system: Live) -> bool:
+    system.keep_worker()  # one of the operations drains it
+    return running.poll() is not None
 
 
 def _reached(
