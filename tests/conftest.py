@@ -231,6 +231,17 @@ def gateway(sqs: SQSClient) -> SqsGateway:
     return get_gateway()
 
 
+@pytest.fixture(params=["express", "boto3"])
+def transport(request: pytest.FixtureRequest, sqs: SQSClient, configure: Configure) -> Iterator[str]:
+    """Each way in which requests go to SQS, for the rest of the test."""
+    from queues.sqs import get_gateway
+
+    configure(sqs_transport=request.param)
+    get_gateway.cache_clear()
+    yield request.param
+    get_gateway.cache_clear()
+
+
 @pytest.fixture
 def queues(mongo: None, sqs: SQSClient) -> SQSClient:
     """No queue, neither here nor in SQS."""

@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 import pytest
 
-from queues.sqs import gateway as module
+from queues.sqs import connection as module
 from queues.sqs.gateway import SqsGateway
 from queuesite.foundation import config as configuration
 from queuesite.foundation.addresses import Running, embedded_keys, write_record
@@ -149,14 +149,14 @@ class TestRenewal:
         file = tmp_path / "credentials"
         gateway = SqsGateway(configure(aws_shared_credentials_file=file))
         now = [100.0]
-        monkeypatch.setattr("queues.sqs.gateway.time.monotonic", lambda: now[0])
+        monkeypatch.setattr("queues.sqs.connection.time.monotonic", lambda: now[0])
 
         with pytest.raises(SqsDenied, match="no AWS credentials"):
             gateway.check()
         write_keys(file, "ASIALATE")
         with pytest.raises(SqsDenied):  # it has just looked
             gateway.check()
-        now[0] += module._LOOK_AGAIN_SECONDS
+        now[0] += module.LOOK_AGAIN_SECONDS
         with pytest.raises(SqsDenied):
             gateway.check()
         gateway.check()
