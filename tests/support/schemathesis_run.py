@@ -35,7 +35,7 @@ Holds = Callable[[str], None]
 
 
 def prepare(system: Live, client: httpx.Client) -> dict[str, str]:
-    """Create the queues of the examples and what no operation creates: a job, and two failures, whose ids it returns."""
+    """Create the examples' queues and what no operation creates: a job, and two failures, whose ids it returns."""
     for name in ("orders", "invoices"):
         client.post("/queues", json={"name": name, "handler": "recorder"}).raise_for_status()
     client.post("/queues/orders/messages", json={"messages": [{"body": "one"}]}).raise_for_status()
