@@ -29,7 +29,11 @@ class Refused(Exception):
 
 
 class Cut(Exception):
-    """No answer at all: the connection is closed."""
+    """The connection is closed, without an answer or (if there is one) after half of it."""
+
+    def __init__(self, answer: dict[str, Any] | None = None) -> None:
+        self.answer = answer
+        super().__init__("cut")
 
 
 @dataclass
@@ -49,6 +53,8 @@ class SqsProxy:
     def __init__(self, upstream: str, access_key: str) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.credentials: list[tuple[str, str | None]] = []
+        #: When each request was signed, as its header says (like 20261126T120000Z).
+        self.signed_at: list[str] = []
         #: Answers actions without a rule: returns the rule for an action, or None to pass it on.
         self.behaviour: Callable[[str], Answer | None] = lambda action: None
         self._rules: defaultdict[str, list[Rule]] = defaultdict(list)
@@ -83,13 +89,12 @@ class SqsProxy:
 
         self.answer(action, refused, times)
 
-    def cut(self, action: str, *, after: bool = False, times: int | None = None) -> None:
-        """Close the connection at `action`, before SQS has seen it or after SQS has done it."""
+    def cut(self, action: str, *, after: bool = False, amid: bool = False, times: int | None = None) -> None:
+        """Close the connection at `action`: before SQS has seen it, after SQS has done it, or amid the answer."""
 
         def cut(parameters: dict[str, Any], forward: Forward) -> dict[str, Any]:
-            if after:
-                forward(parameters)
-            raise Cut
+            answer = forward(parameters) if after or amid else None
+            raise Cut(answer if amid else None)
 
         self.answer(action, cut, times)
 
@@ -107,6 +112,7 @@ class SqsProxy:
         with self._lock:
             self.requests.append((action, parameters))
             self.credentials.append((key, headers.get("X-Amz-Security-Token")))
+            self.signed_at.append(headers.get("X-Amz-Date", ""))
             for rule in self._rules[action]:
                 if rule.times is None:
                     return rule.answer
@@ -178,17 +184,19 @@ def _handler(proxy: SqsProxy) -> type[BaseHTTPRequestHandler]:
                 fault = "Sender" if error.status < 500 else "Receiver"
                 details = json.dumps({"__type": error.code, "message": error.message})
                 self._answer(error.status, details.encode(), {"x-amzn-query-error": f"{error.code};{fault}"})
-            except Cut:
+            except Cut as cut:
+                if cut.answer is not None:
+                    self._answer(200, json.dumps(cut.answer).encode(), {}, cut=True)
                 self.connection.shutdown(socket.SHUT_RDWR)
                 self.close_connection = True
 
-        def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        def _answer(self, status: int, body: bytes, headers: dict[str, str], *, cut: bool = False) -> None:
             self.send_response(status)
             for name, value in {**headers, "Content-Type": "application/x-amz-json-1.0"}.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(body[: len(body) // 2] if cut else body)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as its base class has it
             pass
