@@ -10,6 +10,7 @@ from bson import ObjectId
 
 from jobs import reads
 from jobs.models import Assignment, Lease, Worker
+from jobs.shared import shared
 from queues import repository as queues
 from queues.models import Queue
 from queues.state import Condition, State
@@ -18,6 +19,8 @@ from queuesite.foundation.errors import MalformedDocument
 
 #: A queue needs attention once its messages have waited this long for a worker.
 WAITING = timedelta(minutes=1)
+#: Most malformed documents that are searched for.
+MALFORMED_FOUND = 100
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,18 @@ class Attention:
     reasons: list[Reason] = field(default_factory=list)
 
 
-def malformed(limit: int) -> list[MalformedDocument]:
+def malformed(limit: int = MALFORMED_FOUND) -> list[MalformedDocument]:
     """Up to `limit` malformed documents, which no process can use; a queue among them is not processed.
 
     Only the small collections are searched: MongoDB reads all of a collection for it. Raises `MongoUnavailable`.
     """
     found = [error for model in (Queue, Worker, Assignment, Lease) for error in documents.malformed(model, limit)]
     return found[:limit]
+
+
+def shared_malformed() -> list[MalformedDocument]:
+    """As `malformed`, with a slow result shared by all requests to this web process."""
+    return shared("malformed", malformed)
 
 
 def needed(limit: int) -> list[Attention]:

@@ -116,9 +116,9 @@ def _processing(queues: list[Queue], now: datetime) -> Iterator[Metric]:
     yield _gauge(
         "workers_draining", "Live workers that take no more assignments.", value=sum(w.draining for w in workers)
     )
-    slots = sum(worker.capacity for worker in workers if not worker.draining)
-    yield _gauge("slots", "Capacity of all workers: consumers that they can run at once.", value=slots)
-    yield _gauge("slots_used", "Capacity in use: assigned consumers.", value=len(assigned))
+    capacity = sum(worker.capacity for worker in workers if not worker.draining)
+    yield _gauge("capacity", "Consumers that all workers together can run at once.", value=capacity)
+    yield _gauge("capacity_used", "Capacity in use: assigned consumers.", value=len(assigned))
     kinds = failures.count()
     yield _gauge("failure_kinds", "Kinds of failure on record.", value=kinds)
     lease = reads.leader()

@@ -91,7 +91,7 @@ def hourly_failures(kinds: Sequence[Failure]) -> dict[ObjectId, list[int]]:
 
 
 def find_assignments(*, queue_url: str | None = None, worker: str | None = None) -> list[Assignment]:
-    """The assignments that match, the oldest first. There are never more than all workers' slots together."""
+    """The assignments that match, the oldest first. There are never more than the capacity of all workers."""
     found = assignments.all_assignments()
     return [a for a in found if queue_url in (None, a.queue_url) and worker in (None, a.worker)]
 

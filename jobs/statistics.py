@@ -80,8 +80,8 @@ class Statistics:
     failures_last_hour: int
     workers: int
     workers_draining: int
-    slots: int
-    slots_used: int
+    capacity: int
+    capacity_used: int
     leader: str | None
     oldest_waiting: Waiting | None
 
@@ -89,6 +89,13 @@ class Statistics:
 def is_alive(worker: Worker, now: datetime) -> bool:
     """Whether a worker's heartbeat is not older than WORKER_STALLED_AFTER."""
     return (now - worker.heartbeat_at).total_seconds() <= get_config().worker_stalled_after
+
+
+def worker_state(worker: Worker, now: datetime) -> str:
+    """A worker's state in one word: `stalled`, `draining` or `alive`."""
+    if not is_alive(worker, now):
+        return "stalled"
+    return "draining" if worker.draining else "alive"
 
 
 def current() -> Statistics:
@@ -117,8 +124,8 @@ def current() -> Statistics:
         failures_last_hour=kinds_last_hour,
         workers=len(workers),
         workers_draining=sum(worker.draining for worker in workers),
-        slots=sum(worker.capacity for worker in workers if not worker.draining),
-        slots_used=len(assigned),
+        capacity=sum(worker.capacity for worker in workers if not worker.draining),
+        capacity_used=len(assigned),
         leader=None if lease is None else lease.holder,
         oldest_waiting=next((Waiting(queue.name, queue.depth_visible, since) for queue, since in waiting), None),
     )

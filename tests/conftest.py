@@ -69,6 +69,22 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         started.stop()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    if config.getoption("dist") != "loadfile":
+        return None
+    from tests.support.division import Division
+
+    return Division(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        from tests.support.division import rank
+
+        items.sort(key=lambda item: rank(item.nodeid))
+
+
 class Configure(Protocol):
     """Changes settings (by their names in lower case; None: not set) for the rest of the test."""
 
@@ -213,6 +229,17 @@ def gateway(sqs: SQSClient) -> SqsGateway:
     from queues.sqs import get_gateway
 
     return get_gateway()
+
+
+@pytest.fixture(params=["express", "boto3"])
+def transport(request: pytest.FixtureRequest, sqs: SQSClient, configure: Configure) -> Iterator[str]:
+    """Each way in which requests go to SQS, for the rest of the test."""
+    from queues.sqs import get_gateway
+
+    configure(sqs_transport=request.param)
+    get_gateway.cache_clear()
+    yield request.param
+    get_gateway.cache_clear()
 
 
 @pytest.fixture

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
-from django.core.cache import cache
 from django.http import HttpRequest
 
 from jobs import attention, reads, services, statistics
 from jobs.admin import workers
 from jobs.admin.pages import leader, queue_address
 from jobs.models import Worker
+from jobs.shared import shared
 from jobs.statistics import Overall, Span, Statistics
 from queues.state import State
 from queuesite import tasks
 from queuesite.admin.records import address
-from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
 
 #: How many queues that need attention, workers and failures are shown; their own pages show all.
 QUEUES_SHOWN = 10
 WORKERS_SHOWN = 12
 FAILURES_SHOWN = 5
-#: An answer that took more seconds than this took long.
-SLOW_SECONDS = 0.2
-
-T = TypeVar("T")
-
 DEFAULT_SPAN = "1h"
-#: By the names of `statistics.SPANS`, as "in the last …" goes on.
+#: The spans of `statistics.SPANS` in words, as in "the last hour".
 _SPAN_NAMES = {"15m": "15 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days"}
 
 
@@ -50,7 +43,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if all(map(may, ("queues.view_queue", "jobs.view_job", "jobs.view_worker"))):
         numbers = shared("numbers", statistics.current)
         context |= {"numbers": numbers, "failure_rate": _failure_rate(numbers), "missing": _missing(numbers)}
-        context["backing_off"] = numbers.queues[State.BACKING_OFF]  # whose value no template can name
+        context["backing_off"] = numbers.queues[State.BACKING_OFF]  # a template cannot name its value
         context |= _in_flight(alive, numbers.at) | _charts(request)
     if may("jobs.view_lease"):
         context |= {"may_lead": True, **leader()}
@@ -63,22 +56,6 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         found, _ = reads.find_failures(limit=FAILURES_SHOWN)
         context["failures"] = [{"failure": one, "address": address("jobs_failure_change", one.id)} for one in found]
     return context
-
-
-def shared(name: str, ask: Callable[[], T]) -> T:
-    """What `ask` answers. An answer that took long is reused for all users for ten times as long.
-
-    So pages that refresh every two seconds keep no database busy, with any number of queues and users.
-    """
-    key = f"overview:{get_config().mongodb_name}:{name}"
-    known: T | None = cache.get(key)
-    if known is None:
-        began = monotonic()
-        known = ask()
-        took = monotonic() - began
-        if took > SLOW_SECONDS:
-            cache.set(key, known, 10 * took)
-    return known
 
 
 def _failure_rate(numbers: Statistics) -> float | None:
@@ -96,7 +73,7 @@ def _in_flight(known: Sequence[Worker], now: datetime) -> dict[str, int]:
 
 
 def _missing(numbers: Statistics) -> set[str]:
-    """Parts of the system that it needs and that do not run."""
+    """Necessary parts of the system that do not run."""
     parts = {
         "queue": sum(numbers.queues.values()) > 0,
         "master": numbers.leader is not None,
@@ -120,8 +97,11 @@ def _attention() -> dict[str, Any]:
         }
         for one in found
     ]
-    malformed = shared("malformed", lambda: attention.malformed(QUEUES_SHOWN))
-    return {"attention": rows[:QUEUES_SHOWN], "attention_more": len(rows) > QUEUES_SHOWN, "malformed": malformed}
+    return {
+        "attention": rows[:QUEUES_SHOWN],
+        "attention_more": len(rows) > QUEUES_SHOWN,
+        "malformed": attention.shared_malformed()[:QUEUES_SHOWN],
+    }
 
 
 def _charts(request: HttpRequest) -> dict[str, Any]:
@@ -141,7 +121,7 @@ def _charts(request: HttpRequest) -> dict[str, Any]:
 
 
 def _throughput(found: Overall, span: Span, window: str) -> dict[str, Any] | None:
-    """Messages and failed attempts per minute, as charts.js takes them; None where nothing was done."""
+    """Messages and failed attempts per minute, as charts.js takes them. None if nothing was done."""
     if not any(point.processed or point.failed for point in found.points):
         return None
     processed, failed = (
@@ -161,7 +141,7 @@ def _throughput(found: Overall, span: Span, window: str) -> dict[str, Any] | Non
 
 
 def _backlog(found: Overall, span: Span, window: str) -> dict[str, Any] | None:
-    """What was waiting, as charts.js takes it; None if nobody recorded it."""
+    """Waiting messages, as charts.js takes them. None if nobody recorded them."""
     known = [depth for depth in found.depths if depth is not None]
     if not known:
         return None

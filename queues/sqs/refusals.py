@@ -30,25 +30,33 @@ _ALIASES = {
 }
 
 _RECEIPT_HANDLE = frozenset({"ReceiptHandleIsInvalid", "InvalidIdFormat", "MessageNotInflight"})
-_TRANSIENT = frozenset(
+#: SQS asks for patience: the request was not carried out, and its sender tries again by itself (the list of botocore's
+#: standard mode, as far as it is SQS's).
+THROTTLED = frozenset(
     {
-        "InternalError",
-        "InternalFailure",
-        "InternalServerError",
-        "KmsThrottled",
-        "OverLimit",
+        "BandwidthLimitExceeded",
+        "PriorRequestNotComplete",
+        "RequestLimitExceeded",
         "RequestThrottled",
-        "RequestTimeout",
-        "ServiceUnavailable",
         "SlowDown",
         "Throttled",
         "Throttling",
         "TooManyRequests",
     }
 )
+_TRANSIENT = THROTTLED | {
+    "InternalError",
+    "InternalFailure",
+    "InternalServerError",
+    "KmsThrottled",
+    "OverLimit",
+    "RequestTimeout",
+    "ServiceUnavailable",
+}
 #: Beginnings of codes that blame the request or the account, whoever `SenderFault` blames: LocalStack sets that to
 #: false for most of them.
 _PERMANENT = ("AccessDenied", "Batch", "Invalid", "Kms", "MessageTooLong", "Missing", "Unsupported")
+_CLOCK = frozenset({"RequestInTheFuture", "RequestTimeTooSkewed"})
 _EXPIRED = frozenset({"ExpiredToken", "RequestExpired"})
 _BAD_KEYS = frozenset(
     {
@@ -161,6 +169,17 @@ def bad_credentials(code: str) -> bool:
     return code in _EXPIRED or code in _BAD_KEYS
 
 
+def about_credentials(code: str) -> bool:
+    """Whether `code` (canonical) refuses who asks, or the time of the signature, and not what is asked for."""
+    return code in _DENIED or code in _EXPIRED or code in _CLOCK
+
+
+def no_answer(address: str, why: str = "") -> SqsUnavailable:
+    """The error of a request that was not answered. `address` is SQS's address, as it may be shown."""
+    reason = f" ({why})" if why else ""
+    return SqsUnavailable(f"SQS at {address} does not answer{reason}; is it running, and is AWS_SQS_ENDPOINT right?")
+
+
 def error_for(
     code: str, text: str, *, status: int = 400, queue_url: str | None = None, address: str = ""
 ) -> ServerError | Conflict:
@@ -174,6 +193,8 @@ def error_for(
             f"the AWS credentials have expired ({said}); renew them: set new keys and a new "
             "AWS_SESSION_TOKEN, or log in again (aws sso login)"
         )
+    if code in _CLOCK:
+        return SqsDenied(f"this machine's clock is wrong, by what SQS says ({said}); set it, or have NTP do it")
     if code in _DENIED:
         return SqsDenied(
             f"SQS refused the credentials or permissions ({said}); check the AWS keys and policy "

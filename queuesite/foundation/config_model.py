@@ -66,6 +66,10 @@ class Config(BaseSettings):
     aws_sqs_endpoint: Address | None = Field(
         None, description="SQS's address, or aws for AWS itself; empty: the embedded server"
     )
+    sqs_transport: Literal["express", "boto3"] = Field(
+        "express",
+        description="what carries hot requests: express, or boto3 (slower, but has plugins and event hooks)",
+    )
     queue_name_prefix: str = Field(
         "", pattern=r"^[A-Za-z0-9_-]{0,40}$", description="prefix of every queue's name in SQS"
     )
@@ -149,7 +153,7 @@ class Config(BaseSettings):
     api_open: CommaSeparated = Field((), description="endpoints that need no token: ready, metrics or both")
     ready_timeout_seconds: Seconds = Field(3, description="a server that takes longer to answer counts as not ready")
 
-    @field_validator("log_level", "log_format", mode="before")
+    @field_validator("log_level", "log_format", "sqs_transport", mode="before")
     @classmethod
     def _any_case(cls, value: object, info: Any) -> object:
         if not isinstance(value, str):

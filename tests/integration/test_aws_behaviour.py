@@ -17,6 +17,12 @@ from tests.support.faults import SqsProxy
 from tests.support.waiting import eventually
 
 
+@pytest.fixture
+def transport() -> str:
+    """The default, in the tests above: what a transport makes of an answer does not depend on whose double gave it."""
+    return "express"
+
+
 @pytest.fixture(params=[AwsBehaviour, LocalStackBehaviour], ids=["AWS", "LocalStack"])
 def behaviour(request: pytest.FixtureRequest, faulty: SqsProxy) -> AwsBehaviour:
     made = request.param(faulty)

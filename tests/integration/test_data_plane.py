@@ -15,6 +15,7 @@ from queues.sqs.memory import ManualClock, MemorySqs
 from queues.sqs.refusals import BatchFailure
 from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import QueueMissing
+from tests.conftest import Configure
 from tests.support.waiting import eventually
 
 #: Seconds that a real server may take for what is expected of it.
@@ -52,13 +53,15 @@ class Subject:
         eventually(held, PATIENCE, f"the queue holds {depth}")
 
 
-@pytest.fixture(params=["memory", "sqs"])
+@pytest.fixture(params=["memory", "express", "boto3"])
 def subject(request: pytest.FixtureRequest) -> Subject:
     if request.param == "memory":
         clock = ManualClock()
         memory = MemorySqs(clock)
         return Subject(memory, memory.create_queue, lambda: clock.advance(0.3))
-    gateway: SqsGateway = request.getfixturevalue("gateway")
+    request.getfixturevalue("sqs")
+    configure: Configure = request.getfixturevalue("configure")
+    gateway = SqsGateway(configure(sqs_transport=request.param))
 
     def create(
         name: str, *, visibility: int = 30, delay: int = 0, dead_letters: str | None = None, max_receive_count: int = 5

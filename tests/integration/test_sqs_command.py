@@ -421,12 +421,12 @@ class TestSend:
     def test_count_does_not_go_with_a_file(self, tmp_path: Path) -> None:
         sqs("create", "orders")
 
-        assert "COUNT does not go with --file" in refused("send", "orders", 1, "--file", tmp_path / "x")[1]
+        assert "COUNT and --file exclude each other" in refused("send", "orders", 1, "--file", tmp_path / "x")[1]
 
     def test_neither_count_nor_file(self) -> None:
         sqs("create", "orders")
 
-        assert refused("send", "orders") == (2, "how many? give COUNT, or --file with a message per line")
+        assert refused("send", "orders") == (2, "give COUNT, or --file with a message on each line")
 
     def test_empty_body(self) -> None:
         sqs("create", "orders")

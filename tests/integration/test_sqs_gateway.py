@@ -124,6 +124,7 @@ class TestQueues:
         assert faulty.count("ListQueues") == 1
 
 
+@pytest.mark.usefixtures("transport")
 class TestMessages:
     def test_message_arrives_as_it_was_sent(self, gateway: SqsGateway, url: str) -> None:
         body = "  zażółć 日本 🚚 \t<&>\n"
@@ -319,7 +320,7 @@ class TestRedriveTask:
 
 @pytest.fixture
 def stubbed(gateway: SqsGateway) -> Iterator[tuple[SqsGateway, Stubber]]:
-    with Stubber(gateway._client) as stubber:
+    with Stubber(gateway._boto3.client) as stubber:
         yield gateway, stubber
 
 
@@ -445,7 +446,7 @@ class TestErrors:
         gateway = SqsGateway(configure(aws_sqs_endpoint="AWS", aws_region="eu-west-1"))
 
         assert gateway.address == "aws"
-        assert gateway._client.meta.endpoint_url == "https://sqs.eu-west-1.amazonaws.com"
+        assert gateway._boto3.client.meta.endpoint_url == "https://sqs.eu-west-1.amazonaws.com"
 
     def test_embedded_server_takes_the_key_of_its_folder(
         self, gateway: SqsGateway, configure: Configure, tmp_path: Path

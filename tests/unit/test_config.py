@@ -145,6 +145,7 @@ LIMITS: list[tuple[str, list[Any], list[Any]]] = [
     ("AWS_REGION", ["eu-west-1"], ["EU", "eu west"]),
     ("LOG_LEVEL", ["DEBUG", "info", "Warning", "ERROR"], ["LOUD", "TRACE"]),
     ("LOG_FORMAT", ["console", "JSON"], ["xml"]),
+    ("SQS_TRANSPORT", ["express", "Boto3"], ["aws"]),
     ("DEBUG", ["1", "true", "yes"], ["maybe"]),
     ("HTTP_ALLOW_INTERNAL", ["0", "1"], ["some"]),
     (

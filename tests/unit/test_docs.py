@@ -20,9 +20,12 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], key=str)
 READERS_OWN = {"handlers.py", "shop_handlers.py"}
 #: Names in capitals that are not settings: variables of other programs, of compose and of the tests, and constants.
 NOT_SETTINGS = {
+    "AWS_CA_BUNDLE",
+    "AWS_ENDPOINT_URL",
     "AWS_PROFILE",
     "ENV_FILE",
     "HOOK_TOKEN",
+    "HTTPS_PROXY",
     "MONGO_IMAGE",
     "PYTHON_IMAGE",
     "SCHEMATHESIS_SEED",

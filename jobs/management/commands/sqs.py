@@ -70,7 +70,7 @@ class Command(QueuesiteCommand):
         send.add_argument("--group", metavar="G", help="message group; for FIFO queues")
         verb("size", "count a queue's messages: visible, in flight, delayed, dead letters", as_json=True)
         verb(
-            "set-concurrency", "set how many messages a consumer handles at once; consumers at work follow"
+            "set-concurrency", "set how many messages a consumer handles at once; running consumers follow"
         ).add_argument("concurrency", metavar="N", type=int, help=SETTINGS["concurrency"].limit_words)
         verb("pause", "stop processing a queue; consumers finish what is in flight")
         verb("resume", "process a paused queue again")
@@ -78,10 +78,10 @@ class Command(QueuesiteCommand):
             "--yes", action="store_true", help="do not ask for confirmation"
         )
         verb("redrive", "move dead letters back to their queue")
-        verb("notify", "have the master look at a queue now, as a send does")
+        verb("notify", "make the master check a queue now, as a send does")
         verb(
             "sync",
-            "make SQS match the database, one way",
+            "create and update queues in SQS to match the database; never the other way",
             queue=False,
             as_json=True,
         )
@@ -174,7 +174,7 @@ class Command(QueuesiteCommand):
         path: Path | None = options["file"]
         if path is not None:
             if options["count"] is not None:
-                raise InvalidInput("COUNT does not go with --file: a message is sent for each of its lines")
+                raise InvalidInput("COUNT and --file exclude each other: --file sends a message for each of its lines")
             try:
                 text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8-sig")
             except OSError as error:
@@ -186,7 +186,7 @@ class Command(QueuesiteCommand):
                 raise InvalidInput(f"file {str(path)!r} has no line to send")
             return bodies
         if options["count"] is None:
-            raise InvalidInput("how many? give COUNT, or --file with a message per line")
+            raise InvalidInput("give COUNT, or --file with a message on each line")
         if options["body"] is not None:
             return [options["body"]] * options["count"]
         return [json.dumps({"number": number, "test": True}) for number in range(1, options["count"] + 1)]
