@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from jobs import statistics
+from jobs import services
 from jobs.models import Assignment, Failure, Job, Lease, Worker
 from jobs.reads import Activity
 from jobs.statistics import Statistics
@@ -104,8 +104,12 @@ class QueueOut(QueueFields):
 
     state: State = Field(
         description="active: a worker has it; waiting: its messages, or a wake-up, wait for a worker; backing-off: it "
-        "waits after failed runs",
+        "waits after failed runs; unserved: no live worker can process it, see `unserved`",
         examples=["idle"],
+    )
+    unserved: str | None = Field(
+        description="why no live worker can process it; null unless that is its state",
+        examples=["no worker has handler resize"],
     )
     assignments: list[AssignmentOut] | None = Field(
         description="who processes it now; null without the permission jobs.view_assignment"
@@ -117,6 +121,7 @@ class QueueOut(QueueFields):
         return cls(
             **cls.values(queue),
             state=activity.state,
+            unserved=activity.unserved,
             assignments=[AssignmentOut.of(a) for a in activity.assignments] if with_assignments else None,
             last_job=None if activity.last_job is None else JobOut.of(activity.last_job),
         )
@@ -160,7 +165,7 @@ class WorkerOut(Out):
             capacity=worker.capacity,
             load=load,
             draining=worker.draining,
-            alive=statistics.is_alive(worker, now),
+            alive=services.is_alive(worker, now),
             heartbeat_age=round(max(0.0, (now - worker.heartbeat_at).total_seconds()), 3),
             started_at=worker.started_at,
             heartbeat_at=worker.heartbeat_at,
@@ -242,7 +247,8 @@ class StatsOut(Out):
 
     at: Timestamp
     queues: dict[str, int] = Field(
-        description="by state", examples=[{"active": 2, "waiting": 0, "backing-off": 0, "paused": 1, "idle": 40}]
+        description="by state",
+        examples=[{"active": 2, "waiting": 0, "backing-off": 0, "unserved": 0, "paused": 1, "idle": 40}],
     )
     visible: int = Field(description="messages that wait in all queues", examples=[120])
     in_flight: int = Field(examples=[10])
