@@ -13,7 +13,7 @@ from jobs.models import Assignment, Lease, Worker
 from jobs.shared import shared
 from queues import repository as queues
 from queues.models import Queue
-from queues.state import Condition, State
+from queues.state import Condition, State, unserved_reason
 from queuesite.foundation import documents
 from queuesite.foundation.errors import MalformedDocument
 
@@ -31,6 +31,8 @@ class Reason:
     count: int = 0
     of: int = 0
     since: datetime | None = None
+    #: In words; empty unless the word alone does not say it.
+    text: str = ""
 
 
 @dataclass
@@ -63,7 +65,7 @@ def needed(limit: int) -> list[Attention]:
     context = reads.queue_context(failing=True)
     found = queues.worst(
         {
-            Condition.HANDLER_MISSING: "depthVisible",
+            State.UNSERVED: "depthVisible",
             Condition.CRASH_LOOPING: "crashCount",
             Condition.PAUSED_WITH_BACKLOG: "depthVisible",
             Condition.DEAD_LETTERS: "deadLetters",
@@ -80,8 +82,8 @@ def needed(limit: int) -> list[Attention]:
     def add(queue: Queue, reason: Reason) -> None:
         needy.setdefault(queue.id, Attention(queue)).reasons.append(reason)
 
-    for queue in found[Condition.HANDLER_MISSING]:
-        add(queue, Reason(Condition.HANDLER_MISSING))
+    for queue in found[State.UNSERVED]:
+        add(queue, Reason(State.UNSERVED, queue.depth_visible, text=unserved_reason(queue, context) or ""))
     for queue in found[Condition.CRASH_LOOPING]:
         add(queue, Reason(Condition.CRASH_LOOPING, queue.crash_count))
     for queue_id, (failed, processed) in attempts.items():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from jobs.handler_models import HandlerHour, HandlerVersion
 from jobs.models import Assignment, Departure, Failure, FailureCount, Job, Master, Throughput, ThroughputHour
-from jobs.repositories import assignments, failures, jobs, masters, throughput, workers
+from jobs.repositories import assignments, failures, handlers, jobs, masters, throughput, workers
 from queues import repository as queues
 from queuesite.foundation import databases
 
@@ -21,6 +22,8 @@ def ensure_indexes() -> None:
             Master: masters.INDEXES,
             Throughput: throughput.INDEXES,
             ThroughputHour: throughput.INDEXES,
+            HandlerVersion: handlers.version_indexes(),
+            HandlerHour: handlers.HOUR_INDEXES,
         }
     )
 

@@ -1,5 +1,7 @@
 """The collections of processing: `jobs`, `failures`, `assignments`, `workers`, `throughput`, `leases`.
 
+Those of handlers are in `jobs.handler_models`.
+
 Field names in MongoDB are the reference system's. Collections and indexes are made by `jobs.indexes.ensure_indexes`,
 not by migrations; hence `managed = False`.
 """
@@ -13,6 +15,7 @@ from django.db import models
 from django_mongodb_backend.fields import ObjectIdAutoField, ObjectIdField
 
 from jobs import histogram
+from jobs.handler_models import HandlerHour, HandlerVersion  # noqa: F401 - Django looks for models here
 
 
 class JobStatus(models.TextChoices):
@@ -74,6 +77,7 @@ class EndReason(models.TextChoices):
     # Written by a master, which abandons the job and wakes the queue by itself.
     WORKER_DIED = "worker-died", Trait(0), "the worker's heartbeat stopped"
     REVOKED = "revoked", Trait.WAKES_QUEUE, "the assignment was taken away"
+    MISPLACED = "misplaced", Trait.WAKES_QUEUE, "the worker lacks the queue's handler, or is not in its pool"
 
     def has(self, trait: Trait) -> bool:
         """Whether it has this trait."""
@@ -94,6 +98,8 @@ class Job(models.Model):
         "timed out", default=0, db_column="timedOutCount", help_text="failed attempts that ran past their time limit"
     )
     processor = models.JSONField(default=dict)
+    handler = models.CharField(max_length=100, null=True, default=None, help_text="the queue's when the run began")
+    handler_version = models.CharField(max_length=100, null=True, default=None, db_column="handlerVersion")
     created_at = models.DateTimeField(db_column="createdAt")
     started_at = models.DateTimeField(null=True, default=None, db_column="startedAt")
     ended_at = models.DateTimeField(null=True, default=None, db_column="endedAt")
@@ -194,6 +200,10 @@ class Worker(models.Model):
     heartbeat_at = models.DateTimeField(db_column="heartbeatAt")
     capacity = models.PositiveIntegerField(help_text="consumers that it runs at once (MAX_LOAD)")
     draining = models.BooleanField(default=False)
+    #: See `jobs.placement`. None: it is of an earlier release, and announces nothing.
+    pool = models.CharField(max_length=50, null=True, default=None)
+    version = models.CharField(max_length=100, default="", help_text="of the handlers' code")
+    handlers: models.JSONField[list[dict[str, Any]]] = models.JSONField(default=list)
     consumers: models.JSONField[list[dict[str, Any]]] = models.JSONField(default=list)
 
     class Meta:
@@ -220,6 +230,7 @@ class Departure(models.Model):
     host = models.CharField(max_length=255)
     pid = models.PositiveIntegerField()
     capacity = models.PositiveIntegerField()
+    pool = models.CharField(max_length=50, null=True, default=None)
     started_at = models.DateTimeField(db_column="startedAt")
     heartbeat_at = models.DateTimeField("last heartbeat", db_column="heartbeatAt")
     departed_at = models.DateTimeField(db_column="departedAt")

@@ -8,6 +8,7 @@ docs/reference.md. A further setting is one more attribute of `Settings`, and th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from types import NoneType
@@ -22,6 +23,11 @@ MAX_OPTIONS_BYTES = 65_536
 HANDLER_PERMISSION = "queues.change_handler"
 #: Longest name of a handler.
 MAX_HANDLER_NAME = 100
+#: What a pool's name consists of, for queues and for workers.
+POOL_PATTERN = r"[A-Za-z0-9_-]{1,50}"
+POOL_LENGTH = 50
+#: Most characters of a wrong value that an error repeats.
+_SHOWN = 120
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,9 @@ class Setting:
     default_from: str | None = None
     #: Most characters of a string.
     max_length: int | None = None
+    #: What a string must match as a whole, and that in words; None: any printable text.
+    pattern: str | None = None
+    pattern_words: str = "printable characters"
     #: What it means that an optional setting is empty.
     empty: str | None = None
     #: SQS holds it too: a change is written there first.
@@ -113,6 +122,16 @@ class Setting:
                 )
         elif self.type is bool and not isinstance(value, bool):
             raise InvalidInput(f"{self.words} is {value!r}: expected true or false", field=self.name)
+        elif self.type is str and not self._is_text(value):
+            shown = repr(value) if len(repr(value)) <= _SHOWN else f"{repr(value)[:_SHOWN]}…"
+            raise InvalidInput(
+                f"{self.words} {shown}: expected 1 to {self.max_length} {self.pattern_words}", field=self.name
+            )
+
+    def _is_text(self, value: Any) -> bool:
+        if not isinstance(value, str) or not 1 <= len(value) <= (self.max_length or len(value)):
+            return False
+        return value.isprintable() and (self.pattern is None or re.fullmatch(self.pattern, value) is not None)
 
 
 def is_whole(value: Any, low: int, high: int) -> bool:
@@ -170,6 +189,15 @@ class Settings:
         group="Pace",
         help="consumers that may share the queue while its backlog is large; on a FIFO queue, groups stay in order",
         limits=(1, 100),
+    )
+    pool: str | None = setting(
+        None,
+        group="Pace",
+        help="pool of workers that may process the queue",
+        max_length=POOL_LENGTH,
+        pattern=POOL_PATTERN,
+        pattern_words="letters, digits, hyphens and underscores",
+        empty="any worker",
     )
     priority: int = setting(
         0,

@@ -67,7 +67,7 @@ def _failure_rate(numbers: Statistics) -> float | None:
 
 def _in_flight(known: Sequence[Worker], now: datetime) -> dict[str, int]:
     """The messages that live workers reported in their last heartbeats, which are newer than SQS's counts."""
-    consumers = [consumer for worker in known if statistics.is_alive(worker, now) for consumer in worker.consumers]
+    consumers = [consumer for worker in known if services.is_alive(worker, now) for consumer in worker.consumers]
     handled, buffered = (sum(consumer.get(name, 0) for consumer in consumers) for name in ("inFlight", "buffered"))
     return {"in_flight": handled + buffered, "handled": handled, "buffered": buffered}
 

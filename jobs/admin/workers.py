@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
-from jobs import reads, services, statistics
+from jobs import reads, services
 from jobs.admin.pages import queue_address
 from jobs.models import Assignment, Worker
 from queuesite.admin.records import RecordsAdmin, address
@@ -112,7 +112,7 @@ def _row(worker: Worker, assigned: list[Assignment], now: datetime) -> dict[str,
     finishing = [_finishing(one) for job_id, one in report.items() if one.get("finishing") and job_id not in held]
     return {
         "worker": worker,
-        "state": statistics.worker_state(worker, now),
+        "state": services.worker_state(worker, now),
         "heartbeat_age": max(0.0, (now - worker.heartbeat_at).total_seconds()),
         "consumers": consumers,
         "finishing": finishing,

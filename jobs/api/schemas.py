@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from jobs import statistics
+from jobs import services
 from jobs.attention import MALFORMED_FOUND
 from jobs.models import Assignment, Failure, Job, Lease, Worker
 from jobs.reads import Activity
@@ -106,8 +106,12 @@ class QueueOut(QueueFields):
 
     state: State = Field(
         description="active: a worker has it; waiting: its messages, or a wake-up, wait for a worker; backing-off: it "
-        "waits after failed runs",
+        "waits after failed runs; unserved: no live worker can process it, see `unserved`",
         examples=["idle"],
+    )
+    unserved: str | None = Field(
+        description="why no live worker can process it; null unless that is its state",
+        examples=["no worker has handler resize"],
     )
     assignments: list[AssignmentOut] | None = Field(
         description="its assignments; null without the permission jobs.view_assignment"
@@ -119,6 +123,7 @@ class QueueOut(QueueFields):
         return cls(
             **cls.values(queue),
             state=activity.state,
+            unserved=activity.unserved,
             assignments=[AssignmentOut.of(a) for a in activity.assignments] if with_assignments else None,
             last_job=None if activity.last_job is None else JobOut.of(activity.last_job),
         )
@@ -162,7 +167,7 @@ class WorkerOut(Out):
             capacity=worker.capacity,
             load=load,
             draining=worker.draining,
-            alive=statistics.is_alive(worker, now),
+            alive=services.is_alive(worker, now),
             heartbeat_age=round(max(0.0, (now - worker.heartbeat_at).total_seconds()), 3),
             started_at=worker.started_at,
             heartbeat_at=worker.heartbeat_at,
@@ -244,7 +249,8 @@ class StatsOut(Out):
 
     at: Timestamp
     queues: dict[str, int] = Field(
-        description="by state", examples=[{"active": 2, "waiting": 0, "backing-off": 0, "paused": 1, "idle": 40}]
+        description="by state",
+        examples=[{"active": 2, "waiting": 0, "backing-off": 0, "unserved": 0, "paused": 1, "idle": 40}],
     )
     visible: int = Field(description="visible messages in all queues", examples=[120])
     in_flight: int = Field(examples=[10])

@@ -223,7 +223,9 @@ class Backlog:
             if entry.since is None:
                 entry.since = now
             queue = entry.queue
-            found.append(WaitingQueue(queue.id, queue.queue_url, queue.priority, entry.since, wanted))
+            found.append(
+                WaitingQueue(queue.id, queue.queue_url, queue.priority, entry.since, wanted, queue.handler, queue.pool)
+            )
         return found
 
     def _wanted(self, entry: BacklogEntry, date: datetime) -> int:

@@ -1,24 +1,26 @@
 """The planner: from a snapshot to decisions. Pure: no I/O, no clock of its own.
 
 Rules, in order:
-1. No worker gets more than its capacity, and no queue gets two consumers of one number.
+1. No worker gets more than its capacity, and no queue gets two consumers of one number. A queue goes only to workers
+   that have its handler and are in its pool; one that no worker can serve is left alone.
 2. Every waiting queue gets its first consumer before any gets a further one.
 3. Among these, higher priority first, where each `aging` seconds of waiting count as one priority more, so that the
    lowest is not starved; then the longest waiting.
-4. Each goes to the least loaded worker.
+4. Each goes to the worker that `Room` chooses: the newest version, the least loaded, in turns.
 5. If queues still wait, consumers that have run past the time slice are asked to yield, the longest first, one for
-   each waiting queue, and only for a queue that would get the freed capacity. If one that was asked has not made room
-   within YIELD_SECONDS, the next is asked.
+   each waiting queue, and only for a queue that would get the freed capacity and that their worker can serve. If one
+   that was asked has not made room within YIELD_SECONDS, the next is asked.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from bson import ObjectId
 
+from jobs.master.room import Announcements, FreeWorker, Room
 from jobs.repositories.assignments import NewAssignment
 
 #: Seconds of waiting that count as one priority more: priority 0 overtakes a newly waiting priority 9 after 90 s.
@@ -39,14 +41,9 @@ class WaitingQueue:
     since: float
     #: How many consumers it should have in all.
     wanted: int = 1
-
-
-@dataclass(frozen=True)
-class FreeWorker:
-    """A worker that takes assignments, and how many it may have at once."""
-
-    worker_id: str
-    capacity: int
+    #: What a worker must have, and the pool that it must be in (None: any).
+    handler: str = "log"
+    pool: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +68,8 @@ class Plan:
 
     assign: tuple[NewAssignment, ...] = ()
     yield_: tuple[ObjectId, ...] = ()
+    #: The waiting queues that no worker can serve, in their order. Nothing is done about them.
+    unserved: tuple[ObjectId, ...] = ()
 
 
 def plan(
@@ -81,6 +80,7 @@ def plan(
     now: float,
     time_slice: float,
     aging: float = AGING_SECONDS,
+    announcements: Announcements = MappingProxyType({}),
 ) -> Plan:
     """The decisions for a snapshot, taken at `now` (monotonic clock)."""
     taken: dict[str, set[int]] = {}
@@ -89,24 +89,26 @@ def plan(
         taken.setdefault(one.queue_url, set()).add(one.number)
         if one.worker in load:
             load[one.worker] += 1
-    free = [(load[w.worker_id], w.worker_id, w.capacity) for w in workers if load[w.worker_id] < w.capacity]
-    heapq.heapify(free)
+    room = Room(workers, load, announcements)
 
     assign: list[NewAssignment] = []
-    unserved: list[WaitingQueue] = []
+    starved: list[WaitingQueue] = []
+    unserved: list[ObjectId] = []
     for nth, queue in _in_order(waiting, taken, now, aging):
-        if not free:
+        worker_id = room.take(queue.handler, queue.pool)
+        if worker_id is None:
             if nth == 0:
-                unserved.append(queue)
+                if room.can_serve(queue.handler, queue.pool):
+                    starved.append(queue)
+                else:
+                    unserved.append(queue.queue_id)
             continue
-        worker_load, worker_id, capacity = heapq.heappop(free)
         numbers = taken.setdefault(queue.queue_url, set())
         free_number = next(number for number in range(len(numbers) + 1) if number not in numbers)
         numbers.add(free_number)
         assign.append(NewAssignment(queue.queue_url, queue.queue_id, free_number, worker_id))
-        if worker_load + 1 < capacity:
-            heapq.heappush(free, (worker_load + 1, worker_id, capacity))
-    return Plan(tuple(assign), tuple(_yields(unserved, held, load, now, time_slice, aging)))
+    present = {worker.worker_id: worker for worker in workers}
+    return Plan(tuple(assign), tuple(_yields(starved, held, present, now, time_slice, aging)), tuple(unserved))
 
 
 def score(queue: WaitingQueue, now: float, aging: float) -> float:
@@ -128,22 +130,37 @@ def _in_order(
 
 
 def _yields(
-    unserved: Sequence[WaitingQueue],
+    starved: Sequence[WaitingQueue],
     held: Sequence[HeldAssignment],
-    load: dict[str, int],
+    workers: Mapping[str, FreeWorker],
     now: float,
     time_slice: float,
     aging: float,
 ) -> Iterable[ObjectId]:
     # Only what comes free soon, on a worker that takes assignments, counts as room that is being made.
-    already = sum(s.asked_for is not None and s.asked_for < YIELD_SECONDS and s.worker in load for s in held)
+    coming = sorted(
+        (s for s in held if s.asked_for is not None and s.asked_for < YIELD_SECONDS and s.worker in workers),
+        key=lambda s: (s.queue_url, s.number),
+    )
     candidates = sorted(
-        (s for s in held if s.asked_for is None and s.held_for >= time_slice and s.worker in load),
+        (s for s in held if s.asked_for is None and s.held_for >= time_slice and s.worker in workers),
         key=lambda s: (-s.held_for, s.queue_url, s.number),
     )
-    for queue in unserved[already:]:
+    #: Handlers and pools for which nothing was found: queues that come later win no more against those that yield.
+    hopeless: set[tuple[str, str | None]] = set()
+    for queue in starved:
+        kind = (queue.handler, queue.pool)
+        if kind in hopeless:
+            continue
+        place = next((s for s in coming if workers[s.worker].offer.serves(*kind)), None)
+        if place is not None:
+            coming.remove(place)
+            continue
         # A queue that yields then waits with its own priority: it must not win the capacity straight back.
-        chosen = next((s for s in candidates if s.priority <= score(queue, now, aging)), None)
-        if chosen is not None:
-            candidates.remove(chosen)
-            yield chosen.assignment_id
+        least = score(queue, now, aging)
+        place = next((s for s in candidates if s.priority <= least and workers[s.worker].offer.serves(*kind)), None)
+        if place is None:
+            hopeless.add(kind)
+        else:
+            candidates.remove(place)
+            yield place.assignment_id

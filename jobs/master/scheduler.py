@@ -23,10 +23,12 @@ from jobs.master.definitions import Definitions
 from jobs.master.depths import DepthLog
 from jobs.master.leadership import Leadership
 from jobs.master.liveness import Liveness
-from jobs.master.planner import FreeWorker, HeldAssignment, Plan, plan
+from jobs.master.offers import Offers
+from jobs.master.planner import HeldAssignment, Plan, plan
 from jobs.master.rescue import Rescue, remove_malformed
 from jobs.master.start_sync import StartSync
 from jobs.master.sweeper import Sweeper
+from jobs.master.unserved import Unserved
 from jobs.master.upkeep import IndexUpkeep
 from jobs.models import Assignment, Worker
 from jobs.repositories import assignments, jobs, masters, workers
@@ -76,6 +78,8 @@ class Scheduler:
         self._depths = DepthLog()
         self._liveness = Liveness(config.worker_stalled_after)
         self._rescue = Rescue()
+        self._offers = Offers()
+        self._unserved = Unserved()
         self._indexes = IndexUpkeep()
         self._next_orphan_search = 0.0
         self._next_heartbeat = float("-inf")
@@ -210,6 +214,8 @@ class Scheduler:
         self._next_orphan_search = self._monotonic()
         self._liveness.begin(self._monotonic())
         self._rescue = Rescue()
+        self._offers = Offers()
+        self._unserved = Unserved()
         self._seen.clear()
         self._depths.clear()
 
@@ -220,7 +226,7 @@ class Scheduler:
     def _lead(self) -> None:
         held = assignments.all_assignments()
         # Read after the assignments: a worker that left in between has released its own, so none is taken for dead.
-        present = workers.all_workers()
+        present = workers.all_workers(handlers=False)
         date = database_clock.now()
         pruned: set[str] = set()
         if self._liveness.may_prune(self._monotonic(), date):
@@ -228,6 +234,7 @@ class Scheduler:
         alive = {worker.worker_id: worker for worker in present if worker.worker_id not in pruned}
         held = self._put_right(held, list(alive.values()), date)
         self._observe(held, self._monotonic())
+        self._offers.read(list(alive.values()))
         self._apply(self._plan(held, list(alive.values()), self._monotonic()), alive)
 
     def _put_right(self, held: list[Assignment], alive: list[Worker], date: datetime) -> list[Assignment]:
@@ -284,9 +291,17 @@ class Scheduler:
                     None if asked_at is None else (date - asked_at).total_seconds(),
                 )
             )
-        free = [FreeWorker(worker.worker_id, worker.capacity) for worker in alive if not worker.draining]
-        waiting = self.backlog.waiting(now, date)
-        return plan(waiting, free, given, now=now, time_slice=self._time_slice)
+        free = self._offers.free(alive)
+        decided = plan(
+            self.backlog.waiting(now, date),
+            free,
+            given,
+            now=now,
+            time_slice=self._time_slice,
+            announcements=self._offers.announcements,
+        )
+        self._unserved.turn(decided.unserved, self.backlog, self._offers.fleet(free))
+        return decided
 
     def _apply(self, decided: Plan, alive: dict[str, Worker]) -> None:
         """Carry out a plan if this process still leads: assignments first, then their jobs."""
@@ -297,6 +312,7 @@ class Scheduler:
         with_names = []
         for assignment in made:
             self.backlog.assigned(assignment.queue_id, self._monotonic())
+            self._offers.given(assignment.worker)
             worker = alive[assignment.worker]
             known = self.backlog.get(assignment.queue_id)
             name = known.queue.name if known is not None else assignment.queue_url.rpartition("/")[2]

@@ -118,12 +118,20 @@ def create_many(assignments: Iterable[tuple[Assignment, str, Processor]]) -> Non
         lost_races(error)
 
 
-def start(job_id: ObjectId, processor: Processor) -> None:
-    """Queued -> running, by the job's worker, which may repeat it if the answer was lost."""
+def start(job_id: ObjectId, processor: Processor, handler: str | None = None, version: str | None = None) -> None:
+    """Queued -> running, by the job's worker, which may repeat it if the answer was lost.
+
+    `handler` and `version` say what it runs.
+    """
     _transition(
         job_id,
         {"status": {"$in": _UNFINISHED}, "processor.workerId": processor.worker_id},
-        {"status": JobStatus.RUNNING.value, "processor": processor.as_document()},
+        {
+            "status": JobStatus.RUNNING.value,
+            "processor": processor.as_document(),
+            "handler": handler,
+            "handlerVersion": version,
+        },
         date="startedAt",
     )
 

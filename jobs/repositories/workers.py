@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.collection import Collection
 
 from jobs.models import Departure, DepartureReason, Worker
+from jobs.placement import Announcement
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import Document, collection
 from queuesite.foundation.documents import to_models
@@ -28,12 +30,13 @@ def _workers() -> Collection[Document]:
     return collection(Worker)
 
 
-def register(worker_id: str, host: str, pid: int, capacity: int) -> None:
-    """Add a worker. Its id is new with every registration."""
+def register(worker_id: str, host: str, pid: int, capacity: int, announced: Announcement | None = None) -> None:
+    """Add a worker and what it announces. Its id is new with every registration."""
+    said = {} if announced is None else announced.as_document()
     _workers().update_one(
         {"_id": worker_id},
         {
-            "$set": {"host": host, "pid": pid, "capacity": capacity, "draining": False, "consumers": []},
+            "$set": {"host": host, "pid": pid, "capacity": capacity, "draining": False, "consumers": [], **said},
             "$currentDate": {"startedAt": True, "heartbeatAt": True},
         },
         upsert=True,
@@ -85,6 +88,7 @@ def _remember(worker: Document, reason: DepartureReason) -> None:
     if not to_models(Worker, [worker]):
         return  # a malformed one has nothing to record
     kept = {name: worker[name] for name in ("host", "pid", "capacity", "startedAt", "heartbeatAt")}
+    kept["pool"] = worker.get("pool")
     collection(Departure).update_one(
         {"_id": worker["_id"]},
         {"$set": {**kept, "reason": reason.value}, "$currentDate": {"departedAt": True}},
@@ -98,6 +102,11 @@ def departures(limit: int) -> list[Departure]:
     return to_models(Departure, found)
 
 
-def all_workers() -> list[Worker]:
-    """Every registered worker."""
-    return to_models(Worker, _workers().find())
+def all_workers(*, handlers: bool = True) -> list[Worker]:
+    """Every registered worker; without what they announce of their handlers, which is long, if nobody needs it."""
+    return to_models(Worker, _workers().find({}, None if handlers else {"handlers": 0}))
+
+
+def by_ids(ids: Iterable[str]) -> list[Worker]:
+    """The workers of these ids that are registered."""
+    return to_models(Worker, _workers().find({"_id": {"$in": list(ids)}}))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from jobs.models import Assignment, EndReason, Lease
+from jobs.placement import can_serve
+from queues.fleet import Offer
 from queues.models import Queue
 
 
 def refusal(
-    assignment: Assignment, queue: Queue | None, lease: Lease | None, *, free: int, draining: bool
+    assignment: Assignment, queue: Queue | None, lease: Lease | None, *, offer: Offer, free: int, draining: bool
 ) -> EndReason | None:
     """Why a worker hands a new assignment back unbegun; None if it takes it.
 
-    `lease` was read after the assignment, `free` is how many more consumers the worker may run.
+    `lease` was read after the assignment, `free` is how many more consumers the worker may run. The worker offers
+    `offer`: the queue may have another handler or pool than when its master read it.
     """
     if draining:
         return EndReason.SHUTDOWN
@@ -19,7 +22,9 @@ def refusal(
         return EndReason.REVOKED
     if queue is None:
         return EndReason.QUEUE_MISSING
-    return EndReason.PAUSED if queue.paused else None
+    if queue.paused:
+        return EndReason.PAUSED
+    return None if can_serve(offer, queue) else EndReason.MISPLACED
 
 
 def is_stale(assignment: Assignment, lease: Lease | None) -> bool:

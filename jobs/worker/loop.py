@@ -20,9 +20,11 @@ from jobs.consumer.report import RunReport
 from jobs.consumer.settings import QueueSettings
 from jobs.identity import new_id
 from jobs.models import Assignment, DepartureReason, EndReason, Lease
+from jobs.placement import can_serve
 from jobs.repositories import assignments, jobs, leases, workers
 from jobs.repositories.jobs import Processor
 from jobs.worker import admission, completion, recording
+from jobs.worker.announcer import Announcer
 from jobs.worker.drain import Drain
 from jobs.worker.pool import CannotStart, Pool
 from jobs.worker.runs import ActiveRun, Runs
@@ -53,12 +55,18 @@ class WorkerLoop:
     """A worker. `run` blocks until it has been told to stop and everything is in order."""
 
     def __init__(
-        self, config: Config, pool: Pool | None = None, monotonic: Callable[[], float] = time.monotonic
+        self,
+        config: Config,
+        pool: Pool | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        worker_pool: str | None = None,
     ) -> None:
+        """`pool` has its consumers; `worker_pool` is the name of the pool of workers that it is in."""
         self.config = config
         self._monotonic = monotonic
         self._host = socket.gethostname()
         self._pool = pool or Pool(config)
+        self.announcer = Announcer(config, worker_pool)
         self._signals = 0
         self.wakeup = WakeupPipe()
         self.outage = Outage("MongoDB")
@@ -164,6 +172,8 @@ class WorkerLoop:
         if now >= self._next_flush:
             self._next_flush = now + FLUSH_SECONDS * random.uniform(0.9, 1.1)
             self._stats.flush()
+        if self._registered:
+            self.announcer.keep(now)
         self.has_more = recording.record(self.runs, self.config, now)
         if self._registered and (self.watch.assignments_due or now >= self._next_poll):
             self._reconcile(now)
@@ -182,7 +192,8 @@ class WorkerLoop:
         for news in self._pool.news():
             if (run := self.runs.of_job(news.job_id)) is not None:
                 self._stats.failed(run.queue, news.failures)
-                self._stats.worked(run.queue, news.work, now)
+                version = self.announcer.version_of(run.settings.handler)
+                self._stats.worked(run.queue, news.work, now, run.settings.handler, version)
         for job_id, report in self._pool.finishing():
             if (run := self.runs.of_job(job_id)) is not None:
                 run.finishing_report = report
@@ -196,12 +207,21 @@ class WorkerLoop:
         self.worker_id = new_id()
         bind(worker=self.worker_id)
         self._pool.worker_id = self.worker_id
-        workers.register(self.worker_id, self._host, os.getpid(), self.config.max_load)
+        announced = self.announcer.announcement
+        self.announcer.keep(self._monotonic())
+        workers.register(self.worker_id, self._host, os.getpid(), self.config.max_load, announced)
         self._registered = self.watch.assignments_due = True
         self._shown_capacity = self.config.max_load
         self._next_heartbeat = self._monotonic() + self.config.heartbeat_seconds
         self.watch.start(self.worker_id)
-        log.info("worker_registered", host=self._host, pid=os.getpid(), capacity=self.config.max_load)
+        log.info(
+            "worker_registered",
+            host=self._host,
+            pid=os.getpid(),
+            capacity=self.config.max_load,
+            pool=announced.pool,
+            version=announced.version,
+        )
 
     def _heartbeat(self, now: float) -> None:
         self._next_heartbeat = now + self.config.heartbeat_seconds * random.uniform(0.9, 1.0)
@@ -255,6 +275,7 @@ class WorkerLoop:
             assignment,
             queue,
             lease,
+            offer=self.announcer.offer,
             free=self.config.max_load - len(self.runs.active),
             draining=self._drain.begun,
         )
@@ -271,13 +292,14 @@ class WorkerLoop:
             completion.hand_back(assignment, queue, processor, RunReport(EndReason.REVOKED, last_error=str(error)))
             return
         processor = Processor(self.worker_id, self._host, os.getpid(), consumer.pid)
+        version = self.announcer.version_of(queue.handler)
         try:
-            jobs.start(assignment.job_id, processor)
+            jobs.start(assignment.job_id, processor, queue.handler, version)
         except StaleTransition:
             # The master died between the assignment and its job, or has not written the job yet.
             jobs.create_many([(assignment, queue.name, processor)])
             try:
-                jobs.start(assignment.job_id, processor)
+                jobs.start(assignment.job_id, processor, queue.handler, version)
             except StaleTransition:
                 log.warning("assignment_stale", assignment_id=str(assignment.id), queue=queue.name)
                 completion.release(assignment, self.worker_id)
@@ -308,6 +330,10 @@ class WorkerLoop:
                 continue
             if queue.paused:
                 run.end(EndReason.PAUSED)
+            elif not can_serve(self.announcer.offer, queue):
+                run.end(EndReason.MISPLACED)
+                if self.announcer.version_of(queue.handler) is None:
+                    continue  # what is in flight goes on with the handler that the run began with
             # Runs that are ending get them too: visibility timeout and dead-letter queue still matter to them.
             settings = QueueSettings.of(queue, database_clock.now())
             if settings != run.settings:

@@ -11,10 +11,11 @@ from datetime import datetime
 from bson import ObjectId
 
 from jobs import failures
-from jobs.consumer.meter import WorkCounts
+from jobs.consumer.meter import NONE, WorkCounts
 from jobs.repositories import failures as failure_repository
-from jobs.repositories import throughput
+from jobs.repositories import handlers, throughput
 from jobs.repositories.failures import Seen
+from jobs.repositories.handlers import Done
 from jobs.repositories.throughput import Row
 from queues.models import Queue
 from queuesite.foundation.databases import database_clock
@@ -32,6 +33,8 @@ class StatsBuffer:
     def __init__(self) -> None:
         #: By queue and step of the monotonic clock.
         self._work: dict[tuple[ObjectId, int], tuple[Queue, WorkCounts]] = {}
+        #: By handler, version and step.
+        self._by_version: dict[tuple[str, str, int], WorkCounts] = {}
         self._queues: dict[ObjectId, Queue] = {}
         self._groups: dict[ObjectId, failures.FailureGroups] = {}
 
@@ -41,18 +44,25 @@ class StatsBuffer:
             self._queues[queue.id] = queue
             self._groups.setdefault(queue.id, failures.FailureGroups()).add(seen)
 
-    def worked(self, queue: Queue, work: WorkCounts, at: float) -> None:
-        """Count work on a queue that was reported at `at` (monotonic clock)."""
-        if work:
-            key = (queue.id, int(at / STEP_SECONDS))
-            before = self._work.get(key)
-            self._work[key] = (queue, work if before is None else before[1].plus(work))
+    def worked(self, queue: Queue, work: WorkCounts, at: float, handler: str = "", version: str | None = None) -> None:
+        """Count work on a queue, by a version of a handler, that was reported at `at` (monotonic clock)."""
+        if not work:
+            return
+        step = int(at / STEP_SECONDS)
+        before = self._work.get((queue.id, step))
+        self._work[queue.id, step] = (queue, work if before is None else before[1].plus(work))
+        if version is not None:
+            key = (handler, version, step)
+            self._by_version[key] = self._by_version.get(key, NONE).plus(work)
 
     def flush(self) -> None:
         """Write what there is. Raises pymongo's errors, and then keeps what was not written."""
         if self._work:
             throughput.add(self._rows())
             self._work.clear()
+        if self._by_version:
+            handlers.add(self._done())
+            self._by_version.clear()
         taken = {queue_id: kinds.take() for queue_id, kinds in self._groups.items() if len(kinds)}
         if not taken:
             return
@@ -66,6 +76,17 @@ class StatsBuffer:
             raise
         self._queues.clear()
         self._groups.clear()
+
+    def _done(self) -> list[Done]:
+        """The work by handler, version and hour of the database's clock."""
+        by_hour: dict[tuple[str, str, datetime], WorkCounts] = {}
+        for (name, version, step), work in self._by_version.items():
+            hour = database_clock.at(step * STEP_SECONDS).replace(minute=0, second=0, microsecond=0)
+            by_hour[name, version, hour] = by_hour.get((name, version, hour), NONE).plus(work)
+        return [
+            Done(name, version, hour, work.processed, work.failed, work.rejected, work.timed_out, work.seconds)
+            for (name, version, hour), work in by_hour.items()
+        ]
 
     def _rows(self) -> list[Row]:
         """The work by queue and minute of the database's clock."""

@@ -43,6 +43,8 @@ def _taken(setting: Setting) -> Any:
         limits = dict(zip(("ge", "le"), setting.bounds, strict=True))
     elif setting.max_length is not None:
         limits = {"min_length": 1, "max_length": setting.max_length}
+        if setting.pattern is not None:
+            limits["pattern"] = f"^{setting.pattern}$"
     return Field(
         setting.default,
         **limits,

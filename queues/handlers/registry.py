@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import threading
 import traceback
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from django.apps import apps
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from queues.handlers import secrets
 from queues.handlers.contract import Message
@@ -46,14 +47,39 @@ class Handler:
         return inspect.iscoroutinefunction(_called(self.function))
 
     @cached_property
-    def path(self) -> str:
-        """The path of its function; for a callable object, the path of its class."""
+    def _named(self) -> Any:
+        """Its function, or the class of a callable object."""
         named: Any = self.function
         while isinstance(named, partial):
             named = named.func
-        if not hasattr(named, "__qualname__"):
-            named = type(named)
-        return f"{named.__module__}.{named.__qualname__}"
+        return named if hasattr(named, "__qualname__") else type(named)
+
+    @property
+    def module(self) -> str:
+        """The name of the module that its function is in."""
+        return str(self._named.__module__)
+
+    @property
+    def path(self) -> str:
+        """The path of its function; for a callable object, the path of its class."""
+        return f"{self.module}.{self._named.__qualname__}"
+
+    @cached_property
+    def schema_text(self) -> str | None:
+        """The JSON Schema of its options as JSON, with what `secrets.keep` has to know; None: it takes none.
+
+        A model that pydantic has no schema for accepts any object, as far as others can know.
+        """
+        if self.options is None:
+            return None
+        try:
+            schema = self.options.model_json_schema()
+        except PydanticUserError:
+            schema = {"type": "object"}
+        targets = getattr(self.options, "secrets_go_to", ())
+        if targets:
+            schema[secrets.GO_TO] = list(targets)
+        return json.dumps(schema, sort_keys=True)
 
     @property
     def summary(self) -> str:

@@ -18,6 +18,8 @@ from queuesite.foundation.errors import InvalidInput
 
 #: What a secret reads as. Written back, it means "as it is".
 MASK = "********"
+#: In a schema: names of the options that say where its secrets go (`secrets_go_to` of the model).
+GO_TO = "x-secrets-go-to"
 
 _REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 _SECRETS = (SecretStr, SecretBytes)

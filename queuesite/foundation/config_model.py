@@ -83,6 +83,9 @@ class Config(BaseSettings):
 
     # Capacity
     max_load: int = Field(5, ge=1, le=1_000, description="capacity of a worker: consumers that it runs at once")
+    worker_pool: str = Field(
+        "default", pattern=r"^[A-Za-z0-9_-]{1,50}$", description="pool of a worker; queues may name one"
+    )
     worker_instances: int = Field(1, ge=1, le=100, description="number of workers that `up` starts")
     consumer_usage_limit: int = Field(
         5, ge=1, description="number of assignments after which a consumer process is replaced"
@@ -96,6 +99,11 @@ class Config(BaseSettings):
     # Processing
     handler_modules: CommaSeparated = Field(
         (), description="modules with handlers, in addition to the apps' handlers.py"
+    )
+    app_version: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._+:/@-]{1,100}$",
+        description="version of your handlers' code; empty: a hash of each handler's module",
     )
     idle_seconds: int = Field(2, ge=1, le=20, description="a queue that stays empty this long counts as drained")
     job_max_seconds: Seconds = Field(900, description="interval at which a long run's counts are written")

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from multiprocessing.connection import wait
@@ -25,7 +25,7 @@ from jobs.master.planner import YIELD_SECONDS, Plan, plan
 from jobs.master.rescue import Rescue
 from jobs.master.scheduler import Scheduler
 from jobs.master.sweeper import QUEUED, Observation, Sweeper
-from jobs.models import Assignment, EndReason, JobStatus, Lease
+from jobs.models import Assignment, EndReason, JobStatus, Lease, Worker
 from jobs.repositories import assignments, jobs, leases, workers
 from jobs.repositories.jobs import Counts
 from queues import repository, services
@@ -859,6 +859,111 @@ class TestCapacity:
         wake(first)
         master.until(assignments.all_assignments, "the slot was given")
         assert assignments.all_assignments()[0].queue_id == second.id
+
+
+def given(queue: Queue) -> str:
+    """The worker that has a queue."""
+    return next(one.worker for one in assignments.all_assignments() if one.queue_id == queue.id)
+
+
+class TestPlacement:
+    def test_a_queue_goes_only_to_workers_that_have_its_handler_and_are_in_its_pool(self, master: Master) -> None:
+        register("a-lacks-it", has={"log": "1"})
+        register("b-elsewhere", pool="night", has={"log": "1", "resize": "1"})
+        register("c-has-it", pool="gpu", capacity=9, has={"log": "1", "resize": "1"})
+        resize = [define(f"resize-{n}", handler="resize", pool="gpu") for n in range(3)]
+        anywhere = define("anywhere", handler="resize")
+        for queue in [*resize, anywhere]:
+            wake(queue)
+        master.turn()
+        assert {given(queue) for queue in resize} == {"c-has-it"}
+        assert given(anywhere) == "b-elsewhere"
+
+    def test_one_that_no_worker_can_serve_gets_no_job_and_no_backoff_until_one_comes(self, master: Master) -> None:
+        register("w1", has={"log": "1"})
+        lost, other = define("lost", handler="resize"), define("other")
+        wake(lost)
+        with capture_logs() as logs:
+            master.turn(3)
+            wake(other)
+            master.turn(3)
+        assert (assigned(), all_jobs(lost)) == (["other"], [])
+        assert (stored(lost).crash_count, stored(lost).not_before) == (0, None)
+        (said,) = [entry for entry in logs if entry["event"] == "queue_unserved"]
+        assert (said["reason"], said["queues"]) == ("no worker has handler resize", ["lost"])
+        register("w2", has={"resize": "1"})
+        master.turn()
+        assert assigned() == ["lost", "other"]
+        assert given(lost) == "w2"
+
+    def test_what_the_log_says_follows_the_cause(self, master: Master) -> None:
+        register("w1", has={"log": "1"})
+        lost = define("lost", handler="resize", pool="gpu")
+        wake(lost)
+        with capture_logs() as logs:
+            master.turn()
+            register("w2", pool="gpu", has={"log": "1"})
+            master.turn(2)
+            workers.drain("w2")
+            master.turn(2)
+            repository.delete(lost.id)
+            master.scheduler.note_change(
+                {"operationType": "delete", "ns": {"coll": "queues"}, "documentKey": {"_id": lost.id}}
+            )
+            master.turn(2)
+        reasons = [entry["reason"] for entry in logs if entry["event"] == "queue_unserved"]
+        assert reasons == ["no worker in pool gpu", "no worker in pool gpu has handler resize", "no worker in pool gpu"]
+
+    def test_equals_take_turns(self, master: Master) -> None:
+        names = [register(f"w{n}", has={"log": "1"}) for n in range(3)]
+        queue = define()
+        turns = []
+        for _ in range(6):
+            wake(queue)
+            master.until(lambda: assigned() == ["orders"], "the queue was assigned")
+            (assignment,) = assignments.all_assignments()
+            turns.append(assignment.worker)
+            finish(assignment)
+            master.until(lambda: not assigned(), "it was seen to end")
+        assert turns == names * 2
+
+    def test_new_assignments_go_to_the_version_that_was_announced_last(self, master: Master) -> None:
+        register("a-old", has={"resize": "2"})
+        first = define("first", handler="resize")
+        wake(first)
+        master.turn()
+        register("b-new", capacity=2, has={"resize": "1", "log": "1"})
+        later = [define(f"later-{n}", handler="resize") for n in range(3)]
+        for n, queue in enumerate(later):
+            wake(queue)
+            master.until(lambda n=n: len(assigned()) == n + 2, "it was assigned")  # type: ignore[misc]
+        assert given(first) == "a-old"
+        assert [given(queue) for queue in later] == ["b-new", "b-new", "a-old"]
+
+    def test_a_version_keeps_its_date_when_its_workers_are_replaced(self, master: Master) -> None:
+        register("w1", has={"resize": "1"})
+        register("w2", has={"resize": "2"})
+        workers.unregister("w1")
+        register("w3", has={"resize": "1"})
+        queue = define(handler="resize")
+        wake(queue)
+        master.turn()
+        assert given(queue) == "w2"
+
+    def test_what_a_worker_announces_is_read_once(self, master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+        register("w1", has={"log": "1"})
+        asked: list[set[str]] = []
+        by_ids = workers.by_ids
+
+        def read(ids: Iterable[str]) -> list[Worker]:
+            asked.append(set(ids))
+            return by_ids(ids)
+
+        monkeypatch.setattr(workers, "by_ids", read)
+        master.turn(3)
+        register("w2", has={"log": "1"})
+        master.turn(3)
+        assert asked == [{"w1"}, {"w2"}]
 
 
 class TestRescuing:

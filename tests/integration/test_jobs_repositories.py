@@ -69,6 +69,8 @@ class TestJobs:
             "failedCount": 0,
             "timedOutCount": 0,
             "processor": {"workerId": "w1", "host": "host-1", "workerPid": "4711", "consumerPid": None},
+            "handler": None,
+            "handlerVersion": None,
             "startedAt": None,
             "endedAt": None,
             "lastModified": created,

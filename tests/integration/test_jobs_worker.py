@@ -6,6 +6,7 @@ What real consumers make of it is in `tests/acceptance`.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import time
@@ -24,12 +25,14 @@ from jobs.consumer.report import RunReport
 from jobs.consumer.settings import QueueSettings
 from jobs.failures import FailureGroup
 from jobs.models import Assignment, EndReason, JobStatus
+from jobs.placement import announced
 from jobs.repositories import assignments, failures, jobs, leases, throughput, workers
 from jobs.worker import recording
 from jobs.worker.drain import RECORD_SECONDS
 from jobs.worker.loop import WorkerLoop
 from jobs.worker.pool import CannotStart, News, Pool
 from queues import repository
+from queues.handlers import registry
 from queues.models import Queue
 from queuesite.foundation.databases import MongoError, database_clock
 from queuesite.foundation.errors import NotFound
@@ -231,6 +234,15 @@ class TestBeginning:
         assert registered.worker_id == worker.id
         assert (registered.pid, registered.capacity, registered.draining) == (os.getpid(), 5, False)
 
+    def test_it_announces_its_pool_and_its_handlers(self, worker: Worker) -> None:
+        worker.turn()
+        (registered,) = workers.all_workers()
+        assert registered.pool == "default"
+        assert registered.version == worker.loop.announcer.announcement.version
+        found = {one.name: one for one in announced(registered)}
+        assert set(found) == set(registry.all_handlers())
+        assert found["simulate"].schema == json.loads(str(registry.get("simulate").schema_text))
+
     def test_an_assignment_is_begun_with_the_queues_settings(self, worker: Worker) -> None:
         queue = define(concurrency=3, handler="log", visibility_timeout=77)
         worker.turn()
@@ -242,6 +254,7 @@ class TestBeginning:
         job = job_of(assignment)
         assert (job.status, job.processor["consumerPid"]) == (JobStatus.RUNNING, str(consumer.pid))
         assert job.processor["workerPid"] == str(os.getpid())
+        assert (job.handler, job.handler_version) == ("log", worker.loop.announcer.version_of("log"))
 
     def test_a_job_that_the_master_did_not_create_is_created(self, worker: Worker) -> None:
         assignment, _ = worker.take(define())
@@ -263,6 +276,15 @@ class TestBeginning:
         assert worker.pool.consumers[0].told == []
         assert worker.loop.runs.active == {}
         assert job_of(assignment).status == JobStatus.ABANDONED
+
+    def test_a_queue_that_it_cannot_serve_is_handed_back(self, worker: Worker) -> None:
+        worker.turn()
+        queue = define(handler="of-another-worker")
+        assignment = assign(queue, worker.id)
+        worker.until(lambda: not assignments.all_assignments(), "it was handed back")
+        assert (job_of(assignment).status, job_of(assignment).end_reason) == (JobStatus.COMPLETED, EndReason.MISPLACED)
+        assert stored(queue).wake_pending
+        assert not worker.pool.consumers
 
     def test_a_paused_queue_is_handed_back(self, worker: Worker) -> None:
         worker.turn()
@@ -341,6 +363,21 @@ class TestWorking:
         worker.loop.watch.read_all()
         worker.turn()
         assert len(consumer.told) == 2
+
+    @pytest.mark.parametrize("change", [{"handler": "of-another-worker"}, {"pool": "gpu"}])
+    def test_a_queue_that_this_worker_cannot_serve_any_more_goes_to_another(
+        self, worker: Worker, change: dict[str, Any]
+    ) -> None:
+        queue = define()
+        assignment, consumer = worker.take(queue)
+        repository.update(queue.id, change)
+        worker.until(lambda: EndReason.MISPLACED in consumer.told, "its run is ended")
+        assert consumer.told[1:] == [EndReason.MISPLACED], "a consumer cannot follow to a handler that it lacks"
+        worker.report(assignment, RunReport(EndReason.MISPLACED, processed=3))
+        worker.until(lambda: not assignments.all_assignments(), "the run is recorded")
+        assert job_of(assignment).status == JobStatus.COMPLETED
+        assert stored(queue).wake_pending
+        assert stored(queue).not_before is None
 
     def test_a_pause_ends_the_run(self, worker: Worker) -> None:
         queue = define()

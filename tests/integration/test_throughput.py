@@ -222,7 +222,7 @@ class TestStats:
     def test_of_nothing(self, api: Api) -> None:
         found = api.get("/stats").ok()
 
-        assert found["queues"] == {"active": 0, "waiting": 0, "backing-off": 0, "paused": 0, "idle": 0}
+        assert found["queues"] == {"active": 0, "waiting": 0, "backing-off": 0, "unserved": 0, "paused": 0, "idle": 0}
         assert (found["workers"], found["capacity"], found["leader"], found["oldestWaiting"]) == (0, 0, None, None)
         assert found["lastMinute"]["mean"] is None
 
@@ -247,7 +247,7 @@ class TestStats:
 
         found = api.get("/stats").ok()
 
-        assert found["queues"] == {"active": 1, "waiting": 2, "backing-off": 1, "paused": 1, "idle": 1}
+        assert found["queues"] == {"active": 1, "waiting": 2, "backing-off": 1, "unserved": 0, "paused": 1, "idle": 1}
         assert (found["visible"], found["inFlight"], found["delayed"], found["deadLetters"]) == (12, 2, 1, 3)
         assert (found["workers"], found["capacity"], found["capacityUsed"], found["leader"]) == (1, 5, 1, "m1")
         assert found["lastMinute"]["processed"] in {0, 2}  # a minute may have passed since
@@ -305,10 +305,20 @@ class TestMetrics:
         assert buckets["+Inf", "orders"] == found["queuesite_handler_seconds_count"][("orders",)] == 3
         assert found["queuesite_handler_seconds_sum"][("orders",)] == pytest.approx(400.21)
         assert found["queuesite_queues"][("active",)] == 1
+        assert found["queuesite_queues"][("unserved",)] == 0
+        assert set(found["queuesite_queue_unserved"].values()) == {0}
         names = ("queuesite_workers", "queuesite_capacity", "queuesite_capacity_used")
         assert [found[name][()] for name in names] == [1, 5, 1]
         assert found["queuesite_leader"] == {("m1",): 1}
         assert 70 <= found["queuesite_sweep_lag_seconds"][()] < 100
+
+    def test_queues_that_no_worker_can_serve(self) -> None:
+        records.register(has={"log": "1"})
+        records.define("orders")
+        records.define("lost", handler="resize")
+        found = self.parsed()
+        assert found["queuesite_queue_unserved"] == {("lost",): 1, ("orders",): 0}
+        assert found["queuesite_queues"][("unserved",)] == 1
 
     def test_many_queues_make_one_histogram(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(metrics, "_AT_ONCE", 2)

@@ -102,3 +102,11 @@ def test_a_worker_that_is_not_there() -> None:
     with pytest.raises(CommandError, match="there is no worker 'w9'") as caught:
         worker("drain", "w9")
     assert caught.value.returncode == 2
+
+
+@pytest.mark.parametrize("name", ["g p u", "", "x" * 51])
+def test_a_worker_is_not_started_in_a_pool_that_no_queue_can_name(name: str) -> None:
+    with pytest.raises(CommandError, match="expected 1 to 50 letters, digits, hyphens and underscores") as caught:
+        call_command("runworker", "--pool", name)
+    assert caught.value.returncode == 2
+    assert workers.all_workers() == []

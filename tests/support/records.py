@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
 
 from jobs.models import Assignment, Failure, Job
-from jobs.repositories import assignments, failures, jobs, workers
+from jobs.placement import Announcement
+from jobs.repositories import assignments, failures, handlers, jobs, workers
 from jobs.repositories.assignments import NewAssignment
 from jobs.repositories.jobs import Processor
 from queues import repository
+from queues.handlers.announcement import Announced
 from queues.models import Queue
 from queuesite.foundation.databases import collection
 from queuesite.foundation.documents import to_models
@@ -31,9 +34,18 @@ def stored(queue: Queue) -> Queue:
     return found
 
 
-def register(worker_id: str = "w1", *, capacity: int = 5) -> str:
-    """Register a worker with a heartbeat of now."""
-    workers.register(worker_id, HOST, PID, capacity)
+def register(
+    worker_id: str = "w1", *, capacity: int = 5, pool: str = "default", has: Mapping[str, str] | None = None
+) -> str:
+    """Register a worker with a heartbeat of now; it announces the versions of the handlers that it `has`.
+
+    Without any, it is one of an earlier release, which announces nothing.
+    """
+    said = None
+    if has is not None:
+        handlers.announce(has)
+        said = Announcement(pool, "1", tuple(Announced(name, version) for name, version in has.items()))
+    workers.register(worker_id, HOST, PID, capacity, said)
     return worker_id
 
 

@@ -142,6 +142,8 @@ LIMITS: list[tuple[str, list[Any], list[Any]]] = [
     ("READY_TIMEOUT_SECONDS", [0.001, 86_400], [0, 86_401]),
     ("MONGODB_NAME", ["a", "x" * 63, "a_b-C9"], ["x" * 64, "a.b", "a b", "a$", "ä"]),
     ("QUEUE_NAME_PREFIX", ["x" * 40, "a-b_C9"], ["x" * 41, "a.b", "a b", "ä"]),
+    ("WORKER_POOL", ["default", "x" * 50, "gpu-2_B"], ["x" * 51, "a.b", "a b", "ä"]),
+    ("APP_VERSION", ["2.1.0", "v2+g1a2b3", "x" * 100], ["x" * 101, "2 1", "ä"]),
     ("AWS_REGION", ["eu-west-1"], ["EU", "eu west"]),
     ("LOG_LEVEL", ["DEBUG", "info", "Warning", "ERROR"], ["LOUD", "TRACE"]),
     ("LOG_FORMAT", ["console", "JSON"], ["xml"]),

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from jobs.master.planner import (
     AGING_SECONDS,
     YIELD_SECONDS,
-    FreeWorker,
     HeldAssignment,
     Plan,
     WaitingQueue,
     plan,
     score,
 )
+from jobs.master.room import FreeWorker
 from jobs.repositories.assignments import NewAssignment
+from queues.fleet import Offer
 
 NOW = 1_000_000.0
 SLICE = 30.0
@@ -29,8 +30,16 @@ def url(name: object) -> str:
     return f"http://sqs/{name}"
 
 
-def waiting(name: object, *, priority: int = 0, waited: float = 0.0, wanted: int = 1) -> WaitingQueue:
-    return WaitingQueue(ObjectId(), url(name), priority, NOW - waited, wanted)
+def waiting(
+    name: object,
+    *,
+    priority: int = 0,
+    waited: float = 0.0,
+    wanted: int = 1,
+    handler: str = "log",
+    pool: str | None = None,
+) -> WaitingQueue:
+    return WaitingQueue(ObjectId(), url(name), priority, NOW - waited, wanted, handler, pool)
 
 
 def held(
@@ -45,8 +54,19 @@ def held(
     return HeldAssignment(ObjectId(), url(name), number, worker, priority, held_for, asked_for)
 
 
+#: What workers may offer, and the order in which the versions of a handler were announced.
+OFFERS = [
+    Offer(),
+    Offer("default", {"a": "1"}),
+    Offer("default", {"a": "2", "b": "1"}),
+    Offer("gpu", {"a": "1", "b": "1"}),
+    Offer("gpu", {}),
+]
+ANNOUNCED = {("a", "1"): 1.0, ("a", "2"): 2.0, ("b", "1"): 1.0}
+
+
 def decide(queues: list[WaitingQueue], workers: list[FreeWorker], slots: list[HeldAssignment] | None = None) -> Plan:
-    return plan(queues, workers, slots or [], now=NOW, time_slice=SLICE)
+    return plan(queues, workers, slots or [], now=NOW, time_slice=SLICE, announcements=ANNOUNCED)
 
 
 def names(assignments: tuple[NewAssignment, ...]) -> list[str]:
@@ -73,6 +93,28 @@ class Snapshot:
     def numbers_of(self, queue_url: str) -> set[int]:
         return {one.number for one in self.held if one.queue_url == queue_url}
 
+    def by_url(self) -> dict[str, WaitingQueue]:
+        return {queue.queue_url: queue for queue in self.queues}
+
+    def able(self, queue: WaitingQueue) -> list[FreeWorker]:
+        """The workers that can serve a queue, with or without a place left."""
+        return [worker for worker in self.workers if worker.offer.serves(queue.handler, queue.pool)]
+
+    def roomy(self, queue: WaitingQueue, load: Counter[str]) -> list[FreeWorker]:
+        """Those of them that have a place left at this load."""
+        return [worker for worker in self.able(queue) if load[worker.worker_id] < worker.capacity]
+
+    def left_out(self) -> list[WaitingQueue]:
+        """The queues that got no first consumer."""
+        served = {made.queue_url for made in self.plan.assign}
+        return [q for q in self.queues if not self.numbers_of(q.queue_url) and q.queue_url not in served]
+
+
+def age(queue: WaitingQueue, worker: FreeWorker) -> float:
+    """When the worker's version of the queue's handler was announced."""
+    versions = worker.offer.versions
+    return ANNOUNCED.get((queue.handler, "" if versions is None else versions[queue.handler]), float("-inf"))
+
 
 seconds = st.floats(0, 500, allow_nan=False)
 
@@ -80,7 +122,10 @@ seconds = st.floats(0, 500, allow_nan=False)
 @st.composite
 def snapshots(draw: st.DrawFn) -> Snapshot:
     """Anything that a master may meet: overloaded workers, gone ones, gaps between slots, slots that yield."""
-    workers = [FreeWorker(f"w{n}", draw(st.integers(0, 4))) for n in range(draw(st.integers(0, 4)))]
+    workers = [
+        FreeWorker(f"w{n}", draw(st.integers(0, 4)), draw(st.sampled_from(OFFERS)), draw(st.integers(0, 3)))
+        for n in range(draw(st.integers(0, 4)))
+    ]
     places = st.sampled_from([worker.worker_id for worker in workers] + ["gone"])
     taken = draw(st.sets(st.tuples(st.integers(0, 7), st.integers(0, 3)), max_size=12))
     slots = [
@@ -95,7 +140,14 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         for name, number in sorted(taken)
     ]
     queues = [
-        waiting(name, priority=draw(st.integers(0, 9)), waited=draw(seconds), wanted=draw(st.integers(1, 4)))
+        waiting(
+            name,
+            priority=draw(st.integers(0, 9)),
+            waited=draw(seconds),
+            wanted=draw(st.integers(1, 4)),
+            handler=draw(st.sampled_from("abc")),
+            pool=draw(st.sampled_from([None, None, "default", "gpu"])),
+        )
         for name in sorted(draw(st.sets(st.integers(0, 11), max_size=10)))
     ]
     return Snapshot(draw(st.permutations(queues)), workers, draw(st.permutations(slots)))
@@ -125,17 +177,47 @@ class TestAnySnapshot:
             assert len(snapshot.numbers_of(queue_url)) + count <= wanted[queue_url]
 
     @given(snapshots())
-    def test_no_capacity_is_left_while_a_slot_is_wanted(self, snapshot: Snapshot) -> None:
-        missing = sum(max(0, queue.wanted - len(snapshot.numbers_of(queue.queue_url))) for queue in snapshot.queues)
-        assert len(snapshot.plan.assign) == min(missing, snapshot.free())
+    def test_each_goes_to_a_worker_that_can_serve_it(self, snapshot: Snapshot) -> None:
+        queues = snapshot.by_url()
+        for made in snapshot.plan.assign:
+            assert made.worker in {worker.worker_id for worker in snapshot.able(queues[made.queue_url])}
 
     @given(snapshots())
-    def test_each_goes_to_one_of_the_least_loaded_workers_that_have_room(self, snapshot: Snapshot) -> None:
+    def test_no_place_is_left_that_a_queue_could_have(self, snapshot: Snapshot) -> None:
+        decided = snapshot.plan
+        after = snapshot.load() + Counter(made.worker for made in decided.assign)
+        made = Counter(one.queue_url for one in decided.assign)
+        for queue in snapshot.queues:
+            if len(snapshot.numbers_of(queue.queue_url)) + made[queue.queue_url] < queue.wanted:
+                assert not snapshot.roomy(queue, after)
+
+    @given(snapshots())
+    def test_the_newest_version_that_has_room_then_the_least_loaded_then_whose_turn_it_is(
+        self, snapshot: Snapshot
+    ) -> None:
         load = snapshot.load()
-        for assignment in snapshot.plan.assign:
-            room = [w.worker_id for w in snapshot.workers if load[w.worker_id] < w.capacity]
-            assert load[assignment.worker] == min(load[worker] for worker in room)
-            load[assignment.worker] += 1
+        queues = snapshot.by_url()
+        turns = {worker.worker_id: worker.turn for worker in snapshot.workers}
+        last = max(turns.values(), default=0)
+        for nth, made in enumerate(snapshot.plan.assign, 1):
+            queue = queues[made.queue_url]
+            ranks = {
+                worker.worker_id: (-age(queue, worker), load[worker.worker_id], turns[worker.worker_id])
+                for worker in snapshot.roomy(queue, load)
+            }
+            assert ranks[made.worker] == min(ranks.values())
+            load[made.worker] += 1
+            turns[made.worker] = last + nth
+
+    @given(snapshots())
+    def test_what_no_worker_can_serve_is_named_and_left_alone(self, snapshot: Snapshot) -> None:
+        wanted = {
+            queue.queue_id
+            for queue in snapshot.queues
+            if snapshot.workers and not snapshot.able(queue) and not snapshot.numbers_of(queue.queue_url)
+        }
+        assert set(snapshot.plan.unserved) == wanted
+        assert len(snapshot.plan.unserved) == len(wanted)
 
     @given(snapshots())
     def test_first_slots_come_before_further_ones_and_among_equals_the_rank_decides(self, snapshot: Snapshot) -> None:
@@ -148,15 +230,24 @@ class TestAnySnapshot:
             has[queue.queue_url] += 1
         assert order == sorted(order)
         # Whoever got nothing does not rank before the last that got something.
-        if order and snapshot.free() == len(order):
+        anywhere = all(len(snapshot.able(queue)) == len(snapshot.workers) for queue in snapshot.queues)
+        if order and anywhere and snapshot.free() == len(order):
             left_out = [(has[u], -score(q, NOW, AGING_SECONDS)) for u, q in by_url.items() if has[u] < q.wanted]
             assert all(order[-1] <= rank for rank in left_out)
 
     @given(snapshots())
+    def test_a_yield_is_asked_only_for_a_queue_that_can_be_served_there(self, snapshot: Snapshot) -> None:
+        asked = [one for one in snapshot.held if one.assignment_id in snapshot.plan.yield_]
+        for one in asked:
+            (worker,) = (worker for worker in snapshot.workers if worker.worker_id == one.worker)
+            assert any(worker in snapshot.able(queue) for queue in snapshot.left_out())
+
+    @given(snapshots())
     def test_a_yield_is_asked_only_where_every_slot_is_taken(self, snapshot: Snapshot) -> None:
         decided = snapshot.plan
-        if snapshot.free() > len(decided.assign):
-            assert decided.yield_ == ()
+        after = snapshot.load() + Counter(made.worker for made in decided.assign)
+        if decided.yield_:
+            assert any(not snapshot.roomy(queue, after) for queue in snapshot.left_out() if snapshot.able(queue))
 
     @given(snapshots())
     def test_yields_are_asked_once_and_of_consumers_that_can_make_room(self, snapshot: Snapshot) -> None:
@@ -171,18 +262,13 @@ class TestAnySnapshot:
 
     @given(snapshots())
     def test_no_more_yields_than_queues_that_wait_for_their_first_slot(self, snapshot: Snapshot) -> None:
-        decided = snapshot.plan
-        served = {a.queue_url for a in decided.assign}
-        unserved = [
-            q
-            for q in snapshot.queues
-            if not snapshot.numbers_of(q.queue_url) and q.queue_url not in served and q.wanted
-        ]
-        live = {worker.worker_id for worker in snapshot.workers}
-        already = sum(
-            one.asked_for is not None and one.asked_for < YIELD_SECONDS and one.worker in live for one in snapshot.held
-        )
-        assert len(decided.yield_) <= max(0, len(unserved) - already)
+        starved = [queue for queue in snapshot.left_out() if snapshot.able(queue)]
+        assert len(snapshot.plan.yield_) <= len(starved)
+        # A place that comes free soon, and that all of them could have, is waited for.
+        soon = [one for one in snapshot.held if one.asked_for is not None and one.asked_for < YIELD_SECONDS]
+        places = [worker for one in soon for worker in snapshot.workers if worker.worker_id == one.worker]
+        for_all = [worker for worker in places if all(worker in snapshot.able(queue) for queue in starved)]
+        assert len(snapshot.plan.yield_) <= max(0, len(starved) - len(for_all))
 
     @given(snapshots())
     def test_a_slot_is_freed_only_for_a_queue_that_would_win_it(self, snapshot: Snapshot) -> None:
@@ -234,6 +320,66 @@ class TestOrder:
 
     def test_nothing_to_do(self) -> None:
         assert decide([], [FreeWorker("w1", 5)], [held("q", held_for=500)]) == Plan()
+
+
+class TestPlacement:
+    def test_only_who_has_the_handler(self) -> None:
+        workers = [FreeWorker("w1", 5, OFFERS[1]), FreeWorker("w2", 5, OFFERS[2])]
+        decided = decide([waiting(n, handler="b") for n in range(3)], workers)
+        assert {made.worker for made in decided.assign} == {"w2"}
+        assert len(decided.assign) == 3
+
+    def test_only_who_is_in_the_pool(self) -> None:
+        workers = [FreeWorker("w1", 5, OFFERS[2]), FreeWorker("w2", 1, OFFERS[3])]
+        decided = decide([waiting(n, handler="a", pool="gpu") for n in range(3)], workers)
+        assert [made.worker for made in decided.assign] == ["w2"]
+
+    def test_equals_take_turns_over_many_plans(self) -> None:
+        turns = dict.fromkeys(("w1", "w2", "w3"), 0)
+        given_to = []
+        for n in range(9):
+            workers = [FreeWorker(name, 5, OFFERS[1], turn) for name, turn in turns.items()]
+            (made,) = decide([waiting(n, handler="a")], workers).assign
+            given_to.append(made.worker)
+            turns[made.worker] = n + 1
+        assert given_to == ["w1", "w2", "w3"] * 3
+
+    def test_the_newer_version_first_and_the_older_when_it_is_full(self) -> None:
+        workers = [FreeWorker("old", 5, OFFERS[1]), FreeWorker("new", 2, OFFERS[2]), FreeWorker("ancient", 5, Offer())]
+        decided = decide([waiting(n, handler="a") for n in range(9)], workers)
+        assert [made.worker for made in decided.assign] == ["new"] * 2 + ["old"] * 5 + ["ancient"] * 2
+
+    def test_a_version_of_another_handler_does_not_matter(self) -> None:
+        workers = [FreeWorker("w1", 5, OFFERS[3]), FreeWorker("w2", 5, OFFERS[2])]
+        decided = decide([waiting(n, handler="b") for n in range(4)], workers)
+        assert Counter(made.worker for made in decided.assign) == {"w1": 2, "w2": 2}
+
+    def test_a_queue_that_nobody_can_serve_costs_the_others_nothing(self) -> None:
+        workers = [FreeWorker("w1", 1, OFFERS[1])]
+        lost = waiting("lost", handler="c", priority=9, waited=400)
+        decided = decide([lost, waiting("q", handler="a")], workers, [])
+        assert names(decided.assign) == ["q"]
+        assert decided.unserved == (lost.queue_id,)
+        full = decide([lost], workers, [held("x", held_for=100)])
+        assert full == Plan(unserved=(lost.queue_id,))
+
+    def test_a_yield_is_asked_of_a_worker_that_can_serve_the_queue(self) -> None:
+        workers = [FreeWorker("w1", 1, OFFERS[1]), FreeWorker("w2", 1, OFFERS[3])]
+        slots = [held("x", "w1", held_for=500), held("y", "w2", held_for=40)]
+        decided = decide([waiting("q", handler="a", pool="gpu")], workers, slots)
+        assert decided.yield_ == (slots[1].assignment_id,)
+
+    def test_room_that_is_made_elsewhere_is_not_waited_for(self) -> None:
+        workers = [FreeWorker("w1", 1, OFFERS[1]), FreeWorker("w2", 1, OFFERS[3])]
+        slots = [held("x", "w1", held_for=500, asked_for=1), held("y", "w2", held_for=40)]
+        queues = [waiting("p", handler="a", priority=1), waiting("q", handler="b")]
+        assert decide(queues, workers, slots).yield_ == (slots[1].assignment_id,)
+
+    def test_one_kind_of_queue_without_hope_does_not_hide_another(self) -> None:
+        workers = [FreeWorker("w1", 1, OFFERS[1]), FreeWorker("w2", 1, OFFERS[3])]
+        slots = [held("x", "w1", held_for=5), held("y", "w2", held_for=40)]
+        queues = [waiting("p", handler="a", pool="default", priority=1), waiting("q", handler="b")]
+        assert decide(queues, workers, slots).yield_ == (slots[1].assignment_id,)
 
 
 class TestYield:

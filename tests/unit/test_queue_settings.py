@@ -111,6 +111,19 @@ class TestChecks:
         with pytest.raises(InvalidInput):
             SETTINGS["timeout"].check(0)
 
+    @pytest.mark.parametrize("value", ["", "g p u", "x" * 51, "gpu\n", "größe", 3, True])
+    def test_text_with_a_pattern(self, value: object) -> None:
+        with pytest.raises(InvalidInput, match="expected 1 to 50 letters, digits, hyphens and underscores") as caught:
+            SETTINGS["pool"].check(value)
+        assert caught.value.field == "pool"
+        assert str(value)[:10].split("\n")[0] in str(caught.value)
+        SETTINGS["pool"].check("gpu-2_b")
+
+    @pytest.mark.parametrize("value", ["", "x" * 101, "two\nlines", None])
+    def test_text(self, value: object) -> None:
+        with pytest.raises(InvalidInput, match="expected 1 to 100 printable characters"):
+            SETTINGS["handler"].check(value)
+
     @pytest.mark.parametrize("value", [None, 0, 1, "no"])
     def test_boolean(self, value: object) -> None:
         with pytest.raises(InvalidInput, match="expected true or false"):

@@ -9,10 +9,12 @@ from bson import ObjectId
 
 from jobs.models import Assignment, EndReason, Lease
 from jobs.worker.admission import is_stale, refusal
+from queues.fleet import Offer
 from queues.models import Queue
 
 ELECTED = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LATER, EARLIER = ELECTED + timedelta(milliseconds=1), ELECTED - timedelta(milliseconds=1)
+OFFER = Offer("default", {"log": "1"})
 LEASE = Lease(name="master", holder="m2", term=7, elected_at=ELECTED, expires_at=ELECTED + timedelta(seconds=5))
 
 
@@ -23,7 +25,7 @@ def assignment(term: int = 7, created_at: datetime = LATER) -> Assignment:
 def judge(
     made: Assignment, queue: Queue | None, lease: Lease | None = LEASE, free: int = 1, draining: bool = False
 ) -> EndReason | None:
-    return refusal(made, queue, lease, free=free, draining=draining)
+    return refusal(made, queue, lease, offer=OFFER, free=free, draining=draining)
 
 
 @pytest.mark.parametrize(
@@ -53,3 +55,10 @@ def test_paused_gone_and_draining() -> None:
     assert judge(assignment(), Queue(paused=True)) is EndReason.PAUSED
     assert judge(assignment(), None) is EndReason.QUEUE_MISSING
     assert judge(assignment(), Queue(paused=True), draining=True) is EndReason.SHUTDOWN
+
+
+def test_a_queue_that_was_changed_to_what_the_worker_cannot_serve() -> None:
+    assert judge(assignment(), Queue(handler="log", pool="default")) is None
+    assert judge(assignment(), Queue(handler="resize")) is EndReason.MISPLACED
+    assert judge(assignment(), Queue(handler="log", pool="gpu")) is EndReason.MISPLACED
+    assert judge(assignment(), Queue(handler="resize", paused=True)) is EndReason.PAUSED

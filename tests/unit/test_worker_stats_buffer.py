@@ -11,8 +11,9 @@ from jobs import histogram
 from jobs.consumer.meter import WorkCounts
 from jobs.failures import FailureGroup
 from jobs.repositories import failures as failure_repository
-from jobs.repositories import throughput
+from jobs.repositories import handlers, throughput
 from jobs.repositories.failures import Seen
+from jobs.repositories.handlers import Done
 from jobs.repositories.throughput import Row
 from jobs.worker import stats_buffer
 from jobs.worker.stats_buffer import STEP_SECONDS, StatsBuffer
@@ -31,6 +32,7 @@ class Database:
         self.readings = 0
         self.away = False
         self.rows: list[Row] = []
+        self.done: list[Done] = []
 
     def read_clock(self) -> datetime:
         self.readings += 1
@@ -40,6 +42,10 @@ class Database:
     def add(self, rows: list[Row]) -> None:
         self._answer()
         self.rows += rows
+
+    def add_done(self, done: list[Done]) -> None:
+        self._answer()
+        self.done += done
 
     def _answer(self) -> None:
         if self.away:
@@ -51,6 +57,7 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Database:
     made = Database()
     monkeypatch.setattr(stats_buffer, "database_clock", DatabaseClock(made.read_clock, lambda: 0.0))
     monkeypatch.setattr(throughput, "add", made.add)
+    monkeypatch.setattr(handlers, "add", made.add_done)
     monkeypatch.setattr(failure_repository, "add", list)
     return made
 
@@ -90,6 +97,30 @@ def test_work_is_written_by_minute(database: Database) -> None:
     assert first.duration_sum == pytest.approx(1.5)
 
 
+def test_work_is_written_by_handler_version_and_hour(database: Database) -> None:
+    kept = StatsBuffer()
+    for at, handler, version in (
+        (1.0, "log", "1"),
+        (100.0, "log", "1"),
+        (3_599.0, "log", "2"),
+        (3_601.0, "log", "1"),
+        (3.0, "http", "1"),
+        (4.0, "gone", None),
+    ):
+        kept.worked(ORDERS, work(2), at, handler, version)
+    kept.flush()
+    kept.flush()
+    found = {(one.name, one.version, one.hour): (one.processed, one.duration_sum) for one in database.done}
+    assert found == {
+        ("log", "1", NOON): (4, 1.0),
+        ("log", "2", NOON): (2, 0.5),
+        ("log", "1", NOON + timedelta(hours=1)): (2, 0.5),
+        ("http", "1", NOON): (2, 0.5),
+    }
+    assert len(database.done) == 4
+    assert sum(row.processed for row in database.rows) == 12
+
+
 def test_reports_close_to_each_other_are_one_row_in_memory(database: Database) -> None:
     kept = StatsBuffer()
     for n in range(1_000):
@@ -101,14 +132,14 @@ def away(_: object) -> None:
     raise MongoError("away")
 
 
-@pytest.mark.parametrize("broken", [throughput, failure_repository])
+@pytest.mark.parametrize("broken", [throughput, failure_repository, handlers])
 def test_what_could_not_be_written_is_written_once(
     database: Database, monkeypatch: pytest.MonkeyPatch, broken: object
 ) -> None:
     written: list[Seen] = []
     monkeypatch.setattr(failure_repository, "add", written.extend)
     kept = StatsBuffer()
-    kept.worked(ORDERS, work(3), 1.0)
+    kept.worked(ORDERS, work(3), 1.0, "log", "1")
     kept.failed(ORDERS, (failing(),))
     with monkeypatch.context() as patch:
         patch.setattr(broken, "add", away)
@@ -117,4 +148,5 @@ def test_what_could_not_be_written_is_written_once(
     kept.flush()
     kept.flush()
     assert [row.processed for row in database.rows] == [3]
+    assert [one.processed for one in database.done] == [3]
     assert len(written) == 1

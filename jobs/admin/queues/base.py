@@ -20,6 +20,7 @@ from queuesite.admin.records import RecordsAdmin, address
 #: The colour of each state, which is also shown in words.
 STATE_VARIANTS = {
     State.ACTIVE: "info",
+    State.UNSERVED: "danger",
     State.WAITING: "warning",
     State.BACKING_OFF: "danger",
     State.PAUSED: "default",
@@ -68,6 +69,7 @@ def shown(queue: Queue, activity: reads.Activity, now: datetime) -> dict[str, An
         "queue": queue,
         "state": activity.state.label,
         "variant": STATE_VARIANTS[activity.state],
+        "unserved": activity.unserved,
         "age": None if seen is None else max(0.0, (now - seen).total_seconds()),
     }
 

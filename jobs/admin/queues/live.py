@@ -12,7 +12,6 @@ from jobs.admin.pages import STATUS_VARIANTS
 from jobs.admin.queues.base import QueuePages, shown, working
 from jobs.admin.queues.charts import charts
 from jobs.models import JobStatus
-from queues.handlers import registry
 from queuesite.admin.records import address
 from queuesite.foundation.databases import database_clock
 
@@ -47,7 +46,6 @@ class LivePage(QueuePages):
             tabs=self.tabs(queue, "change"),
             **shown(queue, activity, now),
             **working(request, activity),
-            handler=registry.all_handlers().get(queue.handler),
             backoff=None if queue.not_before is None else (queue.not_before - now).total_seconds(),
             charts=charts(queue, span),
             spans=[{"text": one, "address": f"?span={one}", "current": one == span} for one in statistics.SPANS],

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.management.base import CommandParser
+
 from jobs.indexes import ensure_indexes
 from jobs.worker.loop import WorkerLoop
 from queues.handlers import registry
+from queues.settings import SETTINGS
 from queues.sqs import get_gateway
 from queuesite.foundation.commands import QueuesiteCommand
 from queuesite.foundation.config import get_config
@@ -19,10 +22,17 @@ class Command(QueuesiteCommand):
     help = "Run a worker. It processes up to MAX_LOAD queues at once, each in a consumer process."
     quiet = False
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--pool", metavar="POOL", help="pool that the worker is in; queues may name one (default: WORKER_POOL)"
+        )
+
     def run(self, **options: Any) -> None:
         """Wait for the servers, then work."""
         config = get_config()
-        worker = WorkerLoop(config)
+        if options["pool"] is not None:
+            SETTINGS["pool"].check(options["pool"])
+        worker = WorkerLoop(config, worker_pool=options["pool"])
         worker.begin()
         registry.discover()
         wait_for(check_mongodb, "MongoDB", config.startup_wait_seconds)

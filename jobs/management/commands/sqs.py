@@ -22,7 +22,7 @@ from queues.handlers import registry
 from queues.models import Queue
 from queues.settings import ASKED, SETTINGS
 from queues.sqs import MAX_DELAY_SECONDS, OutgoingMessage
-from queues.state import Condition, Context, conditions_of, state_of
+from queues.state import Condition, Context, conditions_of, state_of, unserved_reason
 from queuesite.foundation.commands import Parser, QueuesiteCommand, integer
 from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import InvalidInput, QueueMissing, ServerError
@@ -117,7 +117,12 @@ class Command(QueuesiteCommand):
         queues = services.list_queues()
         if options["json"]:
             context = reads.queue_context()
-            self.print_json([{**_as_json(queue), "state": state_of(queue, context)} for queue in queues])
+            self.print_json(
+                [
+                    {**_as_json(queue), "state": state_of(queue, context), "unserved": unserved_reason(queue, context)}
+                    for queue in queues
+                ]
+            )
             return
         if not queues:
             self.say("no queues; create one with `manage.py sqs create NAME`")
@@ -299,9 +304,10 @@ class Command(QueuesiteCommand):
 def _state(queue: Queue, context: Context) -> str:
     """The state, and whether the queue's runs or attempts fail."""
     wrong = conditions_of(queue, context)
+    reason = unserved_reason(queue, context)
     return ", ".join(
         [
-            state_of(queue, context).value,
+            state_of(queue, context).value + (f" ({reason})" if reason else ""),
             *([f"crash-looping ({queue.crash_count} runs)"] if Condition.CRASH_LOOPING in wrong else []),
             *(["failing"] if Condition.FAILING in wrong else []),
         ]

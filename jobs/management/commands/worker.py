@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from jobs import services, statistics
+from jobs import services
 from jobs.models import Worker
 from queuesite.foundation.commands import Parser, QueuesiteCommand
 from queuesite.foundation.config import get_config
@@ -60,7 +60,7 @@ class Command(QueuesiteCommand):
                     worker.host,
                     worker.pid,
                     f"{sum(not one.get('finishing') for one in worker.consumers)}/{worker.capacity}",
-                    statistics.worker_state(worker, now),
+                    services.worker_state(worker, now),
                     f"{_age(worker, now):.1f} s ago",
                     ", ".join(sorted(consumer["queueName"] for consumer in worker.consumers)),
                 )
@@ -103,7 +103,7 @@ def _as_json(worker: Worker, now: datetime) -> dict[str, Any]:
         "host": worker.host,
         "pid": worker.pid,
         "capacity": worker.capacity,
-        "state": statistics.worker_state(worker, now),
+        "state": services.worker_state(worker, now),
         "draining": worker.draining,
         "startedAt": worker.started_at,
         "heartbeatAt": worker.heartbeat_at,

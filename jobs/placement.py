@@ -1,0 +1,81 @@
+"""Which worker can process which queue: the rule, and what a worker announces for it.
+
+A worker's document has, beside what it is and does:
+
+    pool      its pool
+    version   of the code: APP_VERSION, or a hash of all handlers' versions
+    handlers  for each handler: `name`; `version` (APP_VERSION, or a hash of the handler's module); `kind` (sync or
+              async); `timeout` in seconds, or null; `description`, its docstring; `options`, the JSON Schema of its
+              options as text (null: it takes none)
+
+They are written when the worker registers, and do not change for as long as it has its id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from jobs.models import Worker
+from queues.fleet import Fleet, Offer
+from queues.handlers.announcement import Announced
+from queues.handlers.registry import all_handlers
+from queues.models import Queue
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """What a worker announces of itself."""
+
+    pool: str
+    version: str
+    handlers: tuple[Announced, ...]
+
+    @cached_property
+    def offer(self) -> Offer:
+        """What of it decides where queues go."""
+        return Offer(self.pool, {one.name: one.version for one in self.handlers})
+
+    def as_document(self) -> dict[str, Any]:
+        """The fields of the worker's document."""
+        return {
+            "pool": self.pool,
+            "version": self.version,
+            "handlers": [one.as_document() for one in self.handlers],
+        }
+
+
+def announcement(pool: str, app_version: str | None) -> Announcement:
+    """What a worker of this process would announce. Raises `HandlerError` if a module of handlers fails."""
+    handlers = tuple(Announced.of(handler, app_version) for handler in all_handlers().values())
+    if app_version is None:
+        every = "\n".join(f"{one.name} {one.version}" for one in handlers)
+        app_version = hashlib.sha256(every.encode()).hexdigest()[:12]
+    return Announcement(pool, app_version, handlers)
+
+
+def announced(worker: Worker) -> list[Announced]:
+    """The handlers that a worker announces. Entries that are malformed count as absent."""
+    found = [Announced.from_document(one) for one in worker.handlers]
+    return [one for one in found if one is not None]
+
+
+def offer_of(worker: Worker) -> Offer:
+    """What a worker announces, as far as it decides where queues go."""
+    if worker.pool is None:
+        return Offer()
+    return Offer(worker.pool, {one.name: one.version for one in announced(worker)})
+
+
+def can_serve(worker: Worker | Offer, queue: Queue) -> bool:
+    """Whether a worker can process a queue: it has the queue's handler and is in its pool, if the queue names one."""
+    offer = offer_of(worker) if isinstance(worker, Worker) else worker
+    return offer.serves(queue.handler, queue.pool)
+
+
+def fleet_of(workers: Iterable[Worker]) -> Fleet:
+    """What these workers can do together. Those that drain take no more queues."""
+    return Fleet(tuple(offer_of(worker) for worker in workers if not worker.draining))

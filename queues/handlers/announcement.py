@@ -1,0 +1,97 @@
+"""What a worker announces of each of its handlers, so that others know it without having its code."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from queues.handlers.registry import Handler
+
+#: Longest docstring, in characters, and longest schema, in bytes of JSON, that are announced: every page about handlers
+#: reads those of all workers.
+MAX_DESCRIPTION = 2_000
+MAX_SCHEMA_BYTES = 32_768
+#: Announced in place of a schema that is too long or that pydantic cannot make: any object may be valid.
+ANY_OBJECT = '{"type": "object"}'
+
+
+@dataclass(frozen=True)
+class Announced:
+    """A handler as a worker announces it."""
+
+    name: str
+    version: str
+    #: `sync` or `async`.
+    kind: str = "sync"
+    #: Time limit for one message in seconds; None: no limit.
+    timeout: float | None = None
+    #: Its docstring.
+    description: str = ""
+    #: JSON Schema of its options, as text: MongoDB has a meaning of its own for names like `$ref`. None: it takes none.
+    options: str | None = None
+
+    @classmethod
+    def of(cls, handler: Handler, app_version: str | None) -> Announced:
+        """What this process would announce of a handler."""
+        schema = handler.schema_text
+        if schema is not None and len(schema.encode()) > MAX_SCHEMA_BYTES:
+            schema = ANY_OBJECT
+        return cls(
+            handler.name,
+            app_version or module_version(handler),
+            "async" if handler.is_async else "sync",
+            handler.timeout,
+            (inspect.getdoc(handler.function) or "")[:MAX_DESCRIPTION],
+            schema,
+        )
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Announced | None:
+        """The handler in a worker's document; None if it is malformed."""
+        given = {name: document[name] for name in cls.__dataclass_fields__ if name in document}
+        kinds: dict[str, tuple[type, ...]] = {
+            "timeout": (int, float, type(None)),
+            "options": (str, type(None)),
+        }
+        if not {"name", "version"} <= set(given):
+            return None
+        if not all(isinstance(value, kinds.get(name, (str,))) for name, value in given.items()):
+            return None
+        return cls(**given)
+
+    def as_document(self) -> dict[str, Any]:
+        """Its entry in a worker's document."""
+        return dict(vars(self))
+
+    @property
+    def schema(self) -> dict[str, Any] | None:
+        """The JSON Schema of its options; None: it takes none."""
+        if self.options is None:
+            return None
+        try:
+            found = json.loads(self.options)
+        except ValueError:
+            found = None
+        return found if isinstance(found, dict) else dict(json.loads(ANY_OBJECT))
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring."""
+        return self.description.partition("\n")[0]
+
+
+def module_version(handler: Handler) -> str:
+    """A hash of the file of the handler's module: twelve hexadecimal digits, or `unknown` if there is no file."""
+    file = getattr(sys.modules.get(handler.module), "__file__", None)
+    if file is None:
+        return "unknown"
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12]
+    except OSError:
+        return "unknown"
