@@ -127,6 +127,20 @@ class TestKeeping:
             connections.close()
             assert connections._idle == []
 
+    def test_what_is_not_needed_any_more_is_closed(self, server: HttpScript, monkeypatch: pytest.MonkeyPatch) -> None:
+        connections = Connections(server.url)
+        first, second = connections._open(), connections._open()
+        for connection in (first, second):
+            connections._give_back(connection, connection.ask(REQUEST, 30))
+        assert connections._idle == [first, second]
+        first.used_at -= module._IDLE_SECONDS
+
+        ask(connections)
+
+        assert connections._idle == [second]
+        assert first._sock.fileno() == -1
+        connections.close()
+
     def test_what_is_under_way_at_the_close_gets_its_answer(self) -> None:
         asked, closed = threading.Event(), threading.Event()
 
@@ -158,10 +172,13 @@ class TestReaching:
         except OSError as error:
             pytest.skip(f"no IPv6 here: {error}")
 
-    @pytest.mark.parametrize("url", [f"http://127.0.0.1:{free_port()}", "http://" + "x" * 70])
-    def test_nothing_there(self, url: str) -> None:
+    def test_nothing_there(self) -> None:
+        with pytest.raises(NotSent, match="refused"):
+            ask(Connections(f"http://127.0.0.1:{free_port()}"))
+
+    def test_no_name_of_a_host(self) -> None:
         with pytest.raises(NotSent):
-            ask(Connections(url))
+            ask(Connections("http://" + "x" * 70))
 
     def test_silence(self) -> None:
         over = threading.Event()
