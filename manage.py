@@ -16,13 +16,17 @@ def main() -> int:
     from queuesite.foundation.commands import execute
     from queuesite.foundation.config import get_config
     from queuesite.foundation.errors import ConfigError
+    from queuesite.foundation.leaving import leave_quickly
 
     try:
         get_config()
     except ConfigError as error:
         print(f"manage.py: {error}", file=sys.stderr)
         return error.exit_code
-    return execute(sys.argv)
+    try:
+        return execute(sys.argv)
+    finally:
+        leave_quickly()
 
 
 if __name__ == "__main__":

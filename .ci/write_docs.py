@@ -132,7 +132,7 @@ def configuration() -> str:
 
 def queue_settings() -> str:
     """A row for each setting of a queue."""
-    heading = ("setting", "value", "default", "what it is", "SQS holds it too", "consumers at work follow")
+    heading = ("setting", "value", "default", "what it is", "SQS holds it too", "running consumers follow")
     return _table(heading, [_row(setting) for setting in SETTINGS.values()])
 
 

@@ -10,14 +10,17 @@ from bson import ObjectId
 
 from jobs import reads
 from jobs.models import Assignment, Lease, Worker
+from jobs.shared import shared
 from queues import repository as queues
 from queues.models import Queue
-from queues.state import Condition, State
+from queues.state import Condition, State, unserved_reason
 from queuesite.foundation import documents
 from queuesite.foundation.errors import MalformedDocument
 
 #: A queue needs attention once its messages have waited this long for a worker.
 WAITING = timedelta(minutes=1)
+#: Most malformed documents that are searched for.
+MALFORMED_FOUND = 100
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Reason:
     count: int = 0
     of: int = 0
     since: datetime | None = None
+    #: In words; empty unless the word alone does not say it.
+    text: str = ""
 
 
 @dataclass
@@ -38,13 +43,18 @@ class Attention:
     reasons: list[Reason] = field(default_factory=list)
 
 
-def malformed(limit: int) -> list[MalformedDocument]:
+def malformed(limit: int = MALFORMED_FOUND) -> list[MalformedDocument]:
     """Up to `limit` malformed documents, which no process can use; a queue among them is not processed.
 
     Only the small collections are searched: MongoDB reads all of a collection for it. Raises `MongoUnavailable`.
     """
     found = [error for model in (Queue, Worker, Assignment, Lease) for error in documents.malformed(model, limit)]
     return found[:limit]
+
+
+def shared_malformed() -> list[MalformedDocument]:
+    """As `malformed`, with a slow result shared by all requests to this web process."""
+    return shared("malformed", malformed)
 
 
 def needed(limit: int) -> list[Attention]:
@@ -55,7 +65,7 @@ def needed(limit: int) -> list[Attention]:
     context = reads.queue_context(failing=True)
     found = queues.worst(
         {
-            Condition.HANDLER_MISSING: "depthVisible",
+            State.UNSERVED: "depthVisible",
             Condition.CRASH_LOOPING: "crashCount",
             Condition.PAUSED_WITH_BACKLOG: "depthVisible",
             Condition.DEAD_LETTERS: "deadLetters",
@@ -72,8 +82,8 @@ def needed(limit: int) -> list[Attention]:
     def add(queue: Queue, reason: Reason) -> None:
         needy.setdefault(queue.id, Attention(queue)).reasons.append(reason)
 
-    for queue in found[Condition.HANDLER_MISSING]:
-        add(queue, Reason(Condition.HANDLER_MISSING))
+    for queue in found[State.UNSERVED]:
+        add(queue, Reason(State.UNSERVED, queue.depth_visible, text=unserved_reason(queue, context) or ""))
     for queue in found[Condition.CRASH_LOOPING]:
         add(queue, Reason(Condition.CRASH_LOOPING, queue.crash_count))
     for queue_id, (failed, processed) in attempts.items():

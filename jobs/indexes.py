@@ -31,5 +31,5 @@ def ensure_indexes() -> None:
 
 
 def ensure_deciding() -> None:
-    """Create the unique index that decides to whom a slot is given: without it nothing may be assigned."""
+    """Create the unique index that decides who gets a consumer's assignment. Without it nothing may be assigned."""
     databases.ensure_indexes({Assignment: assignments.INDEXES, Listening: listening.INDEXES})

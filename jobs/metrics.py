@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from jobs import histogram, reads, statistics
+from jobs import histogram, reads
 from jobs import services as processing
 from jobs.models import Throughput
 from jobs.repositories import failures
@@ -120,21 +120,26 @@ def _cumulative(row: Throughput) -> list[tuple[str, float]]:
 
 
 def _processing(queues: list[Queue], now: datetime) -> Iterator[Metric]:
-    workers = [worker for worker in processing.list_workers() if statistics.is_alive(worker, now)]
+    present = processing.list_workers()
+    workers = [worker for worker in present if processing.is_alive(worker, now)]
     assigned = reads.find_assignments()
-    context = reads.queue_context(assigned)
+    context = reads.queue_context(assigned, present=present)
     states = _gauge("queues", "Queues by state.", "state")
     found = [state_of(queue, context) for queue in queues]
     for state in State:
         states.add_metric([state], found.count(state))
     yield states
+    unserved = _gauge("queue_unserved", "1 if no live worker has the queue's handler in its pool.", "queue")
+    for queue, state in zip(queues, found, strict=True):
+        unserved.add_metric([queue.name], int(state is State.UNSERVED))
+    yield unserved
     yield _gauge("workers", "Live workers.", value=len(workers))
     yield _gauge(
         "workers_draining", "Live workers that take no more assignments.", value=sum(w.draining for w in workers)
     )
-    slots = sum(worker.capacity for worker in workers if not worker.draining)
-    yield _gauge("slots", "Capacity of all workers: consumers that they can run at once.", value=slots)
-    yield _gauge("slots_used", "Capacity in use: assigned consumers.", value=len(assigned))
+    capacity = sum(worker.capacity for worker in workers if not worker.draining)
+    yield _gauge("capacity", "Consumers that all workers together can run at once.", value=capacity)
+    yield _gauge("capacity_used", "Capacity in use: assigned consumers.", value=len(assigned))
     listened = reads.listened_queues()
     yield _gauge("queues_listened", "Queues that a listener holds, so that they need no sweep.", value=len(listened))
     kinds = failures.count()

@@ -14,10 +14,10 @@ from bson import ObjectId
 
 from jobs import services
 from jobs.models import Assignment, Departure, Failure, Job, JobStatus, Lease, Master, Worker
+from jobs.placement import fleet_of
 from jobs.repositories import assignments, failures, jobs, leases, listening, masters, throughput, workers
-from queues.handlers import registry
 from queues.models import Queue
-from queues.state import FAILING_WITHIN_MINUTES, Condition, Context, Selection, State, state_of
+from queues.state import FAILING_WITHIN_MINUTES, Condition, Context, Selection, State, state_of, unserved_reason
 from queuesite.foundation.databases import database_clock
 from queuesite.foundation.errors import InvalidInput, NotFound
 from queuesite.foundation.pages import Cursor, cut
@@ -91,7 +91,7 @@ def hourly_failures(kinds: Sequence[Failure]) -> dict[ObjectId, list[int]]:
 
 
 def find_assignments(*, queue_url: str | None = None, worker: str | None = None) -> list[Assignment]:
-    """The assignments that match, the oldest first. There are never more than all workers' slots together."""
+    """The assignments that match, the oldest first. There are never more than the capacity of all workers."""
     found = assignments.all_assignments()
     return [a for a in found if queue_url in (None, a.queue_url) and worker in (None, a.worker)]
 
@@ -130,16 +130,19 @@ def find_masters() -> list[Master]:
     return masters.present()
 
 
-def queue_context(found: Iterable[Assignment] | None = None, *, failing: bool = False) -> Context:
+def queue_context(
+    found: Iterable[Assignment] | None = None, *, present: Iterable[Worker] | None = None, failing: bool = False
+) -> Context:
     """What states and conditions of queues depend on beside the queues.
 
-    `found`: all assignments, if they have been read. `failing`: whether a rule asks for the failing queues, which are
-    counted from the throughput of the last minutes.
+    `found`, `present`: all assignments and workers, if they have been read. `failing`: whether a rule asks for the
+    failing queues, which are counted from the throughput of the last minutes.
     """
     assigned = frozenset(one.queue_id for one in (find_assignments() if found is None else found))
     now = database_clock.now()
     attempts = throughput.failing(now - timedelta(minutes=FAILING_WITHIN_MINUTES)) if failing else None
-    return Context(now, assigned, attempts, frozenset(registry.all_handlers()))
+    live = [one for one in (services.list_workers() if present is None else present) if services.is_alive(one, now)]
+    return Context(now, assigned, attempts, fleet_of(live))
 
 
 def select(what: State | Condition) -> Selection:
@@ -152,6 +155,8 @@ class Activity:
     """A queue's state, who processes it, and its newest job."""
 
     state: State
+    #: Why no worker can serve it; None unless that is its state.
+    unserved: str | None
     assignments: Sequence[Assignment]
     last_job: Job | None
 
@@ -168,4 +173,9 @@ def activity(queues: Iterable[Queue], *, with_jobs: bool = True) -> dict[ObjectI
         if assignment.queue_id in running:
             running[assignment.queue_id].append(assignment)
     last = jobs.newest_of([queue.name for queue in wanted]) if with_jobs else {}
-    return {queue.id: Activity(state_of(queue, context), running[queue.id], last.get(queue.name)) for queue in wanted}
+    return {
+        queue.id: Activity(
+            state_of(queue, context), unserved_reason(queue, context), running[queue.id], last.get(queue.name)
+        )
+        for queue in wanted
+    }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from bson import ObjectId
 
 from jobs.models import Worker
 from jobs.repositories import failures, workers
+from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import NotFound, StaleTransition
 from queuesite.foundation.logs import get_logger
 
@@ -15,6 +18,18 @@ log = get_logger(__name__)
 def list_workers() -> list[Worker]:
     """Every registered worker, the oldest first."""
     return sorted(workers.all_workers(), key=lambda worker: (worker.started_at, worker.worker_id))
+
+
+def is_alive(worker: Worker, now: datetime) -> bool:
+    """Whether a worker's heartbeat is not older than WORKER_STALLED_AFTER."""
+    return (now - worker.heartbeat_at).total_seconds() <= get_config().worker_stalled_after
+
+
+def worker_state(worker: Worker, now: datetime) -> str:
+    """A worker's state in one word: `stalled`, `draining` or `alive`."""
+    if not is_alive(worker, now):
+        return "stalled"
+    return "draining" if worker.draining else "alive"
 
 
 def delete_failure(failure_id: ObjectId) -> None:

@@ -13,7 +13,7 @@ from django.core.cache import cache
 
 from jobs import histogram, reads
 from jobs import services as processing
-from jobs.models import Throughput, Worker
+from jobs.models import Throughput
 from jobs.repositories import failures, throughput
 from queues import observation, services
 from queues import repository as queues
@@ -83,22 +83,18 @@ class Statistics:
     failures_last_hour: int
     workers: int
     workers_draining: int
-    slots: int
-    slots_used: int
+    capacity: int
+    capacity_used: int
     leader: str | None
     oldest_waiting: Waiting | None
-
-
-def is_alive(worker: Worker, now: datetime) -> bool:
-    """Whether a worker's heartbeat is not older than WORKER_STALLED_AFTER."""
-    return (now - worker.heartbeat_at).total_seconds() <= get_config().worker_stalled_after
 
 
 def current() -> Statistics:
     """The numbers of this moment, with the throughput of the last whole minute and of the last sixty."""
     assigned = reads.find_assignments()
     lease = reads.leader()
-    context = reads.queue_context(assigned)
+    present = processing.list_workers()
+    context = reads.queue_context(assigned, present=present)
     now = context.now
     this_minute = now.replace(second=0, microsecond=0)
     minute = throughput.sums(this_minute - MINUTE, this_minute)
@@ -106,7 +102,7 @@ def current() -> Statistics:
     kinds, kinds_last_hour = failures.count(), failures.count(now - 60 * MINUTE)
     sums = queues.sums(context)
     waiting = queues.longest_waiting(context, 1)
-    workers = [worker for worker in processing.list_workers() if is_alive(worker, now)]
+    workers = [worker for worker in present if processing.is_alive(worker, now)]
     return Statistics(
         at=now,
         queues={state: sums[state].queues if state in sums else 0 for state in State},
@@ -120,8 +116,8 @@ def current() -> Statistics:
         failures_last_hour=kinds_last_hour,
         workers=len(workers),
         workers_draining=sum(worker.draining for worker in workers),
-        slots=sum(worker.capacity for worker in workers if not worker.draining),
-        slots_used=len(assigned),
+        capacity=sum(worker.capacity for worker in workers if not worker.draining),
+        capacity_used=len(assigned),
         leader=None if lease is None else lease.holder,
         oldest_waiting=next((Waiting(queue.name, queue.depth_visible, since) for queue, since in waiting), None),
     )

@@ -306,15 +306,17 @@ def longest_waiting(
     return [(queue, since[queue.id]) for queue in to_models(Queue, dated(), bounded=False)]
 
 
-def worst(conditions: Mapping[Condition, str], context: Context, limit: int) -> dict[Condition, list[Queue]]:
-    """Up to `limit` queues in each condition, in one query: those with the highest value of its field come first."""
+def worst(
+    wanted: Mapping[State | Condition, str], context: Context, limit: int
+) -> dict[State | Condition, list[Queue]]:
+    """Up to `limit` queues in each state or condition, in one query: the highest value of its field comes first."""
     facets = {
-        condition.name: [
-            {"$match": matching(condition, context)},
+        what.name: [
+            {"$match": matching(what, context)},
             {"$sort": {field: DESCENDING, "name": ASCENDING}},
             {"$limit": limit},
         ]
-        for condition, field in conditions.items()
+        for what, field in wanted.items()
     }
     found = next(iter(_queues().aggregate([{"$facet": facets}])))
-    return {condition: to_models(Queue, found[condition.name], bounded=False) for condition in conditions}
+    return {what: to_models(Queue, found[what.name], bounded=False) for what in wanted}

@@ -21,6 +21,8 @@ from queuesite.foundation.errors import InvalidInput
 MAX_OPTIONS_BYTES = 65_536
 #: Permission to choose a queue's handler and its options, which decide what becomes of its messages.
 HANDLER_PERMISSION = "queues.change_handler"
+#: Longest name of a handler.
+MAX_HANDLER_NAME = 100
 #: What a pool's name consists of, for queues and for workers.
 POOL_PATTERN = r"[A-Za-z0-9_-]{1,50}"
 POOL_LENGTH = 50
@@ -156,7 +158,7 @@ class Settings:
         "log",
         group="Handler",
         help="registered handler that is called for each message",
-        max_length=100,
+        max_length=MAX_HANDLER_NAME,
         followed=True,
     )
     handler_options: dict[str, Any] = setting(  # noqa: RUF009 - it is `dataclasses.field`

@@ -15,6 +15,7 @@ from typing import Any
 
 from bson import ObjectId
 
+from queues.fleet import Fleet
 from queues.models import Queue
 
 #: An expression of MongoDB's aggregation, or a filter.
@@ -25,6 +26,7 @@ class State(StrEnum):
     """What a queue is doing. The value is the word in the API, in metrics and on the command line."""
 
     ACTIVE = "active"  #: a worker has it
+    UNSERVED = "unserved"  #: no live worker has its handler and is in its pool
     WAITING = "waiting"  #: it has messages, or somebody asked to have it looked at, and no worker has it
     BACKING_OFF = "backing-off"  #: it waits after failed runs
     PAUSED = "paused"
@@ -39,7 +41,6 @@ class State(StrEnum):
 class Condition(StrEnum):
     """What can be wrong with a queue, in whatever state it is."""
 
-    HANDLER_MISSING = "handler missing"
     CRASH_LOOPING = "crash-looping"
     FAILING = "failing"
     PAUSED_WITH_BACKLOG = "paused with backlog"
@@ -61,8 +62,8 @@ class Context:
     #: Queues whose share of failed attempts is `attempts_are_failing`: failed and processed attempts of each. Counting
     #: them is costly, so that they are None where no rule asks for them.
     failing: Mapping[ObjectId, tuple[int, int]] | None = None
-    #: Names of the registered handlers.
-    handlers: frozenset[str] = field(default_factory=frozenset)
+    #: What the live workers can do.
+    fleet: Fleet = field(default_factory=Fleet)
 
     def failing_queues(self) -> Mapping[ObjectId, tuple[int, int]]:
         """Raises `ValueError` if nobody counted them."""
@@ -82,6 +83,8 @@ class Rule:
 #: `Queue.wake_pending`. A date is greater than null; without `$ifNull`, a missing field would be less than it.
 WAKE_PENDING: Expression = {"$gt": [{"$ifNull": ["$wakeRequestedAt", None]}, {"$ifNull": ["$servedUntil", None]}]}
 
+_HANDLER = Queue._meta.get_field("handler").get_default()
+
 #: The first rule that holds gives the state.
 STATES: Mapping[State, Rule] = MappingProxyType(
     {
@@ -92,6 +95,10 @@ STATES: Mapping[State, Rule] = MappingProxyType(
         State.ACTIVE: Rule(
             lambda queue, context: queue.id in context.assigned,
             lambda context: {"$in": ["$_id", list(context.assigned)]},
+        ),
+        State.UNSERVED: Rule(
+            lambda queue, context: context.fleet.reason(queue.handler, queue.pool) is not None,
+            lambda context: context.fleet.unserved({"$ifNull": ["$handler", _HANDLER]}, {"$ifNull": ["$pool", None]}),
         ),
         State.BACKING_OFF: Rule(
             lambda queue, context: queue.not_before is not None and queue.not_before > context.now,
@@ -126,17 +133,11 @@ ATTEMPTS_ARE_FAILING: Expression = {
     ]
 }
 
-_HANDLER = Queue._meta.get_field("handler").get_default()
-
 #: Failed runs in a row from which on a queue is crash-looping: a single one may be an accident.
 CRASH_LOOP = 2
 
 CONDITIONS: Mapping[Condition, Rule] = MappingProxyType(
     {
-        Condition.HANDLER_MISSING: Rule(
-            lambda queue, context: queue.handler not in context.handlers,
-            lambda context: {"$not": [{"$in": [{"$ifNull": ["$handler", _HANDLER]}, sorted(context.handlers)]}]},
-        ),
         Condition.CRASH_LOOPING: Rule(
             lambda queue, context: queue.crash_count >= CRASH_LOOP,
             lambda context: {"$gte": ["$crashCount", CRASH_LOOP]},
@@ -160,6 +161,12 @@ CONDITIONS: Mapping[Condition, Rule] = MappingProxyType(
 def state_of(queue: Queue, context: Context) -> State:
     """The state of a queue."""
     return next(state for state, rule in STATES.items() if rule.holds(queue, context))
+
+
+def unserved_reason(queue: Queue, context: Context) -> str | None:
+    """Why no live worker can serve a queue; None unless that is its state."""
+    unserved = state_of(queue, context) is State.UNSERVED
+    return context.fleet.reason(queue.handler, queue.pool) if unserved else None
 
 
 def state_expression(context: Context) -> Expression:

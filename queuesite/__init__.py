@@ -1,1 +1,1 @@
-"""The site: configuration, settings, databases, embedded servers, errors, clock, logs."""
+"""The site: Django's settings and addresses, what the pages and the API of all apps share, and the foundation."""

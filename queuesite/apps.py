@@ -1,6 +1,7 @@
 """The site as a Django app: its commands, and what it keeps in Django's own database."""
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class QueuesiteConfig(AppConfig):
@@ -9,5 +10,8 @@ class QueuesiteConfig(AppConfig):
     name = "queuesite"
 
     def ready(self) -> None:
-        """Have changes of users heard of."""
-        from queuesite import passwords  # noqa: F401  # it connects its receivers
+        """Connect the receivers of signals."""
+        from queuesite import groups, passwords  # noqa: F401  # `passwords` connects its own
+
+        # For every app, after Django's own receiver, which makes the app's permissions.
+        post_migrate.connect(groups.grant)

@@ -8,7 +8,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "queuesite.settings")
 
 django_application = get_asgi_application()
 
-# Imported now: they need the settings.
+# They need the settings, so they are imported only now.
 from queuesite.bodies import BoundedBodies  # noqa: E402
 from queuesite.memory import share_one_heap  # noqa: E402
 

@@ -1,7 +1,7 @@
-"""Request bodies under ASGI end here, at a length and at a time.
+"""Limits the length of request bodies under ASGI, and the time that they may take.
 
-Django writes one of unknown length to the disk, however long it is, and waits for the rest as long as it takes.
-What a body may have in memory is another matter, and the API's own (`queuesite.api.middleware`).
+Django writes a body of unknown length to the disk without a limit, and waits without a limit for the rest. Limits of
+memory are the API's own (`queuesite.api.middleware`).
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
-#: Seconds within which a body must be there, however steadily it trickles in.
+#: Seconds within which a whole body must arrive, even if it trickles in steadily.
 BODY_SECONDS = 60.0
-#: How much of a body that is too large is read and dropped, so that its sender reads the answer, in bytes.
+#: Bytes of a too large body that are read and dropped, so that its sender reads the answer.
 DROPPED = 64 << 20
 
 
 class _TooLong(Exception):
-    """A body went on after its limit."""
+    """A body exceeded the limit."""
 
 
 class _TooLate(Exception):
-    """A body was not there in time."""
+    """A body did not arrive in time."""
 
 
 class BoundedBodies:
-    """An ASGI application whose requests have at most API_MAX_BODY_MB; longer ones are answered with 413."""
+    """An ASGI application that answers requests longer than API_MAX_BODY_MB with 413."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        """One request, or whatever else the server asks for."""
+        """Handle a request, or pass on another event of the server."""
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
@@ -52,7 +52,7 @@ class BoundedBodies:
         async def bounded() -> Message:
             nonlocal read, complete
             if complete:
-                return await receive()  # which tells that the client has gone
+                return await receive()  # the application learns from it that the client has gone
             try:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()

@@ -1,4 +1,4 @@
-"""DEBUG=1: who sees Django's error pages, and what is on them."""
+"""With DEBUG=1: who sees Django's error pages, and what they hide."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.views.debug import SafeExceptionReporterFilter
 from queuesite.foundation.masking import mask_addresses
 from queuesite.foundation.rules import is_loopback
 
-#: A proxy on this machine adds one of them, and whoever is behind it is not on this machine.
+#: A proxy on this machine adds one of these headers for clients that may be on other machines.
 _PROXIES = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP")
 
 
@@ -25,10 +25,10 @@ class ReporterFilter(SafeExceptionReporterFilter):
     def cleanse_setting(self, key: Any, value: Any) -> Any:
         """`value` without the passwords of the addresses in it."""
         cleansed = super().cleanse_setting(key, value)
-        return mask_addresses(str(cleansed)) if isinstance(cleansed, str) else cleansed  # str(): some are lazy
+        return mask_addresses(str(cleansed)) if isinstance(cleansed, str) else cleansed  # some are lazy strings
 
     def is_active(self, request: HttpRequest | None) -> bool:
-        """Whether variables and parameters that Django or we marked as sensitive are hidden."""
+        """Hide variables and parameters that are marked as sensitive, even with DEBUG=1."""
         return True
 
     def get_traceback_frame_variables(self, request: Any, tb_frame: FrameType) -> Any:
@@ -38,17 +38,17 @@ class ReporterFilter(SafeExceptionReporterFilter):
 
 
 def loopback_only(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Middleware of DEBUG=1: answers nobody on another machine, whatever server it runs in and wherever that listens.
+    """Middleware for DEBUG=1 that refuses requests from other machines, whatever address the server listens on.
 
-    A name that is not this machine's is refused too, without an error page: a web page elsewhere may have its own name
-    lead to this machine and then read what it gets.
+    It also refuses host names that are not this machine's, without an error page: a web page from elsewhere could make
+    its own name resolve to this machine and read the answer (DNS rebinding).
     """
 
     def middleware(request: HttpRequest) -> HttpResponse:
         host = request.META.get("HTTP_HOST", "localhost")
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
         if (
-            not is_loopback(request.META.get("REMOTE_ADDR") or "127.0.0.1")  # empty: a socket of this machine
+            not is_loopback(request.META.get("REMOTE_ADDR") or "127.0.0.1")  # empty for a Unix socket
             or not is_loopback(name)
             or any(header in request.META for header in _PROXIES)
         ):

@@ -1,11 +1,11 @@
-"""Guessing passwords: how many wrong ones lock what, within django-axes.
+"""Protection from password guessing: which failed logins lock what, for django-axes.
 
-Three counters, each over the last quarter of an hour and in the relational database, so for all web processes together:
+There are three counters. Each covers the last 15 minutes, and all web processes share it in the relational database:
 
-- a name from one address (PAIR): whoever mistypes is locked where they are, and nobody else is;
-- an address, for all names (ADDRESS), an IPv6 one by its /64, which is what one customer gets;
-- a name, from all addresses (NAME): guesses that come from everywhere. It does not count for addresses from which that
-  name has logged in lately, so that nobody is locked out of their own place by others who guess.
+- a name from one address (PAIR), so that users who mistype lock only themselves, and only there;
+- an address for all names (ADDRESS), for IPv6 its /64, which is what one customer gets;
+- a name from all addresses (NAME), against guesses that come from everywhere. It does not lock addresses from which
+  that user has logged in lately, so that others cannot lock users out by guessing.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from django.db.models import Sum
 from django.http import HttpRequest
 from django.utils import timezone
 
-#: Wrong passwords that lock.
+#: How many failed logins lock.
 PAIR, ADDRESS, NAME = 5, 50, 100
-#: For how long, and how far back they count.
+#: How long a lock lasts, and how far back failed logins count.
 COOL_OFF = timedelta(minutes=15)
-#: How long an address counts as one that a user uses.
+#: How long after a login an address counts as one that the user uses.
 KNOWN = timedelta(days=30)
 
 
 def client_address(request: HttpRequest) -> str:
-    """The address that asks, as uvicorn has it from trusted proxies; of IPv6 the first address of its /64."""
+    """The client's address, which uvicorn takes from trusted proxies. For IPv6, the first address of its /64."""
     try:
         address = ipaddress.ip_address(request.META.get("REMOTE_ADDR") or "")
-    except ValueError:  # a server that listens at a socket's path has none
+    except ValueError:  # a server that listens on a Unix socket has none
         return "0.0.0.0"  # noqa: S104  # a name for what is not known, and nothing to bind to
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
@@ -46,7 +46,7 @@ class Guard(AxesDatabaseHandler):  # type: ignore[misc]  # it has no types
     """Counts by name and address, by address, and by name, each with a limit of its own."""
 
     def get_failures(self, request: HttpRequest, credentials: dict[str, Any] | None = None) -> int:
-        """How near the nearest limit is, on the scale of PAIR, which is the one that django-axes knows."""
+        """How near the nearest limit is, on the scale of PAIR, which is the limit that django-axes knows."""
         name, address = get_client_username(request, credentials), client_address(request)
         recent = AccessAttempt.objects.filter(attempt_time__gte=timezone.now() - COOL_OFF)
 
@@ -60,7 +60,7 @@ class Guard(AxesDatabaseHandler):  # type: ignore[misc]  # it has no types
         return max(found)
 
     def user_logged_in(self, sender: Any, request: HttpRequest, user: Any, **kwargs: Any) -> None:
-        """The address is one that the user uses, from now on and for as long as KNOWN says."""
+        """Remember the address as one that the user uses, for as long as KNOWN says."""
         super().user_logged_in(sender, request, user, **kwargs)
         AccessLog.objects.filter(attempt_time__lt=timezone.now() - KNOWN).delete()
 

@@ -1,6 +1,6 @@
-"""What the site keeps in Django's own database: tokens, background tasks, and answers to be repeated.
+"""What the site keeps in Django's own database: tokens, background tasks, groups and answers to repeat.
 
-The times are those of the web process that writes them: nothing here is compared by two machines to the second.
+Times come from the clock of the web process that writes them, since nothing here depends on seconds.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from django.utils import timezone
 
 
 class Token(models.Model):
-    """A bearer token of the API. The token itself is shown once, at its creation, and never kept: `digest` is its hash.
+    """A bearer token of the API. The token itself is shown once, at its creation; only its hash, `digest`, is kept.
 
-    A token is 256 random bits, so a plain SHA-256 protects it: there is nothing to guess that a slow hash would guard.
+    A token has 256 random bits, so it cannot be guessed, and a plain SHA-256 protects it as well as a slow hash.
     """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
     name = models.CharField(max_length=100, blank=True, help_text="what it is for")
     prefix = models.CharField(max_length=8, unique=True, editable=False, help_text="the part that is no secret")
     digest = models.CharField(max_length=64, unique=True, editable=False)
-    read_only = models.BooleanField(default=False, help_text="for GET requests alone")
+    read_only = models.BooleanField(default=False, help_text="allow only GET requests")
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True, help_text="empty: it never expires")
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="to the minute")
@@ -49,7 +49,7 @@ def _task_id() -> str:
 
 
 class TaskState(models.TextChoices):
-    """Where a background task stands. `completed` and `failed` are final."""
+    """The state of a background task. `completed` and `failed` are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -58,7 +58,7 @@ class TaskState(models.TextChoices):
 
 
 class BackgroundTask(models.Model):
-    """A long operation that somebody asked for, run by django-q2, which knows neither progress nor owners."""
+    """A long operation that a user started. django-q2 runs it, but has neither progress nor owners."""
 
     id = models.CharField(max_length=32, primary_key=True, default=_task_id, editable=False)
     kind = models.CharField(max_length=50)
@@ -88,12 +88,32 @@ class BackgroundTask(models.Model):
 
     @property
     def owner_name(self) -> str:
-        """The name of who asked for it; empty: a user who is gone."""
+        """The name of the user who started it, or empty if the user was deleted."""
         return "" if self.owner is None else self.owner.get_username()
 
 
+class PredefinedGroup(models.Model):
+    """A group that comes with the system, and the permissions that it has been granted: each is granted only once."""
+
+    name = models.CharField(max_length=150, primary_key=True)
+    group = models.OneToOneField(
+        "auth.Group",
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="empty: it was deleted, or somebody else's group had the name before",
+    )
+    granted = models.JSONField(default=list, help_text="`app.codename` of each permission")
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class IdempotentRequest(models.Model):
-    """A request that came with an `Idempotency-Key`, and its answer. Unique by owner and key: that decides races."""
+    """A request with an `Idempotency-Key`, and its answer. The unique constraint on owner and key decides races."""
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=255)

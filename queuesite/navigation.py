@@ -1,4 +1,4 @@
-"""The admin's sidebar: every page declares its own place in it, beside the page."""
+"""The admin's sidebar, made from the place that each page declares."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Place:
 
 
 def _may_see(page: admin.ModelAdmin[Any]) -> Callable[[HttpRequest], bool]:
-    # The theme makes a deep copy of the sidebar: of a bound method it would copy the whole page.
+    # The theme makes a deep copy of the sidebar, which would copy the whole page with a bound method.
     return lambda request: page.has_view_permission(request)
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
-    """The sidebar, as the theme takes it (UNFOLD["SIDEBAR"]["navigation"])."""
+    """The sidebar in the theme's format (UNFOLD["SIDEBAR"]["navigation"])."""
     sections: dict[Section, list[tuple[int, dict[str, Any]]]] = {section: [] for section in Section}
     sections[Section.WORK].append((0, {"title": "Overview", "icon": "dashboard", "link": reverse("admin:index")}))
     for model, page in admin.site._registry.items():

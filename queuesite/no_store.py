@@ -1,4 +1,4 @@
-"""Nothing that a page or the API answers is kept by a browser or a proxy, unless the view says that it may be."""
+"""Keeps browsers and proxies from caching pages and API answers, unless the view allows it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 def no_store_middleware(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Django's middleware. Static files and the admin's own views set their headers themselves."""
+    """Middleware. Static files and the admin's own views set their own headers."""
 
     def handle(request: HttpRequest) -> HttpResponseBase:
         response = get_response(request)

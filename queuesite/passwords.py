@@ -1,4 +1,4 @@
-"""What follows from a password that is changed: whoever may know the old one keeps no token."""
+"""Revokes a user's tokens when the password changes, since somebody may know the old one."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from queuesite import tokens
 
 
 class TokensEnd:
-    """A "validator" of Django's, which is told of each password that was set, and of no mere change of its hash."""
+    """A "validator" of Django's, since Django calls it for each new password, but not if only the hash is upgraded."""
 
     def validate(self, password: str, user: Any = None) -> None:
-        """Any password will do."""
+        """Accept any password."""
 
     def get_help_text(self) -> str:
-        """For forms."""
-        return "A new password ends the user's tokens of the API."
+        """The text for forms."""
+        return "A new password revokes the user's API tokens."
 
     def password_changed(self, password: str, user: Any = None) -> None:
-        """End the user's tokens."""
+        """Revoke the user's tokens."""
         if user is not None and user.pk is not None:
             tokens.revoke_all(user)
 
 
 @receiver(post_save, sender=User)
 def end_tokens_of_the_inactive(instance: User, raw: bool = False, **_: Any) -> None:
-    """Whoever is made active again gets new tokens."""
+    """Revoke the tokens of a user who is deactivated, so that they do not become valid again with the user."""
     if not raw and not instance.is_active:
         tokens.revoke_all(instance)

@@ -1,9 +1,9 @@
-"""Uvicorn's protocol with an end to what is never finished.
+"""Uvicorn's protocol with deadlines for requests that are never finished.
 
-Uvicorn waits for ever for a connection's first request, for the rest of a request's head, and for its body: a few
-thousand connections that send a byte now and then would hold all that a process may have open. Here a connection has
-HEAD_SECONDS for a request's head, counted from when it is made or its last answer was complete, whatever trickles in.
-Bodies end in `queuesite.bodies`, which any ASGI server runs; the number of connections is WEB_MAX_CONNECTIONS.
+Uvicorn waits for ever for a connection's first request, for the rest of a request's head, and for its body, so a few
+thousand connections that send a byte now and then would use up a process's descriptors. Here a request's head must
+arrive within HEAD_SECONDS of the connection's start or of its last answer, even if it trickles in. `queuesite.bodies`
+limits bodies, under any ASGI server, and WEB_MAX_CONNECTIONS the number of connections.
 """
 
 from __future__ import annotations
@@ -13,39 +13,39 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-#: Seconds for the head of a request.
+#: Seconds within which the head of a request must arrive.
 HEAD_SECONDS = 10.0
 #: Connections above WEB_MAX_CONNECTIONS that are still answered, with 503.
 _SPARE = 100
 
 
 class DeadlineProtocol(H11Protocol):
-    """HTTP/1.1 whose requests must begin in time."""
+    """HTTP/1.1 whose request heads must arrive in time."""
 
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a head, or refuse at once what is one connection too many."""
+        """Begin to wait for a head, or refuse the connection at once if there are too many."""
         super().connection_made(transport)
         if self.limit_concurrency is not None and len(self.connections) > self.limit_concurrency + _SPARE:
-            transport.abort()  # uvicorn's 503 needs a head, for which this many are not waited for
+            transport.abort()  # uvicorn's 503 needs a head, and this many connections are not worth waiting for
             return
         self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
-        """A head that is complete has begun a cycle."""
+        """Stop the deadline once a head is complete, which begins a cycle."""
         super().data_received(data)
         if self._is_busy():
             self._cancel()
 
     def on_response_complete(self) -> None:
-        """The next head has as long again."""
+        """Start the deadline of the next head."""
         super().on_response_complete()
         if not self._is_busy() and not self.transport.is_closing():
             self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is waited for any more."""
+        """Cancel the deadline."""
         self._cancel()
         super().connection_lost(exc)
 
@@ -64,6 +64,6 @@ class DeadlineProtocol(H11Protocol):
 
     def _too_late(self) -> None:
         if not self._is_busy() and not self.transport.is_closing():
-            if self.conn.trailing_data[0]:  # a head that has begun
+            if self.conn.trailing_data[0]:  # a head has begun
                 self.transport.write(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
             self.transport.close()

@@ -15,7 +15,7 @@ from queuesite.foundation.config import BASE_DIR, get_config, secret_key
 from queuesite.foundation.databases import MONGO, mongo_settings
 from queuesite.foundation.private import DATABASE, touch_private
 
-# No setting of Django's, all of which its debug page shows.
+# The underscore hides it from Django, whose debug page shows every setting.
 _config = get_config()
 
 SECRET_KEY = secret_key(_config)
@@ -26,7 +26,7 @@ CSRF_TRUSTED_ORIGINS = list(_config.csrf_trusted_origins)
 
 INSTALLED_APPS = [
     "unfold",
-    "django.contrib.admin.apps.SimpleAdminConfig",  # the pages are for queuesite.urls to load: workers do without
+    "django.contrib.admin.apps.SimpleAdminConfig",  # queuesite.urls loads the pages, which workers do not need
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -35,7 +35,7 @@ INSTALLED_APPS = [
     "axes",
     "csp",
     "django_q",
-    "ninja",  # for the docs page's own scripts: without it they come from a CDN
+    "ninja",  # serves the docs page's scripts, which would otherwise come from a CDN
     "queuesite.apps.QueuesiteConfig",
     "queues.apps.QueuesConfig",
     "jobs.apps.JobsConfig",
@@ -83,12 +83,12 @@ def _default_database() -> dict[str, Any]:
         address = _config.database_url.get_secret_value()
         return dict(dj_database_url.parse(address, conn_max_age=60, conn_health_checks=True))
     path: Path = _config.data_dir / DATABASE
-    touch_private(path)  # its journals get the same mode from SQLite
+    touch_private(path)  # SQLite gives its journals the same mode
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": path,
-        # Readers never wait for a writer in WAL mode; IMMEDIATE takes the write lock at the start of a transaction,
-        # where waiting for it works, and not in its middle, where SQLite gives up at once.
+        # In WAL mode, readers never wait for a writer. IMMEDIATE takes the write lock at the start of a transaction:
+        # there SQLite waits for it, while in the middle of one it would give up at once.
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
@@ -106,26 +106,26 @@ AUTH_PASSWORD_VALIDATORS = [
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ] + [{"NAME": "queuesite.passwords.TokensEnd"}]
 
-# What a form has, typed or uploaded, has the limit of the API's requests.
+# Forms have the same limit as the API's requests, whether text is typed or uploaded.
 DATA_UPLOAD_MAX_MEMORY_SIZE = _config.request_bytes
 
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 
-# Guessing passwords: `queuesite.guard` has the counters, their limits and the reasons.
+# Protection from password guessing: `queuesite.guard` has the counters, their limits and the reasons.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_HANDLER = "queuesite.guard.Guard"
 AXES_CLIENT_IP_CALLABLE = "queuesite.guard.client_address"
 AXES_FAILURE_LIMIT = 5  # the scale of Guard.get_failures
 AXES_COOLOFF_TIME = timedelta(minutes=15)
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]  # what a success resets
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]  # what a successful login resets
 AXES_RESET_ON_SUCCESS = True
 AXES_LOCKOUT_TEMPLATE = "admin/locked.html"
-AXES_ENABLE_ADMIN = False  # queuesite.admin shows attempts within the theme
+AXES_ENABLE_ADMIN = False  # queuesite.admin shows attempts in the theme
 AXES_VERBOSE = False
 
-# What a page may load: our own files, and no script that stands in a page. The theme needs two exceptions: Alpine makes
-# functions of its attributes (unsafe-eval), and colours stand in a <style> and in style attributes.
+# Pages may load only our own files, and no inline scripts. The theme needs two exceptions: Alpine compiles its
+# attributes (unsafe-eval), and colours are in a <style> element and in style attributes.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
@@ -139,7 +139,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-# What the API counts for throttling: each web process for itself, so no request waits for another machine's memory.
+# The API's counts for throttling. Each web process has its own, so no request waits for another machine.
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 20_000}},
 }
@@ -151,13 +151,13 @@ USE_TZ = True
 
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
-# Where collectstatic has been, its files are served, under names that change with their content; elsewhere, as on a
-# developer's machine, the apps' own.
+# If collectstatic has run, its files are served, under names that change with their content. Otherwise, as on a
+# developer's machine, the apps' own files are served.
 _collected = (STATIC_ROOT / "staticfiles.json").is_file() and not DEBUG
 WHITENOISE_USE_FINDERS = not _collected
 if not _collected:
     warnings.filterwarnings("ignore", message="No directory at", category=UserWarning)
-# Whitenoise reads its small files synchronously, which Django warns of under ASGI.
+# Whitenoise reads its small files synchronously, about which Django warns under ASGI.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators", category=Warning)
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -173,7 +173,7 @@ SESSION_COOKIE_AGE = _config.session_hours * 3_600
 if _config.behind_tls_proxy:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
-    # Asked from within, by what starts processes and what watches them, and not through the proxy.
+    # Orchestrators and monitoring ask for these directly, not through the proxy.
     SECURE_REDIRECT_EXEMPT = [r"^api/v1/health/", r"^(api/v1/)?metrics$"]
     SECURE_HSTS_SECONDS = _config.hsts_seconds
     SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _config.hsts_seconds > 0
@@ -183,14 +183,14 @@ if _config.behind_tls_proxy:
 LOGGING_CONFIG = "queuesite.foundation.logs.configure_from_django"
 LOGGING = {"level": _config.log_level, "fmt": _config.log_format}
 
-# django-q2 runs what is not the system's own work: the hourly sync and the long operations of admin and API. Its
-# broker is the relational database: on MongoDB its lock is a no-op and two clusters fire a schedule twice.
+# django-q2 runs the hourly sync and the long operations of admin and API, and never processes queues. Its broker is the
+# relational database, since on MongoDB its lock is a no-op and two clusters would fire a schedule twice.
 Q_CLUSTER = {
     "name": "queuesite",
     "orm": "default",
     "workers": 2,
     "timeout": 3_600,
-    "retry": 3_700,  # must exceed the timeout, or a task that still runs is given out again
+    "retry": 3_700,  # must exceed the timeout, or else a running task is started again
     "max_attempts": 3,
     "ack_failures": True,
     "catch_up": False,
@@ -199,7 +199,7 @@ Q_CLUSTER = {
     "label": "Background tasks",
 }
 
-# Tailwind's blue, with a lighter 500, which the theme writes with on dark ground: both grounds reach a contrast of 4.5.
+# Tailwind's blue with a lighter 500, the theme's text colour in dark mode, for a contrast of 4.5 in both modes.
 _BLUE = {
     "50": "oklch(97% .014 254.604)",
     "100": "oklch(93.2% .032 255.585)",

@@ -1,7 +1,7 @@
-"""Tokens of the API: what the command line and the admin do with them, and who a token stands for.
+"""The API's tokens: creating, finding, listing and revoking them.
 
-A token is `qs_<prefix>_<secret>`: the prefix is shown in lists, the secret is 256 random bits. The whole is kept as its
-SHA-256 alone.
+A token is `qs_<prefix>_<secret>`: the prefix is shown in lists, the secret has 256 random bits. Only the
+SHA-256 of the whole is kept.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-#: Days that a token lives unless something else is asked for: one that is forgotten does not stay a way in for ever.
+#: Default lifetime of a token in days, so that a forgotten one does not stay valid for ever.
 DEFAULT_DAYS = 90
-#: Days that a token may live; ten years count as for ever, for which `None` is clearer.
+#: Shortest and longest lifetime in days. `None` is clearer than anything above ten years.
 EXPIRY_DAYS = (1, 3_650)
-#: The last use is recorded to this precision, so that not every request writes.
+#: Precision of the recorded last use, so that not every request writes.
 USE_PRECISION = timedelta(minutes=1)
 
 
 def create(
     username: str, *, read_only: bool = False, expires_days: int | None = DEFAULT_DAYS, name: str = ""
 ) -> tuple[Token, str]:
-    """Make a token for a user: the record, and the token itself, which nobody can see again.
+    """Create a token for a user. Returns the record and the token itself, which cannot be shown again.
 
-    `expires_days`: None is for ever, or until the user's password changes or the user is deactivated.
+    If `expires_days` is None, the token lasts until the user's password changes or the user is deactivated.
 
-    Raises `NotFound` where there is no such user, `InvalidInput` where one is inactive or the days are out of range.
+    Raises `NotFound` if there is no such user, and `InvalidInput` if the user is inactive or the days are out of range.
     """
     if expires_days is not None and not EXPIRY_DAYS[0] <= expires_days <= EXPIRY_DAYS[1]:
         raise InvalidInput(
@@ -53,7 +53,7 @@ def create(
 def make(
     user: User, *, read_only: bool = False, expires_at: datetime | None = None, name: str = ""
 ) -> tuple[Token, str]:
-    """The same, for a user at hand and with the moment of the token's end."""
+    """As `create`, for a user object and with a time of expiry."""
     if not user.is_active:
         raise InvalidInput(f"user {user.get_username()!r} is not active; activate the user, or name another user")
     prefix = secrets.token_hex(4)
@@ -80,7 +80,7 @@ def _digest(text: str) -> str:
 
 
 def find(text: str) -> Token | None:
-    """The valid token that `text` is, with its active user, or None. Its use is recorded, to the minute."""
+    """The token with this text, if it is valid and its user active, or else None. Records its use, to the minute."""
     token = Token.objects.select_related("user").filter(digest=_digest(text)).first()
     if token is None or token.state != "valid" or not token.user.is_active:
         return None
@@ -97,7 +97,7 @@ def all_tokens() -> list[Token]:
 
 
 def revoke_all(user: User) -> int:
-    """End every valid token of a user; how many there were."""
+    """Revoke every token of a user. Returns how many were not revoked before."""
     count = Token.objects.filter(user=user, revoked_at=None).update(revoked_at=timezone.now())
     if count:
         log.info("tokens_revoked", user=user.get_username(), count=count)
@@ -105,7 +105,7 @@ def revoke_all(user: User) -> int:
 
 
 def revoke(prefix: str) -> Token:
-    """End a token, for good and at once. One that was revoked before stays so. Raises `NotFound`."""
+    """Revoke a token at once and for good, which changes nothing if it is revoked already. Raises `NotFound`."""
     token = Token.objects.select_related("user").filter(prefix=prefix).first()
     if token is None:
         raise NotFound(f"there is no token with the prefix {prefix!r}; `manage.py token list` shows them")

@@ -10,12 +10,12 @@ from django.views.generic import RedirectView
 from queuesite.admin.password import password_change
 from queuesite.api.root import api
 
-# Here and not at Django's start: masters, workers and consumers have no pages, and would start 0.2 s later.
+# Here and not at Django's start, since masters, workers and consumers have no pages and would start 0.2 s later.
 admin.autodiscover()
 
 
 def metrics(request: HttpRequest) -> HttpResponseBase:
-    """The API's metrics, under the address where Prometheus looks by itself."""
+    """The API's metrics at the address that Prometheus scrapes by default."""
     match = resolve(reverse("api:metrics"))
     answer: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
     return answer
@@ -25,12 +25,12 @@ metrics.csrf_exempt = True  # type: ignore[attr-defined]  # as all of the API: a
 
 
 def no_shortcut(request: HttpRequest, rest: str) -> HttpResponseBase:
-    """Django's shortcut to an object's page on the site: ours have none, and it fails on ids that are no ObjectIds."""
-    raise Http404("objects have no page beside that of the admin")
+    """Replaces Django's shortcut to an object's page on the site, which fails on ids that are not ObjectIds."""
+    raise Http404("objects have no page other than that in the admin")
 
 
 def favicon(request: HttpRequest) -> HttpResponseBase:
-    """The icon, for which browsers ask here on pages that name none, such as the API's manual."""
+    """The icon, which browsers request here for pages that name none, such as the API's manual."""
     return HttpResponseRedirect(static("queuesite/favicon.svg"))
 
 

@@ -69,6 +69,22 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         started.stop()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    if config.getoption("dist") != "loadfile":
+        return None
+    from tests.support.division import Division
+
+    return Division(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        from tests.support.division import rank
+
+        items.sort(key=lambda item: rank(item.nodeid))
+
+
 class Configure(Protocol):
     """Changes settings (by their names in lower case; None: not set) for the rest of the test."""
 

@@ -1,4 +1,4 @@
-"""Failures: a list by kind with the last day's counts, a page with traceback and sample, and to resolve one."""
+"""Failures: a list by kind with the last day's counts, and for each a page with traceback and sample."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from queuesite.admin.records import RecordsAdmin, address
 from queuesite.foundation import markup
 from queuesite.foundation.documents import object_id
 from queuesite.foundation.errors import InvalidInput, NotFound
+from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
 
 PAGE = 50
@@ -25,9 +26,10 @@ _HEIGHT, _STEP, _BAR = 20, 4, 3
 
 @admin.register(Failure)
 class FailureAdmin(RecordsAdmin):
-    """What handlers raised, by kind."""
+    """Errors of handlers, grouped by kind."""
 
     place = Place(Section.WORK, 3, "Failures", "error")
+    grants = Grants(viewers=("view_failure",), operators=("delete_failure",))
 
     def has_change_permission(self, request: HttpRequest, obj: Failure | None = None) -> bool:
         return False
@@ -39,7 +41,7 @@ class FailureAdmin(RecordsAdmin):
         return [resolve, *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
-        """The kinds of failure (of one queue), those seen last first."""
+        """List the kinds of failure (of one queue), the latest seen first."""
         self.require_view(request)
         queue = request.GET.get("queue", "").strip()[:80]
         try:
@@ -69,7 +71,7 @@ class FailureAdmin(RecordsAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """A kind of failure, with the traceback and the message of its newest one."""
+        """Show a kind of failure, with the traceback and the message of its newest occurrence."""
         self.require_view(request)
         failure = _failure(object_id)
         return self.page(
@@ -89,7 +91,7 @@ class FailureAdmin(RecordsAdmin):
         )
 
     def resolve_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Forget a kind of failure; one that comes up again is counted from one."""
+        """Forget a kind of failure. If it occurs again, it is counted from one."""
         if not self.may(request, "delete"):
             raise PermissionDenied
         if request.method != "POST":
@@ -97,7 +99,7 @@ class FailureAdmin(RecordsAdmin):
         failure = _failure(object_id)
         services.delete_failure(failure.id)
         self.log_change(request, failure, f"Resolved, after {failure.count} times.")
-        self.message_user(request, f"{failure} is resolved; it shows up again if it is raised again.")
+        self.message_user(request, f"{failure} is resolved; it is listed again if it occurs again.")
         return HttpResponseRedirect(address("jobs_failure_changelist"))
 
 
@@ -121,6 +123,6 @@ class Sparkline:
         self.bars = [
             {"x": _STEP * place, "y": _HEIGHT - height, "width": _BAR, "height": height}
             for place, count in enumerate(counts)
-            # What is there at all is seen.
+            # Anything above zero is visible.
             if (height := max(2, round(_HEIGHT * count / highest)) if count else 0)
         ]

@@ -26,6 +26,7 @@ from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
 from queuesite.foundation.documents import object_id
 from queuesite.foundation.errors import InvalidInput, NotFound
+from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
 
 PAGE = 50
@@ -40,21 +41,21 @@ COLUMNS = (
 
 
 class JobFilters(forms.Form):
-    """Which jobs; what is left empty is no condition. Days and hours are UTC."""
+    """Which jobs to list. An empty field is no condition. Days and hours are UTC."""
 
     queue = forms.CharField(required=False, max_length=80, strip=True, widget=UnfoldAdminTextInputWidget)
     status = forms.ChoiceField(
         required=False, choices=[("", "any"), *JobStatus.choices], widget=UnfoldAdminSelectWidget
     )
     worker = forms.CharField(required=False, max_length=200, strip=True, widget=UnfoldAdminTextInputWidget)
-    # The last day of all has no day after it.
+    # date.max has no next day.
     day = forms.DateField(
         required=False, widget=forms.HiddenInput, validators=[MaxValueValidator(date.max - timedelta(days=1))]
     )
     hour = forms.IntegerField(required=False, min_value=0, max_value=23, widget=forms.HiddenInput)
 
     def conditions(self) -> dict[str, Any]:
-        """What `reads.find_jobs` takes."""
+        """The arguments for `reads.find_jobs`."""
         given = self.cleaned_data
         found = {name: given[name] or None for name in ("queue", "status", "worker")}
         if given["day"] is None:
@@ -63,18 +64,18 @@ class JobFilters(forms.Form):
         return {**found, "since": since, "until": since + timedelta(days=1 if given["hour"] is None else 1 / 24)}
 
     def query(self, **changes: Any) -> dict[str, Any]:
-        """The filters as an address has them, some of them changed."""
+        """The filters as a URL's query, with these changes."""
         given = {**self.cleaned_data, **changes}
         return {name: value for name, value in given.items() if value not in (None, "")}
 
 
 def seconds(job: Job, now: datetime) -> float | None:
-    """How long a job has been running, or ran; None if it has not begun."""
+    """How long a job has been running, or has run, in seconds. None if it has not started."""
     return None if job.started_at is None else max(0.0, ((job.ended_at or now) - job.started_at).total_seconds())
 
 
 def _live(jobs: Sequence[Job]) -> dict[ObjectId, dict[str, Any]]:
-    """The live counts of those that are running, of their workers' last heartbeats."""
+    """The live counts of running jobs, from their workers' last heartbeats."""
     if all(job.status != JobStatus.RUNNING for job in jobs):
         return {}
     wanted = {job.id for job in jobs}
@@ -84,9 +85,10 @@ def _live(jobs: Sequence[Job]) -> dict[ObjectId, dict[str, Any]]:
 
 @admin.register(Job)
 class JobAdmin(RecordsAdmin):
-    """Every run of the last days."""
+    """The runs of the last days."""
 
     place = Place(Section.WORK, 2, "Jobs", "play_circle")
+    grants = Grants(viewers=("view_job", "view_throughput"))
 
     def has_change_permission(self, request: HttpRequest, obj: Job | None = None) -> bool:
         return False
@@ -96,7 +98,7 @@ class JobAdmin(RecordsAdmin):
         return [export, *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
-        """The newest jobs that match, a page at a time."""
+        """List a page of the jobs that match, the newest first."""
         self.require_view(request)
         filters = JobFilters(request.GET)
         found: list[Job] = []
@@ -126,7 +128,7 @@ class JobAdmin(RecordsAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """A job: its timeline, who processed it, its numbers, its last error."""
+        """Show a job with its timeline, its worker, its numbers and its last error."""
         self.require_view(request)
         job = _job(object_id)
         live = _live([job]).get(job.id)
@@ -147,7 +149,7 @@ class JobAdmin(RecordsAdmin):
         )
 
     def export_view(self, request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
-        """All jobs that match, as CSV, however many they are."""
+        """Export all jobs that match as CSV, whatever their number."""
         self.require_view(request)
         filters = JobFilters(request.GET)
         if not filters.is_valid():
@@ -212,7 +214,7 @@ class Timeline:
 
 
 async def _csv(conditions: dict[str, Any]) -> AsyncIterator[str]:
-    """Asynchronous, since an ASGI server would gather the whole of an ordinary generator before sending any."""
+    """Yield the export. Asynchronous, since under ASGI Django collects an ordinary generator before it sends any."""
     yield _line(COLUMNS)
     cursor = None
     while True:
@@ -235,7 +237,7 @@ def _line(cells: Any) -> str:
 
 
 def _harmless(cell: Any) -> Any:
-    """With an apostrophe before what a spreadsheet would take for a formula; an error's text is anybody's.
+    """Put an apostrophe before anything that a spreadsheet would take for a formula, since errors contain others' text.
 
     Which character separates cells depends on the reader's language, and quotes hold only for the right one.
     """

@@ -12,17 +12,19 @@ from jobs.admin.pages import leader
 from jobs.models import Master
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.foundation.databases import database_clock
+from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
 
 
 @admin.register(Master)
 class MasterAdmin(RecordsAdmin):
-    """The masters that are there, and the lease by which one of them leads."""
+    """The live masters, and the lease by which one of them leads."""
 
     place = Place(Section.PROCESSES, 2, "Masters", "hub")
+    grants = Grants(viewers=("view_lease",))
 
     def has_view_permission(self, request: HttpRequest, obj: Master | None = None) -> bool:
-        """Whoever may see who leads, as in the API."""
+        """Require the permission to see the lease, as the API does."""
         return bool(request.user.has_perm("jobs.view_lease"))
 
     def has_module_permission(self, request: HttpRequest) -> bool:
@@ -32,7 +34,7 @@ class MasterAdmin(RecordsAdmin):
         return False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
-        """Every master that is there."""
+        """List every live master."""
         self.require_view(request)
         lead = leader()
         lease = lead["lease"]
@@ -58,6 +60,6 @@ class MasterAdmin(RecordsAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The list says all that there is to say."""
+        """Redirect to the list, which shows everything about a master."""
         self.require_view(request)
         return HttpResponseRedirect(address("jobs_master_changelist"))

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
-from django.core.cache import cache
 from django.http import HttpRequest
 
 from jobs import attention, reads, services, statistics
 from jobs.admin import workers
 from jobs.admin.pages import leader, queue_address
 from jobs.models import Worker
+from jobs.shared import shared
 from jobs.statistics import Overall, Span, Statistics
 from queues.state import State
 from queuesite import tasks
 from queuesite.admin.records import address
-from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
 
 #: How many queues that need attention, workers and failures are shown; their own pages show all.
 QUEUES_SHOWN = 10
 WORKERS_SHOWN = 12
 FAILURES_SHOWN = 5
-#: An answer that took more seconds than this took long.
-SLOW_SECONDS = 0.2
-
-T = TypeVar("T")
-
 DEFAULT_SPAN = "1h"
-#: By the names of `statistics.SPANS`, as "in the last …" goes on.
+#: The spans of `statistics.SPANS` in words, as in "the last hour".
 _SPAN_NAMES = {"15m": "15 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days"}
 
 
@@ -51,7 +44,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         numbers = shared("numbers", statistics.current)
         context |= {"numbers": numbers, "failure_rate": _failure_rate(numbers), "missing": _missing(numbers)}
         context["monthly_cost"] = statistics.monthly_cost(numbers.last_hour)
-        context["backing_off"] = numbers.queues[State.BACKING_OFF]  # whose value no template can name
+        context["backing_off"] = numbers.queues[State.BACKING_OFF]  # a template cannot name its value
         context |= _in_flight(alive, numbers.at) | _charts(request)
     if may("jobs.view_lease"):
         context |= {"may_lead": True, **leader()}
@@ -66,22 +59,6 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return context
 
 
-def shared(name: str, ask: Callable[[], T]) -> T:
-    """What `ask` answers. An answer that took long is reused for all users for ten times as long.
-
-    So pages that refresh every two seconds keep no database busy, with any number of queues and users.
-    """
-    key = f"overview:{get_config().mongodb_name}:{name}"
-    known: T | None = cache.get(key)
-    if known is None:
-        began = monotonic()
-        known = ask()
-        took = monotonic() - began
-        if took > SLOW_SECONDS:
-            cache.set(key, known, 10 * took)
-    return known
-
-
 def _failure_rate(numbers: Statistics) -> float | None:
     """The share of attempts in the last hour that failed, in percent; None if there were none."""
     hour = numbers.last_hour
@@ -91,13 +68,13 @@ def _failure_rate(numbers: Statistics) -> float | None:
 
 def _in_flight(known: Sequence[Worker], now: datetime) -> dict[str, int]:
     """The messages that live workers reported in their last heartbeats, which are newer than SQS's counts."""
-    consumers = [consumer for worker in known if statistics.is_alive(worker, now) for consumer in worker.consumers]
+    consumers = [consumer for worker in known if services.is_alive(worker, now) for consumer in worker.consumers]
     handled, buffered = (sum(consumer.get(name, 0) for consumer in consumers) for name in ("inFlight", "buffered"))
     return {"in_flight": handled + buffered, "handled": handled, "buffered": buffered}
 
 
 def _missing(numbers: Statistics) -> set[str]:
-    """Parts of the system that it needs and that do not run."""
+    """Necessary parts of the system that do not run."""
     parts = {
         "queue": sum(numbers.queues.values()) > 0,
         "master": numbers.leader is not None,
@@ -121,8 +98,11 @@ def _attention() -> dict[str, Any]:
         }
         for one in found
     ]
-    malformed = shared("malformed", lambda: attention.malformed(QUEUES_SHOWN))
-    return {"attention": rows[:QUEUES_SHOWN], "attention_more": len(rows) > QUEUES_SHOWN, "malformed": malformed}
+    return {
+        "attention": rows[:QUEUES_SHOWN],
+        "attention_more": len(rows) > QUEUES_SHOWN,
+        "malformed": attention.shared_malformed()[:QUEUES_SHOWN],
+    }
 
 
 def _charts(request: HttpRequest) -> dict[str, Any]:
@@ -142,7 +122,7 @@ def _charts(request: HttpRequest) -> dict[str, Any]:
 
 
 def _throughput(found: Overall, span: Span, window: str) -> dict[str, Any] | None:
-    """Messages and failed attempts per minute, as charts.js takes them; None where nothing was done."""
+    """Messages and failed attempts per minute, as charts.js takes them. None if nothing was done."""
     if not any(point.processed or point.failed for point in found.points):
         return None
     processed, failed = (
@@ -162,7 +142,7 @@ def _throughput(found: Overall, span: Span, window: str) -> dict[str, Any] | Non
 
 
 def _backlog(found: Overall, span: Span, window: str) -> dict[str, Any] | None:
-    """What was waiting, as charts.js takes it; None if nobody recorded it."""
+    """Waiting messages, as charts.js takes them. None if nobody recorded them."""
     known = [depth for depth in found.depths if depth is not None]
     if not known:
         return None

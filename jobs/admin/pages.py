@@ -1,4 +1,4 @@
-"""What the pages of processing have in common."""
+"""What the pages of jobs, failures, workers and masters share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.models import JobStatus
 from queuesite.admin.records import address
 from queuesite.foundation.databases import database_clock
 
-#: How a job's status is coloured; the word stands there too.
+#: The colour of a job's status, which is also shown in words.
 STATUS_VARIANTS = {
     JobStatus.QUEUED: "default",
     JobStatus.RUNNING: "info",
@@ -22,7 +22,7 @@ STATUS_VARIANTS = {
 
 
 def queue_address(queue_id: object) -> str | None:
-    """The page of a queue, or None where the admin has none."""
+    """The address of a queue's page, or None if the admin has none."""
     try:
         return address("queues_queue_change", queue_id)
     except NoReverseMatch:
@@ -30,7 +30,7 @@ def queue_address(queue_id: object) -> str | None:
 
 
 def leader() -> dict[str, Any]:
-    """The lease by which a master leads (None: none does), and for how many seconds it has."""
+    """The lease of the master that leads (None: none does), and for how many seconds it has led."""
     lease = reads.leader()
     now = database_clock.now()
     return {"lease": lease, "led_for": None if lease is None else max(0.0, (now - lease.elected_at).total_seconds())}

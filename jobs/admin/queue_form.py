@@ -26,7 +26,7 @@ from queuesite.foundation.errors import InvalidInput
 if TYPE_CHECKING:
     QueueModelForm = forms.ModelForm[Queue]
 else:
-    QueueModelForm = forms.ModelForm  # which takes no parameter at run time
+    QueueModelForm = forms.ModelForm  # not generic at run time
 
 
 def fieldsets(instead: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
@@ -46,9 +46,9 @@ def help_text(setting: Setting) -> str:
     if setting.optional:
         words += f"; empty: {setting.empty}"
     if setting.held_by_sqs:
-        words += "; set in SQS at once, for what is received from then on"
+        words += "; set in SQS at once, for messages received from then on"
     if setting.followed:
-        words += "; consumers at work follow within seconds"
+        words += "; running consumers follow within seconds"
     return words
 
 

@@ -11,35 +11,37 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
-from jobs import reads, services, statistics
+from jobs import reads, services
 from jobs.admin.pages import queue_address
 from jobs.models import Assignment, Worker
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
 from queuesite.foundation.errors import NotFound
+from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
 
 
 @admin.register(Worker)
 class WorkerAdmin(RecordsAdmin):
-    """The workers that are alive."""
+    """The live workers."""
 
     place = Place(Section.PROCESSES, 1, "Workers", "memory")
+    grants = Grants(viewers=("view_worker", "view_assignment"), operators=("change_worker",))
 
     def get_urls(self) -> list[URLPattern]:
         drain = path("<str:object_id>/drain/", self.admin_site.admin_view(self.drain_view), name="jobs_worker_drain")
         return [drain, *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
-        """Every worker with its slots, and the history of those that have left."""
+        """List every worker with its consumers, and the workers that have left."""
         self.require_view(request)
         return self._page(request, services.list_workers(), "Workers", departures=_departures())
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """One worker."""
+        """Show one worker."""
         self.require_view(request)
         worker = _worker(object_id)
         return self._page(request, [worker], worker.worker_id, original=worker)
@@ -57,7 +59,7 @@ class WorkerAdmin(RecordsAdmin):
         )
 
     def drain_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Ask first, then have the worker end in order."""
+        """Ask for confirmation, then make the worker drain."""
         if not self.may(request, "change"):
             raise PermissionDenied
         worker = _worker(object_id)
@@ -75,7 +77,7 @@ class WorkerAdmin(RecordsAdmin):
                 back=address("jobs_worker_changelist"),
             )
         if services.drain_worker(worker.worker_id):
-            self.log_change(request, worker, "Told to drain.")
+            self.log_change(request, worker, "Asked to drain.")
             self.message_user(request, f"{worker} drains: it finishes what is in flight, and ends.")
         else:
             self.message_user(request, f"{worker} was asked to drain before.")
@@ -106,11 +108,11 @@ def _row(worker: Worker, assigned: list[Assignment], now: datetime) -> dict[str,
     report = {one.get("jobId"): one for one in worker.consumers}
     consumers = [_consumer(assignment, report.get(assignment.job_id, {}), now) for assignment in assigned]
     held = {assignment.job_id for assignment in assigned}
-    # They have given their places up, and hold none of the worker's slots.
+    # These have freed their capacity.
     finishing = [_finishing(one) for job_id, one in report.items() if one.get("finishing") and job_id not in held]
     return {
         "worker": worker,
-        "alive": statistics.is_alive(worker, now),
+        "state": services.worker_state(worker, now),
         "heartbeat_age": max(0.0, (now - worker.heartbeat_at).total_seconds()),
         "consumers": consumers,
         "finishing": finishing,
@@ -132,7 +134,7 @@ def _consumer(assignment: Assignment, report: dict[str, Any], now: datetime) -> 
         "queue": report.get("queueName") or assignment.queue_url.rpartition("/")[2],
         "queue_address": queue_address(assignment.queue_id),
         "job_address": address("jobs_job_change", assignment.job_id),
-        "slot": assignment.slot,
+        "number": assignment.slot,
         "pid": report.get("pid"),
         "processed": processed,
         "failed": report.get("failed", 0),
@@ -144,7 +146,7 @@ def _consumer(assignment: Assignment, report: dict[str, Any], now: datetime) -> 
 
 
 def _finishing(report: dict[str, Any]) -> dict[str, Any]:
-    """A consumer whose run has given up its place, and of which only handlers in flight are left."""
+    """A consumer whose run has freed its capacity, and of which only handlers in flight are left."""
     return {
         "queue": report.get("queueName"),
         "pid": report.get("pid"),

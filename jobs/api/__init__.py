@@ -1,4 +1,4 @@
-"""The API of queues with who processes them, of jobs, failures, workers and numbers."""
+"""The API of queues and their processing: jobs, failures, workers and numbers."""
 
 from ninja import Router
 

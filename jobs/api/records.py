@@ -34,15 +34,15 @@ WorkerId = Annotated[str, Field(max_length=200)]
 
 
 class JobQuery(Paged):
-    """Which jobs."""
+    """Which jobs to list."""
 
     queue: QueueName | None = Field(None, description="name of the queue")
     status: Literal["queued", "running", "completed", "failed", "abandoned"] | None = Field(
         None, description="only jobs with this status"
     )
     worker: WorkerId | None = Field(None, description="id of the worker")
-    since: Moment | None = Field(None, description="created at this moment or later")
-    until: Moment | None = Field(None, description="created before this moment")
+    since: Moment | None = Field(None, description="created at this time or later")
+    until: Moment | None = Field(None, description="created before this time")
 
 
 @router.get("/jobs", response=Page[JobOut], auth=needs("jobs.view_job"), tags=["jobs"])
@@ -62,12 +62,12 @@ def list_jobs(request: HttpRequest, query: Parameters[JobQuery]) -> Page[JobOut]
 
 @router.get("/jobs/{job_id}", response=JobOut, auth=needs("jobs.view_job"), tags=["jobs"])
 def read_job(request: HttpRequest, job_id: str) -> JobOut:
-    """Read a job. Live counts of one that is running are with its worker; its own are written at its end."""
+    """Read a job. Its counts are written every JOB_MAX_SECONDS; a running job's live counts are with its worker."""
     return JobOut.of(reads.job(object_id(job_id, "job")))
 
 
 class FailureQuery(Paged):
-    """Which failures."""
+    """Which failures to list."""
 
     queue: QueueName | None = Field(None, description="name of the queue")
 
@@ -86,25 +86,25 @@ _FIRST = {
     openapi_extra=also(links={200: _FIRST}),
 )
 def list_failures(request: HttpRequest, query: Parameters[FailureQuery]) -> Page[FailureSummary]:
-    """List the failures of handlers, grouped by kind: those seen last come first."""
+    """List the failures of handlers, grouped by kind, the latest seen first."""
     found, following = reads.find_failures(queue=query.queue, cursor=query.cursor, limit=query.limit)
     return Page(items=[FailureSummary.of(failure) for failure in found], next=following)
 
 
 @router.get("/failures/{failure_id}", response=FailureOut, auth=needs("jobs.view_failure"), tags=["failures"])
 def read_failure(request: HttpRequest, failure_id: str) -> FailureOut:
-    """Read a kind of failure, with the traceback and the message of its newest one."""
+    """Read a kind of failure, with the traceback and the message of its newest occurrence."""
     return FailureOut.of(reads.failure(object_id(failure_id, "failure")))
 
 
 @router.delete("/failures/{failure_id}", response={204: None}, auth=needs("jobs.delete_failure"), tags=["failures"])
 def delete_failure(request: HttpRequest, failure_id: str) -> None:
-    """Forget a kind of failure. If it comes up again, it is counted from one."""
+    """Forget a kind of failure. If it occurs again, it is counted from one."""
     services.delete_failure(object_id(failure_id, "failure"))
 
 
 class AssignmentQuery(Query):
-    """Which assignments."""
+    """Which assignments to list."""
 
     queue_url: Annotated[str, Field(max_length=500)] | None = Field(None, description="of this queue")
     worker: WorkerId | None = Field(None, description="of this worker")
@@ -118,7 +118,7 @@ class AssignmentsOut(Out):
 
 @router.get("/assignments", response=AssignmentsOut, auth=needs("jobs.view_assignment"), tags=["workers"])
 def list_assignments(request: HttpRequest, query: Parameters[AssignmentQuery]) -> AssignmentsOut:
-    """List what is being processed: never more than all workers' slots together."""
+    """List the assignments. There are never more than the capacity of all workers together."""
     found = reads.find_assignments(queue_url=query.queue_url, worker=query.worker)
     return AssignmentsOut(items=[AssignmentOut.of(assignment) for assignment in found])
 
@@ -152,12 +152,12 @@ def _worker(worker_id: str) -> WorkerOut:
 
 @router.post("/workers/{worker_id}/drain", response=DrainedOut, auth=needs("jobs.change_worker"), tags=["workers"])
 def drain_worker(request: HttpRequest, worker_id: str) -> DrainedOut:
-    """Have a worker end in order: it takes no more queues, finishes what is in flight, and exits."""
+    """Drain a worker: it takes no more queues, finishes what is in flight, and exits."""
     return DrainedOut(id=worker_id, draining=True, changed=services.drain_worker(worker_id))
 
 
 @router.get("/leader", response=LeaderOut, auth=needs("jobs.view_lease"), tags=["workers"])
 def read_leader(request: HttpRequest) -> LeaderOut:
-    """Which master leads."""
+    """Read which master leads."""
     lease = reads.leader()
     return LeaderOut(leader=None if lease is None else LeaseOut.of(lease))

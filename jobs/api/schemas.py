@@ -7,7 +7,8 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from jobs import statistics
+from jobs import services
+from jobs.attention import MALFORMED_FOUND
 from jobs.models import Assignment, Failure, Job, Lease, Worker
 from jobs.reads import Activity
 from jobs.statistics import Statistics
@@ -25,7 +26,7 @@ class AssignmentOut(Out):
     id: Id
     queue_url: str
     queue_id: Id
-    slot: int = Field(description="number of the consumer among those that share the queue", examples=[0])
+    consumer: int = Field(description="number of the consumer among those that share the queue", examples=[0])
     worker: str = Field(examples=[_WORKER])
     job_id: Id
     term: int = Field(description="term of the master that made it", examples=[3])
@@ -34,7 +35,8 @@ class AssignmentOut(Out):
 
     @classmethod
     def of(cls, assignment: Assignment) -> AssignmentOut:
-        return cls(**{name: getattr(assignment, name) for name in cls.model_fields})
+        values = {name: getattr(assignment, name) for name in cls.model_fields if name != "consumer"}
+        return cls(**values, consumer=assignment.slot)
 
 
 class ProcessorOut(Out):
@@ -54,9 +56,9 @@ class JobOut(Out):
     queue_url: str
     queue_id: Id
     status: str = Field(description="queued, running, completed, failed or abandoned", examples=["completed"])
-    message_count: int = Field(description="messages handled; written at the end", examples=[500])
-    failed_count: int = Field(description="attempts that failed; written at the end", examples=[0])
-    timed_out_count: int = Field(description="those of them that exceeded their time limit", examples=[0])
+    message_count: int = Field(description="messages handled; updated every JOB_MAX_SECONDS", examples=[500])
+    failed_count: int = Field(description="attempts that failed; updated every JOB_MAX_SECONDS", examples=[0])
+    timed_out_count: int = Field(description="failed attempts that exceeded their time limit", examples=[0])
     processor: ProcessorOut
     end_reason: str | None = Field(description="why it ended", examples=["drained"])
     last_error: str | None = Field(examples=[None])
@@ -94,21 +96,25 @@ class FailureOut(FailureSummary):
     """A kind of failure, with its newest sample."""
 
     traceback: str
-    message_id: str | None = Field(description="of the message whose handling raised it")
+    message_id: str | None = Field(description="SQS's id of the message that was being handled")
     receive_count: int | None = Field(description="number of the attempt", examples=[2])
     sample_body: str | None = Field(description="body of that message", examples=['{"number": 4711}'])
 
 
 class QueueOut(QueueFields):
-    """A queue, and what is being done with it."""
+    """A queue and its processing."""
 
     state: State = Field(
         description="active: a worker has it; waiting: its messages, or a wake-up, wait for a worker; backing-off: it "
-        "waits after failed runs",
+        "waits after failed runs; unserved: no live worker can process it, see `unserved`",
         examples=["idle"],
     )
+    unserved: str | None = Field(
+        description="why no live worker can process it; null unless that is its state",
+        examples=["no worker has handler resize"],
+    )
     assignments: list[AssignmentOut] | None = Field(
-        description="who processes it now; null without the permission jobs.view_assignment"
+        description="its assignments; null without the permission jobs.view_assignment"
     )
     last_job: JobOut | None = Field(description="its newest job; null without the permission jobs.view_job")
 
@@ -117,18 +123,19 @@ class QueueOut(QueueFields):
         return cls(
             **cls.values(queue),
             state=activity.state,
+            unserved=activity.unserved,
             assignments=[AssignmentOut.of(a) for a in activity.assignments] if with_assignments else None,
             last_job=None if activity.last_job is None else JobOut.of(activity.last_job),
         )
 
 
 class NotifiedOut(Out):
-    """Who processes a queue that somebody asked to have looked at."""
+    """Who processes a queue that was notified."""
 
     name: str = Field(examples=["orders"])
-    assigned: bool = Field(description="whether it is being processed already", examples=[True])
+    assigned: bool = Field(description="whether it is being processed now", examples=[True])
     assignments: list[AssignmentOut] | None = Field(
-        description="by whom and as which job; null without the permission jobs.view_assignment"
+        description="its assignments; null without the permission jobs.view_assignment"
     )
 
 
@@ -166,7 +173,7 @@ class WorkerOut(Out):
             capacity=worker.capacity,
             load=load,
             draining=worker.draining,
-            alive=statistics.is_alive(worker, now),
+            alive=services.is_alive(worker, now),
             heartbeat_age=round(max(0.0, (now - worker.heartbeat_at).total_seconds()), 3),
             started_at=worker.started_at,
             heartbeat_at=worker.heartbeat_at,
@@ -181,11 +188,11 @@ class DrainedOut(Out):
 
     id: str = Field(examples=[_WORKER])
     draining: bool = Field(examples=[True])
-    changed: bool = Field(description="false: it had been asked before", examples=[True])
+    changed: bool = Field(description="false if it was asked before", examples=[True])
 
 
 def _plain(value: Any) -> Any:
-    """A value that JSON lacks, such as an ObjectId, as text."""
+    """`value`, as text if JSON has no such type (an ObjectId)."""
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
@@ -195,7 +202,7 @@ class LeaseOut(Out):
     holder: str = Field(examples=["host-1-4700-0a1b2c3d"])
     term: int = Field(description="rises with each election", examples=[3])
     elected_at: Timestamp
-    expires_at: Timestamp = Field(description="renewed at a third of its life")
+    expires_at: Timestamp = Field(description="renewed after a third of its lifetime")
 
     @classmethod
     def of(cls, lease: Lease) -> LeaseOut:
@@ -203,13 +210,13 @@ class LeaseOut(Out):
 
 
 class LeaderOut(Out):
-    """Who leads."""
+    """The master that leads."""
 
     leader: LeaseOut | None = Field(description="null: nobody")
 
 
 class WindowOut(Out):
-    """What was done in a span of time. Durations are seconds of handlers; they are null if nothing was handled."""
+    """The work of a span of time. Durations are seconds of handlers, and null if nothing was handled."""
 
     seconds: float = Field(description="length of the span", examples=[60])
     processed: int = Field(examples=[480])
@@ -236,7 +243,7 @@ class PointOut(WindowOut):
 
 
 class SeriesOut(Out):
-    """What was done with a queue over time; the last step is not over yet."""
+    """The work done on a queue over time. The last step is not over yet."""
 
     name: str = Field(examples=["orders"])
     step: float = Field(description="seconds", examples=[60])
@@ -256,26 +263,32 @@ class StatsOut(Out):
 
     at: Timestamp
     queues: dict[str, int] = Field(
-        description="by state", examples=[{"active": 2, "waiting": 0, "backing-off": 0, "paused": 1, "idle": 40}]
+        description="by state",
+        examples=[{"active": 2, "waiting": 0, "backing-off": 0, "unserved": 0, "paused": 1, "idle": 40}],
     )
-    visible: int = Field(description="messages that wait in all queues", examples=[120])
+    visible: int = Field(description="visible messages in all queues", examples=[120])
     in_flight: int = Field(examples=[10])
     delayed: int = Field(examples=[0])
     dead_letters: int = Field(examples=[2])
     last_minute: WindowOut
     last_hour: WindowOut
     failures: int = Field(description="kinds of failure on record", examples=[3])
-    failures_last_hour: int = Field(description="those of them that were seen in the last hour", examples=[1])
+    failures_last_hour: int = Field(description="kinds that were seen in the last hour", examples=[1])
     workers: int = Field(description="live workers", examples=[2])
     workers_draining: int = Field(examples=[0])
-    slots: int = Field(description="consumers that they can run at once", examples=[10])
-    slots_used: int = Field(examples=[2])
+    capacity: int = Field(description="consumers that all workers together can run at once", examples=[10])
+    capacity_used: int = Field(description="assigned consumers", examples=[2])
     leader: str | None = Field(examples=["host-1-4700-0a1b2c3d"])
     oldest_waiting: WaitingOut | None = Field(description="the queue that waits longest for a worker")
+    malformed_documents: int = Field(
+        description=f"documents in MongoDB that are left out because they are malformed, up to {MALFORMED_FOUND}; "
+        "the admin's overview names them",
+        examples=[0],
+    )
 
     @classmethod
-    def of(cls, numbers: Statistics) -> StatsOut:
-        values = {name: getattr(numbers, name) for name in cls.model_fields}
+    def of(cls, numbers: Statistics, malformed_documents: int) -> StatsOut:
+        values = {name: getattr(numbers, name) for name in cls.model_fields if name != "malformed_documents"}
         waiting = numbers.oldest_waiting
         return cls(
             **values
@@ -283,5 +296,6 @@ class StatsOut(Out):
                 "last_minute": WindowOut(**vars(numbers.last_minute)),
                 "last_hour": WindowOut(**vars(numbers.last_hour)),
                 "oldest_waiting": None if waiting is None else WaitingOut(**vars(waiting)),
+                "malformed_documents": malformed_documents,
             }
         )

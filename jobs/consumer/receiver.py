@@ -124,6 +124,8 @@ class Receiver:
         limit = self._buffer.reserve(self._demand.prefetch(), 1.0)
         if limit == 0:
             return
+        if self._end.asked:
+            self._stopping.set()  # sooner than `stop` comes: a request now could wait for the whole idle time
         if self._stopping.is_set():
             self._buffer.unreserve(limit)
             return

@@ -58,13 +58,17 @@ class RunEnd:
     def drained(self, empty_at: float, quiet: Callable[[], bool] = lambda: True) -> bool:
         """The queue has been empty, and nothing under way, for the idle time; `empty_at` is the last look's moment.
 
-        False if it is not `quiet` after all, since a listener has handed something over.
+        A yield whose last request finds this is a drain: its queue would be woken for nothing, and two empty queues
+        could have each other yield forever if TIME_SLICE_SECONDS is no longer than IDLE_SECONDS. False if it is not
+        `quiet` after all, since a listener has handed something over.
         """
         with self._lock:
             if not quiet():
                 return False
-            if self.reason is None:
-                self.empty_at = empty_at
+            self.empty_at = empty_at
+            if self.reason is EndReason.YIELDED:
+                self.reason = EndReason.DRAINED
+            elif self.reason is None:
                 self.reason, self.because = EndReason.DRAINED, None
                 self.asked_at = time.monotonic()
         self._asked.set()

@@ -1,1 +1,1 @@
-"""Management of processing."""
+"""Commands of processing and queues."""

@@ -130,10 +130,10 @@ def release_many(ended: Iterable[Assignment]) -> int:
 
 def remove_duplicates() -> int:
     """Delete all but the oldest assignment of a place; return how many. The unique index normally prevents them."""
-    slots: dict[tuple[object, object], list[ObjectId]] = {}
+    consumers: dict[tuple[object, object], list[ObjectId]] = {}
     for document in _assignments().find({}, {"queueUrl": 1, "slot": 1}).sort([("createdAt", ASCENDING), ("_id", 1)]):
-        slots.setdefault((str(document.get("queueUrl")), str(document.get("slot"))), []).append(document["_id"])
-    later = [key for keys in slots.values() for key in keys[1:]]
+        consumers.setdefault((str(document.get("queueUrl")), str(document.get("slot"))), []).append(document["_id"])
+    later = [key for keys in consumers.values() for key in keys[1:]]
     if not later:
         return 0
     removed = _assignments().delete_many({"_id": {"$in": later}}).deleted_count

@@ -38,6 +38,7 @@ log = get_logger(__name__)
 
 #: Seconds that a consumer gets to end once it is told to: a thread that a handler left behind may keep it.
 EXIT_SECONDS = 10.0
+DEAD = "the fork server has died"
 
 
 class CannotStart(ServerError):
@@ -100,8 +101,10 @@ class Pool:
         if self.trouble is None:
             try:
                 if not fork_server.is_alive():
-                    raise ChildProcessError("the fork server has died")
+                    raise ChildProcessError(DEAD)
                 consumer = self._forked()
+            except ConnectionError:  # it is dying, and still looks alive
+                self._recover(ChildProcessError(DEAD))
             except (OSError, EOFError) as error:
                 self._recover(error)
             else:

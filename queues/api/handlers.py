@@ -21,7 +21,7 @@ class HandlersOut(Out):
 
 @router.get("/handlers", response=HandlersOut, auth=needs("queues.view_queue"))
 def list_handlers(request: HttpRequest) -> HandlersOut:
-    """The handlers that a queue may have, and the schema of their options."""
+    """List the handlers that a queue may have, with the schema of their options."""
     return HandlersOut(
         items=[
             HandlerOut(

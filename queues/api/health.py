@@ -1,4 +1,4 @@
-"""Whether this process lives, and whether the servers answer."""
+"""Liveness of this process, and readiness of the servers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ReadyOut(Out):
 
 @router.get("/health/live", response=LiveOut, auth=None)
 def live(request: HttpRequest) -> LiveOut:
-    """Answers as long as the process does; touches nothing, and needs no token."""
+    """Check that the process answers. It uses no server and needs no token."""
     return LiveOut(status="live")
 
 
@@ -38,7 +38,7 @@ def live(request: HttpRequest) -> LiveOut:
     "/health/ready", response=ReadyOut, auth=open_or_known("ready", needs()), openapi_extra=also(problems.UNAVAILABLE)
 )
 def ready(request: HttpRequest) -> ReadyOut | HttpResponse:
-    """Touch MongoDB, SQS and Django's database, for READY_TIMEOUT_SECONDS at most. 503 names which does not answer."""
+    """Check that MongoDB, SQS and Django's database answer within READY_TIMEOUT_SECONDS. 503 names any that do not."""
     checks = readiness.check()
     away = [name for name, outcome in checks.items() if outcome != readiness.OK]
     if away:

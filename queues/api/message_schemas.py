@@ -1,4 +1,4 @@
-"""Messages as the API takes and gives them."""
+"""Messages in requests and answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from queuesite.api.schemas import In, Out, Timestamp
 from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import InvalidInput
 
-#: Messages of one request.
+#: Most messages in one request.
 MAX_MESSAGES = 1_000
 
 
@@ -59,7 +59,7 @@ def _kind(value: object) -> str | None:
     return "<object>" if isinstance(value, dict) else None
 
 
-# Judged as what it is, so that an error is told once; names in <> are left out of the path to the field.
+# Each type is validated by itself, so that an error is reported once. Names in <> are left out of the field's path.
 Attribute = Annotated[
     Annotated[str, Field(min_length=1), Tag("<text>")]
     | Annotated[int | float, Tag("<number>")]
@@ -94,11 +94,11 @@ class MessageIn(In):
         None, pattern=TOKEN_PATTERN, description="message group, which a FIFO queue needs", examples=[None]
     )
     deduplication_id: str | None = Field(
-        None, pattern=TOKEN_PATTERN, description="FIFO queues alone; left out, one is made", examples=[None]
+        None, pattern=TOKEN_PATTERN, description="only for FIFO queues; generated if missing", examples=[None]
     )
 
     def outgoing(self) -> OutgoingMessage:
-        """The message as the services take it."""
+        """The message for the services."""
         body = self.body if isinstance(self.body, str) else json.dumps(self.body, ensure_ascii=False)
         attributes = {name: _attribute(value) for name, value in self.attributes.items()}
         return OutgoingMessage(body, attributes, self.delay, self.group, self.deduplication_id)
@@ -135,13 +135,13 @@ class BulkIn(MessagesIn):
         1,
         ge=1,
         le=get_config().api_max_bulk,
-        description="how often each message is sent; with all of them it comes to API_MAX_BULK at most",
+        description="how often each message is sent; at most API_MAX_BULK messages in all",
         examples=[1],
     )
 
 
 def with_deduplication(messages: list[OutgoingMessage], seed: str) -> list[OutgoingMessage]:
-    """Give messages without a deduplication id one that follows from `seed`: repeated, they make no second copy."""
+    """Derive missing deduplication ids from `seed`, so that a repeated send makes no second copy."""
     digest = hashlib.sha256(seed.encode()).hexdigest()[:40]
     return [
         message
@@ -152,7 +152,7 @@ def with_deduplication(messages: list[OutgoingMessage], seed: str) -> list[Outgo
 
 
 def bulk_total(payload: BulkIn) -> int:
-    """How many messages a bulk send comes to. Raises `InvalidInput` where they are too many."""
+    """How many messages a bulk send has. Raises `InvalidInput` if there are too many."""
     total = len(payload.messages) * payload.repeat
     if total > (most := get_config().api_max_bulk):
         raise InvalidInput(
@@ -164,15 +164,15 @@ def bulk_total(payload: BulkIn) -> int:
 
 
 class ResultOut(Out):
-    """What became of one message."""
+    """The outcome for one message."""
 
-    index: int = Field(description="its place in the request, from 0", examples=[0])
-    message_id: str | None = Field(description="SQS's id of it", examples=["b1946ac9-2d4f-4a7d-8f3e-5c2b1a0f9e8d"])
+    index: int = Field(description="its position in the request, from 0", examples=[0])
+    message_id: str | None = Field(description="its id in SQS", examples=["b1946ac9-2d4f-4a7d-8f3e-5c2b1a0f9e8d"])
     error: str | None = Field(description="why it was not sent", examples=[None])
 
 
 class SentOut(Out):
-    """What became of the messages of a request."""
+    """The outcomes for the messages of a request."""
 
     sent: int = Field(examples=[1])
     failed: int = Field(examples=[0])
@@ -185,7 +185,7 @@ class MessageOut(Out):
     message_id: str = Field(examples=["b1946ac9-2d4f-4a7d-8f3e-5c2b1a0f9e8d"])
     body: str = Field(examples=['{"number": 4711}'])
     attributes: dict[str, AttributeOut] = Field(description="by name")
-    receive_count: int = Field(description="how often it was received, this look included", examples=[1])
+    receive_count: int = Field(description="how often it was received, including this look", examples=[1])
     sent_at: Timestamp | None
     group: str | None = Field(examples=[None])
     deduplication_id: str | None = Field(examples=[None])
@@ -207,12 +207,12 @@ class AttributeOut(Out):
 class DeadLetterOut(MessageOut):
     """A dead letter."""
 
-    reason: str = Field(description="why it is here, as far as that is known", examples=["no such customer"])
-    rejected: bool = Field(description="whether a handler rejected it; else it was received too often")
+    reason: str = Field(description="why it is a dead letter, as far as known", examples=["no such customer"])
+    rejected: bool = Field(description="whether a handler rejected it; otherwise it was received too often")
 
     @classmethod
     def of(cls, message: ReceivedMessage) -> DeadLetterOut:
-        """From what SQS gave out. The attributes with the reason are no attributes of the sender's."""
+        """The answer for a received message. The attributes with the reason are not the sender's."""
         values = _values(message)
         found = values["attributes"].get(f"{REJECTION_PREFIX}Reason")
         values["attributes"] = {
@@ -249,7 +249,7 @@ class PeekOut(Out):
 
     items: list[MessageOut]
     warning: str | None = Field(
-        description="which of them have no receive to spare before they go to the dead-letter queue", examples=[None]
+        description="which messages have no further receive before they go to the dead-letter queue", examples=[None]
     )
 
 

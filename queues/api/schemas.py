@@ -1,8 +1,9 @@
-"""Queues as the API takes and gives them. Their settings are made from `queues.settings`."""
+"""Queues in requests and answers. Their settings are made from `queues.settings`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -23,7 +24,7 @@ def _known_handlers(schema: dict[str, Any]) -> None:
 
 
 def _as_changes(schema: dict[str, Any]) -> None:
-    """What is left out of a change stays as it is, so there are no defaults."""
+    """Remove defaults, since settings that a change leaves out stay as they are."""
     schema["examples"] = [{"concurrency": 3}]
     for name, field in schema["properties"].items():
         field.pop("default", None)
@@ -75,7 +76,7 @@ class Settings(In):
     """The settings that a request names."""
 
     def given(self) -> dict[str, Any]:
-        """Those that the request named, by their Python names."""
+        """The settings that the request named, by their Python names."""
         return {name: value for name, value in self if name in self.model_fields_set and name in SETTINGS}
 
 
@@ -100,7 +101,7 @@ class QueueIn(Settings):
 
 @with_settings(SETTINGS, _taken)
 class QueuePatch(Settings):
-    """Changes of a queue: what is left out stays as it is."""
+    """Changes of a queue. Settings that are left out stay as they are."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -111,19 +112,19 @@ class QueuePatch(Settings):
 
 
 class DepthOut(Out):
-    """What a queue held when it was last looked at. SQS's counts are approximate."""
+    """How many messages a queue held when it was last observed. SQS's counts are approximate."""
 
     visible: int = Field(examples=[120])
-    in_flight: int = Field(description="handed out and not yet deleted", examples=[5])
+    in_flight: int = Field(description="received and not yet deleted", examples=[5])
     delayed: int = Field(examples=[0])
-    observed_at: Timestamp | None = Field(description="when; null: not yet")
+    observed_at: Timestamp | None = Field(description="time of the counts; null: none yet")
     dead_letters: int = Field(description="in the dead-letter queue", examples=[2])
-    dead_letters_observed_at: Timestamp | None = Field(description="when those were counted; null: not yet")
+    dead_letters_observed_at: Timestamp | None = Field(description="when dead letters were counted; null: not yet")
 
 
 @with_settings(SETTINGS, _given)
 class QueueFields(Out):
-    """A queue: its settings, and what was last seen of it."""
+    """A queue's settings, and its last observed state."""
 
     id: Id
     name: str = Field(examples=["orders"])
@@ -134,9 +135,9 @@ class QueueFields(Out):
     crash_count: int = Field(description="runs in a row that failed", examples=[0])
     not_before: Timestamp | None = Field(description="end of the backoff after a failed run")
     troubled_until: Timestamp | None = Field(
-        description="messages that were received before are handled alone until then"
+        description="until then, messages that were received before are handled one at a time"
     )
-    wake_requested_at: Timestamp | None = Field(description="when somebody last asked to have it looked at")
+    wake_requested_at: Timestamp | None = Field(description="time of the last wake-up, such as a send")
     created_at: Timestamp | None
     updated_at: Timestamp | None
     synced_at: Timestamp | None = Field(description="when it was last compared with SQS")
@@ -145,9 +146,7 @@ class QueueFields(Out):
     def values(cls, queue: Queue) -> dict[str, Any]:
         """The fields' values."""
         depth = DepthOut(
-            visible=queue.depth_visible,
-            in_flight=queue.depth_in_flight,
-            delayed=queue.depth_delayed,
+            **asdict(queue.depth),
             observed_at=queue.depth_observed_at,
             dead_letters=queue.dead_letters,
             dead_letters_observed_at=queue.dead_letters_observed_at,

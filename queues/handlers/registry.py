@@ -18,6 +18,7 @@ from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from queues.handlers import secrets
 from queues.handlers.contract import Message
+from queues.settings import MAX_HANDLER_NAME
 from queues.sqs import MAX_VISIBILITY_SECONDS
 from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import InvalidInput, QueuesiteError
@@ -159,9 +160,6 @@ def _refusal(function: Any) -> str | None:
     return None
 
 
-#: What the model's field holds.
-MAX_NAME_LENGTH = 100
-
 _handlers: dict[str, Handler] = {}
 _discovered = False
 _lock = threading.RLock()
@@ -175,9 +173,9 @@ def handler(name: str, *, options: type[BaseModel] | None = None, timeout: float
     would do no work: a generator function, a class.
     """
     # `@handler` without its brackets passes the function.
-    if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME_LENGTH:  # type: ignore[redundant-expr]
+    if not isinstance(name, str) or not 1 <= len(name) <= MAX_HANDLER_NAME:  # type: ignore[redundant-expr]
         raise HandlerError(
-            f"@handler({name!r}): expected a name of 1 to {MAX_NAME_LENGTH} characters, as in @handler('orders')"
+            f"@handler({name!r}): expected a name of 1 to {MAX_HANDLER_NAME} characters, as in @handler('orders')"
         )
     if timeout is not None and not 0 < timeout <= MAX_VISIBILITY_SECONDS:
         raise HandlerError(

@@ -2,7 +2,9 @@
 
 - `values` and `refusals`: messages, counts, limits, and the meaning of SQS's error codes. They import only our errors.
 - `data_plane`: the protocol that consumers and masters are written against.
-- `gateway` and `connection`: every request over boto3; its client and credentials.
+- `express`: the data plane without boto3. `boto3_plane`: the same with it.
+- `connection` and `preparation`: boto3's client and credentials, and what `express` needs of them.
+- `gateway`: one of the two data planes, and everything else over boto3.
 - `memory`: the data plane in memory, for tests.
 - `batches`: sends of any size.
 

@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
+from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
 
 _VERBS = {ADDITION: "added", CHANGE: "changed", DELETION: "deleted"}
@@ -15,9 +16,10 @@ _VERBS = {ADDITION: "added", CHANGE: "changed", DELETION: "deleted"}
 
 @admin.register(LogEntry)
 class LogAdmin(ModelAdmin):
-    """Every change that was made in the admin; it is written by the admin alone."""
+    """Every change that was made in the admin; only the admin writes it."""
 
     place = Place(Section.ACCESS, 5, "Log", "history")
+    grants = Grants(administrators=("view_logentry",))
 
     list_display = ("action_time", "user", "verb", "content_type", "object_repr", "message")
     list_filter = ("action_flag", "content_type")
@@ -27,12 +29,12 @@ class LogAdmin(ModelAdmin):
 
     @display(description="What", label={"added": "success", "changed": "info", "deleted": "danger"})
     def verb(self, entry: LogEntry) -> str:
-        """In colour, and in a word."""
+        """What was done, in one word and with a colour."""
         return _VERBS[entry.action_flag]
 
     @admin.display(description="Description")
     def message(self, entry: LogEntry) -> str:
-        """What was changed."""
+        """The description of the change."""
         return entry.get_change_message()
 
     def has_add_permission(self, request: HttpRequest) -> bool:

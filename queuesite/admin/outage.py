@@ -18,7 +18,7 @@ _NAMES: Mapping[type[ServerError], str] = {MongoUnavailable: "MongoDB", Database
 
 
 class OutageMiddleware:
-    """Answers 503 if a server that we depend on is at fault. The API has answered its own errors before."""
+    """Answers 503 if a server that we depend on is at fault. The API answers its own errors itself."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
@@ -27,7 +27,7 @@ class OutageMiddleware:
         return self._get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """The page. It names neither address nor reason, since anybody may see it; the log has them."""
+        """Return the page. Anybody may see it, so it names neither address nor reason; the log has them."""
         try:
             with mongodb_errors(), database_errors():
                 raise exception

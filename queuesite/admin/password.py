@@ -1,4 +1,4 @@
-"""One's own password: whoever sits at somebody's session cannot guess the old one without end."""
+"""The page on which users change their own password. Guesses of the old one are limited, as those at the login are."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from unfold.forms import AdminOwnPasswordChangeForm
 
 
 class OwnPasswordForm(AdminOwnPasswordChangeForm):
-    """Wrong old passwords count as wrong logins do."""
+    """A form in which a wrong old password counts as a failed login."""
 
     def __init__(self, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.request = request
 
     def clean_old_password(self) -> str:
-        """The old password. One who is locked sees the page that says so, which the middleware of django-axes gives."""
+        """Check the old password. A user who is locked gets django-axes's page for that, from its middleware."""
         old: str = self.cleaned_data["old_password"]
         if authenticate(self.request, username=self.user.get_username(), password=old) is None:
             raise forms.ValidationError(self.error_messages["password_incorrect"], code="password_incorrect")
@@ -37,7 +37,7 @@ class _View(PasswordChangeView):
 
 
 def password_change(request: HttpRequest) -> HttpResponseBase:
-    """In place of the theme's own view, whose form is fixed."""
+    """Replaces the theme's view, whose form cannot be changed."""
     site = admin.site
     request.current_app = site.name
     view = _View.as_view(

@@ -1,4 +1,4 @@
-"""Users and groups within the theme, and the login attempts that were refused."""
+"""Pages of users, groups and failed logins, in the admin's theme."""
 
 from __future__ import annotations
 
@@ -10,32 +10,19 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db import models
-from django.db.models import Q
+from django.db.models import Value
+from django.db.models.functions import Concat
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
+from queuesite.groups import NAMES, Grants, declared
 from queuesite.navigation import Place, Section
-
-_RECORDS = ("job", "failure", "assignment", "worker", "throughput", "lease")
 
 _CHECKBOXES: dict[type[models.Field[Any, Any]], dict[str, Any]] = {
     models.ManyToManyField: {"widget": UnfoldAdminCheckboxSelectMultipleWidget}
 }
-
-#: The permissions that some page or operation asks for: Django makes four for each model, most of which nobody needs.
-_ASKED_FOR = (
-    Q(content_type__app_label="queues")
-    | Q(content_type__app_label="jobs", codename__in=[f"view_{name}" for name in _RECORDS])
-    | Q(content_type__app_label="jobs", codename__in=("delete_failure", "change_worker"))
-    | Q(content_type__app_label="queuesite", content_type__model="token")
-    | Q(content_type__app_label="queuesite", codename="view_backgroundtask")
-    | Q(content_type__app_label="auth", content_type__model__in=("user", "group"))
-    | Q(content_type__app_label="django_q", codename__in=("view_success", "view_failure", "view_ormq", "view_schedule"))
-    | Q(content_type__app_label="django_q", codename="change_schedule")
-    | Q(codename__in=("view_accessattempt", "delete_accessattempt", "view_logentry"))
-)
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -43,17 +30,18 @@ admin.site.unregister(Group)
 
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
-    """Users. Whoever is no superuser makes none, and changes none: else each administrator could become one."""
+    """Users. Only superusers create and change superusers, or else any administrator could become one."""
 
     place = Place(Section.ACCESS, 2, "Users", "person")
+    grants = Grants(administrators=("view_user", "add_user", "change_user", "delete_user"))
 
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     list_display = ("username", "email", "shown_groups", "is_active", "is_staff", "is_superuser", "last_login")
     list_filter = ("is_active", "is_superuser", "groups")
-    filter_horizontal = ()  # two lists side by side, which no phone is wide enough for
-    #: Permissions come with groups alone: what somebody may do is seen in one place.
+    filter_horizontal = ()  # Django's two lists side by side are too wide for a phone
+    #: Users get permissions only through groups, so there is one place that shows what somebody may do.
     fieldsets = (
         (None, {"fields": ("username", "password", "email", "first_name", "last_name")}),
         ("Permissions", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
@@ -63,20 +51,20 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description="Groups")
     def shown_groups(self, user: User) -> str:
-        """By name."""
+        """The names of the user's groups."""
         return ", ".join(group.name for group in user.groups.all())
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        """With their groups, in one query."""
+        """Fetch the users' groups in one further query."""
         return super().get_queryset(request).prefetch_related("groups")
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """What only a superuser gives."""
+        """Include what only a superuser may change."""
         fixed = ("last_login", "date_joined")
         return fixed if request.user.is_superuser else (*fixed, "is_superuser")
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Superusers are changed by superusers: who sets somebody's password can be them."""
+        """Only superusers change superusers: whoever sets somebody's password can log in as them."""
         return bool(super().has_change_permission(request, obj)) and self._may_touch(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
@@ -88,26 +76,32 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
 
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
-    """Groups: viewers, operators and administrators come with the system."""
+    """Groups, both those that come with the system and others."""
 
     place = Place(Section.ACCESS, 3, "Groups", "group")
+    grants = Grants(administrators=("view_group", "add_group", "change_group", "delete_group"))
 
     filter_horizontal = ()
     formfield_overrides = _CHECKBOXES
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any) -> Any:
-        """Only permissions that mean something."""
+        """Offer only permissions that some page or operation asks for.
+
+        Django makes four for each model, most of which nothing asks for.
+        """
         field = super().formfield_for_manytomany(db_field, request, **kwargs)
         if db_field.name == "permissions" and field is not None and field.queryset is not None:
-            field.queryset = field.queryset.filter(_ASKED_FOR)
+            names = Concat("content_type__app_label", Value("."), "codename")
+            field.queryset = field.queryset.alias(permission=names).filter(permission__in=declared()[NAMES[-1]])
         return field
 
 
 @admin.register(AccessAttempt)
 class LoginAttemptAdmin(ModelAdmin):
-    """Wrong passwords that count towards a lock; deleting one ends its lock."""
+    """Failed logins that count towards a lock. Deleting them ends the lock."""
 
     place = Place(Section.ACCESS, 4, "Login attempts", "lock")
+    grants = Grants(administrators=("view_accessattempt", "delete_accessattempt"))
 
     list_display = ("username", "ip_address", "failures_since_start", "attempt_time")
     search_fields = ("username", "ip_address")

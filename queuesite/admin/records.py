@@ -1,4 +1,4 @@
-"""Pages of records that the system writes itself: our own templates within the theme, which ask for themselves anew."""
+"""Pages of records that the system writes itself: our own templates in the theme, which update themselves."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from unfold.admin import ModelAdmin
 
 
 class RecordsAdmin(ModelAdmin):
-    """A model whose pages are our own, and which nobody adds, changes or deletes by hand."""
+    """The base of pages with our own templates, of records that nobody adds, changes or deletes by hand."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Records are not deleted by Django's own pages."""
+        """Deny it: Django's own pages delete no records."""
         return False
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """What the system does with its records is on their own pages; what people did is in the log."""
+        """Redirect to the record's page, which shows what the system did; what people did is in the log."""
         self.require_view(request)
         return HttpResponseRedirect(address(f"{self.opts.app_label}_{self.opts.model_name}_change", object_id))
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Nobody deletes one. Django's page would read it before it says so, in a way that not all records allow."""
+        """Refuse it. Django's page would first read the record, in a way that some records do not support."""
         raise PermissionDenied
 
     def require_view(self, request: HttpRequest) -> None:
-        """Raises `PermissionDenied` where the user may not see these records."""
+        """Raise `PermissionDenied` unless the user may see these records."""
         if not self.has_view_permission(request):
             raise PermissionDenied
 
     def may(self, request: HttpRequest, verb: str) -> bool:
-        """Whether the user has this permission (`change`, `delete`) for the records, as the API would ask."""
+        """Return whether the user has this permission (`change`, `delete`) for the records, as the API checks it."""
         return bool(request.user.has_perm(f"{self.opts.app_label}.{verb}_{self.opts.model_name}"))
 
     def page(self, request: HttpRequest, partial: str, title: str, **context: Any) -> TemplateResponse:
-        """A page around a partial template, or the partial alone where the page itself asks for it anew.
+        """Render a page around a partial template, or only the partial if the page asks for an update.
 
-        `poll` in the context: whether it does so. `original`: what its breadcrumb ends in.
+        In the context, `poll` says whether the page updates itself, and `original` is the last part of its breadcrumb.
         """
         everything = {
             **self.admin_site.each_context(request),
@@ -64,6 +64,6 @@ class RecordsAdmin(ModelAdmin):
 
 
 def address(name: str, *args: object, **query: object) -> str:
-    """The address of a page of the admin, with a query of what is not None."""
+    """The address of a page of the admin. Its query has the values that are not None."""
     given = {key: value for key, value in query.items() if value is not None}
     return reverse(f"admin:{name}", args=args) + (f"?{urlencode(given)}" if given else "")

@@ -1,4 +1,4 @@
-"""Background tasks with their progress, and django-q2's own pages within the theme."""
+"""Pages of background tasks with their progress, and of django-q2's own records, in the admin's theme."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from queuesite import tasks
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.foundation import markup
 from queuesite.foundation.errors import NotFound
+from queuesite.groups import Grants
 from queuesite.models import BackgroundTask, TaskState
 from queuesite.navigation import Place, Section
 
 SHOWN = 100
-#: How long a task may wait until the page asks whether anybody runs them.
+#: How long a task may stay queued until the page warns that no qcluster runs.
 PATIENCE = timedelta(seconds=15)
 
 _VARIANTS = {
@@ -35,15 +36,16 @@ _VARIANTS = {
 
 @admin.register(BackgroundTask)
 class BackgroundTaskAdmin(RecordsAdmin):
-    """Long operations: shown, not changed."""
+    """Long operations. They can be viewed, but not changed."""
 
     place = Place(Section.PROCESSES, 3, "Background tasks", "pending_actions")
+    grants = Grants(viewers=("view_backgroundtask",))
 
     def has_change_permission(self, request: HttpRequest, obj: BackgroundTask | None = None) -> bool:
         return False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
-        """The newest tasks of everybody."""
+        """List the newest tasks of all users."""
         self.require_view(request)
         found = tasks.newest(None, SHOWN)
         late = timezone.now() - PATIENCE
@@ -60,7 +62,7 @@ class BackgroundTaskAdmin(RecordsAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """A task with its result or error."""
+        """Show a task with its result or error."""
         self.require_view(request)
         try:
             task = tasks.get(object_id, None)
@@ -93,21 +95,21 @@ for model in (Schedule, Success, Failure, OrmQ):
 
 
 class _Shown(ModelAdmin):
-    """Records of django-q2's: shown alone. Resubmitting would run a task again whose end has been recorded.
+    """django-q2's records, which can only be viewed: resubmitting one would run a task again that has ended.
 
-    Arguments and results are pickles, which whoever may write to the database could make run code here: they are not
-    even read. What a task of ours came to is with the background task, and why one failed is in the log.
+    Arguments and results are pickles, with which anybody who can write to the database could run code here, so they
+    are never read. The result of a task of ours is on its own page, and the log says why one failed.
     """
 
     actions = ()
     fields: tuple[str, ...] = ("id", "name", "group", "func", "cluster", "started", "stopped", "attempt_count")
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        """Without the pickles, which are unpickled as soon as a row is read."""
+        """Leave out the pickles, which would be unpickled as soon as a row is read."""
         return super().get_queryset(request).defer("args", "kwargs", "result")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """All that are shown."""
+        """Make every field that is shown read-only."""
         return self.fields
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -117,15 +119,16 @@ class _Shown(ModelAdmin):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """They are kept up to Q_CLUSTER's save_limit."""
+        """Deny it: Q_CLUSTER's save_limit says how many are kept."""
         return False
 
 
 @admin.register(Success)
 class SuccessAdmin(_Shown, django_q_admin.TaskAdmin):
-    """What ran to its end."""
+    """Tasks that succeeded."""
 
     place = Place(Section.DJANGO_Q, 2, "Successful tasks", "check_circle")
+    grants = Grants(administrators=("view_success",))
 
     list_display = ("name", "group", "func", "started", "stopped", "time_taken")
     list_filter = ("group",)
@@ -133,9 +136,10 @@ class SuccessAdmin(_Shown, django_q_admin.TaskAdmin):
 
 @admin.register(Failure)
 class FailureAdmin(_Shown, django_q_admin.FailAdmin):
-    """What raised an exception."""
+    """Tasks that raised an exception."""
 
     place = Place(Section.DJANGO_Q, 3, "Failed tasks", "cancel")
+    grants = Grants(administrators=("view_failure",))
 
     list_display = ("name", "group", "func", "started", "stopped", "attempt_count")
     list_filter = ("group",)
@@ -143,15 +147,16 @@ class FailureAdmin(_Shown, django_q_admin.FailAdmin):
 
 @admin.register(OrmQ)
 class QueuedAdmin(_Shown, django_q_admin.QueueAdmin):
-    """What waits for a background process. Its payload is signed, and read only if the signature is ours."""
+    """Tasks that wait for a qcluster. A payload is read only if its signature is ours."""
 
     place = Place(Section.DJANGO_Q, 1, "Queued tasks", "hourglass")
+    grants = Grants(administrators=("view_ormq",))
 
     list_display = ("id", "key", "name", "func", "lock", "task_id")
     fields = ("key", "lock", "task_id", "name", "func")
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        """It has no pickles of its own."""
+        """Defer nothing: these rows have no pickles."""
         return django_q_admin.QueueAdmin.get_queryset(self, request)
 
 
@@ -159,10 +164,12 @@ class QueuedAdmin(_Shown, django_q_admin.QueueAdmin):
 class ScheduleAdmin(ModelAdmin, django_q_admin.ScheduleAdmin):
     """When the system's own tasks run.
 
-    Which function a schedule runs is fixed: nobody can have the system import an arbitrary path.
+    The function that a schedule runs cannot be changed, or else an administrator could run any code.
     """
 
     place = Place(Section.PROCESSES, 4, "Schedules", "schedule")
+    #: No `add_schedule`: a schedule names a function to run, and whoever can name one can do anything.
+    grants = Grants(administrators=("view_schedule", "change_schedule"))
 
     fields = ("name", "func", "schedule_type", "minutes", "repeats", "next_run")
     readonly_fields = ("name", "func")
@@ -172,18 +179,18 @@ class ScheduleAdmin(ModelAdmin, django_q_admin.ScheduleAdmin):
     actions = ("run_now",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """They come with the system."""
+        """Deny it: schedules come with the system."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Schedule | None = None) -> bool:
-        """One that is missing is made again by the next migration."""
+        """Deny it: the next `migrate` would create it again."""
         return False
 
     @admin.action(description="Run now", permissions=["change"])
     def run_now(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
-        """Make the chosen ones due; django-q2 looks every half a minute."""
+        """Make the selected schedules due. django-q2 checks every 30 seconds."""
         chosen = list(queryset)
         queryset.update(next_run=timezone.now())
         for schedule in chosen:
             self.log_change(request, schedule, "Made due.")
-        self.message_user(request, f"{len(chosen)} due: run within half a minute", messages.SUCCESS)
+        self.message_user(request, f"{len(chosen)} due; they run within half a minute", messages.SUCCESS)

@@ -1,4 +1,4 @@
-"""Tokens in the admin. One is shown once, on the page that answers its form: it goes through no cookie or session."""
+"""Tokens in the admin. A token is shown once, on the page that answers its form, and is put in no cookie or session."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from queuesite import tokens
+from queuesite.groups import Grants
 from queuesite.models import Token
 from queuesite.navigation import Place, Section
 
 
 @admin.register(Token)
 class TokenAdmin(ModelAdmin):
-    """Tokens are made and revoked; what one is allowed is never changed afterwards."""
+    """Tokens are created and revoked. What a token may do is never changed."""
 
     place = Place(Section.ACCESS, 1, "Tokens", "key")
+    grants = Grants(administrators=("view_token", "add_token", "change_token", "delete_token"))
 
     list_display = ("prefix", "user", "name", "read_only", "shown_state", "created_at", "expires_at", "last_used_at")
     list_filter = ("read_only",)
@@ -35,34 +37,34 @@ class TokenAdmin(ModelAdmin):
 
     @display(description="State", label={"valid": "success", "expired": "warning", "revoked": "danger"})
     def shown_state(self, token: Token) -> str:
-        """In colour, and in a word."""
+        """The state in one word and with a colour."""
         return token.state
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        #: Tokens between their making and the answer to the request that made them, by the record's key.
+        #: The text of each token that was created and not shown yet, by the key of its record.
         self._shown: dict[int, str] = {}
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """It expires, unless its end is taken out."""
+        """Propose the default expiry, which the user may clear."""
         return {"expires_at": timezone.now() + timedelta(days=tokens.DEFAULT_DAYS)}
 
     def get_readonly_fields(self, request: HttpRequest, obj: Token | None = None) -> tuple[str, ...]:
-        """All of them, once the token is there."""
+        """Make every field of an existing token read-only."""
         return () if obj is None else ("prefix", *self.fields, "created_at", "last_used_at", "revoked_at")
 
     def get_fields(self, request: HttpRequest, obj: Token | None = None) -> tuple[str, ...]:
-        """What can be chosen, and for a token that exists what is known of it."""
+        """The fields that can be set, or for an existing token everything that is known about it."""
         return self.fields if obj is None else self.get_readonly_fields(request, obj)
 
     def has_change_permission(self, request: HttpRequest, obj: Token | None = None) -> bool:
-        """A token is looked at and not changed; the action asks for the permission itself."""
+        """Allow viewing a token but not changing it. The action checks the permission itself."""
         return obj is None and super().has_change_permission(request)
 
     def get_form(self, request: HttpRequest, obj: Token | None = None, change: bool = False, **kwargs: Any) -> Any:
-        """The form, which refuses users that are not active, and other people's names to who is no superuser.
+        """Return a form that refuses inactive users and, unless a superuser fills it in, other users.
 
-        A token has its user's permissions: whoever may make them for others could make themselves an administrator.
+        A token has its user's permissions, so whoever creates one for another user gets that user's permissions.
         """
         form = super().get_form(request, obj, change, **kwargs)
         if "user" in form.base_fields:
@@ -71,14 +73,14 @@ class TokenAdmin(ModelAdmin):
         return form
 
     def save_model(self, request: HttpRequest, obj: Token, form: forms.ModelForm[Token], change: bool) -> None:
-        """Make the token, and show it this once."""
+        """Create the token, and keep its text for the answer."""
         made, text = tokens.make(obj.user, read_only=obj.read_only, expires_at=obj.expires_at, name=obj.name)
-        # What the admin goes on with is the record that was made.
+        # The admin goes on with the record that was created.
         obj.__dict__.update(made.__dict__)
         self._shown[obj.pk] = text
 
     def response_add(self, request: HttpRequest, obj: Token, post_url_continue: str | None = None) -> HttpResponse:
-        """The token, this once."""
+        """Show the token, this once."""
         return TemplateResponse(
             request,
             "queuesite/live_page.html",
@@ -97,7 +99,7 @@ class TokenAdmin(ModelAdmin):
 
     @admin.action(description="Revoke", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
-        """End the chosen tokens."""
+        """Revoke the selected tokens."""
         chosen = list(queryset)
         valid = [token for token in chosen if token.revoked_at is None]
         for token in valid:

@@ -1,1 +1,1 @@
-"""The API's root: who may ask, how errors are told, what is bounded. The resources: `queues.api`, `jobs.api`."""
+"""The API's root: authentication, errors, limits. The resources are in `queues.api` and `jobs.api`."""

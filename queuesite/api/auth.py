@@ -1,6 +1,6 @@
-"""Who asks, and what they may: bearer tokens and the admin's session, judged by Django's model permissions.
+"""Who calls the API and what they may do: bearer tokens and the admin's session, with Django's permissions.
 
-Everything here runs before a request's parameters are read, so that a refusal tells nothing of what exists.
+Everything here runs before a request's parameters are read, so a refusal does not reveal what exists.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: a user, by a token or by the admin's session (`token` is None)."""
+    """A user of the API, by a token or by the admin's session (`token` is None)."""
 
     user: User
     token: Token | None = None
@@ -46,7 +46,7 @@ class Caller:
 
     @property
     def ident(self) -> str:
-        """What requests are counted by."""
+        """The key under which the caller's requests are counted."""
         return f"user-{self.user.pk}" if self.token is None else f"token-{self.token.pk}"
 
     def may(self, *permissions: str) -> bool:
@@ -55,7 +55,7 @@ class Caller:
 
 
 def caller(request: HttpRequest) -> Caller:
-    """Who asks. The operation must need somebody."""
+    """Who sent the request. The operation must require authentication."""
     found: Caller = request.auth  # type: ignore[attr-defined]
     return found
 
@@ -69,16 +69,16 @@ def _permit(found: Caller, request: HttpRequest, permissions: Sequence[str]) -> 
 
 
 class TokenAuth(HttpBearer):
-    """`Authorization: Bearer qs_…`. A header that is there and wrong is refused, whatever the session says."""
+    """Accepts `Authorization: Bearer qs_…`. A wrong header is refused, even if there is a valid session."""
 
-    openapi_description = "A token, made by `manage.py token create USER` or in the admin."
+    openapi_description = "A token. Create it with `manage.py token create USER` or in the admin."
 
     def __init__(self, permissions: Sequence[str] = ()) -> None:
         self.permissions = permissions
         super().__init__()
 
     def __call__(self, request: HttpRequest) -> Any:
-        """The caller, or None where there is no such header. Raises `Unauthenticated`, `Forbidden`."""
+        """The caller, or None if there is no such header. Raises `Unauthenticated` and `Forbidden`."""
         header = request.headers.get(self.header)
         if header is None:
             return None
@@ -88,7 +88,7 @@ class TokenAuth(HttpBearer):
         return self.authenticate(request, text.strip())
 
     def authenticate(self, request: HttpRequest, token: str) -> Any:
-        """The caller. Which of unknown, expired and revoked a token is, is not told."""
+        """The caller. The error does not say whether a token is unknown, expired or revoked."""
         with database_errors():
             found = tokens.find(token)
             if found is None:
@@ -97,13 +97,13 @@ class TokenAuth(HttpBearer):
 
 
 class SessionAuth(AuthBase):
-    """The admin's session, for pages of the admin and the docs page; what changes something needs a CSRF token."""
+    """Accepts the admin's session, for the admin and the docs page. Requests that change something need CSRF tokens."""
 
     openapi_type = "apiKey"
     openapi_in = "cookie"
     openapi_name = settings.SESSION_COOKIE_NAME
     openapi_description = "The admin's session; send `X-CSRFToken` too, unless the request is a GET."
-    #: Tells the docs page to send the CSRF token.
+    #: Makes the docs page send the CSRF token.
     csrf = True
 
     def __init__(self, permissions: Sequence[str] = ()) -> None:
@@ -111,7 +111,7 @@ class SessionAuth(AuthBase):
         super().__init__()
 
     def __call__(self, request: HttpRequest) -> Any:
-        """The caller, or None where nobody is logged in to the admin. Raises `Forbidden`."""
+        """The caller, or None if nobody is logged in to the admin. Raises `Forbidden`."""
         with database_errors():
             user = request.user
             if not (user.is_authenticated and user.is_active and user.is_staff):
@@ -122,14 +122,14 @@ class SessionAuth(AuthBase):
 
 
 def needs(*permissions: str) -> list[Callable[[HttpRequest], Any]]:
-    """The `auth` of an operation: somebody with all of these permissions (none: anybody who is known)."""
+    """The `auth` of an operation that requires all of these permissions, or only authentication if there are none."""
     return [TokenAuth(permissions), SessionAuth(permissions)]
 
 
 class _Open(AuthBase):
-    """Lets everybody in where API_OPEN names the operation."""
+    """Lets everybody in if API_OPEN names the operation."""
 
-    # For the schema: ninja leaves a guard without a type out of it.
+    # ninja leaves guards without a type out of the schema.
     openapi_type = "none"
 
     def __init__(self, operation: str) -> None:
@@ -138,7 +138,7 @@ class _Open(AuthBase):
         del self.openapi_security_schema
 
     def __call__(self, request: HttpRequest) -> Any:
-        """True, or None where it is not open."""
+        """True, or None if it is not open."""
         return True if self.operation in get_config().api_open else None
 
 
@@ -148,9 +148,9 @@ def open_or_known(operation: str, guards: list[Callable[[HttpRequest], Any]]) ->
 
 
 class CallerThrottle(BaseThrottle):
-    """At most API_REQUESTS_PER_MINUTE of each caller, in each minute of the clock, counted in this web process.
+    """Allows each caller API_REQUESTS_PER_MINUTE in each minute of the clock, counted in this web process.
 
-    Counting is atomic, and keeps no state in the object: ninja's own rate throttle does, and threads share it.
+    Counting is atomic and keeps no state in this object, which threads share; ninja's own throttle does keep some.
     """
 
     def allow_request(self, request: HttpRequest) -> bool:
@@ -170,7 +170,7 @@ class CallerThrottle(BaseThrottle):
 
 
 def check_throttle(request: HttpRequest) -> None:
-    """The throttle, for what is no operation of ninja's. Raises `Throttled`."""
+    """Apply the throttle to a view that is not an operation of ninja's. Raises `Throttled`."""
     throttle = CallerThrottle()
     if not throttle.allow_request(request):
         raise Throttled("too many requests", wait=throttle.wait())

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: a request that is repeated with the same key within 24 hours is answered, and not done, again."""
+"""`Idempotency-Key`: a request that is repeated with its key within 24 hours gets the first answer again."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ Answer = tuple[int, dict[str, Any]]
 
 
 def once(request: HttpRequest, key: str | None, act: Callable[[], Answer]) -> HttpResponse:
-    """The answer of `act`, which is called at most once for a user's key. It must do nothing where it raises.
+    """The answer of `act`, which is called at most once for a user's key. If it raises, it must have done nothing.
 
-    Of two requests at the same time the second is refused (`Conflict`), as is one whose first request never came to an
-    answer, since its process died: nobody knows then what was done. Raises `InvalidInput` where the key came with
-    another request before.
+    Raises `Conflict` while the first request with the key is under way, and if its process died before it answered,
+    since nobody knows then what was done. Raises `InvalidInput` if the key came with another request before.
     """
     if key is None:
         return respond(*act())
@@ -72,7 +71,7 @@ def _repeated(row: IdempotentRequest, fingerprint: str) -> HttpResponse:
 
 
 def respond(status: int, answer: dict[str, Any], *, replayed: bool = False) -> HttpResponse:
-    """The answer as JSON; a repeated one says so in `Idempotent-Replayed`."""
+    """The answer as JSON. A repeated one has the header `Idempotent-Replayed`."""
     response = HttpResponse(json.dumps(answer), status=status, content_type="application/json; charset=utf-8")
     if replayed:
         response["Idempotent-Replayed"] = "true"

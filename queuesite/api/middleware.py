@@ -1,7 +1,7 @@
-"""Around every request of the API: its body is bounded before anything reads it, and every error is a problem.
+"""Limits the body of every API request before anything reads it, and makes every error a problem document.
 
-What a client sends is in memory several times over while it is handled (bytes, text, objects), so the limits here are
-what keeps a web process small: API_MAX_BODY_MB, the number of values in a body, and one large body at a time.
+While a request is handled, its body is in memory several times (bytes, text, objects). Three limits keep a web process
+small: API_MAX_BODY_MB, the number of values in a body, and one large body at a time.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from queuesite.foundation.errors import QueuesiteError, ServerError, TooLarge
 
 PREFIXES = ("/api/", "/metrics")
 
-#: Values in one body. A thousand messages with ten attributes each have some 45,000; a dictionary takes 200 bytes.
+#: Most values in a body. A thousand messages with ten attributes each have about 45,000; a dictionary takes 200 bytes.
 MAX_VALUES = 100_000
-#: A larger body waits until no other large one is being handled, in bytes; and for how long, in seconds. While it
-#: waits, no more than this is in memory.
+#: In bytes: a larger body waits until no other large one is being handled, with no more than this in memory. The
+#: second number is how long it waits, in seconds.
 LARGE = 256 << 10
 LARGE_WAIT = 30.0
 
 _large_bodies = threading.Semaphore(1)
-# One character class and no alternation: re keeps a mark for each round of a group, which is 100 bytes a character.
+# A character class instead of alternatives: for each repetition of a group, re keeps a mark of 100 bytes.
 _STRING = re.compile(rb'"[^"]*"')
 
 
@@ -41,7 +41,7 @@ class _Busy(ServerError):
 def api_middleware(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Django's middleware; it leaves alone what is not the API's."""
+    """Middleware for the API's requests. It passes all others on unchanged."""
 
     def handle(request: HttpRequest) -> HttpResponseBase:
         if not request.path.startswith(PREFIXES):
@@ -65,7 +65,7 @@ def api_middleware(
 
 @contextmanager
 def _body(request: HttpRequest) -> Iterator[bytes]:
-    """Read the body, no further than its limit; without `Content-Length` its end is not known before."""
+    """Read the body, at most up to the limit. Without `Content-Length`, its length is not known before."""
     limit = get_config().api_max_body_mb << 20
     stated = request.META.get("CONTENT_LENGTH") or "0"
     if stated.isdigit() and int(stated) > limit:
@@ -76,7 +76,7 @@ def _body(request: HttpRequest) -> Iterator[bytes]:
             body += request.read(limit - LARGE)
         if len(body) > limit:
             raise _too_large(f"more than {limit:,} bytes", limit)
-        request._body = body  # what HttpRequest.body does; it has no limit for requests without a Content-Length
+        request._body = body  # as HttpRequest.body does, which has no limit for requests without a Content-Length
         yield body
 
 
@@ -85,7 +85,7 @@ def _too_large(size: str, limit: int) -> TooLarge:
 
 
 def _refuse_too_many_values(body: bytes) -> None:
-    # Most bodies are too small to hold so many, whatever is in them.
+    # Most bodies are too small to hold so many values.
     if len(body) > MAX_VALUES:
         skeleton = _STRING.sub(b"", body.replace(b"\\\\", b"").replace(b'\\"', b""))
         values = skeleton.count(b",") + skeleton.count(b"[") + skeleton.count(b"{")
@@ -110,7 +110,7 @@ def _turn(size: int) -> Iterator[None]:
 
 
 def _as_problem(response: HttpResponseBase) -> HttpResponseBase:
-    """What Django answers by itself (no such address, wrong method, wrong host) has no HTML either."""
+    """Replace Django's own HTML answers (no such address, wrong method, wrong host) by problem documents."""
     if response.status_code < 400 or response.headers.get("Content-Type") == problems.MEDIA_TYPE:
         return response
     kind = problems.BY_STATUS.get(response.status_code)

@@ -1,4 +1,4 @@
-"""What ninja does not say of an operation by itself: its problems, and links to what one can do next."""
+"""What ninja leaves out of an operation's schema: its problems, and links to the operations that may follow."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _PROBLEM_SCHEMA: dict[str, Any] = {
 
 
 def also(*kinds: Kind, links: dict[int, dict[str, Any]] | None = None) -> dict[str, Any]:
-    """The `openapi_extra` of an operation that may answer with these problems too, and what its answers lead to."""
+    """The `openapi_extra` of an operation: further problems that it may answer with, and links to what may follow."""
     responses: dict[int, Any] = {status: {"links": found} for status, found in (links or {}).items()}
     for kind in kinds:
         responses[kind.status] = response_of(kind)
@@ -67,17 +67,17 @@ def link(operation: str, body: str, parameter: str = "name") -> dict[str, Any]:
     return {"operationId": operation, "parameters": {parameter: f"$response.body#/{body}"}}
 
 
-#: The parts of the manual, in its order.
+#: The sections of the manual, in their order.
 TAGS = [
-    {"name": "queues", "description": "What exists: definitions of queues, and what is done to them."},
-    {"name": "messages", "description": "Send, look, redrive."},
-    {"name": "handlers", "description": "What a queue's messages may be handled by."},
+    {"name": "queues", "description": "Definitions of queues, and operations on whole queues."},
+    {"name": "messages", "description": "Send, look at and redrive messages."},
+    {"name": "handlers", "description": "The handlers that a queue may have."},
     {"name": "jobs", "description": "Runs of queues."},
-    {"name": "failures", "description": "What handlers raised, by kind."},
-    {"name": "workers", "description": "Who processes: workers, assignments, the leader."},
-    {"name": "numbers", "description": "A dashboard's numbers, series, metrics."},
-    {"name": "tasks", "description": "Long operations in the background."},
-    {"name": "health", "description": "Whether it lives, and whether it can work."},
+    {"name": "failures", "description": "Errors of handlers, grouped by kind."},
+    {"name": "workers", "description": "Workers, assignments and the leader."},
+    {"name": "numbers", "description": "Numbers, time series and metrics for dashboards."},
+    {"name": "tasks", "description": "Long operations that run in the background."},
+    {"name": "health", "description": "Liveness and readiness."},
 ]
 
 
@@ -91,14 +91,14 @@ _PATH_PARAMETERS = {
 
 
 class Schema(OpenAPISchema):
-    """ninja's schema, whose operations say what they need and how they may fail."""
+    """ninja's schema with the permissions and the problems of each operation."""
 
     def __init__(self, api: NinjaAPI, path_prefix: str) -> None:
         super().__init__(api, path_prefix)
         self["components"]["schemas"]["Problem"] = _PROBLEM_SCHEMA
 
     def operation_details(self, operation: Operation) -> dict[str, Any]:
-        """The operation, with its permissions and with the problems that follow from what it is."""
+        """The operation, with its permissions and the problems that its parameters, body and method imply."""
         details: dict[str, Any] = super().operation_details(operation)
         details["summary"] = details["summary"].capitalize()
         permissions = sorted({p for guard in operation.auth_callbacks for p in getattr(guard, "permissions", ())})
@@ -122,7 +122,7 @@ def _kinds(operation: dict[str, Any]) -> Iterable[Kind]:
         yield problems.NOT_FOUND
     if places or "requestBody" in operation:
         yield problems.INVALID
-    # A body is bounded and must be JSON also where the operation takes none.
+    # Even for operations that take no body, one must be JSON and within the limit.
     yield from (problems.TOO_LARGE, problems.MEDIA)
     if "requestBody" in operation:
         yield problems.MALFORMED

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem details: the one map from our error classes to statuses."""
+"""Errors as RFC 9457 problem details, with the only map from our error classes to statuses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MEDIA_TYPE = "application/problem+json"
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of problem. `slug` makes its `type`, a URN that stays what it is; `meaning` is for the docs page."""
+    """A kind of problem. `slug` makes its `type`, a URN that never changes; `meaning` is for the docs page."""
 
     status: int
     slug: str
@@ -46,7 +46,7 @@ NOT_ALLOWED = Kind(405, "method-not-allowed", "Method not allowed", "The address
 TIMEOUT = Kind(408, "request-timeout", "Request timeout", "The request was not complete within a minute.")
 CONFLICT = Kind(409, "conflict", "Conflict", "The state of the system does not allow this now.")
 QUEUE_MISSING = Kind(409, "queue-missing", "Queue missing in SQS", "The queue is not in SQS; `POST …/sync` creates it.")
-TOO_LARGE = Kind(413, "too-large", "Request too large", "The request exceeds a limit of its size.")
+TOO_LARGE = Kind(413, "too-large", "Request too large", "The request is larger than allowed.")
 MEDIA = Kind(
     415, "unsupported-media-type", "Unsupported media type", "The body must be JSON: `Content-Type: application/json`."
 )
@@ -56,7 +56,7 @@ INTERNAL = Kind(500, "internal", "Internal error", "Queuesite failed and has log
 SERVER = Kind(502, "server-refused", "A server refused", "SQS refused the request or the credentials.")
 UNAVAILABLE = Kind(503, "unavailable", "A server is away", "MongoDB, SQS or Django's database does not answer.")
 
-#: The map. An error has the kind of the nearest class in its ancestry.
+#: An error has the kind of its class, or else of the nearest base class that is listed.
 KINDS: Mapping[type[Exception], Kind] = {
     errors.InvalidInput: INVALID,
     errors.NotFound: NOT_FOUND,
@@ -80,7 +80,7 @@ KINDS: Mapping[type[Exception], Kind] = {
     Exception: INTERNAL,
 }
 
-#: What a status means where no error of ours is behind it.
+#: The kinds of errors that are not ours, by their status.
 BY_STATUS: Mapping[int, Kind] = {
     kind.status: kind
     for kind in (
@@ -113,7 +113,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
     **more: Any,
 ) -> HttpResponse:
-    """An answer of this kind; `fields` are names of fields and what is wrong with each, `more` are further members."""
+    """An answer of this kind. `fields` says for each field what is wrong with it; `more` has further members."""
     content: dict[str, Any] = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": detail}
     if fields:
         content["errors"] = [{"field": name, "message": message} for name, message in fields]
@@ -122,7 +122,7 @@ def problem(
 
 
 def answer(request: HttpRequest, error: Exception) -> HttpResponse:
-    """The answer to a request that ended in `error`. What is no error of a caller's is logged."""
+    """The answer to a request that ended in `error`, which is logged unless it is the caller's fault."""
     if isinstance(error, MongoError):
         error = explained(error)
     kind = kind_of(error)
@@ -158,18 +158,18 @@ def _described(error: Exception, kind: Kind) -> tuple[str, list[tuple[str, str]]
 
 
 def camel(name: str) -> str:
-    """A field's name, or the path to it, as requests and answers have it."""
+    """The name of a field, or the path to it, as in requests and answers."""
     return ".".join(to_camel(part) if "_" in part else part for part in name.split("."))
 
 
 def _field_of(location: Sequence[str | int]) -> str:
     source, *path = location
     if source == "body" and len(path) > 1:
-        path = path[1:]  # the parameter of our function, of which no caller knows
+        path = path[1:]  # the name of our function's parameter means nothing to callers
     elif source == "body":
         return "body"
     elif path:
-        path = path[-1:]  # parameters are flat
+        path = path[-1:]  # parameters are not nested
     return ".".join(part for part in map(str, path) if not part.startswith("<"))
 
 

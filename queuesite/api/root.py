@@ -1,4 +1,4 @@
-"""The API: one `NinjaAPI`, to which the apps' routers are added by name, since nothing here imports the apps."""
+"""The API: one `NinjaAPI` with the routers of all apps."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ View = Callable[..., HttpResponseBase]
 
 
 class StrictParser(Parser):
-    """JSON as RFC 8259 has it: in UTF-8, no NaN, no infinity, which Python's own would take and write again."""
+    """Accepts only JSON of RFC 8259: UTF-8 without NaN and infinity, which Python's parser accepts."""
 
     def parse_body(self, request: HttpRequest) -> Any:
-        """The body's value. Raises `ValueError`, which ninja makes a 400 of."""
-        # Of bytes Python guesses the encoding; in UTF-16 they would not have the commas that the middleware counts.
+        """The body's value. Raises `ValueError`, which ninja answers with 400."""
+        # Python guesses the encoding of bytes, and the commas that the middleware counts look different in UTF-16.
         return json.loads(request.body.decode("utf-8-sig"), parse_constant=_refuse, parse_float=_finite)
 
 
@@ -59,7 +59,7 @@ def _finite(text: str) -> float:
 
 
 class Api(NinjaAPI):
-    """ninja's API, whose OpenAPI has the problems too."""
+    """ninja's API, with the problems in its OpenAPI schema."""
 
     def get_openapi_schema(
         self, *, path_prefix: str | None = None, path_params: dict[str, Any] | None = None
@@ -68,12 +68,12 @@ class Api(NinjaAPI):
         return openapi.Schema(self, self.get_root_path(path_params or {}) if path_prefix is None else path_prefix)
 
     def get_openapi_operation_id(self, operation: Any) -> str:
-        """Operations are named by their functions alone."""
+        """Name each operation by its function, without the module."""
         return str(operation.view_func.__name__)
 
 
 def _for_the_known(view: View) -> View:
-    """The docs page and the schema: for whoever has a token or the admin's session. A browser is asked to log in."""
+    """Show the docs page and the schema to anybody with a token or the admin's session; send browsers to the login."""
 
     def guarded(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
         try:

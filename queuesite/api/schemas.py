@@ -1,4 +1,4 @@
-"""What the schemas of all resources have in common: names in camelCase, dates as RFC 3339, pages."""
+"""The base of all resources' schemas: names in camelCase, times in RFC 3339, pages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pydantic.alias_generators import to_camel
 
 from queuesite.foundation.clock import rfc3339
 
-#: A moment, in UTC, with milliseconds.
+#: A time in an answer: UTC with milliseconds.
 Timestamp = Annotated[
     datetime,
     PlainSerializer(rfc3339, return_type=str),
@@ -45,7 +45,7 @@ def _in_utc(value: datetime) -> datetime:
         raise ValueError("expected a time between the years 1 and 9999") from None
 
 
-#: A moment that a caller gives.
+#: A time in a request.
 Moment = Annotated[
     datetime,
     BeforeValidator(_rfc3339),
@@ -58,26 +58,26 @@ Id = Annotated[str, BeforeValidator(str), Field(examples=["6ae3f1c2d4b5a69788990
 
 
 class Out(BaseModel):
-    """An answer, or a part of one."""
+    """The base of answers and their parts."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, arbitrary_types_allowed=True)
 
 
 class In(BaseModel):
-    """A request's body, or a part of one. Unknown members are refused, and a number is no text."""
+    """The base of bodies and their parts. Unknown members are refused, and numbers are not taken for text."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", strict=True)
 
 
 class Query(BaseModel):
-    """A request's parameters. Unknown ones are refused: a filter that is misspelt must not answer everything."""
+    """The base of parameters. Unknown ones are refused, so that a misspelt filter does not return everything."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
     def _all_of_them(cls, data: Any, info: ValidationInfo) -> Any:
-        """Ninja hands over the known ones alone; here come the others, to be refused."""
+        """Add the parameters that ninja drops because it does not know them, so that they are refused."""
         request = (info.context or {}).get("request")
         if request is None or not isinstance(data, dict):
             return data

@@ -1,4 +1,4 @@
-"""Background tasks: what a long operation's 202 leads to."""
+"""The resource of background tasks, to which the 202 of a long operation links."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ router = Router(tags=["tasks"], by_alias=True)
 SEE_ALL = "queuesite.view_backgroundtask"
 
 
-#: The link of an operation that answers 202: to its task.
+#: The link from an operation that answers 202 to its task.
 LINKS = {202: {"task": link("read_task", "id", "task_id")}}
 
 
@@ -45,7 +45,7 @@ class TaskOut(Out):
 
     @classmethod
     def of(cls, task: BackgroundTask) -> TaskOut:
-        """From the record."""
+        """The answer for a task."""
         return cls(**{name: getattr(task, "owner_name" if name == "owner" else name) for name in cls.model_fields})
 
 
@@ -56,7 +56,7 @@ class TaskList(Out):
 
 
 class TaskQuery(Query):
-    """How many."""
+    """How many tasks to list."""
 
     limit: int = Field(DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="largest number of items")
 
@@ -68,7 +68,7 @@ def accepted(request: HttpRequest, task: BackgroundTask, response: HttpResponse)
 
 
 def task_address(task_id: str) -> str:
-    """Where a task is read."""
+    """The address of a task."""
     return reverse("api:read_task", args=[task_id])
 
 
@@ -79,11 +79,11 @@ def _visible(request: HttpRequest) -> User | None:
 
 @router.get("/tasks", response=TaskList, auth=needs(), url_name="list_tasks")
 def list_tasks(request: HttpRequest, query: Parameters[TaskQuery]) -> TaskList:
-    """The newest tasks, one's own; those of everybody with `queuesite.view_backgroundtask`."""
+    """List your newest tasks, or everybody's if you have the permission `queuesite.view_backgroundtask`."""
     return TaskList(items=[TaskOut.of(task) for task in tasks.newest(_visible(request), query.limit)])
 
 
 @router.get("/tasks/{task_id}", response=TaskOut, auth=needs(), url_name="read_task")
 def read_task(request: HttpRequest, task_id: str) -> TaskOut:
-    """One task: its state, its progress, and what it came to. Tasks are kept for seven days after their end."""
+    """Get a task with its state, progress and result. Tasks are kept for seven days after their end."""
     return TaskOut.of(tasks.get(task_id, _visible(request)))

@@ -1,1 +1,1 @@
-"""What every part stands on: configuration, errors, databases, clocks, logs. It imports nothing else of ours."""
+"""The foundation of every part: configuration, errors, databases, clocks, logs. It imports nothing else of ours."""

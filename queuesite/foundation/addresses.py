@@ -18,13 +18,13 @@ from queuesite.foundation.config import Config
 from queuesite.foundation.errors import MongoUnavailable, SqsUnavailable
 from queuesite.foundation.private import kept_secret, touch_private
 
-#: What to do where no server is configured and none is running.
+#: What to do if no server is configured and none is running.
 START_HINT = "start the embedded servers with `make up`"
 
 
 @dataclass(frozen=True)
 class Running:
-    """An embedded server: its address, and its process (`created` tells it from a later owner of the same pid)."""
+    """An embedded server: its address and its process. `created` rules out a later process with the same pid."""
 
     address: str
     pid: int
@@ -46,7 +46,7 @@ class Running:
 
 
 def record_path(config: Config) -> Path:
-    """The file in which `up` says where its servers are."""
+    """The file in which `up` records its servers."""
     return config.data_dir / "embedded.json"
 
 
@@ -70,45 +70,45 @@ def recorded(config: Config) -> dict[str, Running]:
 
 
 def running(config: Config, name: str) -> str | None:
-    """The address of the embedded server `name`, or None where it does not run."""
+    """The address of the embedded server `name`, or None if it does not run."""
     entry = recorded(config).get(name)
     return entry.address if entry is not None and entry.alive() else None
 
 
 def mongodb_address(config: Config) -> str | None:
-    """MongoDB's address, or None where there is no server to talk to."""
+    """MongoDB's address, or None if none is configured and no embedded server runs."""
     return config.mongodb_uri.get_secret_value() if config.mongodb_uri else running(config, "mongodb")
 
 
 def sqs_address(config: Config) -> str | None:
-    """SQS's address (`aws` for AWS itself), or None where there is no server to talk to."""
+    """SQS's address (`aws` for AWS itself), or None if none is configured and no embedded server runs."""
     return config.aws_sqs_endpoint.get_secret_value() if config.aws_sqs_endpoint else running(config, "sqs")
 
 
 def access_key_path(directory: Path) -> Path:
-    """Where the access key of the embedded SQS is that keeps its data in `directory`."""
+    """The file with the access key of the embedded SQS that keeps its data in `directory`."""
     return directory / "access-key"
 
 
 def access_key(directory: Path) -> str:
-    """The access key that this embedded SQS takes; made at the first call (mode 0600)."""
+    """The access key that this embedded SQS accepts. The first call generates its file (mode 0600)."""
     return kept_secret(access_key_path(directory), lambda: secrets.token_hex(16))
 
 
 def embedded_keys(config: Config) -> dict[str, str]:
-    """The keys for the embedded SQS, under boto3's names of them. Nobody's real ones are sent to it."""
+    """The keys for the embedded SQS, by boto3's names. Real AWS keys are never sent to it."""
     key = access_key(config.data_dir / "sqs")
     return {"aws_access_key_id": key, "aws_secret_access_key": key}  # it does not verify signatures
 
 
 def no_mongodb() -> MongoUnavailable:
-    """The error for a command that needs MongoDB where there is none."""
+    """The error if a command needs MongoDB and there is none."""
     message = f"there is no MongoDB: MONGODB_URI is not set and no embedded server runs; {START_HINT}, or set it"
     return MongoUnavailable(message, public=message)
 
 
 def no_sqs() -> SqsUnavailable:
-    """The error for a command that needs SQS where there is none."""
+    """The error if a command needs SQS and there is none."""
     message = (
         "there is no SQS: AWS_SQS_ENDPOINT is not set and no embedded server runs; "
         f"{START_HINT}, or set it (aws for AWS)"

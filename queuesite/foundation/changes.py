@@ -1,7 +1,7 @@
-"""Change streams: a thread that tells a loop which documents changed, and whether the loop can rely on it.
+"""Change streams: a thread that reports changed documents to a loop, and says whether the loop can rely on it.
 
 If the server has no change streams (a standalone MongoDB), or the stream is broken, `live` is false and the loop polls
-instead. A stream that reopens may have missed changes, so `on_open` has everything read again.
+instead. A stream that reopens may have missed changes, so `on_open` should read everything again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = get_logger(__name__)
 #: How long one request waits for a change, in milliseconds: an idle stream costs twelve requests a minute.
 MAX_AWAIT_MS = 5_000
 
-# "The $changeStream stage is only supported on replica sets", and the command as such being unknown.
+# Codes of "The $changeStream stage is only supported on replica sets" and of an unknown command.
 _UNSUPPORTED = frozenset({40573, 40324, 59})
 
 
@@ -49,11 +49,11 @@ class ChangeWatcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Have the thread end. It reports nothing after the change that it may be handing over now."""
+        """Make the thread end. It reports nothing after the change that it may be reporting now."""
         self._stopping.set()
 
     def join(self, timeout: float) -> bool:
-        """Wait for the thread; whether it has ended, or was never started."""
+        """Wait for the thread, and return whether it has ended or was never started."""
         return joined(self._thread, timeout)
 
     def _run(self) -> None:
@@ -92,7 +92,7 @@ class WakeupPipe:
         self._in.setblocking(False)
 
     def fileno(self) -> int:
-        """The descriptor that is readable from `wake` until `clear`."""
+        """The descriptor, which is readable from `wake` until `clear`."""
         return self._out.fileno()
 
     @property
@@ -106,7 +106,7 @@ class WakeupPipe:
             self._in.send(b"!")
 
     def clear(self) -> None:
-        """Let the loop wait again."""
+        """Make the loop's next wait last until the next `wake`."""
         with suppress(BlockingIOError):
             while self._out.recv(4096):
                 pass

@@ -1,7 +1,7 @@
-"""Time that two machines compare is the database server's, never one host's own.
+"""The database server's clock, from which all times come that two machines compare.
 
-`DatabaseClock` learns the server's time from `hello.localTime` and carries it on by the monotonic clock, so that
-neither a wrong host clock nor a step of it (NTP, a suspended machine) moves a lease or a heartbeat's age.
+`DatabaseClock` learns the server's time from `hello.localTime` and extrapolates it with the monotonic clock, so
+neither a wrong host clock nor a step of it (NTP, a suspended machine) changes a lease or a heartbeat's age.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-#: How long a reading is carried on before the next one: crystal clocks drift by less than 100 ppm, 6 ms a minute.
+#: How long a reading is used before the next one: crystal clocks drift by less than 100 ppm, 6 ms a minute.
 REFRESH_SECONDS = 60.0
-#: How long a reading is carried on after the server did not answer: each attempt may take as long as MongoDB's client
-#: waits for a server (5 s), and whoever asks for the time waits for it.
+#: How long a reading is used after the server did not answer. An attempt may take as long as MongoDB's client waits for
+#: a server (5 s), and the caller waits for it.
 RETRY_SECONDS = 30.0
 
 
@@ -32,14 +32,14 @@ class DatabaseClock:
         self.error_seconds = 0.0
 
     def now(self) -> datetime:
-        """The server's time (aware, UTC). Asks the server at the first call and once a minute; raises what it does."""
+        """The server's time (aware, UTC). Asks the server once a minute, and raises its errors at the first call."""
         return self.at(self._monotonic())
 
     def at(self, moment: float) -> datetime:
-        """The server's time at a reading of the monotonic clock, as `now` gives it for the present one.
+        """The server's time at a reading of the monotonic clock.
 
-        Only one caller waits for a new reading, and only the first reading may raise: after that the last one is good
-        to some milliseconds, and the caller's own operation shows that the server is away.
+        Only one caller waits for a new reading, and only the first reading may raise. After that, the last one is right
+        to some milliseconds, and the caller's own operation will show that the server is away.
         """
         with self._lock:
             if self._taken_at is None:
@@ -57,7 +57,7 @@ class DatabaseClock:
             return self._server_time + timedelta(seconds=moment - self._taken_at)
 
     def _reading(self) -> tuple[float, datetime, float]:
-        """When the server was asked, what it said, and when the answer came."""
+        """The time of the request, the server's time, and the time of the answer."""
         asked_at = self._monotonic()
         return asked_at, self._read(), self._monotonic()
 

@@ -1,7 +1,7 @@
 """Logs are events with fields: `log.info("job_completed", job_id=…, queue=…)`.
 
 structlog renders them for a terminal or as JSON lines (LOG_FORMAT); what libraries log through the standard module
-goes through the same renderer. Everything is written to stderr, so that a command's output stays its own.
+goes through the same renderer. Everything is written to stderr, apart from a command's output.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def bind(**fields: Any) -> None:
 
 
 def with_log_context(function: Callable[P, R]) -> Callable[P, R]:
-    """`function` for another thread, with the log fields bound in this one; a new thread starts without any."""
+    """Wrap `function` so that another thread runs it with this thread's log fields; a new thread has none."""
     context = copy_context()
 
     def run(*args: P.args, **kwargs: P.kwargs) -> R:

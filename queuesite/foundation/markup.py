@@ -1,4 +1,4 @@
-"""Text of others as HTML: tracebacks and bodies, with classes for their parts. Whatever is in them is escaped."""
+"""Highlights tracebacks and message bodies as HTML, and escapes everything in them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pygments.lexers.python import PythonTracebackLexer
 
 
 def traceback(text: str) -> SafeString:
-    """A traceback of Python's."""
+    """A Python traceback."""
     return _highlighted(text, PythonTracebackLexer())
 
 
 def body(text: str) -> SafeString | str:
-    """A message's body: JSON is highlighted; what is none stays text, which a template escapes."""
+    """A message's body. JSON is highlighted; anything else stays text, which a template escapes."""
     try:
         json.loads(text)
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
-"""Secrets as they may be shown: asterisks, and addresses without what authenticates.
+"""Masks secrets: asterisks in their place, and addresses without credentials.
 
-Where an address is too odd to tell its parts apart, more of it is hidden rather than less: what is typed wrong is shown
-in an error, and the mistake is often an unescaped character of the password.
+If the parts of an address are ambiguous, more is hidden rather than less: errors show addresses that are mistyped, and
+the mistake is often an unescaped character in the password.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from pydantic import SecretStr
 MASK = "********"
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
-#: A host with its port; a "port" that is no number may be the password of somebody who forgot `@host`.
+#: A host with its port. A "port" that is not a number may be a password, if somebody forgot `@host`.
 _HOST = re.compile(r"(\[[0-9A-Za-z:.%]*\]|[^:\[\]]*)(:\d*)?")
 _WITHOUT_SCHEME = re.compile(r"[\w.-]+(:\d+)?(/[\w./-]*)?")
 #: Parameters whose values are secrets: MongoDB's proxyPassword, tlsCertificateKeyFilePassword and
-#: authMechanismProperties (AWS_SESSION_TOKEN), libpq's password and sslpassword, and whatever is named alike.
+#: authMechanismProperties (AWS_SESSION_TOKEN), libpq's password and sslpassword, and others with such names.
 _SECRET_PARAMETER = re.compile(r"pass|pwd|secret|token|credential|signature|propert|key(?!file$)", re.IGNORECASE)
 _ADDRESS_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 
 
 class Address(SecretStr):
-    """An address that may hold a password. It shows itself masked; `get_secret_value()` is for what connects."""
+    """An address that may hold a password. Its `str` is masked; `get_secret_value()` is for connecting."""
 
     def _display(self) -> str:
         return mask_address(self.get_secret_value())
@@ -36,14 +36,14 @@ def mask_address(text: str) -> str:
     if not separator or not _SCHEME.fullmatch(scheme):
         return _without_scheme(text)
     place, question, query = rest.partition("?")
-    if "@" in query:  # a question mark within the password, or an @ within a parameter: nobody can tell
+    if "@" in query:  # a question mark in the password or an @ in a parameter: ambiguous
         return f"{scheme}://{MASK}"
     user, at, place = place.rpartition("@")
     return f"{scheme}://{_user(scheme, user)}{at}{_place(place)}{question}{_query(query)}"
 
 
 def mask_addresses(text: str) -> str:
-    """`text` with each address in it masked."""
+    """`text` with every address in it masked."""
     return _ADDRESS_IN_TEXT.sub(lambda found: mask_address(found[0]), text)
 
 
@@ -59,7 +59,7 @@ def _user(scheme: str, user: str) -> str:
     name, colon, _ = user.partition(":")
     if colon:
         return f"{name}:{MASK}"
-    # A database's user without a password authenticates nobody; a web address may have a token in its place.
+    # A database user without a password is no credential, but in a web address it may be a token.
     return MASK if user and scheme.lower() in {"http", "https"} else user
 
 

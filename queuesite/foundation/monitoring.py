@@ -1,4 +1,4 @@
-"""Counting what a process asks of MongoDB: for benchmarks, and for tests that hold a number of operations."""
+"""Counts a process's MongoDB commands, for benchmarks and for tests that limit their number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pymongo import monitoring
 
 
 class OperationCounter(monitoring.CommandListener):
-    """Counts commands, of one thread where that is named. Register it before the process connects."""
+    """Counts commands, only of `thread` if that is given. Register it before the process connects."""
 
     def __init__(self) -> None:
         #: The thread whose commands are counted; None: all.
@@ -16,11 +16,11 @@ class OperationCounter(monitoring.CommandListener):
         self.count = 0
 
     def register(self) -> None:
-        """Count for all clients that are made from now on."""
+        """Count for all clients that are created from now on."""
         monitoring.register(self)
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        """One more."""
+        """Count the command."""
         if self.thread is None or threading.get_ident() == self.thread:
             self.count += 1
 

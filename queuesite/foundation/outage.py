@@ -1,4 +1,4 @@
-"""How a loop lives through a server's absence: say so once, back off with jitter, say when it is over."""
+"""Helps a loop survive an outage of a server: logs it once, backs off with jitter, and logs its end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONGEST_PAUSE = 5.0
 
 
 class Outage:
-    """The state of one thing that may be away. Threads that use the same thing share one, so that it is told once."""
+    """The state of a server that may be away. Threads that use the same server share one, so it is logged only once."""
 
     def __init__(self, what: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.what = what
@@ -32,7 +32,7 @@ class Outage:
         return self._since is not None
 
     def failed(self, error: Exception) -> float:
-        """Note a failed attempt; answers how many seconds to wait before the next."""
+        """Record a failed attempt. Returns how many seconds to wait before the next."""
         with self._lock:
             if self._since is None:
                 self._since = self._monotonic()
@@ -42,7 +42,7 @@ class Outage:
         return pause * random.uniform(0.5, 1.0)
 
     def over(self) -> None:
-        """Note an attempt that succeeded."""
+        """Record an attempt that succeeded."""
         with self._lock:
             if self._since is not None:
                 log.info("outage_over", what=self.what, seconds=round(self._monotonic() - self._since, 1))

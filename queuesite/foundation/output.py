@@ -1,4 +1,4 @@
-"""The output of several processes in one stream: whole lines, each behind the name of its process."""
+"""Writes the output of several processes to one stream: whole lines, each after the name of its process."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 from collections.abc import Iterator
 from typing import TextIO
 
-# Bright enough on dark and light grounds: green, yellow, blue, magenta, cyan.
+# Readable on dark and light backgrounds: green, yellow, blue, magenta, cyan.
 _COLOURS = (32, 33, 34, 35, 36)
 #: A line longer than this is broken, so that a program that never ends one cannot fill our memory.
 MAX_LINE_BYTES = 65_536
 
 
 class LineBuffer:
-    """Bytes as they come from a pipe, to whole lines."""
+    """Splits the bytes that come from a pipe into lines."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -28,16 +28,16 @@ class LineBuffer:
             yield _text(line)
 
     def end(self) -> Iterator[str]:
-        """The last line, where the program ended without a newline."""
+        """The last line, if the program ended without a newline."""
         if self._rest:
             yield _text(self._rest)
         self._rest = b""
 
 
 class PrefixedOutput:
-    """Writes lines behind the names of their processes, in colours where `stream` is a terminal (and NO_COLOR unset).
+    """Writes lines after the names of their processes, in colours if `stream` is a terminal and NO_COLOR is not set.
 
-    `broken` tells that the reader has left (a closed terminal, `… | head`); what is written then is dropped.
+    `broken` is true once the reader has left (a closed terminal, `… | head`); what is written then is dropped.
     """
 
     def __init__(self, stream: TextIO, width: int) -> None:

@@ -1,7 +1,7 @@
-"""Pages by cursor: the next page begins behind the last document of this one, however many lie before it.
+"""Pages by cursor: the next page begins after the last document of this one.
 
 A cursor is the sort key of that document. A page therefore costs the same at the start of a list and a million
-documents later, and what is inserted meanwhile shifts nothing.
+documents later, and documents that are inserted meanwhile shift nothing.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ M = TypeVar("M")
 
 K = TypeVar("K", str, int, datetime)
 
-#: What a 64-bit integer holds, as MongoDB has them.
+#: The range of MongoDB's 64-bit integers.
 _MOST = 2**63
 
 
 @dataclass(frozen=True)
 class Cursor(Generic[K]):
-    """The sort key of the last document of a page: the value sorted by, and the `_id` that decides between equals."""
+    """The sort key of a page's last document: the value of the field that sorts, and the `_id` for equal values."""
 
     value: K
     id: ObjectId
 
     def encode(self) -> str:
-        """As text that goes into an address."""
+        """Return the cursor as text for a URL."""
         value: Any = self.value
         if isinstance(value, datetime):
             value = {"t": round(value.timestamp() * 1000)}
@@ -41,13 +41,13 @@ class Cursor(Generic[K]):
 
     @classmethod
     def decode(cls, text: str, kind: type[K]) -> Cursor[K]:
-        """The cursor from its text; its value must be a `kind`. Raises `InvalidInput`."""
+        """Return the cursor of a text. Its value must be a `kind`. Raises `InvalidInput`."""
         try:
             value, key = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
             if isinstance(value, dict):
                 value = datetime.fromtimestamp(value["t"] / 1000, UTC)
             elif isinstance(value, str):
-                value.encode()  # which half a surrogate pair does not survive
+                value.encode()  # fails on half a surrogate pair
             elif isinstance(value, int) and abs(value) >= _MOST:
                 value = None
             if isinstance(value, kind) and isinstance(key, str):
@@ -59,7 +59,7 @@ class Cursor(Generic[K]):
         )
 
     def behind(self, field: str, *, descending: bool) -> dict[str, Any]:
-        """The filter of what comes behind it, sorted by (`field`, `_id`). The first condition bounds an index scan."""
+        """The filter for documents after it, sorted by (`field`, `_id`). The first condition bounds an index scan."""
         beyond, to = ("$lt", "$lte") if descending else ("$gt", "$gte")
         return {
             "$and": [{field: {to: self.value}}, {"$or": [{field: {beyond: self.value}}, {"_id": {beyond: self.id}}]}]
@@ -67,6 +67,6 @@ class Cursor(Generic[K]):
 
 
 def cut(found: Sequence[M], limit: int, key: Callable[[M], Cursor[Any]]) -> tuple[list[M], str | None]:
-    """A page of `limit` from `limit + 1` that were asked for, and the cursor of the next, if there is one."""
+    """The first `limit` of up to `limit + 1` documents, and the cursor of the next page, if there is one."""
     page = list(found[:limit])
     return page, key(page[-1]).encode() if len(found) > limit else None

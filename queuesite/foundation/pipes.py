@@ -1,8 +1,8 @@
-"""A pipe for messages between two processes, of which one must never wait for the other.
+"""A pipe for messages between two processes, one of which must never wait for the other.
 
 `multiprocessing.Pipe` blocks at both ends: reading waits for the rest of a message, and writing for a reader. Here the
-side that watches many (`Channel`) keeps what has not gone or come yet; the other one (`Endpoint`) has nothing else to
-do, and blocks. Messages are pickled, each behind its length.
+side that serves many (`Channel`) buffers what is not sent or received completely; the other (`Endpoint`) has nothing
+else to do, and blocks. Messages are pickled, each after its length.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 _LENGTH = struct.Struct("!Q")
-#: Bytes that one call reads at most: one that talks without end must not keep its reader from the others.
+#: Most bytes that one call reads, so that one sender cannot keep the reader from the others.
 READ_BYTES = 1_048_576
 _CHUNK = 65_536
 
@@ -34,7 +34,7 @@ def _frame(message: object) -> bytes:
 
 
 class Endpoint:
-    """The end that blocks. It may be handed to a process that is being started."""
+    """The end that blocks. It may be passed to a process that is being started."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
@@ -44,7 +44,7 @@ class Endpoint:
         return self._socket.fileno()
 
     def poll(self, timeout: float = 0.0) -> bool:
-        """Whether there is something to receive within `timeout` seconds; the end counts."""
+        """Whether a message, or the end of messages, arrives within `timeout` seconds."""
         return bool(wait([self._socket], timeout))
 
     def recv(self) -> Any:
@@ -53,11 +53,11 @@ class Endpoint:
         return pickle.loads(self._exactly(length))  # noqa: S301 - by our own process
 
     def send(self, message: object) -> None:
-        """Send a message, waiting until the pipe has taken it. Raises `OSError` when the other end is gone."""
+        """Send a message, and wait until the pipe has taken it. Raises `OSError` when the other end is gone."""
         self._socket.sendall(_frame(message))
 
     def close(self) -> None:
-        """Close this end, which the other one reads as the end of the messages."""
+        """Close this end, which ends the messages for the other."""
         self._socket.close()
 
     def unblocked(self) -> Channel:
@@ -82,25 +82,25 @@ class Channel:
         self._socket = connection
         self._received = bytearray()
         self._outgoing: deque[tuple[type, memoryview]] = deque()
-        #: Part of the first outgoing message has gone.
+        #: Whether part of the first outgoing message has been sent.
         self._begun = False
-        #: The other end is gone; nothing more comes or goes.
+        #: Whether the other end is gone.
         self.ended = False
 
     def fileno(self) -> int:
-        """The descriptor, to be waited on."""
+        """The descriptor, for `wait_for`."""
         return self._socket.fileno()
 
     @property
     def waiting(self) -> int:
-        """Messages that have not gone, or not wholly: `flush` once the descriptor is writable."""
+        """Messages that are not sent, or not completely; call `flush` once the descriptor is writable."""
         return len(self._outgoing)
 
     def send(self, message: object, *, replace: bool = True) -> None:
-        """Send a message when the other end takes it.
+        """Send a message as soon as the other end takes it.
 
-        It replaces one of its kind that has not begun to go, so that no more than one of each kind ever waits. With
-        `replace` false it waits beside them.
+        It replaces a waiting message of its kind, unless part of that has been sent, so at most one of each kind waits.
+        With `replace` false, it waits beside them.
         """
         if self.ended:
             return
@@ -112,7 +112,7 @@ class Channel:
         self.flush()
 
     def flush(self) -> None:
-        """Send as much of what waits as the other end takes now."""
+        """Send as much of the waiting messages as the other end takes now."""
         try:
             while self._outgoing:
                 kind, left = self._outgoing[0]
@@ -128,7 +128,7 @@ class Channel:
             self._end()
 
     def receive(self) -> list[Any]:
-        """The messages that have come whole; part of one is kept for the next call."""
+        """The messages that have arrived completely; part of one is kept for the next call."""
         before = len(self._received)
         try:
             while len(self._received) - before < READ_BYTES:
@@ -144,7 +144,7 @@ class Channel:
         return list(self._whole())
 
     def close(self) -> None:
-        """Close this end, which the other one reads as the end of the messages."""
+        """Close this end, which ends the messages for the other."""
         self._end()
         self._socket.close()
 
@@ -165,7 +165,7 @@ class Channel:
 
 
 def wait_for(readable: Sequence[Any], writable: Sequence[Channel], timeout: float) -> None:
-    """Wait until one of the descriptors can be read, or one of the channels (which are among them) takes more."""
+    """Wait until a descriptor is readable, or one that is a channel with waiting messages is writable."""
     with selectors.PollSelector() as selector:
         for source in readable:
             selector.register(source, selectors.EVENT_READ | (selectors.EVENT_WRITE if source in writable else 0))

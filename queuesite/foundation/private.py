@@ -1,4 +1,4 @@
-"""Files that nobody else on the machine may read: DATA_DIR, and the secrets that are generated into it."""
+"""Files that no other user of the machine can read: DATA_DIR and the secrets that are generated in it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ UMASK = 0o077
 
 DATABASE = "queuesite.sqlite3"
 SECRET_KEY = "secret_key"  # noqa: S105 (the file's name)
-#: What stands in DATA_DIR, made by us; by one of them a folder is known to be ours.
+#: What we create in DATA_DIR. A folder with one of these is ours.
 _FILES = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", SECRET_KEY, "admin-password", "embedded.json", "up.lock")
 _FOLDERS = ("mongodb", "sqs")
 
 
 def make_private(directory: Path) -> None:
-    """Make DATA_DIR, or close one that is open to others, with what is ours in it. Raises `OSError`.
+    """Create DATA_DIR, or make an existing one and our files in it private. Raises `OSError`.
 
-    A folder in which other things stand (/tmp, a home directory) is left as it is: others may need it. So is one that
-    belongs to another user, as a volume may.
+    The mode of a folder that has only other files (/tmp, a home directory) stays as it is, since others may need it. So
+    does that of a folder that belongs to another user, as a volume may.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = set(os.listdir(directory))
@@ -36,20 +36,20 @@ def make_private(directory: Path) -> None:
 
 
 def touch_private(path: Path) -> None:
-    """Make an empty file with mode 0600, if there is none. Raises `OSError`."""
+    """Create an empty file with mode 0600, if there is none. Raises `OSError`."""
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def kept_secret(path: Path, make: Callable[[], str]) -> str:
-    """The text of the file `path`, which is written from `make()` by whichever process comes first (mode 0600)."""
+    """The text of the file `path`, which the first process that needs it writes from `make()` (mode 0600)."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
         draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         touch_private(draft)
         draft.write_text(make())
         try:
-            os.link(draft, path)  # atomic, and refuses to replace what another process was faster to write
+            os.link(draft, path)  # atomic, and does not replace the file if another process was faster
         except FileExistsError:
             pass
         finally:

@@ -15,7 +15,7 @@ import psutil
 
 from queuesite.foundation.private import UMASK
 
-#: Where a child's output goes: subprocess's own constants, or an open file.
+#: Where a child's output goes: one of subprocess's constants, or an open file.
 Output = int | IO[bytes]
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -30,14 +30,14 @@ def _die_with(parent: int) -> Callable[[], None] | None:
 
     def in_child() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before the line above, whose signal then never comes
+        if os.getppid() != parent:  # it died before the line above, so the signal will never come
             os._exit(1)
 
     return in_child
 
 
 def die_with_parent(number: signal.Signals) -> None:
-    """Have this process get a signal when its parent (the thread that forked it) dies. Does nothing but on Linux."""
+    """Send this process a signal when its parent (the thread that forked it) dies. Works only on Linux."""
     if _LIBC is not None:
         parent = os.getppid()
         _LIBC.prctl(_PR_SET_PDEATHSIG, number)
@@ -52,12 +52,12 @@ def spawn(
     output: Output,
     inherit: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own, its errors joined to its output, with the descriptors of `inherit`.
+    """Start a program in a session of its own, with stderr joined to stdout and the descriptors in `inherit`.
 
-    The session keeps a terminal's Ctrl-C from it, so that its parent decides when it ends. On Linux it gets SIGTERM
-    when its parent dies, by SIGKILL too; the kernel means the *thread* that called this, so call it from one that
-    lives as long as the process. Only its owner may read what it writes. Raises `OSError` where the program cannot
-    be started.
+    Because of the session, a terminal's Ctrl-C does not reach it, and its parent decides when it ends. On Linux it gets
+    SIGTERM when its parent dies, even by SIGKILL. For the kernel, the parent is the *thread* that called this, so call
+    it from a thread that lives as long as the process. Files that it creates are private. Raises `OSError` if the
+    program cannot be started.
     """
     return subprocess.Popen(
         argv,
@@ -73,7 +73,7 @@ def spawn(
 
 
 def group_members(leader: int) -> list[psutil.Process]:
-    """The live processes of the group that `leader` leads or led: itself, and what it left behind."""
+    """The live processes of the group that `leader` leads or led, including itself."""
     found = []
     for pid in psutil.pids():
         try:
@@ -87,7 +87,7 @@ def group_members(leader: int) -> list[psutil.Process]:
 
 
 def signal_all(processes: Sequence[psutil.Process], number: signal.Signals) -> None:
-    """Send a signal to each process that is still there; psutil sees to it that none goes to a reused pid."""
+    """Send a signal to each process that still exists; psutil makes sure that no reused pid gets it."""
     for process in processes:
         try:
             process.send_signal(number)
@@ -96,7 +96,7 @@ def signal_all(processes: Sequence[psutil.Process], number: signal.Signals) -> N
 
 
 def stop(process: subprocess.Popen[bytes], timeout: float) -> int:
-    """SIGTERM, then SIGKILL after `timeout` seconds, and to what is left of its group. Answers the exit code."""
+    """Send SIGTERM, SIGKILL after `timeout` seconds, and SIGKILL to the rest of its group. Returns the exit code."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -109,7 +109,7 @@ def stop(process: subprocess.Popen[bytes], timeout: float) -> int:
 
 
 def wait_gone(process: psutil.Process, timeout: float) -> bool:
-    """Whether a process that need not be our child has ended within `timeout` seconds; a zombie has."""
+    """Whether a process, which need not be our child, ends within `timeout` seconds. A zombie has ended."""
     deadline = time.monotonic() + timeout
     while True:
         try:

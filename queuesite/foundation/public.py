@@ -1,4 +1,4 @@
-"""What of an error may be shown to people who ask by the API or the admin: no host, no path, no user of a server."""
+"""What the API and the admin show of an error: no hosts, paths or users of servers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 
-#: Errors of servers name addresses, which are for the log. An error may have a text of its own, `public`.
+#: Errors of servers name addresses, which are only for the log. An error may have its own text, `public`.
 _TEXTS: dict[type[errors.QueuesiteError], str] = {
     errors.QueueMissing: "the queue is not in SQS; `manage.py sqs sync` or a sync through the API creates it",
     errors.SqsDenied: "SQS refused the credentials, or they do not allow this; the log says which",
@@ -20,7 +20,7 @@ _TEXTS: dict[type[errors.QueuesiteError], str] = {
 
 
 def public_text(error: errors.QueuesiteError) -> str:
-    """The error's message; or if that is for the log, which gets it here, what may be known of it."""
+    """The text to show: the error's message, or if that is only for the log, which gets it here, a public text."""
     if isinstance(error, errors.ServerError):
         log.warning("error_not_shown", kind=type(error).__name__, error=str(error))
     if public := getattr(error, "public", None):

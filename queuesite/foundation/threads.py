@@ -1,8 +1,8 @@
-"""Threads that a process cannot do without: none of them ends unseen.
+"""Threads that a process cannot do without, none of which may end unnoticed.
 
-A thread that dies of an error that nobody foresaw leaves a process that looks alive and does only a part of its work.
-So whoever starts one says what is to happen then: a consumer's run ends as an error, a master or worker ends, and
-whatever supervises it (systemd, a container's runtime, `up`) starts it again.
+If a thread dies of an unforeseen error, the process looks alive but does only part of its work. So whoever starts a
+thread says what happens then: a consumer's run ends as an error; a master or worker ends, and its supervisor (systemd,
+a container runtime, `up`) starts it again.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ def end_process(error: BaseException) -> None:
 
 
 def joined(thread: threading.Thread, timeout: float) -> bool:
-    """Wait for a thread for `timeout` seconds; whether it has ended, or was never started."""
+    """Wait for a thread for `timeout` seconds, and return whether it has ended or was never started."""
     if thread.ident is not None:
         thread.join(timeout)
     return not thread.is_alive()
 
 
 def supervised(name: str, function: Callable[[], object], on_death: OnDeath = end_process) -> threading.Thread:
-    """A daemon thread for `function`, not yet started, whose log events have the fields that are bound here and now.
+    """A daemon thread for `function`, not started yet, whose log events have the fields that are bound now.
 
-    If `function` raises anything, that is logged and given to `on_death`, which the dying thread calls. SystemExit is
-    no exception to this: Python would end the thread without a word.
+    If `function` raises anything, the thread logs it and calls `on_death` with it. That includes SystemExit, on which
+    Python would end the thread silently.
     """
 
     def run() -> None:

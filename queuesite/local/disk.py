@@ -1,4 +1,4 @@
-"""A disk that is full, said in one line before and while the embedded servers write on it."""
+"""Reports a full disk in one line, before and while the embedded servers write to it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 import shutil
 from pathlib import Path
 
-#: What `up` wants to find free before it starts anything, in MB. New data take 1 MB; logs and messages need some room.
+#: MB that must be free before `up` starts anything. New data take 1 MB; logs and messages need some room.
 NEEDED_MB = 64
-_FULL = os.strerror(errno.ENOSPC)  # every program takes these words from the C library
+_FULL = os.strerror(errno.ENOSPC)  # the C library's words, which every program uses
 
 
 def problem(directory: Path) -> str | None:
-    """What is wrong with a directory on whose disk too little is free."""
+    """The problem with a directory, if its disk has too little free space."""
     free = shutil.disk_usage(directory).free >> 20
     if free >= NEEDED_MB:
         return None
@@ -24,9 +24,9 @@ def problem(directory: Path) -> str | None:
 
 
 class FullDiskScreen:
-    """Passes a server's lines on until it meets a full disk, and then one line for all that follow.
+    """Passes a server's lines on until one reports a full disk, and then shows one line instead of all that follow.
 
-    A storage engine has sixty to say of it, and none of them names the remedy. There is one screen for each process.
+    A storage engine writes about sixty, none of which names the remedy. Each process has a screen of its own.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -34,7 +34,7 @@ class FullDiskScreen:
         self._full = False
 
     def __call__(self, line: str) -> str | None:
-        """The line to show in place of this one, if any."""
+        """The line to show instead of this one, or None."""
         if self._full:
             return None
         if _FULL not in line:

@@ -38,7 +38,7 @@ Name = Literal["mongodb", "sqs"]
 HOST = "127.0.0.1"
 #: Time for ministack to write its state, with slack for a busy machine; it loses everything new if it is killed.
 STOP_SECONDS = 15.0
-#: How long the servers of a killed `up` may take to end by themselves; SecantusDB takes 2 s.
+#: How long the servers of a killed `up` may take to end on their own; SecantusDB takes 2 s.
 LEFTOVER_SECONDS = 3.0
 
 
@@ -166,7 +166,7 @@ class EmbeddedServer:
         return self._listens() and _KINDS[self.name].answers(self.port)
 
     def wait_ready(self, timeout: float = 30) -> None:
-        """Return when it answers. Raises `MongoUnavailable` or `SqsUnavailable` if it ends or `timeout` passes."""
+        """Wait until it answers. Raises `MongoUnavailable` or `SqsUnavailable` if it ends or `timeout` passes."""
         deadline = time.monotonic() + timeout
         while not self.is_ready():
             if time.monotonic() >= deadline:

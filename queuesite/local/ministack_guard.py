@@ -1,4 +1,4 @@
-"""ministack behind one access key. Run by the Python of the embedded servers, so it imports nothing of ours.
+"""Protects ministack by an access key. The Python of the embedded servers runs it, so it imports nothing of ours.
 
 ministack takes any credentials and lets the scripts of any web page in (`Access-Control-Allow-Origin: *`), so any page
 that is open on this machine could read and empty queues at its well-known port. Here a request needs the access key of
@@ -27,15 +27,15 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 _WATCH_AFTER = 0.05
 _RECEIVE = (b"x-amz-target", b"AmazonSQS.ReceiveMessage")
 
-#: Says that the server answers, and nothing else.
+#: The address that only says that the server answers.
 OPEN = "/_ministack/health"
-#: Browsers add one of these to what a page's script sends, and to every navigation that they call cross-site.
+#: Browsers add one of these headers to requests of scripts and to cross-site navigation.
 _BROWSERS = frozenset({b"origin", b"sec-fetch-site"})
-# SQS's own name for a key that it does not know, by which SDKs raise what callers expect.
+# SQS's own error code for an unknown key, so that SDKs raise what callers expect.
 _REFUSAL = json.dumps(
     {
         "__type": "com.amazonaws.sqs#InvalidClientTokenId",
-        "message": "the embedded SQS takes the access key of its data folder only, and no browser",
+        "message": "the embedded SQS accepts only the access key in its data folder, and no requests from browsers",
     }
 ).encode()
 
@@ -68,12 +68,12 @@ async def _while_connected(app: App, scope: Message, receive: Receive, send: Sen
 
 
 def guarded(app: App, access_key: str) -> App:
-    """`app` for requests that carry `access_key` and come from no browser."""
+    """`app`, limited to requests that carry `access_key` and do not come from a browser."""
     credential = b"AWS4-HMAC-SHA256 Credential=" + access_key.encode() + b"/"
 
     def allowed(scope: Message) -> bool:
         authorization = b""
-        for name, value in scope["headers"]:  # in lower case, as ASGI wants it
+        for name, value in scope["headers"]:  # ASGI requires lower case
             if name in _BROWSERS:
                 return False
             if name == b"authorization":
@@ -90,7 +90,7 @@ def guarded(app: App, access_key: str) -> App:
             headers = [(b"content-type", b"application/x-amz-json-1.0"), (b"connection", b"close")]
             await send({"type": "http.response.start", "status": 403, "headers": headers})
             await send({"type": "http.response.body", "body": _REFUSAL})
-        else:  # a WebSocket, which SQS does without
+        else:  # a WebSocket, which SQS does not use
             await send({"type": "websocket.close", "code": 1008})
 
     return guard

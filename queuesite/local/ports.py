@@ -13,7 +13,7 @@ DEFAULTS = {"WEB_HOST": "127.0.0.1", "WEB_PORT": "8000"}
 
 
 def problem(host: str, port: int) -> str | None:
-    """What keeps a program from binding the address, with the remedy."""
+    """Why the address cannot be bound, with the remedy, or None."""
     try:
         family, kind, protocol, _, target = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -30,9 +30,9 @@ def problem(host: str, port: int) -> str | None:
 
 
 def main() -> int:
-    """Look at the port that the environment or `.env` names; 2 if it is taken.
+    """Check the port that the environment or `.env` names. Returns 2 if it is taken.
 
-    It runs before pydantic and python-dotenv are installed. What it cannot read it leaves to `manage.py up`.
+    It runs before pydantic and python-dotenv are installed, and leaves what it cannot read to `manage.py up`.
     """
     path = Path(os.environ.get("ENV_FILE", ".env"))
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

@@ -1,4 +1,4 @@
-"""Quantities as the pages write them."""
+"""Filters that format quantities for pages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django import template
 register = template.Library()
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
-#: What stands where there is no value.
+#: Shown if there is no value.
 NONE = "\u2013"
 
 
@@ -30,13 +30,13 @@ def duration(seconds: float | None) -> str:
 
 @register.filter
 def count(number: int | None) -> str:
-    """A whole number with its thousands apart."""
+    """A whole number with thousands separators."""
     return NONE if number is None else f"{number:,}"
 
 
 @register.filter
 def rate(number: float | None) -> str:
-    """Something per second: three digits at least where they tell something."""
+    """A rate per second, with at least three significant digits."""
     if number is None:
         return NONE
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"

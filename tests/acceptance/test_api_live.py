@@ -9,19 +9,18 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from queuesite.api import problems
-from tests.support import schemathesis_run
 from tests.support.live import Live, live, shell_environment
 from tests.support.processes import ROOT
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 #: How long anything may take, in seconds: far more than it does, since CI's machine may be busy.
 LONG = 60.0
@@ -91,7 +90,7 @@ def test_life_of_a_queue(client: httpx.Client, system: Live) -> None:
     eventually(done, LONG, "the jobs have counted all messages")
     eventually(lambda: ok(client.get("/stats"))["queues"]["active"] == 0, LONG, "nothing is being processed")
     stats = ok(client.get("/stats"))
-    assert (stats["workers"], stats["slots"]) == (1, 5)
+    assert (stats["workers"], stats["capacity"]) == (1, 5)
     assert stats["leader"]
     (worker,) = ok(client.get("/workers"))["items"]
     assert worker["alive"]
@@ -154,7 +153,7 @@ def test_body_without_a_length_is_bounded(client: httpx.Client) -> None:
 
 
 def test_clients_cannot_make_the_process_large(client: httpx.Client, system: Live) -> None:
-    web = next(p for p in system.process.descendants() if "runweb" in p.cmdline())
+    web = psutil.Process(system.web.pid)
     ok(client.post("/queues", json={"name": "large"}))
     values = b'{"messages": [{"body": [' + b",".join([b'{"a":1}'] * 49_000) + b"]}]}"
     messages = json.dumps({"messages": [{"body": "é" * 500_000} for _ in range(3)]}).encode()
@@ -236,14 +235,3 @@ def _types(text: str) -> list[tuple[str, str]]:
     return [
         (name.removesuffix("_total"), kind) for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE)
     ]
-
-
-@pytest.mark.timeout(2 * schemathesis_run.LONGEST)
-def test_every_operation_holds_what_the_schema_promises(system: Live, client: httpx.Client, tmp_path: Path) -> None:
-    prepared = schemathesis_run.prepare(system, client)
-
-    reached = schemathesis_run.run(system, client.headers["Authorization"].split()[1], tmp_path, prepared)
-
-    assert {status for statuses in reached.values() for status in statuses if status >= 500} == set()
-    never_done = {operation for operation, statuses in reached.items() if not any(s < 300 for s in statuses)}
-    assert never_done == set()

@@ -14,8 +14,9 @@ from queues import repository, services
 from queues.models import Queue
 from queues.sqs import Depth, OutgoingMessage, get_gateway
 from queuesite.foundation.databases import MONGO_APPS, collection
+from tests.support.real_sqs import depth
 from tests.support.records import all_jobs, stored
-from tests.support.system import LONG, System, all_handled, create, depth, do, ended_jobs, send, started
+from tests.support.system import LONG, System, all_handled, create, do, ended_jobs, send, started
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -42,7 +43,11 @@ def system(shared: System, sqs: SQSClient) -> Iterator[System]:
     yield shared
     for queue in repository.all_queues():
         services.delete(queue.name)
-    eventually(lambda: not assignments.all_assignments(), LONG, "the consumers have ended")
+    # A run that has given up its place goes on for as long as its handlers do.
+    shared.ledger.release("go")
+    eventually(
+        lambda: not assignments.all_assignments() and not only_worker().consumers, LONG, "the consumers have ended"
+    )
     shared.ledger.clear()
 
 
@@ -51,13 +56,26 @@ def only_worker() -> Worker:
     return worker
 
 
-def counts() -> list[tuple[int, int]]:
-    """Messages in flight and buffered of each consumer, as the heartbeat tells them."""
-    return [(consumer["inFlight"], consumer["buffered"]) for consumer in only_worker().consumers]
+def counts(queue: Queue) -> list[tuple[int, int]]:
+    """Messages in flight and buffered of each of the queue's consumers, as the heartbeat tells them."""
+    return [(one["inFlight"], one["buffered"]) for one in only_worker().consumers if one["queueName"] == queue.name]
 
 
 def handled(system: System, queue: Queue) -> dict[str, int]:
     return dict(system.ledger.handled(queue.name))
+
+
+def test_a_consumer_dies(system: System) -> None:
+    queue = create(concurrency=2)
+    ids = send(queue, *["plain"] * 5, do(die=9, times=1), *["plain"] * 5)
+    all_handled(system, ids)
+    failed = [job for job in all_jobs(queue) if job.status == JobStatus.FAILED]
+    assert failed
+    for job in failed:
+        assert job.end_reason == EndReason.CRASHED
+        assert job.last_error == f"the consumer process {job.processor['consumerPid']} was killed by signal 9 (SIGKILL)"
+    assert all_jobs(queue)[-1].status == JobStatus.COMPLETED
+    assert depth(queue) == Depth(0, 0, 0)
 
 
 def test_messages_that_nobody_announced_are_found(system: System) -> None:
@@ -125,8 +143,13 @@ def test_a_long_handler_does_not_hold_up_its_queue(system: System) -> None:
     services.set_paused(queue.name, False)
     others = set(send(queue, "a", "b"))
     eventually(lambda: others <= set(handled(system, queue)), LONG, "the others are handled")
-    (finishing,) = [one for one in only_worker().consumers if one["finishing"]]
-    assert (finishing["jobId"], finishing["inFlight"]) == (job.id, 1)
+    eventually(
+        lambda: (
+            [(one["jobId"], one["inFlight"]) for one in only_worker().consumers if one["finishing"]] == [(job.id, 1)]
+        ),
+        LONG,
+        "the heartbeat tells of it",
+    )
     assert jobs.by_id(job.id).status == JobStatus.RUNNING
     system.ledger.release("go")
     all_handled(system, [slow])
@@ -139,13 +162,13 @@ def test_the_queue_is_deleted(system: System) -> None:
     queue = create(concurrency=1)
     send(queue, *[do(wait="go")] * 3)
     started(system, 1, queue)
-    eventually(lambda: counts() == [(1, 2)], LONG, "all messages are held")
+    eventually(lambda: counts(queue) == [(1, 2)], LONG, "all messages are held")
     services.delete(queue.name)
-    eventually(lambda: counts() == [(1, 0)], LONG, "nothing more is begun")
+    eventually(lambda: counts(queue) == [(1, 0)], LONG, "nothing more is begun")
     system.ledger.release("go")
     (job,) = eventually(lambda: ended_jobs(queue), LONG, "the job has ended")
     assert (job.status, job.end_reason) == (JobStatus.COMPLETED, EndReason.QUEUE_MISSING)
-    assert not assignments.all_assignments()
+    eventually(lambda: not assignments.all_assignments(), LONG, "no assignment is left")
     # The others go on.
     all_handled(system, send(create("other"), "m"))
 

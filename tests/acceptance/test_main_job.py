@@ -19,10 +19,10 @@ from queues import messages, services
 from queues.models import Queue
 from queues.sqs import OutgoingMessage
 from queuesite.foundation.databases import collection
-from queuesite.foundation.documents import to_models
-from tests.support import handlers_for_tests  # noqa: F401 (registers them: another test may have discovered before)
 from tests.support.background import Background, running
 from tests.support.ledger import Event, Ledger
+from tests.support.records import all_jobs
+from tests.support.system import LONG
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def test_every_message_of_twelve_queues_is_handled_exactly_once(
             settings={
                 "concurrency": number % 5 + 1,
                 "handler": "recorder",
-                "handler_options": {"sleep": 0.03},
+                # Long enough that handlers of one queue overlap, where they may.
+                "handler_options": {"sleep": 0.03 if number % 5 else 0.01},
             },
         )
         for number in range(QUEUES)
@@ -116,7 +117,7 @@ def test_every_message_of_twelve_queues_is_handled_exactly_once(
     workers = [Background(tmp_path, f"worker-{n}", "runworker", from_nothing=n == 0) for n in range(2)]
     samples = Samples()
     with running(master, *workers):
-        eventually(lambda: len(all_workers()) == 2, 20, "both workers have registered")
+        eventually(lambda: len(all_workers()) == 2, LONG, "both workers have registered")
         samples.start()
         for queue in queues[: QUEUES // 2]:
             messages.send(queue.name, [OutgoingMessage(json.dumps({"n": n})) for n in range(EACH)])
@@ -125,7 +126,7 @@ def test_every_message_of_twelve_queues_is_handled_exactly_once(
             return sum(job.message_count for job in all_jobs()) >= QUEUES * EACH
 
         eventually(all_counted, 120, "the jobs' counts add up to all messages")
-        eventually(lambda: not assignments.all_assignments(), 20, "no assignment is left")
+        eventually(lambda: not assignments.all_assignments(), LONG, "no assignment is left")
         samples.stop.set()
         samples.join()
         assert [process.stop() for process in (master, *workers)] == [0, 0, 0]
@@ -148,10 +149,6 @@ def test_every_message_of_twelve_queues_is_handled_exactly_once(
     assert_loads(events, done)
     assert not jobs.unfinished()
     assert not all_workers()
-
-
-def all_jobs() -> list[Job]:
-    return to_models(Job, collection(Job).find())
 
 
 def handled(events: Sequence[Event]) -> dict[str, list[tuple[Event, Event]]]:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import httpx
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, StorageState
 
 from tests.support.browser import Visitor, chromium, launched
 from tests.support.live import Live, live
@@ -25,7 +25,10 @@ for name in {people!r}:
 
 
 class Visit(Protocol):
-    """Opens a browser of its own for somebody who is logged in (without a name: a stranger)."""
+    """Opens a browser of its own for somebody who is logged in (without a name: a stranger).
+
+    Who comes for the first time logs in by the form; later visits go on with that session.
+    """
 
     def __call__(self, name: str | None = "administrator", **options: Any) -> Visitor: ...
 
@@ -54,16 +57,22 @@ def api(system: Live) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def sessions() -> dict[str, StorageState]:
+    """The session of each person who has logged in."""
+    return {}
+
+
 @pytest.fixture
-def visit(system: Live, browser: Browser) -> Iterator[Visit]:
+def visit(system: Live, browser: Browser, sessions: dict[str, StorageState]) -> Iterator[Visit]:
     """At the end every visitor's faults are told: errors of the console, requests to other machines."""
     visitors: list[Visitor] = []
 
     def start(name: str | None = "administrator", **options: Any) -> Visitor:
-        visitor = Visitor(browser, system.address, **options)
+        visitor = Visitor(browser, system.address, storage_state=sessions.get(name or ""), **options)
         visitors.append(visitor)
-        if name is not None:
-            visitor.log_in(name, f"{name}-password")
+        if name is not None and name not in sessions:
+            sessions[name] = visitor.log_in(name, f"{name}-password")
         return visitor
 
     yield start

@@ -11,35 +11,27 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
+from tests.browser.steps import create, finished_job, queue_id, send
 from tests.support.browser import PHONE
 from tests.support.live import Live
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 JOBS, FAILURES, WORKERS, MASTERS = (f"/admin/jobs/{name}/" for name in ("job", "failure", "worker", "master"))
 #: A body and an error's text that would leave a trace where they were taken for HTML.
 EVIL = "<img src=x onerror='window.evil=1'><script>window.evil=1</script>"
 
 
-def create(api: httpx.Client, name: str, **settings: Any) -> None:
-    made = api.post("/queues", json={"name": name, "handler": "recorder", **settings})
-    assert made.status_code == 201, made.text
-
-
-def send(api: httpx.Client, name: str, *bodies: Any) -> None:
-    sent = api.post(f"/queues/{name}/messages", json={"messages": [{"body": body} for body in bodies]})
-    assert sent.is_success, sent.text
-
-
 def test_a_job_is_followed_to_its_end_without_a_reload(visit: Visit, api: httpx.Client, system: Live) -> None:
     create(api, "orders", concurrency=5)
     watcher = visit("viewer")
     watcher.go(JOBS)
-    expect(watcher.page.get_by_text("No jobs yet")).to_be_visible()
+    row = watcher.page.get_by_role("row").filter(has=watcher.page.get_by_role("link", name="orders", exact=True))
+    expect(watcher.page.get_by_role("heading", name="Jobs").first).to_be_visible()
+    expect(row).to_have_count(0)
     watcher.page.evaluate("window.loaded = 'once'")
 
     send(api, "orders", *({"n": n, "do": {"wait": "go"} if n < 4 else {}} for n in range(50)))
-    row = watcher.page.get_by_role("row").filter(has=watcher.page.get_by_role("link", name="orders"))
     expect(row).to_contain_text("running")
     # Four of the five slots wait; the others' messages are counted while the job runs.
     expect(row.get_by_role("cell", name="46", exact=True)).to_be_visible()
@@ -98,11 +90,6 @@ def test_a_failure_shows_up_is_looked_at_and_resolved(visit: Visit, api: httpx.C
     expect(operator.page.get_by_text("No failures:")).to_be_visible()
 
 
-def queue_id(api: httpx.Client, name: str) -> str:
-    found: str = api.get(f"/queues/{name}").json()["id"]
-    return found
-
-
 def test_what_a_group_may_not_see_is_refused(visit: Visit) -> None:
     viewer = visit("viewer")
     for path in ("queuesite/token/", "queuesite/token/add/", "auth/user/", "auth/group/add/", "admin/logentry/",
@@ -115,14 +102,14 @@ def test_what_a_group_may_not_see_is_refused(visit: Visit) -> None:
 
 @pytest.mark.parametrize("screen", ["desktop", "phone"])
 def test_pages_fit_and_have_no_barrier(visit: Visit, api: httpx.Client, screen: str) -> None:
-    """Light on a desktop, dark on a phone; with the data that the tests before this one left."""
+    """Light on a desktop, dark on a phone."""
+    job = finished_job(api, f"shown-{screen}")
     options: dict[str, Any] = {} if screen == "desktop" else {"viewport": PHONE, "color_scheme": "dark"}
     stranger = visit(None, **options)
     stranger.go("/admin/")
     stranger.has_no_barrier()
     stranger.fits()
     administrator = visit("administrator", **options)
-    job = api.get("/jobs").json()["items"][0]["id"]
     for path in (
         JOBS, f"{JOBS}{job}/change/", FAILURES, WORKERS, MASTERS,
         "/admin/queuesite/backgroundtask/", "/admin/queuesite/token/", "/admin/queuesite/token/add/",
@@ -188,8 +175,7 @@ def test_nobody_is_asked_for_what_nobody_sees_and_a_lost_connection_is_told(visi
     expect(lost).to_be_hidden()
 
 
-def test_a_worker_is_drained_after_a_question(visit: Visit) -> None:
-    """The last of this module: nothing is processed afterwards until the worker is back."""
+def test_a_worker_is_drained_after_a_question(visit: Visit, system: Live) -> None:
     operator = visit("operator")
     operator.go(WORKERS)
     link = operator.page.get_by_role("link", name="Drain")
@@ -204,3 +190,5 @@ def test_a_worker_is_drained_after_a_question(visit: Visit) -> None:
     gone = operator.page.get_by_role("region", name="Departed").get_by_role("row").filter(has_text=name)
     expect(gone).to_contain_text("drained: it was told to drain")
     operator.has_no_barrier()
+    assert system.worker.process.wait(60) == 0
+    system.wait_ready()  # for the tests after this one, with another worker

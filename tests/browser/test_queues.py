@@ -12,10 +12,11 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
+from tests.browser.steps import create, finished_job, queue_id, wait_for_dead_letters
 from tests.support.browser import PHONE
 from tests.support.live import Live
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 QUEUES = "/admin/queues/queue/"
 #: A body that would leave a trace where it was taken for HTML.
@@ -23,12 +24,7 @@ EVIL = "<img src=x onerror='window.evil=1'><script>window.evil=1</script>"
 
 
 def page_of(api: httpx.Client, name: str, page: str = "change") -> str:
-    return f"{QUEUES}{api.get(f'/queues/{name}').json()['id']}/{page}/"
-
-
-def create(api: httpx.Client, name: str, **settings: Any) -> None:
-    made = api.post("/queues", json={"name": name, "handler": "recorder", **settings})
-    assert made.status_code == 201, made.text
+    return f"{QUEUES}{queue_id(api, name)}/{page}/"
 
 
 def test_a_queue_is_made_filled_and_followed_to_the_end(visit: Visit, system: Live) -> None:
@@ -48,7 +44,7 @@ def test_a_queue_is_made_filled_and_followed_to_the_end(visit: Visit, system: Li
 
     watcher = visit("viewer")
     watcher.go(QUEUES)
-    row = watcher.page.get_by_role("row").filter(has=watcher.page.get_by_role("link", name="orders"))
+    row = watcher.page.get_by_role("row").filter(has=watcher.page.get_by_role("link", name="orders", exact=True))
     expect(row).to_contain_text("idle")
     watcher.page.evaluate("window.loaded = 'once'")
 
@@ -130,19 +126,16 @@ def test_poison_goes_to_the_dead_letters_and_comes_back(visit: Visit, api: httpx
     page = person.page
     evil = [{"body": {"do": {"reject": EVIL}, "html": EVIL}}, {"body": {"do": {"raise": EVIL}, "html": EVIL}}]
     assert api.post("/queues/poison/messages", json={"messages": evil}).is_success
-
-    def come() -> None:
-        """Look until both are there; a look is a receive, and no dead letter is lost by it."""
-        letters = page.get_by_role("region", name="Dead letter ")
-        deadline = time.monotonic() + 60
-        while letters.count() < 2:
-            assert time.monotonic() < deadline, f"{letters.count()} dead letters"
-            page.get_by_role("button", name="Look at ten").click()
-            expect(letters.first.or_(page.get_by_text("SQS returned no dead letter"))).to_be_visible()
+    wait_for_dead_letters(api, "poison", 2)
 
     person.go(page_of(api, "poison", "dead-letters"))
-    come()
-    rejected = page.get_by_role("region", name="Dead letter ").filter(has_text="rejected")
+    letters = page.get_by_role("region", name="Dead letter ")
+    deadline = time.monotonic() + 60
+    while letters.count() < 2:  # SQS may give out one at a time
+        assert time.monotonic() < deadline, f"{letters.count()} dead letters"
+        page.get_by_role("button", name="Look at ten").click()
+        expect(letters.first.or_(page.get_by_text("SQS returned no dead letter"))).to_be_visible()
+    rejected = letters.filter(has_text="rejected")
     expect(rejected).to_contain_text(EVIL)
     assert page.evaluate("window.evil") is None
     person.has_no_barrier()
@@ -176,10 +169,12 @@ def test_poison_goes_to_the_dead_letters_and_comes_back(visit: Visit, api: httpx
 
 @pytest.mark.parametrize("screen", ["desktop", "phone"])
 def test_pages_fit_and_have_no_barrier(visit: Visit, api: httpx.Client, screen: str) -> None:
-    """Light on a desktop, dark on a phone; with the data that the tests before this one left."""
+    """Light on a desktop, dark on a phone."""
+    queue = f"{screen}-orders"
+    finished_job(api, queue)
     options: dict[str, Any] = {} if screen == "desktop" else {"viewport": PHONE, "color_scheme": "dark"}
     person = visit("administrator", **options)
-    pages = [page_of(api, "orders", name) for name in ("change", "messages", "dead-letters", "settings", "history")]
+    pages = [page_of(api, queue, name) for name in ("change", "messages", "dead-letters", "settings", "history")]
     for path in (QUEUES, f"{QUEUES}?state=paused", f"{QUEUES}add/", *pages):
         assert person.go(path) == 200, path
         person.has_no_barrier()

@@ -155,7 +155,7 @@ def test_queue_shows_assignments_and_its_newest_job(api: Api) -> None:
     shown = api.get("/queues/orders").ok()
 
     assert shown["state"] == "active"
-    assert {a["slot"] for a in shown["assignments"]} == {0, 1}
+    assert {a["consumer"] for a in shown["assignments"]} == {0, 1}
     assert shown["lastJob"]["id"] == str(second.job_id)
     assert shown["lastJob"]["status"] == "running"
 

@@ -1,44 +1,34 @@
-"""The consumer process: what it says through its pipe, and what it makes of the orders that come through it.
-
-Most of it runs in a thread, with the real pipe and a real SQS; the last part starts real processes by a worker's pool.
-"""
+"""Consumers as real processes, which a worker's pool starts, uses again, loses and replaces, on a real SQS."""
 
 from __future__ import annotations
 
 import os
 import signal
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 from bson import ObjectId
 
-from jobs.consumer import process
-from jobs.consumer.growth import Growth
-from jobs.consumer.process import Apply, Consumer, End, Exit, Finished, Finishing, Live, Start
 from jobs.consumer.report import RunReport
-from jobs.consumer.run import Run
-from jobs.consumer.settings import QueueSettings, RunLimits
+from jobs.consumer.settings import QueueSettings
 from jobs.models import EndReason
 from jobs.worker.consumer import ConsumerProcess
 from jobs.worker.pool import CannotStart, Pool
 from queues import services
 from queues.models import Queue
-from queues.sqs import Depth, OutgoingMessage, get_gateway
-from queuesite.foundation.config import BASE_DIR
-from queuesite.foundation.pipes import Channel, Endpoint
+from queues.sqs import Depth
+from queuesite.foundation.config import BASE_DIR, Config
+from queuesite.foundation.pipes import Channel
 from tests.support import handlers_for_tests  # noqa: F401 (registers them)
-from tests.support import probe as probes
 from tests.support.ledger import Ledger
-from tests.support.probe import Probe
+from tests.support.real_sqs import depth, put
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -46,363 +36,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("queues")
 
-T = TypeVar("T")
 
-LIMITS = RunLimits(idle=1, linger=0.05)
-
-
-@pytest.fixture
-def probe() -> Probe:
-    return probes.fresh()
-
-
-class Growing:
-    """The memory of this process, which the test sets."""
-
-    by_mb = 0
-
-    def memory(self, _: object = None) -> int:
-        return (100 + self.by_mb) * 1_048_576
-
-
-@pytest.fixture
-def grown(monkeypatch: pytest.MonkeyPatch) -> Growing:
-    made = Growing()
-    monkeypatch.setattr(Growth, "memory", lambda _: made.memory())
-    monkeypatch.setattr("jobs.consumer.growth._memory_of", lambda pid: 0)  # the parent is no fork server here
-    monkeypatch.setattr(process, "RECYCLE_AFTER_SECONDS", 0.0)
-    return made
-
-
-@pytest.fixture
-def exits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The exit codes with which the consumer would have ended this process."""
-    codes: list[int] = []
-    monkeypatch.setattr("jobs.consumer.process.os._exit", codes.append)
-    return codes
-
-
-class Served:
-    """A consumer in a thread, and its worker's end of the pipe."""
-
-    def __init__(self, limits: RunLimits = LIMITS, live_seconds: float = 0.05) -> None:
-        self.pipe, theirs = map(Endpoint, socket.socketpair())
-        self.consumer = Consumer(theirs, limits, live_seconds)
-        self.theirs = theirs
-        self.said: list[object] = []
-        self.thread = threading.Thread(target=self.consumer.serve, daemon=True)
-        self.thread.start()
-
-    def start(self, queue: Queue, job_id: str = "job-1", **changes: Any) -> QueueSettings:
-        settings = replace(QueueSettings.of(queue), **changes)
-        self.pipe.send(Start(job_id, settings))
-        return settings
-
-    def next(self, kind: type[T], seconds: float = 20.0) -> T:
-        """The next message of this kind."""
-
-        def came() -> T | None:
-            while self.pipe.poll():
-                self.said.append(self.pipe.recv())
-                if isinstance(self.said[-1], kind):
-                    return self.said[-1]
-            return None
-
-        found = eventually(came, seconds, f"a {kind.__name__} came")
-        assert found is not None
-        return found
-
-    def joined(self) -> None:
-        self.thread.join(20)
-        assert not self.thread.is_alive()
-
-
-@pytest.fixture
-def served(probe: Probe, exits: list[int]) -> Iterator[Callable[..., Served]]:
-    made: list[Served] = []
-
-    def serve(*args: Any, **kwargs: Any) -> Served:
-        made.append(Served(*args, **kwargs))
-        return made[-1]
-
-    yield serve
-    for each in made:
-        with suppress(OSError):
-            each.pipe.send(End(EndReason.SHUTDOWN))
-            each.pipe.send(Exit())
-        each.thread.join(20)
-        each.pipe.close()
-        each.theirs.close()
-
-
-def create(name: str = "orders", **settings: Any) -> Queue:
-    return services.create(name, settings={"handler": "probe", "visibility_timeout": 600, **settings})
-
-
-def send(queue: Queue, *bodies: str) -> None:
-    assert not get_gateway().send(queue.queue_url, [OutgoingMessage(body) for body in bodies]).failures
-
-
-def depth(queue: Queue) -> Depth:
-    return get_gateway().depth(queue.queue_url)
-
-
-Serve = Callable[..., Served]
-
-
-class TestProtocol:
-    def test_a_run_is_reported_live_and_at_its_end(self, served: Serve, probe: Probe) -> None:
-        queue = create(concurrency=1)
-        send(queue, "a", "b", "c")
-        gate = threading.Semaphore(0)
-        probe.behave = lambda message: gate.acquire(timeout=20)
-        consumer = served()
-        consumer.start(queue)
-        gate.release()
-
-        def one_done() -> bool:
-            return consumer.next(Live).counts == {
-                "processed": 1,
-                "failed": 0,
-                "timedOut": 0,
-                "inFlight": 1,
-                "buffered": 1,
-            }
-
-        eventually(one_done, 20, "the live counts say that one is done")
-        gate.release(2)
-        finished = consumer.next(Finished)
-        assert finished.job_id == "job-1"
-        assert (finished.report.reason, finished.report.processed) == (EndReason.DRAINED, 3)
-        assert finished.memory > 1_000_000
-        lives = [said for said in consumer.said if isinstance(said, Live)]
-        assert {said.job_id for said in lives} == {"job-1"}
-        assert all(said.memory > 1_000_000 for said in lives)
-
-    def test_one_run_after_another(self, served: Serve, probe: Probe) -> None:
-        first, second = create("first"), create("second")
-        send(first, "a")
-        send(second, "b", "c")
-        consumer = served()
-        consumer.start(first, "job-1")
-        assert consumer.next(Finished).report.processed == 1
-        consumer.start(second, "job-2")
-        finished = consumer.next(Finished)
-        assert (finished.job_id, finished.report.processed) == ("job-2", 2)
-
-    def test_idle_it_says_nothing(self, served: Serve) -> None:
-        consumer = served(live_seconds=0.01)
-        consumer.start(create())
-        consumer.next(Finished)
-        assert not consumer.pipe.poll(0.2)
-
-    def test_it_ends_a_run_when_it_is_told_to(self, served: Serve, probe: Probe) -> None:
-        queue = create(concurrency=1)
-        send(queue, "a", "b")
-        gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
-        consumer = served()
-        consumer.start(queue)
-        eventually(lambda: probe.running == 1, 10, "one is being handled")
-        consumer.pipe.send(End(EndReason.PAUSED))
-        eventually(lambda: depth(queue) == Depth(1, 1, 0), 10, "the other is visible")
-        gate.set()
-        report = consumer.next(Finished).report
-        assert (report.reason, report.processed) == (EndReason.PAUSED, 1)
-
-    def test_it_follows_changed_settings(self, served: Serve, probe: Probe) -> None:
-        queue = create(concurrency=1)
-        send(queue, "a", "b", "c")
-        gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
-        consumer = served()
-        settings = consumer.start(queue)
-        eventually(lambda: probe.running == 1, 10, "one is being handled")
-        consumer.pipe.send(Apply(replace(settings, concurrency=3)))
-        eventually(lambda: probe.running == 3, 10, "three are being handled")
-        gate.set()
-        assert consumer.next(Finished).report.processed == 3
-
-    def test_a_handler_that_is_not_there_ends_the_run_and_not_the_process(self, served: Serve) -> None:
-        queue = create()
-        consumer = served()
-        consumer.start(queue, handler="nothing")
-        report = consumer.next(Finished).report
-        assert report.reason is EndReason.ERROR
-        assert "no handler 'nothing'" in (report.last_error or "")
-        consumer.start(queue)
-        assert consumer.next(Finished).report.reason is EndReason.DRAINED
-
-    def test_grown_too_large_it_handles_its_buffer_and_ends_its_run(
-        self, served: Serve, probe: Probe, grown: Growing
-    ) -> None:
-        queue = create(concurrency=1)
-        send(queue, "a", "b", "c")
-        gate = threading.Semaphore(0)
-        probe.behave = lambda message: gate.acquire(timeout=20)
-        consumer = served(replace(LIMITS, memory_mb=64))
-        consumer.start(queue)
-        eventually(lambda: probe.running == 1, 10, "one is being handled")
-        grown.by_mb = 65
-        consumer.next(Live)
-        gate.release(3)
-        finished = consumer.next(Finished)
-        assert (finished.report.reason, finished.report.processed) == (EndReason.RECYCLED, 3)
-        assert finished.outgrown
-        assert "by more than CONSUMER_MEMORY_MB=64: it is replaced" in (finished.report.last_error or "")
-        assert depth(queue) == Depth(0, 0, 0)
-
-    def test_what_its_imports_take_does_not_count(self, served: Serve, probe: Probe, grown: Growing) -> None:
-        """No other process would have less: each would be recycled at once, and handle nothing."""
-        queue = create()
-        send(queue, "a")
-        grown.by_mb = 4_000  # before the first measurement
-        consumer = served(replace(LIMITS, memory_mb=64))
-        consumer.start(queue)
-        finished = consumer.next(Finished)
-        assert (finished.report.reason, finished.report.processed) == (EndReason.DRAINED, 1)
-        assert not finished.outgrown
-
-    def test_a_run_works_for_some_time_before_its_process_is_recycled(
-        self, served: Serve, probe: Probe, grown: Growing, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """What a handler imports at its first message may be larger than the limit."""
-        monkeypatch.setattr(process, "RECYCLE_AFTER_SECONDS", 3_600)
-        queue = create()
-        send(queue, "a")
-        consumer = served(replace(LIMITS, memory_mb=64))
-        grown.by_mb = 65
-        consumer.start(queue)
-        finished = consumer.next(Finished)
-        assert (finished.report.reason, finished.outgrown) == (EndReason.DRAINED, True)
-
-    def test_it_says_when_only_handlers_in_flight_are_left(self, served: Serve, probe: Probe) -> None:
-        queue = create(concurrency=2)
-        send(queue, "a", "b", "c")
-        gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
-        consumer = served()
-        consumer.start(queue)
-        eventually(lambda: probe.running == 2, 10, "two are being handled")
-        consumer.pipe.send(End(EndReason.PAUSED))
-        released = consumer.next(Finishing)
-        assert (released.job_id, released.report.reason, released.report.processed) == ("job-1", EndReason.PAUSED, 0)
-        assert depth(queue) == Depth(1, 2, 0), "nothing else is held"
-        send(queue, "d")
-        gate.set()
-        assert consumer.next(Finished).report.processed == 2
-        assert depth(queue) == Depth(2, 0, 0), "nothing was received any more"
-
-    def test_it_exits_when_it_is_told_to(self, served: Serve, exits: list[int]) -> None:
-        consumer = served()
-        consumer.pipe.send(Exit())
-        consumer.joined()
-        consumer.pipe.close()
-        assert exits == []
-
-
-class TestOrdersThatCrossARun:
-    """The worker may end a run, or change its settings, while the consumer is only making it, or just after its end."""
-
-    @pytest.fixture
-    def slow(self, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-        """Runs are made when this is set."""
-        gate = threading.Event()
-
-        def make(*args: Any) -> Run:
-            assert gate.wait(20)
-            return Run(*args)
-
-        monkeypatch.setattr(process, "Run", make)
-        return gate
-
-    def read(self, consumer: Served) -> None:
-        """Wait until the consumer has read all that was sent."""
-        eventually(lambda: not consumer.theirs.poll(), 10, "the orders were read")
-
-    def test_an_end_that_comes_early_is_kept(self, served: Serve, probe: Probe, slow: threading.Event) -> None:
-        queue = create()
-        send(queue, "a")
-        probe.behave = lambda message: None
-        consumer = served()
-        consumer.start(queue)
-        consumer.pipe.send(End(EndReason.SHUTDOWN))
-        self.read(consumer)
-        slow.set()
-        assert consumer.next(Finished).report.reason is EndReason.SHUTDOWN
-
-    def test_settings_that_come_early_are_kept(self, served: Serve, probe: Probe, slow: threading.Event) -> None:
-        queue = create(concurrency=1)
-        send(queue, "a", "b", "c")
-        gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
-        consumer = served()
-        settings = consumer.start(queue)
-        consumer.pipe.send(Apply(replace(settings, concurrency=2)))
-        consumer.pipe.send(Apply(replace(settings, concurrency=3)))
-        self.read(consumer)
-        slow.set()
-        eventually(lambda: probe.running == 3, 10, "three are being handled")
-        gate.set()
-        assert consumer.next(Finished).report.processed == 3
-
-    def test_an_order_for_a_run_that_has_ended_does_not_reach_the_next(self, served: Serve, probe: Probe) -> None:
-        queue = create()
-        consumer = served()
-        settings = consumer.start(queue, "job-1")
-        consumer.next(Finished)
-        consumer.pipe.send(Apply(replace(settings, handler="nothing")))
-        consumer.pipe.send(End(EndReason.REVOKED))
-        send(queue, "a")
-        consumer.start(queue, "job-2")
-        report = consumer.next(Finished).report
-        assert (report.reason, report.processed) == (EndReason.DRAINED, 1)
-
-
-class TestOrphan:
-    def test_an_idle_one_ends(self, served: Serve) -> None:
-        consumer = served()
-        consumer.pipe.close()
-        consumer.joined()
-
-    def test_one_at_work_gives_back_what_it_has_not_begun(
-        self, served: Serve, probe: Probe, exits: list[int], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(process, "ORPHAN_SECONDS", 0.5)
-        queue = create(concurrency=1)
-        send(queue, "a", "b", "c")
-        gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
-        consumer = served()
-        consumer.start(queue)
-        eventually(lambda: probe.running == 1, 10, "one is being handled")
-        consumer.pipe.close()
-        eventually(lambda: depth(queue) == Depth(2, 1, 0), 10, "the others are visible")
-        eventually(lambda: exits == [1], 10, "a handler that takes too long is not waited for")
-        gate.set()
-        consumer.joined()
-
-    def test_a_run_that_is_only_being_made_does_not_begin(
-        self, served: Serve, probe: Probe, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        gate = threading.Event()
-        queue = create()
-
-        def make(*args: Any) -> Run:
-            assert gate.wait(20)
-            return Run(*args)
-
-        monkeypatch.setattr(process, "Run", make)
-        consumer = served()
-        consumer.start(queue)
-        eventually(lambda: not consumer.theirs.poll(), 10, "the order was read")
-        consumer.pipe.close()
-        eventually(lambda: consumer.consumer._exiting, 10, "its worker's end was noticed")
-        gate.set()
-        consumer.joined()
-
-
-# --- real processes ---
+def create(**settings: Any) -> Queue:
+    return services.create("orders", settings={"handler": "recorder", "visibility_timeout": 600, **settings})
 
 
 @pytest.fixture(scope="module")
@@ -421,16 +57,20 @@ def ledger(directory: Path) -> Ledger:
     return found
 
 
+def at_once(config: Config) -> Config:
+    """Runs end as soon as their queue is empty, sooner than anybody may configure."""
+    return config.model_copy(update={"idle_seconds": 0})
+
+
 @pytest.fixture
 def pool(configure: Configure, ledger: Ledger) -> Iterator[Pool]:
     config = configure(
         handler_modules="tests.support.handlers_for_tests",
         ledger_dir=ledger.directory,
-        idle_seconds=1,
         heartbeat_seconds=0.2,
         consumer_usage_limit=3,
     )
-    made = Pool(config)
+    made = Pool(at_once(config))
     made.warm_up()
     yield made
     made.close(5.0)
@@ -473,12 +113,12 @@ def gone(pid: int) -> bool:
 
 class TestPool:
     def test_a_process_is_used_again_up_to_its_limit_and_then_replaced(self, pool: Pool, ledger: Ledger) -> None:
-        queue = create(handler="recorder")
+        queue = create()
         worker = Worker(pool)
         (first,) = pool.consumers
         pids = []
         for number in range(4):
-            send(queue, f"m{number}")
+            put(queue, f"m{number}")
             consumer = worker.begin(queue)
             pids.append(consumer.pid)
             assert worker.end_of(consumer).processed == 1
@@ -488,9 +128,9 @@ class TestPool:
         assert [event.pid for event in ledger.events("end")] == pids
 
     def test_a_child_that_a_handler_forks_says_and_handles_nothing(self, pool: Pool, ledger: Ledger) -> None:
-        queue = create(handler="recorder", concurrency=2)
+        queue = create(concurrency=2)
         bodies = [f"m{number}" for number in range(8)]
-        send(queue, '{"do": {"fork": 3}}', *bodies)
+        put(queue, '{"do": {"fork": 3}}', *bodies)
         worker = Worker(pool)
         consumer = worker.begin(queue)
         report = worker.end_of(consumer)
@@ -499,7 +139,7 @@ class TestPool:
         assert len(ledger.events("end")) == 9
 
     def test_the_most_used_is_taken_first_and_a_new_one_where_none_is_idle(self, pool: Pool) -> None:
-        queue = create(handler="recorder")
+        queue = create()
         worker = Worker(pool)
         first = worker.begin(queue)
         second = worker.begin(queue)
@@ -513,8 +153,8 @@ class TestPool:
     def test_one_that_grew_too_large_is_replaced(self, pool: Pool) -> None:
         pool._limits = replace(pool._limits, memory_mb=1)
         pool.close(5.0)
-        queue = create(handler="recorder")
-        send(queue, '{"do": {"grow": 50}}')
+        queue = create()
+        put(queue, '{"do": {"grow": 50}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
         assert worker.end_of(consumer).processed == 1
@@ -522,7 +162,7 @@ class TestPool:
         eventually(lambda: gone(consumer.pid), 10, "it has ended")
 
     def test_what_one_says_of_an_earlier_run_is_not_taken_for_the_present_one(self, pool: Pool) -> None:
-        queue = create(handler="recorder")
+        queue = create()
         worker = Worker(pool)
         consumer = worker.begin(queue)
         consumer.job_id = ObjectId()
@@ -540,8 +180,8 @@ class TestPool:
         ],
     )
     def test_how_one_died_is_told(self, pool: Pool, body: str, cause: str) -> None:
-        queue = create(handler="recorder")
-        send(queue, body)
+        queue = create()
+        put(queue, body)
         worker = Worker(pool)
         consumer = worker.begin(queue)
         report = worker.end_of(consumer)
@@ -554,7 +194,7 @@ class TestPool:
         self, pool: Pool, configure: Configure, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The worker itself does not start then; they may have been changed since it did."""
-        queue = create(handler="recorder")
+        queue = create()
         pool.close(5.0)
         server: Any = forkserver._forkserver
         server._stop()
@@ -582,8 +222,8 @@ class TestPool:
         assert pool.obtain() is not consumer
 
     def test_the_last_counts_of_one_that_died_are_kept(self, pool: Pool, ledger: Ledger) -> None:
-        queue = create(handler="recorder", concurrency=1)
-        send(queue, "m", '{"do": {"wait": "never"}}')
+        queue = create(concurrency=1)
+        put(queue, "m", '{"do": {"wait": "never"}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
 
@@ -597,8 +237,8 @@ class TestPool:
         assert (report.reason, report.processed) == (EndReason.CRASHED, 1)
 
     def test_signals_of_a_terminal_or_an_init_system_do_not_reach_it(self, pool: Pool, ledger: Ledger) -> None:
-        queue = create(handler="recorder")
-        send(queue, '{"do": {"wait": "go"}}')
+        queue = create()
+        put(queue, '{"do": {"wait": "go"}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
         eventually(lambda: ledger.events("start"), 10, "the message is being handled")
@@ -608,15 +248,15 @@ class TestPool:
         assert worker.end_of(consumer).processed == 1
 
     def test_a_program_that_a_handler_starts_can_be_terminated(self, pool: Pool) -> None:
-        queue = create(handler="recorder")
-        send(queue, '{"do": {"program": ["sleep", "60"]}}')
+        queue = create()
+        put(queue, '{"do": {"program": ["sleep", "60"]}}')
         worker = Worker(pool)
         report = worker.end_of(worker.begin(queue))
         assert (report.processed, report.failed) == (1, 0)
 
     def test_orphaned_it_gives_back_what_it_has_not_begun_and_is_gone(self, pool: Pool, ledger: Ledger) -> None:
-        queue = create(handler="recorder", concurrency=1)
-        send(queue, *(['{"do": {"wait": "never"}}'] * 4))
+        queue = create(concurrency=1)
+        put(queue, *(['{"do": {"wait": "never"}}'] * 4))
         worker = Worker(pool)
         consumer = worker.begin(queue)
         eventually(lambda: ledger.events("start"), 10, "one is being handled")
@@ -628,8 +268,8 @@ class TestPool:
         pool.consumers.remove(consumer)
 
     def test_one_whose_handler_does_not_end_is_replaced(self, pool: Pool, ledger: Ledger) -> None:
-        queue = create(handler="recorder", timeout=1)
-        send(queue, '{"do": {"wait": "never"}}')
+        queue = create(timeout=1)
+        put(queue, '{"do": {"wait": "never"}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
         report = worker.end_of(consumer)
@@ -642,8 +282,8 @@ class TestPool:
         assert "_wait_for" in failure.traceback
 
     def test_one_that_gives_no_sign_of_life_is_killed(self, pool: Pool, ledger: Ledger) -> None:
-        queue = create(handler="recorder")
-        send(queue, '{"do": {"hold": 60}}')
+        queue = create()
+        put(queue, '{"do": {"hold": 60}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
         eventually(lambda: ledger.events("start"), 10, "it is being handled")
@@ -659,8 +299,8 @@ class TestPool:
         assert "gave no sign of life for 1 s" in (found.last_error or "")
 
     def test_a_worker_that_was_frozen_takes_no_silence_for_death(self, pool: Pool, ledger: Ledger) -> None:
-        queue = create(handler="recorder")
-        send(queue, '{"do": {"wait": "go"}}')
+        queue = create()
+        put(queue, '{"do": {"wait": "go"}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
         eventually(lambda: ledger.events("start"), 10, "it is being handled")
@@ -673,8 +313,8 @@ class TestPool:
         assert worker.end_of(consumer).processed == 1
 
     def test_the_kernel_ends_one_that_cannot_see_that_its_worker_is_gone(self, pool: Pool, ledger: Ledger) -> None:
-        queue = create(handler="recorder")
-        send(queue, '{"do": {"hold": 60}}')
+        queue = create()
+        put(queue, '{"do": {"hold": 60}}')
         consumer = Worker(pool).begin(queue)
         eventually(lambda: ledger.events("start"), 10, "it is being handled")
         consumer.channel.close()
@@ -684,8 +324,8 @@ class TestPool:
         pool.consumers.remove(consumer)
 
     def test_closing_kills_what_does_not_end(self, pool: Pool, ledger: Ledger) -> None:
-        queue = create(handler="recorder")
-        send(queue, '{"do": {"wait": "never"}}')
+        queue = create()
+        put(queue, '{"do": {"wait": "never"}}')
         busy = Worker(pool).begin(queue)
         idle = pool.obtain()
         eventually(lambda: ledger.events("start"), 10, "the message is being handled")
@@ -699,8 +339,8 @@ class TestPool:
     ) -> None:
         monkeypatch.setattr("jobs.worker.pool.EXIT_SECONDS", 0.05)
         pool._config = pool._config.model_copy(update={"consumer_usage_limit": 1})
-        queue = create(handler="recorder")
-        send(queue, '{"do": {"leave_thread": 600}}')
+        queue = create()
+        put(queue, '{"do": {"leave_thread": 600}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
         assert worker.end_of(consumer).processed == 1
@@ -715,8 +355,8 @@ class TestNobodyWaits:
     """Whatever a consumer does or does not, its worker's loop goes on."""
 
     def test_one_that_is_stopped_takes_no_settings(self, pool: Pool, ledger: Ledger) -> None:
-        queue = create(handler="recorder")
-        send(queue, '{"do": {"wait": "go"}}')
+        queue = create()
+        put(queue, '{"do": {"wait": "go"}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
         eventually(lambda: ledger.events("start"), 10, "it is being handled")
@@ -732,8 +372,8 @@ class TestNobodyWaits:
         assert worker.end_of(consumer).reason in {EndReason.DRAINED, EndReason.ERROR}
 
     def test_one_that_is_stopped_is_killed_for_its_silence(self, pool: Pool, ledger: Ledger) -> None:
-        queue = create(handler="recorder")
-        send(queue, '{"do": {"wait": "never"}}')
+        queue = create()
+        put(queue, '{"do": {"wait": "never"}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
         eventually(lambda: ledger.events("start"), 10, "it is being handled")
@@ -787,8 +427,8 @@ class TestForking:
         with pytest.raises(CannotStart):
             pool.obtain()  # at once, while another is started
         eventually(lambda: pool.trouble is None, 30, "it can start some again")
-        queue = create(handler="recorder")
-        send(queue, "m")
+        queue = create()
+        put(queue, "m")
         worker = Worker(pool)
         assert worker.end_of(worker.begin(queue)).processed == 1
         assert worker.begun.keys() != {consumer.pid}
@@ -800,15 +440,13 @@ class TestForking:
         server._stop()
         forbidden = tmp_path / "no-forks"
         monkeypatch.setenv("NO_FORKS", str(forbidden))
-        config = configure(
-            handler_modules="tests.support.handlers_for_tests", ledger_dir=ledger.directory, idle_seconds=1
-        )
-        pool = Pool(config)
+        config = configure(handler_modules="tests.support.handlers_for_tests", ledger_dir=ledger.directory)
+        pool = Pool(at_once(config))
         pool._context.set_forkserver_preload(["tests.support.failing_forks", "jobs.worker.preload"])
         try:
             pool.warm_up()
-            queue = create(handler="recorder")
-            send(queue, '{"do": {"wait": "go"}}')
+            queue = create()
+            put(queue, '{"do": {"wait": "go"}}')
             worker = Worker(pool)
             busy = worker.begin(queue)
             eventually(lambda: ledger.events("start"), 10, "it is being handled")

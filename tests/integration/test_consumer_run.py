@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,11 @@ from jobs.models import EndReason
 from queues import services
 from queues.handlers import Message, Reject, Retry
 from queues.models import Queue
-from queues.sqs import MAX_MESSAGE_BYTES, Depth, OutgoingMessage, ReceivedMessage, get_gateway
+from queues.sqs import MAX_MESSAGE_BYTES, Depth, ReceivedMessage, get_gateway
 from tests.support import probe as probes
 from tests.support.faults import Forward, Refused, SqsProxy
 from tests.support.probe import Probe
+from tests.support.real_sqs import depth, put
 from tests.support.runs import LASTING, PATIENT, QUICK, Running, numbers
 from tests.support.waiting import eventually
 
@@ -72,22 +73,6 @@ def create(name: str = "orders", *, with_dlq: bool = True, **settings: Any) -> Q
     return services.create(name, with_dlq=with_dlq, settings={"handler": "probe", **settings})
 
 
-def send(queue: Queue, bodies: Sequence[str], group: str | None = None) -> None:
-    for first in range(0, len(bodies), 10):
-        result = get_gateway().send(
-            queue.queue_url,
-            [
-                OutgoingMessage(body, group=group, deduplication_id=f"{group}-{random.random()}" if group else None)
-                for body in bodies[first : first + 10]
-            ],
-        )
-        assert not result.failures
-
-
-def depth(queue: Queue) -> Depth:
-    return get_gateway().depth(queue.queue_url)
-
-
 def dead_letters(queue: Queue, count: int = 1) -> list[ReceivedMessage]:
     """What came to the dead-letter queue."""
     assert queue.dlq_url is not None
@@ -105,7 +90,7 @@ def dead_letters(queue: Queue, count: int = 1) -> list[ReceivedMessage]:
 class TestDone:
     def test_every_message_is_handled_once_and_deleted(self, probe: Probe, begin: Begin) -> None:
         queue = create()
-        send(queue, numbers(25))
+        put(queue, *numbers(25))
         before = time.monotonic()
         report = begin(queue).report()
         assert probe.bodies == Counter(numbers(25))
@@ -139,7 +124,7 @@ class TestDone:
     def test_the_largest_message_that_sqs_takes(self, probe: Probe, begin: Begin) -> None:
         queue = create()
         body = "é" * (MAX_MESSAGE_BYTES // 2)
-        send(queue, [body])
+        put(queue, body)
         assert begin(queue).report().processed == 1
         assert probe.bodies == {body: 1}
 
@@ -150,7 +135,7 @@ class TestFailure:
         self, faulty: SqsProxy, probe: Probe, begin: Begin, delay: float, seconds: int
     ) -> None:
         queue = create()
-        send(queue, ["m"])
+        put(queue, "m")
 
         def behave(message: Message) -> None:
             if message.receive_count == 1:
@@ -164,7 +149,7 @@ class TestFailure:
 
     def test_after_its_last_receive_sqs_moves_it_to_the_dead_letter_queue(self, probe: Probe, begin: Begin) -> None:
         queue = create(max_receive_count=2)
-        send(queue, ["poison", "good"])
+        put(queue, "poison", "good")
 
         def behave(message: Message) -> None:
             if message.body == "poison":
@@ -205,7 +190,7 @@ class TestReject:
         self, faulty: SqsProxy, probe: Probe, begin: Begin
     ) -> None:
         queue = create()
-        send(queue, ["m"])
+        put(queue, "m")
         probe.behave = lambda message: Reject("no")
         before = len(faulty.requests)
         begin(queue).report()
@@ -217,7 +202,7 @@ class TestReject:
         self, faulty: SqsProxy, probe: Probe, begin: Begin, fault: str
     ) -> None:
         queue = create()
-        send(queue, ["m"])
+        put(queue, "m")
 
         def refuse_entry(parameters: Parameters, forward: Forward) -> Parameters:
             failed = [{"Id": e["Id"], "Code": "InternalError", "SenderFault": False} for e in parameters["Entries"]]
@@ -247,7 +232,7 @@ class TestFifo:
         groups = ("a", "b", "c")
         for n in range(6):
             for group in groups:
-                send(queue, [f"{group}{n}"], group)
+                put(queue, f"{group}{n}", group=group)
         done: defaultdict[str, list[str]] = defaultdict(list)
         at_work: Counter[str] = Counter()
         overlaps: list[str] = []
@@ -277,7 +262,7 @@ class TestFifo:
         self, faulty: SqsProxy, probe: Probe, begin: Begin
     ) -> None:
         queue = create("orders.fifo", concurrency=2)
-        send(queue, ["a0", "a1"], "a")
+        put(queue, "a0", "a1", group="a")
         faulty.refuse("DeleteMessageBatch", "InternalError", status=500, times=4)
         deletes_before_the_next: list[int] = []
         probe.behave = lambda message: deletes_before_the_next.append(faulty.count("DeleteMessageBatch"))
@@ -292,7 +277,7 @@ class TestEnd:
         queue = create()
         gate = threading.Event()
         probe.behave = lambda message: gate.wait(20)
-        send(queue, ["m"])
+        put(queue, "m")
         running = begin(queue, RunLimits(idle=1, linger=0))
         eventually(lambda: probe.running == 1, 10, "the message is being handled")
         get_gateway().delete_queue(queue.queue_url)
@@ -307,7 +292,7 @@ class TestVisibility:
         self, faulty: SqsProxy, probe: Probe, begin: Begin
     ) -> None:
         queue = create(concurrency=1, visibility_timeout=1)
-        send(queue, ["slow", "waits"])
+        put(queue, "slow", "waits")
 
         def behave(message: Message) -> None:
             if message.body == "slow":
@@ -322,7 +307,7 @@ class TestVisibility:
 
     def test_a_message_waiting_for_its_delete_is_kept_too(self, faulty: SqsProxy, probe: Probe, begin: Begin) -> None:
         queue = create(visibility_timeout=1)
-        send(queue, ["m"])
+        put(queue, "m")
 
         def delete(parameters: Parameters, forward: Forward) -> Parameters:
             if faulty.count("ChangeMessageVisibilityBatch") < 3:
@@ -339,7 +324,7 @@ class TestVisibility:
         self, probe: Probe, begin: Begin, sqs: SQSClient
     ) -> None:
         queue = create(visibility_timeout=600)
-        send(queue, ["m"])
+        put(queue, "m")
         probe.behave = lambda message: sqs.delete_message(
             QueueUrl=queue.queue_url, ReceiptHandle=message.receipt_handle
         )
@@ -352,7 +337,7 @@ class TestVisibility:
 class TestFaults:
     def test_sqs_away_while_messages_are_handled(self, faulty: SqsProxy, probe: Probe, begin: Begin) -> None:
         queue = create()
-        send(queue, numbers(12))
+        put(queue, *numbers(12))
         handled = threading.Event()
 
         def behave(message: Message) -> None:
@@ -374,7 +359,7 @@ class TestFaults:
 
     def test_an_answer_that_got_lost_does_not_stop_a_delete(self, faulty: SqsProxy, probe: Probe, begin: Begin) -> None:
         queue = create()
-        send(queue, numbers(3))
+        put(queue, *numbers(3))
         faulty.cut("DeleteMessageBatch", after=True, times=1)
         report = begin(queue).report()
         assert report.processed == 3
@@ -382,7 +367,7 @@ class TestFaults:
 
     def test_single_entries_that_fail_are_tried_again(self, faulty: SqsProxy, probe: Probe, begin: Begin) -> None:
         queue = create()
-        send(queue, numbers(10))
+        put(queue, *numbers(10))
 
         def half(parameters: Parameters, forward: Forward) -> Parameters:
             entries = parameters["Entries"]
@@ -398,7 +383,7 @@ class TestFaults:
 
     def test_deletes_come_in_full_batches(self, faulty: SqsProxy, probe: Probe, begin: Begin) -> None:
         queue = create(concurrency=5)
-        send(queue, numbers(100))
+        put(queue, *numbers(100))
         begin(queue, RunLimits(idle=1, linger=5)).report()
         deletes = [p["Entries"] for action, p in faulty.requests if action == "DeleteMessageBatch"]
         assert sum(map(len, deletes)) == 100
@@ -411,7 +396,7 @@ class TestSettings:
         self, faulty: SqsProxy, probe: Probe, begin: Begin
     ) -> None:
         queue = create()
-        send(queue, ["a"])
+        put(queue, "a")
         gate = threading.Event()
         probe.behave = lambda message: gate.wait(20)
 

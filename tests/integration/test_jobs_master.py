@@ -79,7 +79,14 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def config(queues: SQSClient, configure: Configure) -> Config:
-    return configure(sweep_max_seconds=0.2, lease_seconds=30, backlog_per_consumer=3, time_slice_seconds=0.05)
+    # A lease and heartbeats that outlive a test on a busy machine.
+    return configure(
+        sweep_max_seconds=0.2,
+        lease_seconds=30,
+        worker_stalled_after=30,
+        backlog_per_consumer=3,
+        time_slice_seconds=0.05,
+    )
 
 
 class Master:
@@ -122,7 +129,7 @@ class Master:
             self.turn()
             return condition()
 
-        eventually(after_a_turn, 10, what)
+        eventually(after_a_turn, 30, what)
 
     def settle(self) -> None:
         """Take turns until every queue's depth has been asked for since now."""

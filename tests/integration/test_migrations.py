@@ -55,3 +55,19 @@ def test_tasks_and_keys_go_to_the_key_of_their_user(migrate: Any) -> None:
     assert dict(tasks) == {"ada": ada.pk, "gone": None}
     keys = new.get_model("queuesite", "IdempotentRequest").objects.values_list("owner_id", "key")
     assert list(keys) == [(ada.pk, "k")]
+
+
+def test_groups_of_an_earlier_version_keep_what_was_changed(migrate: Any) -> None:
+    """What the migrations of an earlier version granted is not granted again."""
+    from django.contrib.auth.models import Group, Permission
+    from django.core.management import call_command
+
+    migrate("0006_permissions_of_groups")
+    viewers = Group.objects.get(name="viewers")
+    viewers.permissions.remove(Permission.objects.get(codename="view_job"))
+
+    call_command("migrate", verbosity=0)
+
+    viewers.refresh_from_db()
+    assert not viewers.permissions.filter(codename="view_job").exists()
+    assert viewers.permissions.filter(codename="view_worker").exists()

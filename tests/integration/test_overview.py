@@ -17,8 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_q.models import Schedule
 
-from jobs import attention, failures, statistics
-from jobs.admin import overview
+from jobs import attention, failures, shared, statistics
 from jobs.models import Worker
 from jobs.repositories import assignments, leases, throughput, workers
 from jobs.repositories import failures as failure_repository
@@ -39,7 +38,7 @@ MINUTE = statistics.MINUTE
 
 @pytest.fixture(autouse=True)
 def nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(overview, "SLOW_SECONDS", 3_600.0)  # a busy machine makes every answer a slow one
+    monkeypatch.setattr(shared, "SLOW_SECONDS", 3_600.0)  # a busy machine makes every answer a slow one
     cache.clear()
     yield
     cache.clear()
@@ -166,7 +165,7 @@ def test_each_reason_for_attention_is_found_and_nothing_else() -> None:
     records.define("lonely", depth_visible=5, depth_observed_at=ago(5))
     records.define("woken", wake_requested_at=ago(2))
     held = records.define("held", depth_visible=5, depth_observed_at=ago(5))
-    records.register()
+    records.register(has={"log": "1"})
     records.assign(held)
     records.define("crashed-once", crash_count=1)
     records.define("crashing", crash_count=2)
@@ -178,7 +177,7 @@ def test_each_reason_for_attention_is_found_and_nothing_else() -> None:
     did(records.define("failing"), 2, processed=90, failed=10)
     did(records.define("failed-earlier"), 20, failed=10)
     assert reasons() == {
-        "strange": ["handler missing", "dead letters"],
+        "strange": ["unserved", "dead letters"],
         "crashing": ["crash-looping"],
         "failing": ["failing"],
         "lonely": ["waiting"],
@@ -193,8 +192,9 @@ def test_queues_that_need_attention_are_shown_with_why(browser: Client) -> None:
     for place in range(12):
         records.define(f"dead-{place:02}", dead_letters=place + 1)
     records.define("strange", handler="was-removed")
+    records.register(has={"log": "1"})
     page = text(browser)
-    assert "handler missing was-removed" in page
+    assert "unserved no worker has handler was-removed" in page
     assert "dead-11" in page  # those with the most
     assert "dead-00" not in page
     assert "For the rest" in page
@@ -298,20 +298,21 @@ def test_no_assignment_of_a_queue_that_is_gone_disturbs(browser: Client) -> None
 
 class TestWhatIsShared:
     def test_an_answer_that_took_long_serves_all_for_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(overview, "SLOW_SECONDS", -1.0)
+        monkeypatch.setattr(shared, "SLOW_SECONDS", -1.0)
         answers = iter("ab")
-        monkeypatch.setattr(overview, "monotonic", iter((0.0, 30.0)).__next__)
-        assert [overview.shared("x", lambda: next(answers)) for _ in range(3)] == ["a", "a", "a"]
+        monkeypatch.setattr(shared, "monotonic", iter((0.0, 30.0)).__next__)
+        assert [shared.shared("x", lambda: next(answers)) for _ in range(3)] == ["a", "a", "a"]
 
     def test_a_quick_one_is_asked_for_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(overview, "SLOW_SECONDS", 3_600.0)
+        monkeypatch.setattr(shared, "SLOW_SECONDS", 3_600.0)
         answers = iter("ab")
-        assert [overview.shared("x", lambda: next(answers)) for _ in range(2)] == ["a", "b"]
+        assert [shared.shared("x", lambda: next(answers)) for _ in range(2)] == ["a", "b"]
 
     def test_numbers_and_attention_can_be_kept(self, browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(overview, "SLOW_SECONDS", 1.0)
-        monkeypatch.setattr(overview, "monotonic", itertools.count(0, 30).__next__)
+        monkeypatch.setattr(shared, "SLOW_SECONDS", 1.0)
+        monkeypatch.setattr(shared, "monotonic", itertools.count(0, 30).__next__)
+        records.register(has={"log": "1"})
         records.define("webhooks", handler="gone")
-        assert "handler missing" in text(browser).lower()
+        assert "no worker has handler gone" in text(browser)
         collection(Queue).delete_many({})
-        assert "handler missing" in text(browser).lower()
+        assert "no worker has handler gone" in text(browser)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
+from queues.fleet import Fleet, Offer
 from queues.models import Queue
 from queues.state import (
     ATTEMPTS_ARE_FAILING,
@@ -22,6 +23,7 @@ from queues.state import (
     matching,
     state_expression,
     state_of,
+    unserved_reason,
 )
 from queuesite.foundation.databases import collection, database, database_clock
 from queuesite.foundation.documents import to_document, to_models
@@ -70,8 +72,44 @@ def test_states_are_the_same_for_python_and_mongodb() -> None:
     together = [*free, *assigned]
     wanted = {queue.id: {"state": state_of(queue, context)} for queue in to_models(Queue, together)}
     assert len(wanted) == 2 * 3 * 4 * 3 * 3 * 5
-    assert {row["state"] for row in wanted.values()} == set(State)
+    assert {row["state"] for row in wanted.values()} == set(State) - {State.UNSERVED}
     assert answers(together, {"state": state_expression(context)}) == wanted
+
+
+#: What workers may announce; the last one is of an earlier release.
+OFFERS = (Offer("default", {"log": "1"}), Offer("gpu", {"log": "1", "resize": "2"}), Offer("gpu", {}), Offer())
+
+
+@pytest.mark.parametrize("count", range(len(OFFERS) + 1))
+def test_who_can_be_served_is_the_same_for_python_and_mongodb(count: int) -> None:
+    now = database_clock.now()
+    free, assigned = (
+        list(
+            documents(
+                handler=("log", "resize", "gone", MISSING),
+                pool=(None, MISSING, "default", "gpu", "night"),
+                paused=(False, True),
+                notBefore=(None, now + timedelta(seconds=1)),
+            )
+        )
+        for _ in range(2)
+    )
+    together = [*free, *assigned]
+    questions: dict[str, Any] = {}
+    wanted: dict[ObjectId, dict[str, Any]] = {}
+    for number, offers in enumerate(itertools.combinations(OFFERS, count)):
+        context = Context(now, frozenset(one["_id"] for one in assigned), fleet=Fleet(offers))
+        questions[f"of{number}"] = state_expression(context)
+        for queue in to_models(Queue, together):
+            wanted.setdefault(queue.id, {})[f"of{number}"] = state_of(queue, context)
+            reason = context.fleet.reason(queue.handler, queue.pool)
+            unserved = reason is not None and not queue.paused and queue.id not in context.assigned
+            assert (state_of(queue, context) is State.UNSERVED) == unserved
+            assert unserved_reason(queue, context) == (reason if unserved else None)
+    assert len(wanted) == 2 * 4 * 5 * 2 * 2
+    assert answers(together, questions) == wanted
+    states = {state for row in wanted.values() for state in row.values()}
+    assert (State.UNSERVED in states) == (count > 0)
 
 
 def test_conditions_are_the_same_for_python_and_mongodb() -> None:
@@ -82,19 +120,18 @@ def test_conditions_are_the_same_for_python_and_mongodb() -> None:
                 depthVisible=(0, 1, MISSING),
                 crashCount=(0, 1, 2, MISSING),
                 deadLetters=(0, 1, MISSING),
-                handler=("log", "was-removed", MISSING),
             )
         )
         for _ in range(2)
     )
     attempts = {one["_id"]: (1, 0) for one in failing}
-    context = Context(database_clock.now(), frozenset(), attempts, frozenset({"log", "http"}))
+    context = Context(database_clock.now(), frozenset(), attempts)
     together = [*well, *failing]
     wanted = {
         queue.id: {condition.name: condition in conditions_of(queue, context) for condition in Condition}
         for queue in to_models(Queue, together)
     }
-    assert len(wanted) == 2 * 3 * 3 * 4 * 3 * 3
+    assert len(wanted) == 2 * 3 * 3 * 4 * 3
     for condition in Condition:
         assert {row[condition.name] for row in wanted.values()} == {False, True}, condition
     questions = {condition.name: rule.expression(context) for condition, rule in CONDITIONS.items()}
@@ -109,8 +146,9 @@ def test_failing_is_the_same_for_python_and_mongodb() -> None:
 
 
 def test_a_list_is_filtered_by_the_same_rules() -> None:
-    made = list(documents(paused=(False, True), depthVisible=(0, 1), deadLetters=(0, 1)))
-    context = Context(database_clock.now(), frozenset({made[0]["_id"]}), {made[1]["_id"]: (1, 0)})
+    made = list(documents(paused=(False, True), depthVisible=(0, 1), deadLetters=(0, 1), handler=("log", "resize")))
+    fleet = Fleet(OFFERS[:1])
+    context = Context(database_clock.now(), frozenset({made[0]["_id"]}), {made[1]["_id"]: (1, 0)}, fleet)
     collection(Queue).insert_many(made)
     queues = to_models(Queue, made)
     everything: list[State | Condition] = [*State, *Condition]

@@ -23,6 +23,7 @@ from queues.state import State
 from queuesite.foundation.databases import database_clock
 from queuesite.models import BackgroundTask
 from tests.support.faults import SqsProxy
+from tests.support.records import register
 
 if TYPE_CHECKING:
     from types_boto3_sqs.client import SQSClient
@@ -281,11 +282,13 @@ def test_saving_does_not_undo_what_others_wrote_meanwhile(admin: Client) -> None
 def test_handler_that_is_gone_can_be_seen_and_kept(admin: Client) -> None:
     queue = services.create("orders")
     repository.update(queue.id, {"handler": "gone"})
+    register(has={"log": "1"})
 
     shown = admin.get(settings_page(queue)).content.decode()
 
     assert "gone (not registered)" in shown
-    assert "is not registered, so nothing is processed" in admin.get(page(queue)).content.decode()
+    assert "Nothing is processed: no worker has handler gone." in admin.get(page(queue)).content.decode()
+    assert "no worker has handler gone" in admin.get(LIST).content.decode()
 
 
 def test_deleting_asks_first_with_what_is_at_stake(admin: Client) -> None:

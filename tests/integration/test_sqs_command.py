@@ -273,14 +273,19 @@ class TestList:
             "crashCount": 0,
             "notBefore": None,
             "depth": {"visible": 0, "inFlight": 0, "delayed": 0, "observedAt": None},
+            "pool": None,
             "state": "idle",
+            "unserved": None,
         }
 
     @pytest.mark.django_db
     def test_states_are_the_api_s(self) -> None:
         """One word for one thing: what the command line says of a queue, the API says too."""
         now = database_clock.now()
+        records.register(has={"log": "1"})
         records.running(records.define("busy"))
+        records.define("lost", handler="resize", crash_count=2, depth_visible=7)
+        records.define("elsewhere", pool="gpu", paused=True)
         records.define("crashing", crash_count=3, not_before=now + timedelta(minutes=1))
         records.define("full", depth_visible=2, crash_count=1)
         failing = records.define("wrong")
@@ -293,12 +298,16 @@ class TestList:
         assert states == {
             "busy": "active",
             "crashing": "backing-off, crash-looping (3 runs)",
+            "elsewhere": "paused",
             "full": "waiting",
+            "lost": "unserved (no worker has handler resize), crash-looping (2 runs)",
             "wrong": "idle, failing",
         }
-        shown = {queue["name"]: queue["state"] for queue in json.loads(sqs("list", "--json"))}
-        assert shown == {queue["name"]: queue["state"] for queue in everything().get("/queues").ok()["items"]}
-        assert shown == {name: state.split(",")[0] for name, state in states.items()}
+        shown = {one["name"]: (one["state"], one["unserved"]) for one in json.loads(sqs("list", "--json"))}
+        items = everything().get("/queues").ok()["items"]
+        assert shown == {one["name"]: (one["state"], one["unserved"]) for one in items}
+        assert shown["lost"][1] == "no worker has handler resize"
+        assert [word for word, _ in shown.values()] == [re.split("[ ,]", states[name])[0] for name in shown]
 
 
 class TestSend:
@@ -421,12 +430,12 @@ class TestSend:
     def test_count_does_not_go_with_a_file(self, tmp_path: Path) -> None:
         sqs("create", "orders")
 
-        assert "COUNT does not go with --file" in refused("send", "orders", 1, "--file", tmp_path / "x")[1]
+        assert "COUNT and --file exclude each other" in refused("send", "orders", 1, "--file", tmp_path / "x")[1]
 
     def test_neither_count_nor_file(self) -> None:
         sqs("create", "orders")
 
-        assert refused("send", "orders") == (2, "how many? give COUNT, or --file with a message per line")
+        assert refused("send", "orders") == (2, "give COUNT, or --file with a message on each line")
 
     def test_empty_body(self) -> None:
         sqs("create", "orders")

@@ -12,6 +12,7 @@ import pytest
 
 from queues.sqs import connection as module
 from queues.sqs.gateway import SqsGateway
+from queues.sqs.preparation import prepare
 from queuesite.foundation import config as configuration
 from queuesite.foundation.addresses import Running, embedded_keys, write_record
 from queuesite.foundation.errors import ServerError, SqsDenied
@@ -41,9 +42,15 @@ def no_keys(faulty: SqsProxy, configure: Configure) -> SqsProxy:
 
 
 def used(faulty: SqsProxy, config: configuration.Config) -> tuple[str, str | None]:
-    """What a new gateway signs its first request with."""
-    SqsGateway(config).check()
-    return faulty.credentials[-1]
+    """What a new gateway signs its first requests with: one of the express lane, and one of boto3."""
+    faulty.answer("GetQueueAttributes", lambda _, __: {})
+    gateway = SqsGateway(config)
+    gateway.depth("http://sqs/1/any")
+    gateway.check()
+    express, boto3 = faulty.credentials[-2:]
+    assert express == boto3
+    gateway.close()
+    return express
 
 
 class TestSources:
@@ -162,6 +169,106 @@ class TestRenewal:
         gateway.check()
 
         assert no_keys.credentials == [("ASIALATE", "a-token")]
+
+
+class TestExpress:
+    """The same, of the express lane, which boto3 gives its keys."""
+
+    @pytest.fixture
+    def no_keys(self, no_keys: SqsProxy) -> SqsProxy:
+        no_keys.answer("GetQueueAttributes", lambda _, __: {})
+        return no_keys
+
+    def test_what_expires_is_fetched_again_in_time(
+        self, no_keys: SqsProxy, configure: Configure, source: CredentialSource
+    ) -> None:
+        source.lifetime = 60
+        gateway = SqsGateway(configure(aws_container_credentials_full_uri=f"{source.address}/container"))
+
+        for _ in range(3):
+            gateway.depth("http://sqs/1/any")
+
+        tokens = [token for _, token in no_keys.credentials]
+        assert len(set(tokens)) == 3
+        assert tokens[-1] == f"token-{source.given}"
+        gateway.close()
+
+    def test_keys_that_last_are_fetched_once(
+        self, no_keys: SqsProxy, configure: Configure, source: CredentialSource
+    ) -> None:
+        config = configure(aws_container_credentials_full_uri=f"{source.address}/container")
+        prepared = prepare(config)
+        given = source.given
+
+        gateways = [SqsGateway(config, prepared) for _ in range(3)]  # as consumers that are forked from one process
+        for gateway in gateways:
+            gateway.depth("http://sqs/1/any")
+            gateway.close()
+
+        assert source.given == given
+        assert {token for _, token in no_keys.credentials} == {f"token-{given}"}
+
+    def test_keys_that_were_changed_in_a_file_are_found(
+        self, no_keys: SqsProxy, configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(boto3.session, "Session", boto3.Session)
+        file = tmp_path / "credentials"
+        gateway = SqsGateway(configure(aws_shared_credentials_file=write_keys(file, "ASIAOLD")))
+        gateway.depth("http://sqs/1/any")
+        no_keys.refuse("GetQueueAttributes", "ExpiredToken", status=403, times=1)
+        no_keys._rules["GetQueueAttributes"].reverse()  # the refusal goes first
+        write_keys(file, "ASIANEW")
+
+        with pytest.raises(SqsDenied, match="have expired"):
+            gateway.depth("http://sqs/1/any")
+        gateway.depth("http://sqs/1/any")
+
+        assert [key for key, _ in no_keys.credentials] == ["ASIAOLD", "ASIAOLD", "ASIANEW"]
+        gateway.close()
+
+    def test_a_process_with_prepared_keys_makes_no_client_of_boto3(
+        self, no_keys: SqsProxy, configure: Configure, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = configure(aws_access_key_id="AKIA", aws_secret_access_key="s")
+        prepared = prepare(config)
+
+        def none(*_: object, **__: object) -> None:
+            raise AssertionError("boto3 was asked")
+
+        monkeypatch.setattr(boto3.session, "Session", none)
+        gateway = SqsGateway(config, prepared)
+        gateway.depth("http://sqs/1/any")
+
+        assert no_keys.credentials == [("AKIA", None)]
+        gateway.close()
+
+    def test_no_keys_are_an_error_with_its_remedy(self, no_keys: SqsProxy, configure: Configure) -> None:
+        gateway = SqsGateway(configure(aws_ec2_metadata_disabled="true", aws_shared_credentials_file=os.devnull))
+
+        with pytest.raises(SqsDenied, match=r"no AWS credentials.*set AWS_ACCESS_KEY_ID"):
+            gateway.depth("http://sqs/1/any")
+
+
+@pytest.mark.parametrize("transport", ["express", "boto3"])
+def test_embedded_server_is_not_asked_through_a_proxy(
+    faulty: SqsProxy, configure: Configure, tmp_path: Path, transport: str
+) -> None:
+    faulty.answer("GetQueueAttributes", lambda _, __: {})
+    nowhere = "http://127.0.0.1:9"
+    config = configure(
+        aws_sqs_endpoint=None,
+        data_dir=tmp_path,
+        sqs_transport=transport,
+        http_proxy=nowhere,
+        https_proxy=nowhere,
+        no_proxy=None,
+    )
+    write_record(config, {"sqs": Running.of(faulty.address, os.getpid())})
+
+    gateway = SqsGateway(config)
+    gateway.depth("http://sqs/1/any")
+    gateway.check()
+    gateway.close()
 
 
 class TestErrors:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
+from django.core.cache import cache
 from prometheus_client.parser import text_string_to_metric_families
 
-from jobs import histogram, metrics, statistics
+from jobs import histogram, metrics, shared, statistics
 from jobs.models import Throughput, ThroughputHour
 from jobs.repositories import leases, throughput
 from jobs.repositories.throughput import Row
@@ -224,14 +225,16 @@ class TestSeries:
 
 class TestStats:
     @pytest.fixture
-    def api(self) -> Api:
+    def api(self, monkeypatch: pytest.MonkeyPatch) -> Api:
+        monkeypatch.setattr(shared, "SLOW_SECONDS", 3_600.0)  # a busy machine makes every answer a slow one
+        cache.clear()
         return everything()
 
     def test_of_nothing(self, api: Api) -> None:
         found = api.get("/stats").ok()
 
-        assert found["queues"] == {"active": 0, "waiting": 0, "backing-off": 0, "paused": 0, "idle": 0}
-        assert (found["workers"], found["slots"], found["leader"], found["oldestWaiting"]) == (0, 0, None, None)
+        assert found["queues"] == {"active": 0, "waiting": 0, "backing-off": 0, "unserved": 0, "paused": 0, "idle": 0}
+        assert (found["workers"], found["capacity"], found["leader"], found["oldestWaiting"]) == (0, 0, None, None)
         assert found["lastMinute"]["mean"] is None
 
     def test_of_a_system_at_work(self, api: Api) -> None:
@@ -255,13 +258,19 @@ class TestStats:
 
         found = api.get("/stats").ok()
 
-        assert found["queues"] == {"active": 1, "waiting": 2, "backing-off": 1, "paused": 1, "idle": 1}
+        assert found["queues"] == {"active": 1, "waiting": 2, "backing-off": 1, "unserved": 0, "paused": 1, "idle": 1}
         assert (found["visible"], found["inFlight"], found["delayed"], found["deadLetters"]) == (12, 2, 1, 3)
-        assert (found["workers"], found["slots"], found["slotsUsed"], found["leader"]) == (1, 5, 1, "m1")
+        assert (found["workers"], found["capacity"], found["capacityUsed"], found["leader"]) == (1, 5, 1, "m1")
         assert found["lastMinute"]["processed"] in {0, 2}  # a minute may have passed since
         assert (found["lastHour"]["processed"], found["lastHour"]["failed"]) == (3, 1)
         assert found["lastHour"]["p99"] == pytest.approx(0.5, abs=0.01)
         assert found["oldestWaiting"]["queue"] == "waiting"
+        assert found["malformedDocuments"] == 0
+
+    def test_malformed_documents_are_counted(self, api: Api) -> None:
+        for name in ("orders", "invoices"):
+            collection(Queue).update_one({"_id": records.define(name).pk}, {"$set": {"concurrency": "many"}})
+        assert api.get("/stats").ok()["malformedDocuments"] == 2
 
 
 class TestMetrics:
@@ -312,13 +321,20 @@ class TestMetrics:
         assert buckets["+Inf", "orders"] == found["queuesite_handler_seconds_count"][("orders",)] == 3
         assert found["queuesite_handler_seconds_sum"][("orders",)] == pytest.approx(400.21)
         assert found["queuesite_queues"][("active",)] == 1
-        assert (found["queuesite_workers"][()], found["queuesite_slots"][()], found["queuesite_slots_used"][()]) == (
-            1,
-            5,
-            1,
-        )
+        assert found["queuesite_queues"][("unserved",)] == 0
+        assert set(found["queuesite_queue_unserved"].values()) == {0}
+        names = ("queuesite_workers", "queuesite_capacity", "queuesite_capacity_used")
+        assert [found[name][()] for name in names] == [1, 5, 1]
         assert found["queuesite_leader"] == {("m1",): 1}
         assert 70 <= found["queuesite_sweep_lag_seconds"][()] < 100
+
+    def test_queues_that_no_worker_can_serve(self) -> None:
+        records.register(has={"log": "1"})
+        records.define("orders")
+        records.define("lost", handler="resize")
+        found = self.parsed()
+        assert found["queuesite_queue_unserved"] == {("lost",): 1, ("orders",): 0}
+        assert found["queuesite_queues"][("unserved",)] == 1
 
     def test_many_queues_make_one_histogram(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(metrics, "_AT_ONCE", 2)

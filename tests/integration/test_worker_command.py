@@ -41,7 +41,7 @@ def test_the_list_shows_load_state_and_queues() -> None:
     lines = worker("list").splitlines()
     assert lines[0].split() == ["id", "host", "pid", "load", "state", "heartbeat", "queues"]
     first, second = sorted(lines[1:])
-    assert first.split()[:5] == ["w1", "host-1", "4711", "1/5", "active"]
+    assert first.split()[:5] == ["w1", "host-1", "4711", "1/5", "alive"]
     assert first.rstrip().endswith("orders")
     assert second.split()[3:5] == ["0/5", "draining"]
 
@@ -56,7 +56,7 @@ def test_what_only_finishes_is_no_load() -> None:
 def test_the_list_for_programs() -> None:
     busy("w1")
     (found,) = json.loads(worker("list", "--json"))
-    assert (found["id"], found["capacity"], found["draining"]) == ("w1", 5, False)
+    assert (found["id"], found["capacity"], found["state"], found["draining"]) == ("w1", 5, "alive", False)
     assert found["consumers"][0]["processed"] == 3
     assert 0 <= found["heartbeatAge"] < 60
     assert found["heartbeatAt"].endswith("Z")

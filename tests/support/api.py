@@ -1,4 +1,4 @@
-"""The API as a program sees it, in this process: requests with a token, answers as JSON."""
+"""A client of the API within this process: requests with a token, answers as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = "/api/v1"
 
 
 class Answer:
-    """What came back."""
+    """The answer to a request."""
 
     def __init__(self, response: Any) -> None:
         self.response = response
@@ -28,12 +28,12 @@ class Answer:
         return json.loads(self.text)
 
     def ok(self) -> Any:
-        """The content of an answer that is no problem."""
+        """The content, after checking that it is not a problem."""
         assert self.status < 300, (self.status, self.text)
         return self.json if self.text else None
 
     def problem(self, status: int) -> dict[str, Any]:
-        """The content of an answer that is this problem."""
+        """The content, after checking that it is this problem."""
         assert self.status == status, (self.status, self.text)
         assert self.headers["Content-Type"] == "application/problem+json"
         content: dict[str, Any] = self.json
@@ -45,14 +45,14 @@ class Answer:
 
 
 class Api:
-    """A client with a token, or with none."""
+    """A client, with or without a token."""
 
     def __init__(self, token: str | None = None, **headers: str) -> None:
         self.client = Client(raise_request_exception=False)
         self.headers = {**({} if token is None else {"Authorization": f"Bearer {token}"}), **headers}
 
     def request(self, method: str, path: str, body: Any = None, *, data: bytes | None = None, **headers: str) -> Answer:
-        """`body` is sent as JSON, `data` as it is; `headers` have underscores for hyphens."""
+        """Send `body` as JSON, or `data` as it is. `headers` have underscores instead of hyphens."""
         content = data if data is not None else (b"" if body is None else json.dumps(body).encode())
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return Answer(
@@ -94,7 +94,7 @@ def everything(name: str = "root") -> Api:
 
 
 def run_tasks() -> int:
-    """Run the background tasks that are waiting, as `qcluster` would; how many there were."""
+    """Run the queued background tasks, as `qcluster` would. Returns how many there were."""
     from pydoc import locate
 
     from django_q.models import OrmQ

@@ -1,4 +1,4 @@
-"""What AWS and LocalStack 4.13 do that the embedded SQS does not, put upon a proxy in front of it.
+"""A proxy in front of the embedded SQS that behaves as AWS or LocalStack 4.13 does.
 
     sqs = AwsBehaviour(faulty)           # or LocalStackBehaviour(faulty)
     sqs.age(43_000)                      # as if what is in flight had been received so much earlier
@@ -7,8 +7,8 @@
     sqs.kms = "KmsDisabled"              # sends and receives are refused with it
     sqs.throttle("DeleteMessageBatch", {1}, times=1)   # these entries of a batch are throttled
 
-Both always answer as their model does for receipt handles, move tasks and names of queues that were just deleted. A
-rule of the proxy's own (`faulty.refuse(…)`) goes before. Sources: AWS's API reference and texts that users reported
+Both always answer as their model does for receipt handles, move tasks and names of queues that were just deleted. The
+proxy's own rules (`faulty.refuse(…)`) take precedence. Sources: AWS's API reference and texts that users reported
 (aws-sdk-java #1628, localstack #3956, sqsmover #54); LocalStack's provider.py and models.py of 4.13.
 """
 
@@ -35,7 +35,7 @@ _COUNTS = (
 
 @dataclass
 class Issued:
-    """A receipt handle that was given out."""
+    """A receipt handle that was returned by a receive."""
 
     queue: str
     message_id: str
@@ -48,7 +48,7 @@ class Issued:
 class AwsBehaviour:
     """AWS's answers."""
 
-    #: Of the query protocol, which boto3 shows.
+    #: The code of the query protocol, which boto3 shows.
     spelt: ClassVar[dict[str, str]] = {
         "MessageNotInflight": "AWS.SimpleQueueService.MessageNotInflight",
         "QueueDeletedRecently": "AWS.SimpleQueueService.QueueDeletedRecently",
@@ -57,11 +57,11 @@ class AwsBehaviour:
         "KmsThrottled": "KMS.ThrottlingException",
     }
     sender_fault = True
-    #: Seconds from a receive to the end of what its visibility may be extended to.
+    #: Most seconds from a receive to the end of its visibility timeout.
     limit: float | None = 43_200
-    #: Whether a change of the visibility of a message that is visible again is refused.
+    #: Whether changing the visibility of a message that is visible again is refused.
     knows_not_in_flight = True
-    #: How long the name of a deleted queue is not free, in seconds.
+    #: How long the name of a deleted queue stays taken, in seconds.
     name_is_kept = 60.0
 
     def __init__(self, proxy: SqsProxy) -> None:
@@ -89,13 +89,13 @@ class AwsBehaviour:
         proxy.behaviour = self._answers.get
 
     def age(self, seconds: float) -> None:
-        """Have everything that was received been received so many seconds earlier, and still be in flight."""
+        """Shift every receive so many seconds into the past, with the messages still in flight."""
         with self._lock:
             for issued in self._issued.values():
                 issued.received_at -= seconds
 
     def throttle(self, action: str, places: set[int], *, times: int) -> None:
-        """Have the entries at these places of the next `times` batches throttled."""
+        """Throttle the entries at these positions of the next `times` batches."""
         self._throttled[action] = (places, times)
 
     # --- messages ---
@@ -177,7 +177,7 @@ class AwsBehaviour:
     def _batch(
         self, action: str, parameters: Parameters, forward: Forward, known: dict[str, Failure | None]
     ) -> Parameters:
-        """Pass on what is not `known` to fail or, if None, to succeed without doing anything."""
+        """Pass on the entries not in `known`, which fail with what it says, or succeed silently if that is None."""
         entries = parameters["Entries"]
         places, times = self._throttled.get(action, (set(), 0))
         outcome = dict(known)

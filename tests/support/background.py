@@ -1,11 +1,11 @@
-"""`manage.py` as a process that runs beside the test."""
+"""`manage.py` commands that run while a test runs."""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import psutil
 from tests.support.processes import start
 from tests.support.waiting import eventually
 
-#: How long a process may take to end in order, in seconds.
+#: How long a process may take to shut down, in seconds.
 ORDERLY = 40.0
 
 
@@ -60,7 +60,7 @@ class Background:
         self.process.send_signal(number)
 
     def stop(self, seconds: float = ORDERLY) -> int:
-        """End it in order; its exit code."""
+        """Shut it down. Returns its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(signal.SIGTERM)
@@ -73,22 +73,32 @@ class Background:
 
 @contextmanager
 def running(*processes: Background) -> Iterator[None]:
-    """End these processes, and what they started, when the test is over; show their output where it failed."""
+    """End these processes and their children after the test, and show their output if it failed."""
     try:
         yield
     except BaseException:
-        for process in processes:
-            print(f"--- {process.name} ---", process.output()[-4000:], sep="\n")  # noqa: T201
+        show(processes)
         raise
     finally:
-        for process in processes:
-            if process.process.poll() is None:
-                children = process.descendants()
-                process.send(signal.SIGCONT)
-                process.send(signal.SIGTERM)
-                try:
-                    process.process.wait(ORDERLY)
-                except subprocess.TimeoutExpired:
-                    for child in children:
-                        child.kill()
-                    process.kill()
+        end(processes)
+
+
+def show(processes: Sequence[Background]) -> None:
+    """Print the end of what they have written."""
+    for process in processes:
+        print(f"--- {process.name} ---", process.output()[-4000:], sep="\n")  # noqa: T201
+
+
+def end(processes: Sequence[Background]) -> None:
+    """End those that run in order, all at the same time, and what they started."""
+    children = {process: process.descendants() for process in processes if process.process.poll() is None}
+    for process in children:
+        process.send(signal.SIGCONT)
+        process.send(signal.SIGTERM)
+    for process, descendants in children.items():
+        try:
+            process.process.wait(ORDERLY)
+        except subprocess.TimeoutExpired:
+            for child in descendants:
+                child.kill()
+            process.kill()

@@ -1,4 +1,4 @@
-"""A person at a browser: Debian's chromium, watched for what a good page never does."""
+"""A user at a browser: Debian's chromium, watched for faults that no page may have."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, StorageState, expect, sync_playwright
 
-#: How long a page may take to show what is expected of it, in milliseconds: far more than it does.
-PATIENCE = 30_000
+#: How long a page may take to show what a test expects, in milliseconds; far more than it needs.
+PATIENCE = 60_000
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 900}
 #: Impacts of axe-core's violations that no page may have.
@@ -22,7 +22,7 @@ _SERIOUS = frozenset({"serious", "critical"})
 
 
 def chromium() -> str:
-    """Where the browser is. Skips the test where there is none; under CI that is a failure."""
+    """The browser's path. Without one, the test is skipped, or fails with CI=1."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is not None:
         return found
@@ -34,7 +34,7 @@ def chromium() -> str:
 
 @contextmanager
 def launched() -> Iterator[Browser]:
-    """A browser without a window. Playwright's loop runs in this thread for as long as it is there."""
+    """A headless browser. Playwright's loop runs in this thread until it is closed."""
     path = chromium()
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
@@ -46,7 +46,7 @@ def launched() -> Iterator[Browser]:
 
 
 class Visitor:
-    """Somebody at the site, with a session of their own. `faults` are what the pages did wrong so far."""
+    """A user of the site with a session of their own. `faults` lists the faults of the pages so far."""
 
     def __init__(self, browser: Browser, address: str, **options: Any) -> None:
         self.address = address
@@ -71,43 +71,44 @@ class Visitor:
             self.faults.append(f"{self.page.url}: {message.text} ({message.location.get('url')})")
 
     def close(self) -> None:
-        """End the session; fails where a page had an error or asked another machine for something."""
+        """End the session. Fails if a page had an error or sent a request to another machine."""
         self._context.close()
         assert not self.faults, "\n".join(self.faults)
 
-    def log_in(self, name: str, password: str) -> None:
-        """By the form, as a person does."""
+    def log_in(self, name: str, password: str) -> StorageState:
+        """Log in through the form. Returns what another visit needs to go on with the session."""
         self.go("/admin/login/?next=/admin/")
         self.page.get_by_label("Username").fill(name)
         self.page.get_by_label("Password").fill(password)
         self.page.get_by_role("button", name="Log in").click()
         self.page.wait_for_url("**/admin/")
+        return {"cookies": self._context.storage_state()["cookies"]}
 
     def go(self, path: str) -> int:
-        """Open a page; the status of the answer."""
+        """Open a page. Returns the status of the answer."""
         answer = self.page.goto(self.address + path)
         assert answer is not None
         return answer.status
 
     def is_refused(self, path: str) -> None:
-        """Open a page that this person may not see. The browser's own word on it is no fault of a page."""
+        """Open a page that this user may not see. The browser's error about it is not counted as a fault."""
         before = list(self.faults)
         assert self.go(path) == 403
         self.faults = before
 
     def disconnect(self) -> None:
-        """Take the network away. What the browser says of it is no fault of a page, until `connect`."""
+        """Disconnect the network. The browser's errors about it are not counted as faults until `connect`."""
         self._faults_before = list(self.faults)
         self._context.set_offline(True)
 
     def connect(self) -> None:
-        """Give it back."""
+        """Connect the network again."""
         self._context.set_offline(False)
         self.faults = self._faults_before
 
     def has_no_barrier(self, *, except_for: str | None = None) -> None:
-        """axe-core finds nothing serious on the page as it stands (outside of this selector)."""
-        # Until their font is there, icons are words to axe-core.
+        """Check that axe-core finds nothing serious on the page, except within this selector."""
+        # Until their font is loaded, icons are words for axe-core.
         self.page.evaluate("document.fonts.ready.then(() => null)")
         context = None if except_for is None else {"exclude": [[except_for]]}
         found = Axe().run(self.page, context=context, options={"resultTypes": ["violations"]})
@@ -120,6 +121,6 @@ class Visitor:
         assert not serious, f"{self.page.url}\n" + "\n".join(serious)
 
     def fits(self) -> None:
-        """Nothing makes the page itself wider than the screen."""
+        """Check that the page is no wider than the screen."""
         wide, screen = self.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
         assert wide <= screen, f"{self.page.url} is {wide} px wide on a screen of {screen}"

@@ -1,4 +1,4 @@
-"""A system whose servers are its own, to be killed and cut off: masters and workers reach them through proxies.
+"""A system with its own servers, which tests kill and cut off: masters and workers reach them through proxies.
 
 The code of the test's own process talks to the same servers directly (`connected`), so that it can look, and send,
 while the network of the others is broken.
@@ -31,7 +31,7 @@ from queuesite.foundation.databases import MONGO, collection, mongo_settings
 from queuesite.foundation.errors import QueuesiteError
 from queuesite.local.embedded import EmbeddedServer, Name
 from tests.support import servers
-from tests.support.background import Background
+from tests.support.background import ORDERLY, Background
 from tests.support.faults import SqsProxy
 from tests.support.ledger import Sent, key_of
 from tests.support.system import LONG, System, leader_is, worker_of
@@ -40,7 +40,7 @@ from tests.support.waiting import eventually
 
 
 class Cluster(System):
-    """Servers, proxies, processes and the ledger. Make it in the main thread: its servers end with that."""
+    """Servers, proxies, processes and the ledger. Create it in the main thread: its servers end with that thread."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -50,7 +50,7 @@ class Cluster(System):
             self.servers[name] = servers.start(name, self._data)
         self.mongodb = TcpProxy(self.servers["mongodb"].port)
         self.sqs = TcpProxy(self.servers["sqs"].port)
-        #: In the way of SQS only after `answer_by_proxy`, since it costs time that the machine may not have.
+        #: Used only after `answer_by_proxy`, since it is slow on a busy machine.
         self.http = SqsProxy(self.servers["sqs"].address, servers.keys(self.servers["sqs"])["AWS_ACCESS_KEY_ID"])
         self.proxies: list[TcpProxy] = [self.mongodb, self.sqs]
         self.set(
@@ -70,13 +70,13 @@ class Cluster(System):
         return f"{address}&serverSelectionTimeoutMS=2000"
 
     def another_way(self) -> TcpProxy:
-        """A further proxy of MongoDB, for one process of its own."""
+        """A further proxy of MongoDB, for a single process."""
         self.proxies.append(TcpProxy(self.servers["mongodb"].port))
         return self.proxies[-1]
 
     @contextmanager
     def connected(self) -> Iterator[None]:
-        """Have this process's own code use these servers, past the proxies."""
+        """Make this process's own code use these servers directly."""
         before = dict(os.environ)
         os.environ.update(
             MONGODB_URI=f"{self.servers['mongodb'].address}&serverSelectionTimeoutMS=2000",
@@ -110,12 +110,15 @@ class Cluster(System):
         return [p for p in self.processes if p.name.startswith(command) and p.process.poll() is None]
 
     def ensure(self, *, masters: int = 1, workers: int = 1) -> None:
-        """Have so many masters and workers: those that are missing are started, those too many ended in order."""
+        """Run this many masters and workers: start missing ones, and shut down surplus ones."""
+        surplus = [*self.living("runmaster")[masters:], *self.living("runworker")[workers:]]
+        for process in surplus:
+            process.send(signal.SIGCONT)
+            process.send(signal.SIGTERM)
+        for process in surplus:
+            process.process.wait(ORDERLY)
         for command, wanted in (("runmaster", masters), ("runworker", workers)):
-            running = self.living(command)
-            for process in running[wanted:]:
-                process.stop()
-            for _ in range(wanted - len(running)):
+            for _ in range(wanted - len(self.living(command))):
                 self.start(command)
         for process in self.living("runworker"):
             eventually(lambda process=process: worker_of(process), LONG, "the worker has registered")  # type: ignore[misc]
@@ -133,7 +136,7 @@ class Cluster(System):
         return next(process for process in self.living("runmaster") if not leader_is(process))
 
     def holder_of(self, queue: Queue) -> Background:
-        """The worker that has the queue (its first slot)."""
+        """The worker of the queue's consumer 0."""
         held = eventually(
             lambda: [a for a in assignments.all_assignments() if a.queue_id == queue.id], LONG, "the queue is assigned"
         )
@@ -158,12 +161,12 @@ class Cluster(System):
     # --- servers and networks ---
 
     def kill_mongodb(self) -> None:
-        """Kill MongoDB; what it acknowledged is on its disk."""
+        """Kill MongoDB. What it acknowledged is on its disk."""
         self.servers["mongodb"].process.kill()
         self.servers["mongodb"].process.wait()
 
     def stop_sqs(self) -> None:
-        """End SQS in order: the emulator loses its messages when it is killed."""
+        """Shut SQS down: the emulator would lose its messages if it were killed."""
         self.servers["sqs"].stop()
 
     def start_again(self, name: Name) -> None:
@@ -172,12 +175,12 @@ class Cluster(System):
         self.servers[name].wait_ready(30)
 
     def answer_by_proxy(self) -> SqsProxy:
-        """Have SQS's answers pass by the proxy that can change them, until healed."""
+        """Route SQS's answers through the proxy that can change them, until `heal`."""
         self.sqs.redirect(int(self.http.address.rpartition(":")[2]))
         return self.http
 
     def heal(self) -> None:
-        """Servers' networks as they should be, and no process frozen."""
+        """End all faults of the network, and thaw every process."""
         self.http.heal()
         for proxy in self.proxies:
             proxy.heal()
@@ -192,9 +195,9 @@ class Cluster(System):
     def send(
         self, queue: Queue, instructions: Iterable[dict[str, Any]], *, group: str | None = None, announce: bool = True
     ) -> list[str]:
-        """Send a message for each instruction to its handler, and note it in the ledger; their keys.
+        """Send a message for each instruction to its handler, and record it in the ledger. Returns the messages' keys.
 
-        The queue is woken (`announce`) where MongoDB can be reached.
+        The queue is woken (`announce`) if MongoDB can be reached.
         """
         bodies = [json.dumps({"n": f"{queue.name}/{next(self._numbers):05d}", "do": what}) for what in instructions]
         for first in range(0, len(bodies), MAX_BATCH):
@@ -218,7 +221,7 @@ class Cluster(System):
         self.ledger.note_sent([Sent(keys[index], queue.name, group, now) for index in sorted(result.message_ids)])
 
     def dead_letters(self, queues: Iterable[Queue] | None = None) -> set[str]:
-        """The keys of all dead letters so far. They are taken out: one that is hidden hides those of its FIFO group."""
+        """All dead letters' keys so far. It deletes them, since one in flight would hide others of its FIFO group."""
         gateway = get_gateway()
         for queue in repository.all_queues() if queues is None else queues:
             while queue.dlq_url is not None:
@@ -230,7 +233,7 @@ class Cluster(System):
         return set(self._dead)
 
     def handled(self) -> dict[str, int]:
-        """How often each message (by key) was handled to its end."""
+        """How often each message was handled to its end, by key."""
         counts: dict[str, int] = {}
         for event in self.ledger.events("end"):
             if key := key_of(event.body):
@@ -238,7 +241,7 @@ class Cluster(System):
         return counts
 
     def nothing_is_lost(self, seconds: float = 2 * LONG) -> None:
-        """Wait until what was sent is what was handled or is a dead letter, and every run is recorded as over."""
+        """Wait until every message was handled or is a dead letter, and every run is recorded as ended."""
         sent = {message.key for message in self.ledger.sent() if message.certain}
         possible = {message.key for message in self.ledger.sent()}
 
@@ -256,7 +259,7 @@ class Cluster(System):
         eventually(lambda: not unfinished(), LONG, "every job has a final status")
 
     def begin_anew(self) -> None:
-        """No fault, no queue, no record: for the next test. Processes stay."""
+        """End faults and remove queues and records, for the next test. Processes keep running."""
         self.heal()
         for queue in repository.all_queues():
             services.delete(queue.name)

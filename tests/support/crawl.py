@@ -1,7 +1,7 @@
-"""All addresses of the site, from the URL resolver and the API's schema, and who may open each.
+"""All addresses of the admin, from the URL resolver, and who may open each.
 
-A new page is walked by itself. A page of a model needs the permission to see that model; one that needs another is in
-`NEEDS`, and a page that belongs to no model must be there.
+New pages are found automatically. A page of a model needs the permission to view that model; a page that needs another
+permission, or belongs to no model, is in `NEEDS`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _all(*permissions: str) -> Needed:
     return frozenset(permissions)
 
 
-#: By the name of the address.
+#: What pages need, by the name of the address.
 NEEDS: Mapping[str, Needed] = {
     "index": STAFF,
     "login": None,
@@ -43,7 +43,7 @@ NEEDS: Mapping[str, Needed] = {
     "jobs_failure_resolve": _all("jobs.delete_failure"),
     "jobs_worker_drain": _all("jobs.change_worker"),
     "auth_user_password_change": _all("auth.change_user"),
-    "queues_queue_act": STAFF,  # what is asked for is judged by the action
+    "queues_queue_act": STAFF,  # depends on the action in the request
 }
 _VERBS = {"add": "add", "delete": "delete"}
 
@@ -57,21 +57,21 @@ class Address:
     model: str
 
     def may(self, user: User | None) -> bool:
-        """Whether it is for this user. Staff without any permission may see pages that show nothing of the system."""
+        """Whether this user may open it. Staff without permissions may open pages that show nothing of the system."""
         if self.name in NEEDS:
             needed = NEEDS[self.name]
         elif self.model:
             app, _, model = self.model.rpartition("_")
             needed = frozenset({f"{app}.{_VERBS.get(self.name.removeprefix(self.model + '_'), 'view')}_{model}"})
         else:
-            raise AssertionError(f"{self.path} ({self.name}): say in NEEDS what it needs")
+            raise AssertionError(f"{self.path} ({self.name}): add to NEEDS what it needs")
         if needed is None:
             return True
         return user is not None and user.is_active and user.is_staff and user.has_perms(needed)
 
 
 def addresses(ids: Mapping[str, object], other: str | None = None) -> list[Address]:
-    """Every address of the admin, with the ids of objects by their model; `other`: with this for each id instead."""
+    """Every address of the admin, with the ids of objects by their model, or with `other` instead of each id."""
     admin = next(
         one for one in get_resolver().url_patterns if isinstance(one, URLResolver) and one.namespace == "admin"
     )

@@ -1,4 +1,4 @@
-"""A server that gives credentials as AWS's own do: to containers, to instances, and for a web identity (STS)."""
+"""A server that returns credentials as AWS's do: to containers, to instances, and for a web identity (STS)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _STS = """<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/do
 
 
 class CredentialSource:
-    """The server. Each time that it is asked it gives another key: `ASIA1` with the token `token-1`, and so on."""
+    """The server. Each request gets another key: `ASIA1` with the token `token-1`, and so on."""
 
     def __init__(self) -> None:
         self.given = 0
-        #: How long what it gives is valid, in seconds; boto3 renews what has less than a quarter of an hour left.
+        #: How long the credentials are valid, in seconds. boto3 renews them if less than 15 minutes are left.
         self.lifetime = 3_600.0
         #: If set, the code of the error that STS answers.
         self.refusal = ""
         self.address = ""
 
     def next(self) -> dict[str, Any]:
-        """Credentials as the sources for containers and instances give them."""
+        """The next credentials, in the format for containers and instances."""
         self.given += 1
         expires = datetime.now(UTC) + timedelta(seconds=self.lifetime)
         return {

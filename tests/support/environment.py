@@ -1,4 +1,4 @@
-"""The environment of a test run: nothing of the developer's own settings, and servers of its own."""
+"""The environment of a test run: its own servers, and none of the developer's settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from queuesite.foundation.config import Config
 from queuesite.local.embedded import EmbeddedServer
 from tests.support import servers
 
-#: Given by whoever runs the tests against real servers.
+#: Set to run the tests against real servers.
 GIVEN = frozenset(
     {
         *("MONGODB_URI", "AWS_SQS_ENDPOINT", "AWS_REGION"),
@@ -32,7 +32,7 @@ class Servers:
         self.started: list[EmbeddedServer] = []
 
     def start(self, environ: MutableMapping[str, str]) -> None:
-        """Start those that the environment does not name, and name them in it."""
+        """Start the servers that the environment does not name, and add their addresses to it."""
         if not environ.get("MONGODB_URI"):
             self.started.append(servers.start("mongodb", self.directory))
             environ["MONGODB_URI"] = self.started[-1].address
@@ -41,7 +41,7 @@ class Servers:
             environ["AWS_SQS_ENDPOINT"] = self.started[-1].address
             environ.update(servers.keys(self.started[-1]))
         if environ["AWS_SQS_ENDPOINT"].lower() != "aws":
-            # An emulator takes any, but boto3 sends no request without some.
+            # An emulator accepts any keys, but boto3 sends no request without keys.
             environ.setdefault("AWS_ACCESS_KEY_ID", "test")
             environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
 
@@ -53,11 +53,11 @@ class Servers:
 
 
 def isolate(environ: MutableMapping[str, str]) -> None:
-    """Remove the settings that the tests do not expect, and what else would make two runs differ."""
+    """Remove settings that the tests do not expect, and everything else that would make two runs differ."""
     for name in SETTINGS - GIVEN:
         environ.pop(name, None)
     environ["ENV_FILE"] = ""  # no .env
-    # The programs under test run as in a person's shell: unbuffered output hides what is wrong at its last flush.
+    # The programs under test run as in a user's shell: unbuffered output would hide errors of the last flush.
     for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
         environ.pop(name, None)
     # An office's proxy cannot reach the servers of this machine.
@@ -68,7 +68,7 @@ def isolate(environ: MutableMapping[str, str]) -> None:
     environ["NO_COLOR"] = "1"
     environ.pop("FORCE_COLOR", None)
     if environ.get("AWS_SQS_ENDPOINT", "").lower() != "aws":
-        # Else boto3 would look for credentials where no test wants it to, which takes seconds.
+        # Otherwise boto3 would look for credentials on the network, which takes seconds.
         environ["AWS_EC2_METADATA_DISABLED"] = "true"
         environ["AWS_CONFIG_FILE"] = environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
         environ.pop("AWS_PROFILE", None)
@@ -85,5 +85,5 @@ def name_worker(environ: MutableMapping[str, str], worker: str, directory: Path)
 
 
 def settings_loaded_too_early() -> bool:
-    """Whether Django read its settings before the servers had addresses."""
+    """Whether Django has read its settings before the servers had addresses."""
     return "queuesite.settings" in sys.modules

@@ -1,4 +1,4 @@
-"""Imported by a fork server before anything else: no process can be forked while the file NO_FORKS names is there."""
+"""A fork server imports this first. No process can be forked while the file that NO_FORKS names exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gateway that notes what it is asked and answers as it is told."""
+"""A gateway that records its requests and returns prepared answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Failures = tuple[BatchFailure, ...]
 
 @dataclass
 class FakeGateway:
-    """Answers each request with the next of `answers`: failures, an error to raise, or nothing left: success."""
+    """Answers each request with the next of `answers`: failures or an error to raise. Without one, it succeeds."""
 
     deleted: list[list[str]] = field(default_factory=list)
     changed: list[list[tuple[str, int]]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""A proxy in front of SQS that lets everything through but what a test has it refuse, answer itself or cut off."""
+"""A proxy in front of SQS that passes everything on, except what a test makes it refuse, answer or cut off."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Answer = Callable[[dict[str, Any], Forward], dict[str, Any]]
 
 
 class Refused(Exception):
-    """An answer of SQS that is an error. `code` is the one that boto3 shows."""
+    """An error that SQS answers. `code` is the one that boto3 shows."""
 
     def __init__(self, code: str, message: str = "made up", status: int = 400) -> None:
         self.code, self.message, self.status = code, message, status
@@ -29,7 +29,11 @@ class Refused(Exception):
 
 
 class Cut(Exception):
-    """No answer at all: the connection is closed."""
+    """The connection is closed, without an answer or (if there is one) after half of it."""
+
+    def __init__(self, answer: dict[str, Any] | None = None) -> None:
+        self.answer = answer
+        super().__init__("cut")
 
 
 @dataclass
@@ -41,19 +45,21 @@ class Rule:
 
 
 class SqsProxy:
-    """The proxy. `requests` are those that came in, in order: their action and their parameters.
+    """The proxy. `requests` has the action and the parameters of each request, in order.
 
-    `credentials` are what each of them was signed with: the key's id, and the session token or None.
+    `credentials` has what each of them was signed with: the key's id, and the session token or None.
     """
 
     def __init__(self, upstream: str, access_key: str) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.credentials: list[tuple[str, str | None]] = []
-        #: Answers what no rule answers: which one an action gets, or None to let it through.
+        #: When each request was signed, as its header says (like 20261126T120000Z).
+        self.signed_at: list[str] = []
+        #: Answers actions without a rule: returns the rule for an action, or None to pass it on.
         self.behaviour: Callable[[str], Answer | None] = lambda action: None
         self._rules: defaultdict[str, list[Rule]] = defaultdict(list)
         self._lock = threading.Lock()
-        #: Whatever a request was signed with, SQS gets the key that it knows: it does not verify the signature.
+        #: Requests are passed on with the key that SQS knows, since it does not verify signatures.
         self._credential = f"Credential={access_key}/"
         parts = urlsplit(upstream)
         self._upstream = urllib3.HTTPConnectionPool(parts.hostname or "", parts.port, maxsize=32, retries=False)
@@ -70,43 +76,43 @@ class SqsProxy:
         self._upstream.close()
 
     def answer(self, action: str, answer: Answer, times: int | None = None) -> None:
-        """Have `answer(parameters, forward)` give the answers to `action`; it may raise `Refused` or `Cut`."""
+        """Answer `action` by `answer(parameters, forward)`, which may raise `Refused` or `Cut`."""
         self._rules[action].append(Rule(answer, times))
 
     def refuse(
         self, action: str, code: str, message: str = "made up", *, status: int = 400, times: int | None = None
     ) -> None:
-        """Have `action` answered by an error."""
+        """Answer `action` with an error."""
 
         def refused(_: dict[str, Any], __: Forward) -> dict[str, Any]:
             raise Refused(code, message, status)
 
         self.answer(action, refused, times)
 
-    def cut(self, action: str, *, after: bool = False, times: int | None = None) -> None:
-        """Have the connection closed at `action`, before SQS has seen it, or after it has done it."""
+    def cut(self, action: str, *, after: bool = False, amid: bool = False, times: int | None = None) -> None:
+        """Close the connection at `action`: before SQS has seen it, after SQS has done it, or amid the answer."""
 
         def cut(parameters: dict[str, Any], forward: Forward) -> dict[str, Any]:
-            if after:
-                forward(parameters)
-            raise Cut
+            answer = forward(parameters) if after or amid else None
+            raise Cut(answer if amid else None)
 
         self.answer(action, cut, times)
 
     def heal(self) -> None:
-        """Let everything through from now on."""
+        """Pass everything on from now on."""
         self._rules.clear()
 
     def count(self, action: str) -> int:
-        """How many requests of this action came in."""
+        """How many requests of this action have arrived."""
         return sum(1 for name, _ in self.requests if name == action)
 
     def rule_for(self, action: str, parameters: dict[str, Any], headers: Mapping[str, str]) -> Answer | None:
-        """Note a request, and tell what is to become of it."""
+        """Record a request, and return the rule for it."""
         key = headers.get("Authorization", "").partition("Credential=")[2].partition("/")[0]
         with self._lock:
             self.requests.append((action, parameters))
             self.credentials.append((key, headers.get("X-Amz-Security-Token")))
+            self.signed_at.append(headers.get("X-Amz-Date", ""))
             for rule in self._rules[action]:
                 if rule.times is None:
                     return rule.answer
@@ -121,7 +127,7 @@ class SqsProxy:
         return self._upstream.urlopen("POST", "/", body=body, headers={**headers, **known}, redirect=False)
 
     def ask(self, action: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Ask SQS something that nobody asked for."""
+        """Send SQS a request of the proxy's own."""
         headers = {
             "X-Amz-Target": f"AmazonSQS.{action}",
             "Content-Type": "application/x-amz-json-1.0",
@@ -132,7 +138,7 @@ class SqsProxy:
 
 
 def _value(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
-    """What SQS answered; its errors are raised, and so passed on."""
+    """The answer of SQS. Its errors are raised, and so passed on."""
     value: dict[str, Any] = json.loads(answer.data)
     if answer.status != 200:
         code = answer.headers.get("x-amzn-query-error", value.get("__type", "")).partition(";")[0]
@@ -151,7 +157,7 @@ def _handler(proxy: SqsProxy) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             try:
                 self._pass_on()
-            except (OSError, urllib3.exceptions.HTTPError):  # one of the two ends has gone: so does the other
+            except (OSError, urllib3.exceptions.HTTPError):  # one end has closed, so the other is closed too
                 self.close_connection = True
 
         def _pass_on(self) -> None:
@@ -178,17 +184,19 @@ def _handler(proxy: SqsProxy) -> type[BaseHTTPRequestHandler]:
                 fault = "Sender" if error.status < 500 else "Receiver"
                 details = json.dumps({"__type": error.code, "message": error.message})
                 self._answer(error.status, details.encode(), {"x-amzn-query-error": f"{error.code};{fault}"})
-            except Cut:
+            except Cut as cut:
+                if cut.answer is not None:
+                    self._answer(200, json.dumps(cut.answer).encode(), {}, cut=True)
                 self.connection.shutdown(socket.SHUT_RDWR)
                 self.close_connection = True
 
-        def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        def _answer(self, status: int, body: bytes, headers: dict[str, str], *, cut: bool = False) -> None:
             self.send_response(status)
             for name, value in {**headers, "Content-Type": "application/x-amz-json-1.0"}.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(body[: len(body) // 2] if cut else body)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as its base class has it
             pass

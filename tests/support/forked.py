@@ -17,12 +17,12 @@ from pathlib import Path
 
 from queuesite.foundation.config import BASE_DIR
 
-#: Variables with one of these beginnings work on the interpreter or the loader at its very start.
+#: Variables with these prefixes affect how the interpreter or the loader starts.
 _FOR_THE_INTERPRETER = ("PYTHON", "LD_", "LC_", "LANG", "FAKETIME")
 
 
 class Forked:
-    """A process as `subprocess.Popen` would give it, as far as tests ask: started in a session of its own."""
+    """A process in a session of its own, with the part of `subprocess.Popen` that tests use."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], streams: Sequence[int]) -> None:
         self.args = list(arguments)
@@ -47,7 +47,7 @@ class Forked:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """The exit code; `subprocess.TimeoutExpired` if it still runs after so many seconds."""
+        """The exit code. Raises `subprocess.TimeoutExpired` if it still runs after so many seconds."""
         with self._reading:
             if self.returncode is None:
                 self._read_until(2, timeout)
@@ -60,11 +60,11 @@ class Forked:
             os.kill(self.pid, number)
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Send SIGTERM."""
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it."""
+        """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
     def _read_until(self, lines: int, timeout: float | None) -> None:
@@ -84,7 +84,7 @@ class _Template:
     def __init__(self) -> None:
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            # A template that coverage.py measures would have its forks do so twice.
+            # If coverage.py measured the template, its forks would be measured twice.
             environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
             self.environment = _for_the_interpreter(environment)
             self._process = subprocess.Popen(
@@ -107,7 +107,7 @@ def _template() -> _Template:
 
 
 def can_fork(environment: Mapping[str, str]) -> bool:
-    """Whether a fork in this environment is as good as a start: nothing in it is for the interpreter itself."""
+    """Whether a fork is as good as a start in this environment: no variable in it is for the interpreter itself."""
     return _for_the_interpreter(environment) == _template().environment
 
 

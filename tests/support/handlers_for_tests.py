@@ -1,9 +1,9 @@
 """Handlers for the tests' real processes: HANDLER_MODULES=tests.support.handlers_for_tests, LEDGER_DIR=a directory.
 
-Each writes what it does to the ledger (`tests.support.ledger`), a file that no part of the system knows of. What a
-message's handling should come to, the message says itself where its body is a JSON object with the key `do`:
+Each writes what it does to the ledger (`tests.support.ledger`), a file that the system does not use. A
+message itself says how it is to be handled, if its body is a JSON object with the key `do`:
 
-    {"do": {"sleep": 0.5}}                 takes that long, in place of the queue's option `sleep`
+    {"do": {"sleep": 0.5}}                 takes that long, instead of the queue's option `sleep`
     {"do": {"slow": 4, "times": 1}}        takes that long at its first receive
     {"do": {"fail": 2}}                    fails at its first two receives
     {"do": {"raise": "text"}}              fails at each receive, and says this
@@ -13,9 +13,9 @@ message's handling should come to, the message says itself where its body is a J
     {"do": {"exit": 3, "times": 1}}        ends its process with this exit code
     {"do": {"fork": 3}}                    forks a child that ends by sys.exit(3), and waits for it
     {"do": {"program": ["sleep", "60"]}}   starts this program and terminates it
-    {"do": {"hold": 60}}                   takes that long without letting go of the interpreter
+    {"do": {"hold": 60}}                   takes that long and holds the interpreter's lock
     {"do": {"wait": "name"}}               waits until the file `name` is in the ledger's directory
-    {"do": {"grow": 80}}                   has its process keep this many MiB more
+    {"do": {"grow": 80}}                   makes its process keep this many MiB more
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from pydantic import BaseModel, ConfigDict
 from queues.handlers import Message, Reject, Retry, handler
 from tests.support.ledger import Ledger
 
-#: How long a handler waits for a file at the most, in seconds.
+#: Most seconds that a handler waits for a file.
 LONGEST_WAIT = 60.0
 
 
@@ -51,7 +51,7 @@ class RecorderOptions(BaseModel):
 
 @handler("recorder", options=RecorderOptions)
 def recorder(message: Message) -> None:
-    """Note when each message's handling starts and ends."""
+    """Record the start and the end of handling each message."""
     with Ledger.of_environment().handling(message):
         what = instructions(message)
         if "wait" in what:
@@ -68,7 +68,7 @@ def recorder(message: Message) -> None:
 
 @handler("async_recorder", options=RecorderOptions)
 async def async_recorder(message: Message) -> None:
-    """The same, on the event loop."""
+    """As `recorder`, on the event loop."""
     with Ledger.of_environment().handling(message):
         what = instructions(message)
         await asyncio.sleep(_seconds(message, what))
@@ -76,7 +76,7 @@ async def async_recorder(message: Message) -> None:
 
 
 def instructions(message: Message) -> dict[str, Any]:
-    """What the body asks for."""
+    """The instructions in a body."""
     try:
         body = json.loads(message.body)
     except ValueError:
@@ -122,7 +122,7 @@ def _act(message: Message, what: dict[str, Any]) -> None:
 def _fork(code: int) -> None:
     pid = os.fork()
     if pid == 0:
-        signal.alarm(10)  # ends a child that goes on as a consumer
+        signal.alarm(10)  # ends the child if it goes on as a consumer
         sys.exit(code)
     ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if ended != code:

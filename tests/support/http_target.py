@@ -1,4 +1,4 @@
-"""A real HTTP server that notes what it is sent and answers as it is told to."""
+"""A real HTTP server that records its requests and returns prepared answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass
 class Request:
-    """A request that came in."""
+    """A request that arrived."""
 
     path: str
     headers: Headers
@@ -24,14 +24,14 @@ class Request:
 
 @dataclass
 class Target:
-    """The server: what it answers, and what it got."""
+    """The server's prepared answer, and the requests that it got."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
-    #: Whether the body is sent in chunks, without its length.
+    #: Whether the body is sent in chunks, without a length.
     chunked: bool = False
-    #: It answers as soon as this is set; clear it to have callers wait.
+    #: It answers as soon as this is set; clear it to make callers wait.
     go: threading.Event = field(default_factory=threading.Event)
     requests: list[Request] = field(default_factory=list)
     port: int = 0
@@ -73,7 +73,7 @@ def http_target() -> Iterator[Target]:
             except OSError:
                 self.close_connection = True  # the caller has given up
 
-        def do_GET(self) -> None:  # a redirect that is followed would come as one
+        def do_GET(self) -> None:  # a redirect, if followed, would become a GET
             self.do_POST()
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as its base class has it

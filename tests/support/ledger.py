@@ -36,7 +36,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Sent:
-    """A message that was sent: its body has this key (`key_of`). Where SQS gave no answer, it may be there or not."""
+    """A message that was sent, whose body has this key (`key_of`). If SQS gave no answer, it may exist or not."""
 
     key: str
     queue: str
@@ -46,7 +46,7 @@ class Sent:
 
 
 def key_of(body: str) -> str | None:
-    """The key `n` of a body that is a JSON object: it names a message whatever id a copy of it has."""
+    """The value of `n` in a body that is a JSON object. It identifies a message, even if a copy has another id."""
     try:
         value = json.loads(body)
     except ValueError:
@@ -55,7 +55,7 @@ def key_of(body: str) -> str | None:
 
 
 class Ledger:
-    """The files, to write and to read."""
+    """Writes and reads the files."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -82,18 +82,18 @@ class Ledger:
         _append(self.path, line)
 
     def note_sent(self, sent: Iterable[Sent]) -> None:
-        """Add what was sent."""
+        """Record messages that were sent."""
         for message in sent:
             _append(self.sent_path, asdict(message))
 
     def sent(self, queue: str | None = None) -> list[Sent]:
-        """What was sent so far, in order."""
+        """The messages that were sent so far, in order."""
         found = [Sent(**line) for line in _lines(self.sent_path)]
         return [message for message in found if queue is None or message.queue == queue]
 
     @contextmanager
     def handling(self, message: Message) -> Iterator[None]:
-        """Note the start, and the end or the failure."""
+        """Record the start of handling, and its end or failure."""
         self.write("start", message)
         try:
             yield
@@ -103,7 +103,7 @@ class Ledger:
         self.write("end", message)
 
     def release(self, name: str) -> None:
-        """Let the handlers go on that wait for `name`."""
+        """Let the handlers that wait for `name` continue."""
         (self.directory / name).touch()
 
     def clear(self) -> None:
@@ -121,11 +121,11 @@ class Ledger:
         ]
 
     def handled(self, queue: str | None = None) -> Counter[str]:
-        """How often each message (by id) was handled to its end."""
+        """How often each message was handled to its end, by id."""
         return Counter(event.id for event in self.events("end", queue))
 
     def most_at_once(self, queue: str | None = None) -> int:
-        """How many messages were handled at the same time at the most."""
+        """The largest number of messages that were handled at the same time."""
         changes = sorted((event.at, 1 if event.event == "start" else -1) for event in self.events(queue=queue))
         most = now = 0
         for _, change in changes:

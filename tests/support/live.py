@@ -1,4 +1,8 @@
-"""The whole system as real processes, with its web server, for tests of the API from outside."""
+"""The whole system as real processes, with its web server, for tests of the API and of pages from outside.
+
+It is what `manage.py up` runs, without `up` itself, which has tests of its own: so its processes are forked from the
+template, start together and end together.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +15,17 @@ from pathlib import Path
 
 from queues.sqs import get_gateway
 from queuesite.foundation.databases import database
-from tests.support.background import Background, running
+from tests.support.background import Background, end, show
 from tests.support.ledger import Ledger
 from tests.support.processes import manage
 from tests.support.servers import free_port
 
-#: From the command to `ready`, on a machine that runs other tests too, in seconds.
-START_SECONDS = 90.0
+#: Most seconds for each half of its start, on a machine that runs other tests too.
+START_SECONDS = 120.0
 
 
 class Live:
-    """`manage.py up` on the servers of the test run, with a database, a prefix and a directory of its own."""
+    """The processes of `manage.py up`, on the test run's servers, with a database, prefix and directory of its own."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -44,7 +48,32 @@ class Live:
             "IDLE_SECONDS": "1",
             "SWEEP_MAX_SECONDS": "2",
         }
-        self.process = Background(directory, "up", "up", env=self.environment)
+        self._step("prepare")
+        self.master, self.worker, self.tasks, self.web = map(
+            self._begin, ("runmaster", "runworker", "qcluster", "runweb")
+        )
+
+    @property
+    def processes(self) -> tuple[Background, ...]:
+        """All of them, as they are now."""
+        return self.master, self.worker, self.tasks, self.web
+
+    def wait_ready(self) -> None:
+        """Wait until all of them work, with another worker for one that has ended."""
+        self.keep_worker()
+        self._step("announce")
+
+    def keep_worker(self) -> None:
+        """Start another worker if there is none, since one was drained."""
+        if self.worker.process.poll() is not None:
+            self.worker = self._begin("runworker")
+
+    def _begin(self, command: str) -> Background:
+        return Background(self.directory, command, command, env=self.environment)
+
+    def _step(self, name: str) -> None:
+        done = manage("up", "--step", name, env=self.environment, longest=START_SECONDS)
+        assert done.returncode == 0, done.stdout + done.stderr
 
     @property
     def address(self) -> str:
@@ -57,7 +86,7 @@ class Live:
         return f"{self.address}/api/v1"
 
     def token(self, *options: str) -> str:
-        """A token of the admin's."""
+        """A token of the user `admin`."""
         made = manage("token", "create", "admin", *options, env=self.environment)
         assert made.returncode == 0, made.stderr
         return made.stdout.strip()
@@ -65,13 +94,16 @@ class Live:
 
 @contextmanager
 def live(directory: Path) -> Iterator[Live]:
-    """A system that is ready; nothing of it is left afterwards."""
+    """Run a system until it is ready, and remove everything of it afterwards."""
     system = Live(directory)
     try:
-        with running(system.process):
-            system.process.says("stop it with Ctrl-C", START_SECONDS)
-            yield system
+        system.wait_ready()
+        yield system
+    except BaseException:
+        show(system.processes)
+        raise
     finally:
+        end(system.processes)
         gateway = get_gateway()
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(gateway.delete_queue, list(gateway.queue_urls(system.prefix))))
@@ -79,5 +111,5 @@ def live(directory: Path) -> Iterator[Live]:
 
 
 def shell_environment(system: Live) -> dict[str, str]:
-    """The environment of a person who works with the system in a shell."""
+    """The environment of a user who works with the system in a shell."""
     return {**os.environ, **system.environment, "QUEUESITE": system.address}

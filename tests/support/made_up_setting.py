@@ -1,4 +1,4 @@
-"""Where a further setting of a queue appears if a single attribute is added to its declaration; printed as JSON.
+"""Prints as JSON where a new setting of a queue appears if a single attribute is added to the declaration.
 
 It is a program, run by tests/unit/test_queue_settings.py: models and schemas are made when modules are imported, so the
 declaration is changed before Django is set up.
@@ -21,7 +21,7 @@ DECLARATION = """
 
 
 def declare() -> None:
-    """Import `queues.settings` with one attribute more at the end of the class."""
+    """Import `queues.settings` with a further attribute at the end of the class."""
     spec = find_spec("queues.settings")
     assert spec is not None
     assert spec.origin is not None

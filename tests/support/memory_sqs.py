@@ -1,4 +1,4 @@
-"""One queue of the SQS in memory under a consumer, with faults at will, and a run over it that takes no seconds."""
+"""A queue of the in-memory SQS with prepared faults, and a run of a consumer over it that takes no real time."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ SETTINGS = QueueSettings(
 )
 #: Ends as soon as nothing is visible and none is being handled.
 LIMITS = RunLimits(idle=0, linger=0.01, grace=0.2)
-#: How long a receive that finds nothing takes, in seconds, however long it may wait.
+#: Seconds that a receive takes if it finds nothing, whatever its wait time.
 _POLL = 0.01
 
 
 class ShortPolls(MemorySqs):
-    """Does not wait for messages, unless a test sets `long`: so that no run's end waits for its last request."""
+    """Does not wait for messages unless a test sets `long`, so the end of a run does not wait for its last receive."""
 
     long = False
 
@@ -54,10 +54,10 @@ class ShortPolls(MemorySqs):
 
 
 class OneQueue(ShortPolls):
-    """The queue `url` with these messages; notes what becomes of them.
+    """The queue `url` with these messages. It records what happens to them.
 
-    `away` makes every request fail, `refuse` those of a kind ("receive", "settle"), `lose_answers` loses the answers of
-    so many receives.
+    `away` makes every request fail, `refuse` those of a kind ("receive", "settle"), and `lose_answers` loses the
+    answers of so many receives.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ def _succeeded(entries: Sequence[T], failures: Sequence[BatchFailure]) -> list[T
 
 
 class MemoryRun:
-    """A run over a queue in memory, in a thread, with a handler that is registered for its time."""
+    """A run over an in-memory queue, in a thread, with a handler that is registered until it ends."""
 
     def __init__(self, sqs: OneQueue, limits: RunLimits = LIMITS, **changes: Any) -> None:
         fifo = sqs.url.endswith(".fifo")
@@ -149,7 +149,7 @@ class MemoryRun:
         return self
 
     def report(self, seconds: float = 20.0) -> RunReport:
-        """Its report, once it has ended."""
+        """Wait for the end, and return the report."""
         self.thread.join(seconds)
         assert not self.thread.is_alive(), "the run did not end"
         return self.reports[0]
@@ -161,7 +161,7 @@ class MemoryRun:
 
 @contextmanager
 def registered(function: Any, **traits: Any) -> Iterator[None]:
-    """Have `function` as the handler `under-test`, whatever it is."""
+    """Register `function` as the handler `under-test`."""
     registry.discover()
     registry._handlers["under-test"] = Handler("under-test", function, **traits)
     try:
@@ -171,6 +171,6 @@ def registered(function: Any, **traits: Any) -> Iterator[None]:
 
 
 def handle_all(function: Any, sqs: OneQueue, **changes: Any) -> RunReport:
-    """The report of a run that hands all messages to `function`."""
+    """The report of a run that handles all messages with `function`."""
     with registered(function):
         return MemoryRun(sqs, **changes).start().report()

@@ -1,4 +1,4 @@
-"""Messages as SQS would give them out, for tests that need no SQS."""
+"""Messages as SQS would return them, for tests that need no SQS."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def held(
 
 
 def again(message: Held, *, timeout: float = 30.0) -> Held:
-    """The same message, as SQS gives it out once more."""
+    """The same message, as SQS returns it again."""
     moment = time.monotonic()
     old = message.message
     system = old.system | {"ApproximateReceiveCount": str(old.receive_count + 1)}

@@ -1,4 +1,4 @@
-"""How often MongoDB is asked: counted by its own profiler, whoever asks."""
+"""Counts the operations of all clients of MongoDB, by its own profiler."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from queuesite.foundation.databases import database
 
 @contextmanager
 def counted() -> Iterator[list[str]]:
-    """Afterwards the list holds the operations on the test's database in the meantime, as `operation collection`."""
+    """At the end of the block, the list holds the operations on the test's database, each as `operation collection`."""
     operations: list[str] = []
     mongodb = database()
     mongodb.command("profile", 0)

@@ -1,4 +1,4 @@
-"""MongoDB that does not answer, without a server that has to be stopped."""
+"""Simulates a MongoDB that does not answer, without stopping a server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OPERATIONS = (
 
 
 def mongodb_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on every operation fails as pymongo's do if the server is gone."""
+    """Make every operation fail from now on, as pymongo's do if the server is gone."""
 
     def away(*_: Any, **__: Any) -> Any:
         raise AutoReconnect("db.example:27017: connection closed")

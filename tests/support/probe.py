@@ -1,4 +1,4 @@
-"""A handler whose behaviour each test chooses, and that notes what it was given. For runs within the test's process."""
+"""A handler that records its messages and does what a test chooses, for runs within the test's process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from queues.handlers import Message, handler
 
 
 class Probe:
-    """What the handlers `probe` and `async-probe` do at present."""
+    """What the handlers `probe` and `async-probe` do now."""
 
     def __init__(self) -> None:
         self.behave: Callable[[Message], Any] = lambda message: None
@@ -36,7 +36,7 @@ class Probe:
     def end(self, message: Message) -> None:
         with self.changed:
             if id(message) not in self._under_way:
-                return  # of an earlier test, which a handler outlived
+                return  # a handler outlived an earlier test
             self._under_way.remove(id(message))
             self.running -= 1
             self.ended.append(message)
@@ -44,7 +44,7 @@ class Probe:
 
     @property
     def bodies(self) -> Counter[str]:
-        """How often each body was handled, however it ended."""
+        """How often each body was handled, with whatever outcome."""
         return Counter(message.body for message in self.ended)
 
 
@@ -82,6 +82,6 @@ async def async_probe_handler(message: Message) -> Any:
 
 
 def fresh() -> Probe:
-    """The probe, as new."""
+    """The probe, reset."""
     probe.__init__()  # type: ignore[misc]  # the handlers hold this very object
     return probe

@@ -1,4 +1,4 @@
-"""Running `manage.py` as a process of its own."""
+"""Runs `manage.py` as a process of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.support.forked import Forked, can_fork
 
 ROOT = Path(__file__).resolve().parents[2]
-#: No command may take longer than this, in seconds: the slowest waits 5 s for a server that is not there.
+#: Most seconds that a command may take. The slowest waits 5 s for a server that does not exist.
 LONGEST = 60.0
 
 Process = Forked | subprocess.Popen[bytes]
@@ -68,7 +68,7 @@ def manage(
 
 
 def manage_on_terminal(*args: str, types: str) -> subprocess.CompletedProcess[str]:
-    """Run `manage.py` with a terminal as its input, on which somebody types `types`."""
+    """Run `manage.py` with a terminal as its input, on which `types` is typed."""
     ours, theirs = pty.openpty()
     try:
         with subprocess.Popen(

@@ -24,12 +24,12 @@ PID = 4711
 
 
 def define(name: str = "orders", **fields: Any) -> Queue:
-    """A queue in MongoDB alone."""
+    """Define a queue only in MongoDB."""
     return repository.insert(Queue(name=name, queue_url=f"http://sqs/{name}", **fields))
 
 
 def stored(queue: Queue) -> Queue:
-    """A queue as it stands in MongoDB."""
+    """A queue as MongoDB has it."""
     (found,) = repository.by_ids([queue.id])
     return found
 
@@ -37,7 +37,7 @@ def stored(queue: Queue) -> Queue:
 def register(
     worker_id: str = "w1", *, capacity: int = 5, pool: str = "default", has: Mapping[str, str] | None = None
 ) -> str:
-    """A worker, with a heartbeat of this moment: it announces the versions of the handlers that it `has`.
+    """Register a worker with a heartbeat of now; it announces the versions of the handlers that it `has`.
 
     Without any, it is one of an earlier release, which announces nothing.
     """
@@ -50,7 +50,7 @@ def register(
 
 
 def assign(queue: Queue, worker_id: str = "w1", *, slot: int = 0, term: int = 1) -> Assignment:
-    """An assignment without its job: what a master leaves that dies between the two."""
+    """Insert an assignment without a job, as a master leaves it if it dies between the two."""
     (made,) = assignments.insert_many([NewAssignment(queue.queue_url, queue.id, slot, worker_id)], term)
     return made
 
@@ -86,14 +86,14 @@ def all_jobs(queue: Queue | None = None) -> list[Job]:
 
 
 def set_heartbeat(worker_id: str, moment: datetime) -> None:
-    """Give a worker's last heartbeat another date."""
+    """Change the date of a worker's last heartbeat."""
     from jobs.models import Worker
 
     assert collection(Worker).update_one({"_id": worker_id}, {"$set": {"heartbeatAt": moment}}).matched_count
 
 
 def age_job(job_id: ObjectId, moment: datetime) -> None:
-    """Give a job's last change another date."""
+    """Change the date of a job's last update."""
     assert collection(Job).update_one({"_id": job_id}, {"$set": {"lastModified": moment}}).matched_count
 
 

@@ -1,4 +1,4 @@
-"""Runs in a thread of the test's process, on whatever SQS."""
+"""Runs in a thread of the test's process, on any SQS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from queues.sqs.data_plane import DataPlane
 from tests.support.memory_sqs import ShortPolls
 from tests.support.waiting import eventually
 
-#: Ends as soon as SQS has no message to give and none is being handled.
+#: Ends as soon as SQS returns no message and none is being handled.
 QUICK = RunLimits(idle=0, linger=0.05)
 #: Goes on while messages come back at once. Its end takes as long as the last request waits for messages.
 LASTING = RunLimits(idle=1, linger=0.05)
@@ -50,16 +50,16 @@ class Running:
         return self.reports[0]
 
     def end(self, reason: EndReason = EndReason.SHUTDOWN) -> RunReport:
-        """Have it end, and wait for that."""
+        """Make it end, and wait for the end."""
         self.run.end(reason)
         return self.report()
 
 
 class MemoryQueues(ShortPolls):
-    """Queues in memory as a definition describes them, and what a test does with them."""
+    """In-memory queues that match a definition, and what tests do with them."""
 
     def create(self, name: str = "orders", *, with_dlq: bool = True, **settings: Any) -> Queue:
-        """A queue of the handler `probe`, and its definition, which is nowhere stored."""
+        """Create a queue with the handler `probe`. Returns its definition, which is not stored."""
         # A run of an earlier test, which a handler keeps from ending, must not find this one's messages.
         own = f"{next(_numbers)}-{name}"
         ending = ".fifo" if name.endswith(".fifo") else ""
@@ -82,7 +82,7 @@ class MemoryQueues(ShortPolls):
         return self.depth(queue.queue_url)
 
     def dead_letters(self, queue: Queue) -> list[ReceivedMessage]:
-        """What came to the dead-letter queue: at least one."""
+        """Wait for a message in the dead-letter queue, and return all that are there."""
         assert queue.dlq_url is not None
         url = queue.dlq_url
         return eventually(lambda: self.receive(url, limit=10, wait=0), 10, "a dead letter came")

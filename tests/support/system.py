@@ -1,4 +1,4 @@
-"""Masters and workers as real processes, with small times, and what tests ask of them."""
+"""Masters and workers as real processes with short intervals, and helpers for tests."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from jobs.models import Job, Worker
 from jobs.repositories import assignments, jobs, leases, workers
 from queues import messages, services
 from queues.models import Queue
-from queues.sqs import Depth, OutgoingMessage, get_gateway
+from queues.sqs import OutgoingMessage
 from tests.support import handlers_for_tests  # noqa: F401 (registers them here, so that queues may name them)
 from tests.support.background import Background, running
 from tests.support.ledger import Ledger
 from tests.support.records import all_jobs
 from tests.support.waiting import eventually
 
-#: How long anything may take, in seconds: far more than it does, since CI's machine may be busy.
+#: Most seconds that anything may take: far more than it needs, since CI's machine may be busy.
 LONG = 45.0
 
 
@@ -45,11 +45,11 @@ class System:
         )
 
     def set(self, **settings: object) -> None:
-        """Change settings of the processes that are started from now on."""
+        """Change settings for processes that are started from now on."""
         self.environment.update({name.upper(): str(value) for name, value in settings.items()})
 
     def start(self, command: str, **settings: object) -> Background:
-        """Start a process; `settings` are its own."""
+        """Start a process. `settings` are only for it."""
         name = f"{command}-{len(self.processes) + 1}"
         own = {setting.upper(): str(value) for setting, value in settings.items()}
         process = Background(self.directory, name, command, env={**self.environment, **own})
@@ -58,26 +58,26 @@ class System:
         return process
 
     def master(self) -> Background:
-        """A master that has started; whether it leads is not awaited."""
+        """Start a master. It may not lead yet."""
         process = self.start("runmaster")
         process.says("master_started", LONG)
         return process
 
     def worker(self) -> Background:
-        """A worker that has registered."""
+        """Start a worker, and wait until it has registered."""
         process = self.start("runworker")
         eventually(lambda: worker_of(process), LONG, "the worker has registered")
         return process
 
     def both(self) -> tuple[Background, Background]:
-        """A master and a worker, started together."""
+        """Start a master and a worker at the same time."""
         master, worker = self.start("runmaster"), self.start("runworker")
         master.says("master_started", LONG)
         eventually(lambda: worker_of(worker), LONG, "the worker has registered")
         return master, worker
 
     def close(self) -> None:
-        """End everything, all at the same time; what was written is shown where the test failed."""
+        """End all processes at the same time, and show their output if the test failed."""
         for process in self.processes:
             if process.process.poll() is None:
                 with suppress(ProcessLookupError):
@@ -100,29 +100,24 @@ def leader_is(process: Background) -> bool:
 
 
 def create(name: str = "orders", **settings: Any) -> Queue:
-    """A queue whose messages go into the ledger, with a short visibility timeout."""
+    """Create a queue whose handler writes to the ledger, with a short visibility timeout."""
     return services.create(name, settings={"handler": "recorder", "visibility_timeout": 2, **settings})
 
 
 def do(**what: object) -> str:
-    """A body that tells its handler what to do (`tests.support.handlers_for_tests`)."""
+    """A body with instructions for its handler (`tests.support.handlers_for_tests`)."""
     return json.dumps({"do": what})
 
 
 def send(queue: Queue, *bodies: str, group: str | None = None) -> list[str]:
-    """Send messages as our own command does, which wakes the queue; their ids."""
+    """Send messages as the command does, which wakes the queue. Returns their ids."""
     report = messages.send(queue.name, [OutgoingMessage(body, group=group) for body in bodies])
     assert report.sent == len(bodies)
     return list(report.message_ids.values())
 
 
-def depth(queue: Queue) -> Depth:
-    """What SQS says that the queue holds."""
-    return get_gateway().depth(queue.queue_url)
-
-
 def ended_jobs(queue: Queue) -> list[Job]:
-    """The queue's runs that are over."""
+    """The queue's jobs that have ended."""
     return [job for job in all_jobs(queue) if job.ended_at is not None]
 
 
@@ -134,7 +129,7 @@ def all_handled(system: System, ids: list[str]) -> None:
 
 
 def started(system: System, count: int, queue: Queue | None = None) -> None:
-    """Wait until this many messages (of one queue) are being handled, or have been."""
+    """Wait until handling of this many messages (of one queue) has begun."""
     name = None if queue is None else queue.name
     eventually(lambda: len(system.ledger.events("start", name)) >= count, LONG, f"{count} messages have been begun")
 

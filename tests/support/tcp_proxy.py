@@ -1,7 +1,7 @@
-"""A TCP proxy on loopback that lets everything through until a test has it delay, cut, refuse or swallow.
+"""A TCP proxy on loopback that passes everything on until a test makes it delay, cut, refuse or swallow data.
 
-It carries bytes and knows no protocol, so it does for MongoDB and SQS alike. What SQS itself would answer (throttling,
-entries of a batch that fail) is the business of `tests.support.faults`.
+It knows no protocol, so it serves MongoDB and SQS alike. Errors that SQS itself would answer (throttling, entries of a
+batch that fail) are in `tests.support.faults`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-#: Bytes that are carried at a time.
+#: Bytes that are passed on at a time.
 CHUNK = 65_536
 
-#: Whether bytes on their way to the server are the ones to stop at.
+#: Whether to stop at these bytes for the server.
 Matches = Callable[[bytes], bool]
 
 
@@ -26,17 +26,17 @@ class TcpProxy:
     """The proxy. Its methods may be called from any thread, and have taken effect when they return."""
 
     def __init__(self, upstream: int) -> None:
-        #: The port that it passes on to.
+        #: The server's port.
         self.upstream = upstream
         self._delay = 0.0
         self._matches: Matches | None = None
         self._refusing = False
-        #: The proxy holds bytes that matched, or that came while nothing passed.
+        #: Whether the proxy holds bytes: those that matched, or that came later.
         self.holding = threading.Event()
         self._writers: set[asyncio.StreamWriter] = set()
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        # While it refuses, a socket that does not listen keeps the port: another program could take it.
+        # While it refuses, a socket that does not listen reserves the port.
         self._guard = _bound(0)
         self.port = int(self._guard.getsockname()[1])
         self._loop = asyncio.new_event_loop()
@@ -53,32 +53,32 @@ class TcpProxy:
         self._guard.close()
 
     def delay(self, seconds: float) -> None:
-        """Hold up what passes by so much in each direction."""
+        """Delay everything by so many seconds in each direction."""
         self._delay = seconds
 
     def cut(self) -> None:
-        """Break the connections that there are; new ones are served."""
+        """Break existing connections, and serve new ones."""
         self._do(self._cut())
 
     def refuse(self) -> None:
-        """Break the connections that there are and refuse new ones, as where no server runs."""
+        """Break existing connections and refuse new ones, as if no server ran."""
         self._do(self._refuse())
 
     def blackhole(self) -> None:
-        """Accept connections and keep them, but let nothing pass. What is sent meanwhile arrives when it is healed."""
+        """Accept and keep connections, but pass nothing on. What is sent meanwhile arrives after `heal`."""
         self._do(self._hold())
 
     def hold_when(self, matches: Matches) -> None:
-        """Let nothing pass from the moment at which `matches` is true of bytes for the server; they are held too."""
+        """Pass nothing on once `matches` is true of bytes for the server, including these."""
         self._matches = matches
 
     def redirect(self, upstream: int) -> None:
-        """Break the connections that there are and serve new ones by another port."""
+        """Break existing connections, and serve new ones from another port."""
         self.upstream = upstream
         self.cut()
 
     def heal(self) -> None:
-        """Let everything through from now on, what was held first."""
+        """Pass on everything from now on, beginning with what was held."""
         self._do(self._heal())
 
     # --- within the loop ---

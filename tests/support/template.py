@@ -1,9 +1,9 @@
-"""The template: a process that has the libraries loaded, from which `manage.py` is forked.
+"""The template: a process with the libraries loaded, from which `manage.py` is forked.
 
-Loading libraries makes up most of a start of `manage.py`. The template loads libraries only, and of those none that
-reads Django's settings: configuration, settings, applications and our own modules are loaded by each process for
-itself, in the environment that it was given, so what tests prove of a start holds. `tests.support.processes` asks for
-the processes; a test of the start itself has a process started from nothing.
+Loading libraries makes up most of a start of `manage.py`. The template loads only libraries, and none that reads
+Django's settings. Each process loads configuration, settings, applications and our own modules itself, in its own
+environment, so what tests prove about a start holds. `tests.support.processes` requests the processes; a test of the
+start itself uses a process that is not forked.
 
 A request is one packet: JSON, with the standard streams and the pipe for the answer beside it. The answer is a line
 with the pid, and at the end one with the exit code as `subprocess` has it.
@@ -31,7 +31,7 @@ from django.conf import settings
 
 #: Longest request, in bytes: an environment.
 LONGEST_REQUEST = 200_000
-#: What most commands import. Nothing of ours, whose lines coverage.py is to see, and nothing that asks for settings.
+#: What most commands import. Nothing of ours, since coverage.py must see its lines, and nothing that reads settings.
 LIBRARIES = (
     *("annotated_types", "typing_inspection.introspection", "pydantic", "pydantic_settings"),
     *("structlog", "rich.console", "rich.table", "httpx", "psutil", "asyncio"),
@@ -55,7 +55,7 @@ LIBRARIES = (
 
 @dataclass
 class Start:
-    """A process to become, in the template's child."""
+    """The process that a child of the template becomes."""
 
     arguments: list[str]
     directory: str
@@ -64,7 +64,7 @@ class Start:
 
 
 def serve(requests: socket.socket) -> Start | None:
-    """Fork a process for each request until nobody is left to ask; what to become is answered in the child only."""
+    """Fork a process for each request until no client is left. Returns only in the child, with what it becomes."""
     #: By the pidfd of each process: its pid, and where its end is reported.
     running: dict[int, tuple[int, int]] = {}
     with selectors.DefaultSelector() as selector:
@@ -100,12 +100,12 @@ def _report_end(pidfd: int, pid: int, answer: int) -> None:
 
 
 def _write(answer: int, text: str) -> None:
-    with suppress(BrokenPipeError):  # who asked does not want to know
+    with suppress(BrokenPipeError):  # the client has closed the pipe
         os.write(answer, text.encode())
 
 
 def become(start: Start) -> None:
-    """Be a process that was started with these streams, in this environment, in a session of its own."""
+    """Make this process look as if it were started with these streams, in this environment, in its own session."""
     os.setsid()
     for number, stream in enumerate(start.streams):
         os.dup2(stream, number)
@@ -124,7 +124,7 @@ def become(start: Start) -> None:
 
 
 def _keep_a_spare() -> None:
-    """Fork the process that becomes the worker's fork server now, while it is as empty as a new interpreter."""
+    """Fork the process that becomes the worker's fork server now, while it is as empty as a new interpreter is."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if pid == 0:
@@ -149,10 +149,10 @@ def _keep_a_spare() -> None:
 def _be_fork_server(orders: socket.socket) -> None:
     order, received, _, _ = socket.recv_fds(orders, LONGEST_REQUEST, 4)
     if not order:
-        os._exit(0)  # the worker has ended without having needed it
+        os._exit(0)  # the worker has ended and did not need it
     wanted: dict[str, Any] = json.loads(order)
     orders.close()
-    # First beyond all the numbers that are wanted, lest one overwrite another.
+    # First to numbers beyond those that are needed, so that none overwrites another.
     high = [fcntl.fcntl(number, fcntl.F_DUPFD, max(wanted["numbers"]) + 1) for number in received]
     for number in received:
         os.close(number)
@@ -167,10 +167,10 @@ def _be_fork_server(orders: socket.socket) -> None:
 
 
 def main() -> None:
-    """Load the libraries, serve, and in each child be `manage.py`."""
+    """Load the libraries, serve, and run `manage.py` in each child."""
     root, requests = sys.argv[1], socket.socket(fileno=int(sys.argv[2]))
     sys.path[0] = root  # as `manage.py` has it
-    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for pytest, which ends this
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pytest, which ends this process
     for name in LIBRARIES:
         importlib.import_module(name)
     ours = {name.partition(".")[0] for name in sys.modules} & {"queuesite", "queues", "jobs", "tests"}

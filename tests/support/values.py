@@ -1,4 +1,4 @@
-"""Values that a test knows to be there."""
+"""Values that a test knows to exist."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ T = TypeVar("T")
 
 
 def given(value: T | None) -> T:
-    """`value`, which is not None."""
+    """`value`, after checking that it is not None."""
     assert value is not None
     return value

@@ -8,12 +8,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-#: First and longest pause between two looks, in seconds.
+#: First and longest pause between two calls, in seconds.
 SHORTEST, LONGEST = 0.005, 0.25
 
 
 def eventually(condition: Callable[[], T], seconds: float, what: str) -> T:
-    """Call `condition` until its answer is true, and return that; fail with `what` and the last answer after `seconds`.
+    """Call `condition` until its result is true, and return it. Fails with `what` and the last result after `seconds`.
 
     An `AssertionError` of the condition counts as not yet true, so that it may hold assertions.
     """

@@ -343,14 +343,17 @@ class TestAttempts:
         assert gateway.attempts[3] not in (None, first)
         assert gateway.asked[0] == gateway.asked[1] == gateway.asked[2]
 
-    @pytest.mark.parametrize("error", [SqsRejected("attempt"), QueueMissing("gone")])
-    def test_a_refused_attempt_is_not_repeated(self, error: ServerError) -> None:
+    def test_a_refused_attempt_is_not_repeated(self) -> None:
         gateway = FakeGateway()
-        gateway.inbox.extend([error, []])
-        receiver = self.turns(gateway, 1)
-        receiver._stopping.clear()
-        receiver.turn()
+        gateway.inbox.extend([SqsRejected("attempt"), []])
+        self.turns(gateway, 2)
         assert len(set(gateway.attempts)) == 2
+
+    def test_nothing_is_asked_of_a_queue_that_is_gone(self) -> None:
+        gateway = FakeGateway()
+        gateway.inbox.extend([QueueMissing("gone"), []])
+        self.turns(gateway, 2)
+        assert len(gateway.attempts) == 1
 
     def test_nor_one_that_sqs_has_forgotten(self) -> None:
         gateway = FakeGateway()

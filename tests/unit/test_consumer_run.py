@@ -371,6 +371,18 @@ class TestEnd:
         assert report.processed >= 10, "a request that was under way may have brought one more"
         assert report.processed + SQS.depth_of(queue).total == 11
 
+    def test_a_run_that_yields_while_its_queue_is_empty_has_drained_it(
+        self, begin: Begin, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else two empty queues that share a place would wake and yield to each other forever."""
+        monkeypatch.setattr(SQS, "long", True)
+        running = begin(SQS.create(), RunLimits(idle=1, linger=0))
+        eventually(lambda: not running.run.holdings.buffer.quiet, 10, "it waits for messages")
+        running.run.end(EndReason.YIELDED)
+        report = running.report()
+        assert report.reason is EndReason.DRAINED
+        assert report.empty_at is not None
+
     def test_a_run_that_yields_gives_back_what_takes_too_long(
         self, probe: Probe, begin: Begin, monkeypatch: pytest.MonkeyPatch
     ) -> None:

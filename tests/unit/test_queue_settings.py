@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from jobs.consumer.settings import QueueSettings
-from queues.handlers import registry
 from queues.models import Queue
 from queues.settings import ASKED, SETTINGS, Setting
 from queuesite.foundation import documents
@@ -51,7 +50,7 @@ class TestASettingThatIsDeclared:
     def test_is_in_the_admin_s_form(self, made_up: dict[str, Any]) -> None:
         assert "error_budget" in made_up["fieldsets"]
         assert made_up["field"] == (
-            "failed attempts an hour; 3 to 77; empty: any number; consumers at work follow within seconds"
+            "failed attempts an hour; 3 to 77; empty: any number; running consumers follow within seconds"
         )
 
     def test_is_stored_and_judged(self, made_up: dict[str, Any]) -> None:
@@ -88,10 +87,6 @@ def test_configuration_that_it_names_exists(setting: Setting) -> None:
         assert setting.limits is not None
         highest = [getattr(one, "le", None) for one in Config.model_fields[setting.capped_by].metadata]
         assert setting.limits[1] in highest
-
-
-def test_longest_name_of_a_handler_is_the_registry_s() -> None:
-    assert SETTINGS["handler"].max_length == registry.MAX_NAME_LENGTH
 
 
 def test_names_in_mongodb_are_those_of_the_api() -> None:

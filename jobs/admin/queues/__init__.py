@@ -14,6 +14,7 @@ from jobs.admin.queues.live import LivePage
 from jobs.admin.queues.messages import MessagesPage
 from jobs.admin.queues.settings import SettingsPage
 from queues.models import Queue
+from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
 
 
@@ -22,6 +23,11 @@ class QueueAdmin(ListPage, LivePage, MessagesPage, DeadLettersPage, SettingsPage
     """Definitions of queues; saving one creates or changes it in SQS too."""
 
     place = Place(Section.WORK, 1, "Queues", "stacks")
+    grants = Grants(
+        viewers=("view_queue",),
+        operators=("change_queue", "send_message", "peek_message", "redrive_queue"),
+        administrators=("add_queue", "delete_queue", "purge_queue", "change_handler"),
+    )
 
     class Media:
         js = ("queuesite/queues.js",)

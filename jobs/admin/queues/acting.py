@@ -1,4 +1,4 @@
-"""The page that takes an action on the chosen queues, and asks first if the action has a question."""
+"""The page that takes an action on selected queues, and asks for confirmation if the action has a question."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from queuesite.foundation.public import public_text
 
 
 class ActionPage(QueuePages):
-    """Actions on the chosen queues, by the table of actions."""
+    """Actions on the selected queues, by the table of actions."""
 
     def get_urls(self) -> list[URLPattern]:
         return [self.route("act/", self.act_view, "act"), *super().get_urls()]
 
     def act_view(self, request: HttpRequest) -> HttpResponse:
-        """Take an action, or ask first."""
+        """Take an action, or ask for confirmation."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         action = ACTIONS.get(request.POST.get("action", ""))

@@ -1,4 +1,4 @@
-"""The actions on queues: one row each of `ACTIONS`, which says all that distinguishes it."""
+"""The actions on queues. Each is a row of `ACTIONS` that says everything about it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Report:
 
     done: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
-    #: What goes on in the background.
+    #: The background task, if there is one.
     tasks: list[BackgroundTask] = field(default_factory=list)
 
 
@@ -43,7 +43,7 @@ class Value:
         return self.highest()
 
     def parse(self, text: str) -> int:
-        """The number. Raises `InvalidInput` for any other text; the services judge its range."""
+        """The number. Raises `InvalidInput` for any other text. The services check its range."""
         if not text.isdecimal():
             raise InvalidInput(f"enter the {self.label.lower()}, {self.low} to {self.high}")
         return int(text)
@@ -51,13 +51,13 @@ class Value:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked before an action is taken: "It `verb` N messages `consequence`"."""
+    """The confirmation of an action: "It `verb` N messages `consequence`"."""
 
     verb: str
     consequence: str
-    #: How many messages of a queue it concerns, of those in the queue and those in its dead-letter queue.
+    #: How many messages it concerns, from the counts of the queue and of its dead-letter queue.
     concerns: Callable[[int, int], int]
-    #: It loses messages for good.
+    #: Whether it deletes messages.
     final: bool = True
 
 
@@ -71,16 +71,16 @@ class Action:
     run: Callable[[Report, Sequence[Queue], int | None, User], None]
     value: Value | None = None
     question: Question | None = None
-    #: It concerns every queue, chosen or not.
+    #: Whether it concerns every queue, selected or not.
     everything: bool = False
-    #: The queues are gone afterwards.
+    #: Whether it deletes the queues.
     deletes: bool = False
     #: Whether a queue's own page offers it.
     offered: Callable[[Queue], bool] = lambda queue: True
 
 
 def _each(act: Callable[[Queue, int | None], tuple[bool, str]]) -> Callable[..., None]:
-    """An action that is taken queue by queue. `act` returns whether it changed anything, and what to say of it."""
+    """Take an action queue by queue. `act` returns whether it changed anything, and what to say about it."""
 
     def run(report: Report, queues: Sequence[Queue], value: int | None, owner: User) -> None:
         for queue in queues:
@@ -167,7 +167,7 @@ ACTIONS: dict[str, Action] = {
             _CHANGE,
             _each(_set_concurrency),
             value=Value("Concurrency", 1, lambda: get_config().max_concurrency),
-            offered=lambda queue: False,  # it is among the settings there
+            offered=lambda queue: False,  # that page has it among the settings
         ),
         Action(
             "redrive",
@@ -235,12 +235,12 @@ def impact(question: Question, queues: Sequence[Queue]) -> list[Impact]:
     return found
 
 
-#: Queues that a message names; of the others it gives the number.
+#: Most queues that a message names; it gives the number of the others.
 _NAMED = 10
 
 
 def summary(words: dict[str, str]) -> str:
-    """What was done to queues, or why they were skipped: those of which the same is said are named together."""
+    """What was done to queues, or why they were skipped. Queues with the same text are named together."""
     by_words: dict[str, list[str]] = {}
     for name, said in words.items():
         by_words.setdefault(said, []).append(name)

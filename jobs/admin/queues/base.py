@@ -1,4 +1,4 @@
-"""What the pages of queues have in common."""
+"""What the pages of queues share."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from queues.models import Queue
 from queues.state import State
 from queuesite.admin.records import RecordsAdmin, address
 
-#: The colour of each state, which stands beside its word.
+#: The colour of each state, which is also shown in words.
 STATE_VARIANTS = {
     State.ACTIVE: "info",
+    State.UNSERVED: "danger",
     State.WAITING: "warning",
     State.BACKING_OFF: "danger",
     State.PAUSED: "default",
@@ -68,12 +69,13 @@ def shown(queue: Queue, activity: reads.Activity, now: datetime) -> dict[str, An
         "queue": queue,
         "state": activity.state.label,
         "variant": STATE_VARIANTS[activity.state],
+        "unserved": activity.unserved,
         "age": None if seen is None else max(0.0, (now - seen).total_seconds()),
     }
 
 
 def working(request: HttpRequest, activity: reads.Activity) -> dict[str, Any]:
-    """Who processes a queue, and its newest job, as far as the user may see them."""
+    """A queue's assignments and newest job, as far as the user may see them."""
     may = request.user.has_perm
     assignments: Sequence[Any] = activity.assignments if may("jobs.view_assignment") else ()
     job = activity.last_job

@@ -26,12 +26,12 @@ from queuesite.foundation.public import public_text
 
 @dataclass(frozen=True)
 class LetterAction:
-    """An action on chosen dead letters: `run` takes the queue's name and message ids, and returns how many it found."""
+    """An action on selected dead letters. `run` takes a queue's name and message ids; it returns how many it found."""
 
     permission: str
     run: Callable[[str, Sequence[str]], int]
     done: str
-    #: It asks first.
+    #: Whether it asks for confirmation.
     asks: bool = False
 
 
@@ -51,7 +51,7 @@ class DeadLettersPage(LookingPages):
         ]
 
     def dead_letters_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Show what there is to do, or do what was posted."""
+        """Show the page, or carry out what was posted."""
         self.require_view(request)
         queue = self.queue(object_id)
         if queue.dlq_url is None:
@@ -107,6 +107,6 @@ class DeadLettersPage(LookingPages):
             words = f"{count} dead letter{'' if count == 1 else 's'} {action.done}"
             if count:
                 self.log_change(request, queue, f"{words}.")
-            missing = f"; {len(ids) - count} not found: gone, or in other hands" if count < len(ids) else ""
+            missing = f"; {len(ids) - count} not found: deleted, or in flight elsewhere" if count < len(ids) else ""
             self.message_user(request, f"{words}{missing}.", messages.WARNING if missing else messages.SUCCESS)
         return HttpResponseRedirect(address("queues_queue_dead_letters", queue.id))

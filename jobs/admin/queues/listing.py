@@ -67,16 +67,16 @@ class QueueFilters(forms.Form):
         )
 
     def query(self, **changes: Any) -> dict[str, Any]:
-        """The filters as an address has them, with these changes."""
+        """The filters as a URL's query, with these changes."""
         given = {**self.cleaned_data, **changes} if self.is_valid() else changes
         return {name: value for name, value in given.items() if value not in (None, "")}
 
 
 class ListPage(QueuePages):
-    """The list, which is also where queues are chosen for an action."""
+    """The list, on which queues are selected for an action."""
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
-        """A page of the queues that match."""
+        """Show a page of the queues that match."""
         self.require_view(request)
         filters = QueueFilters(request.GET)
         found: list[Queue] = []

@@ -1,4 +1,4 @@
-"""A queue's own page, which shows what it does now and did lately, and its history."""
+"""A queue's own page with its present state and recent work, and its history."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from jobs.admin.queues.base import QueuePages, shown, working
 from jobs.admin.queues.charts import charts
 from jobs.listening import spares_a_receive
 from jobs.models import JobStatus
-from queues.handlers import registry
 from queuesite.admin.records import address
 from queuesite.foundation.databases import database_clock
 
@@ -29,7 +28,7 @@ class LivePage(QueuePages):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """What a queue does now and did lately."""
+        """Show a queue's present state and its recent work."""
         self.require_view(request)
         queue = self.queue(object_id)
         span = request.GET.get("span", "1h")
@@ -49,7 +48,6 @@ class LivePage(QueuePages):
             tabs=self.tabs(queue, "change"),
             **shown(queue, activity, now),
             **working(request, activity),
-            handler=registry.all_handlers().get(queue.handler),
             backoff=None if queue.not_before is None else (queue.not_before - now).total_seconds(),
             listener=reads.listener_of(queue.queue_url),
             few_receives=not spares_a_receive(queue),
@@ -77,7 +75,7 @@ class LivePage(QueuePages):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """What people did with the queue in the admin."""
+        """Show what users did with the queue in the admin."""
         self.require_view(request)
         queue = self.queue(object_id)
         with_user = LogEntry.objects.filter(
@@ -96,5 +94,5 @@ class LivePage(QueuePages):
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Deleting is an action, which asks by POST."""
+        """Refuse it: deleting is an action, with its own confirmation."""
         return HttpResponseRedirect(address("queues_queue_change", object_id))

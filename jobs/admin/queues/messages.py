@@ -1,4 +1,4 @@
-"""A queue's messages: send some, and look at those that wait."""
+"""A queue's messages: sending, and looking at those that wait."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHOWN = 16_384
 
 
 class LookingPages(QueuePages):
-    """What the pages of messages and of dead letters have in common."""
+    """What the pages of messages and of dead letters share."""
 
     def require_peek(self, request: HttpRequest) -> None:
         """Raises `PermissionDenied` unless the user may look, which costs each message a receive."""

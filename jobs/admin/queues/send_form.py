@@ -1,4 +1,4 @@
-"""Messages as a form takes them: one or many, typed or uploaded, judged by the rules of the API."""
+"""The form for sending messages: one or many, typed or uploaded, checked by the API's rules."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from queuesite.foundation.errors import InvalidInput
 
 #: More messages than this are sent in the background.
 AT_ONCE = 100
-#: Errors that one answer names.
+#: Most errors that one answer names.
 _NAMED = 5
 
 
 class SendForm(forms.Form):
-    """What to send. After it is valid, `outgoing` has the messages and `payload` what the API would be given."""
+    """What to send. If it is valid, `outgoing` has the messages and `payload` the body of the same API request."""
 
     kind = forms.ChoiceField(
         label="Body is",
@@ -90,7 +90,7 @@ class SendForm(forms.Form):
             del self.fields["delay"]
 
     def clean_file(self) -> str | None:
-        """Its text."""
+        """Return the file's text."""
         file = self.cleaned_data["file"]
         if file is None:
             return None
@@ -102,7 +102,7 @@ class SendForm(forms.Form):
             raise forms.ValidationError(f"it is not UTF-8: see its byte {error.start:,}") from None
 
     def clean_attributes(self) -> Any:
-        """As JSON gives them; the rules are the message's."""
+        """Return the attributes from their JSON. The rules of messages check them later."""
         text = self.cleaned_data["attributes"].strip()
         try:
             given = json.loads(text) if text else {}
@@ -113,7 +113,7 @@ class SendForm(forms.Form):
         return given
 
     def clean(self) -> dict[str, Any]:
-        """Check the API's rules; an error stands at its field, with the line if there are several."""
+        """Apply the API's rules. An error is shown at its field, with the line if there are several."""
         cleaned = super().clean() or self.cleaned_data
         if self.errors:
             return cleaned
@@ -132,7 +132,7 @@ class SendForm(forms.Form):
         }
         self.payload = {"messages": [{"body": body, **common} for _, body in bodies]}
         try:
-            # What all have in common is judged once.
+            # What all messages share is checked once.
             first = MessageIn.model_validate({**common, "body": "x"}).outgoing()
             self.outgoing = [OutgoingMessage(body, first.attributes, first.delay, first.group) for _, body in bodies]
             validate_messages(self.queue, self.outgoing)
@@ -150,7 +150,7 @@ class SendForm(forms.Form):
         return cleaned
 
     def _bodies(self, cleaned: dict[str, Any]) -> tuple[str, list[tuple[int, str]]]:
-        """The field they are from, and each with its line."""
+        """The field that the bodies are from, and each body with its line."""
         field = "body" if cleaned["file"] is None else "file"
         text = cleaned[field] or ""
         if field == "body" and not cleaned["each_line"]:
@@ -171,7 +171,7 @@ class SendForm(forms.Form):
                     return
 
     def command(self, url: str) -> str | None:
-        """The command that sends the same through the API. None, with an error of the form, if no shell takes it."""
+        """The command that sends the same through the API. None, with a form error, if it is too long for a shell."""
         if len(self.outgoing) > AT_ONCE:
             self.add_error(None, f"{len(self.outgoing):,} messages are too many for a command: send them from here.")
             return None
@@ -181,7 +181,7 @@ class SendForm(forms.Form):
 
 
 def curl(method: str, url: str, payload: Any = None) -> str:
-    """The command that asks the API for the same, for a shell with a token in QUEUESITE_TOKEN."""
+    """The command for the same API request, for a shell with a token in QUEUESITE_TOKEN."""
     words = ["curl", "--fail-with-body", "-X", method, '-H "Authorization: Bearer $QUEUESITE_TOKEN"']
     if payload is not None:
         words += ["-H 'Content-Type: application/json'", "--data-raw", shlex.quote(json.dumps(payload))]

@@ -1,6 +1,6 @@
-"""Everything under `/queues`, and what is done to several queues at once.
+"""Everything under `/queues`, and operations on several queues.
 
-The schemas of definitions and messages belong to the queues: `queues.api`.
+The schemas of definitions and messages are in `queues.api`.
 """
 
 from ninja import Router

@@ -25,7 +25,7 @@ router = Router(tags=["queues"], by_alias=True)
     openapi_extra=also(problems.CONFLICT, problems.SERVER),
 )
 def purge_queue(request: HttpRequest, name: str) -> PurgedOut:
-    """Delete all messages of a queue, not its dead letters. SQS allows it once a minute: 409 says so."""
+    """Delete all messages of a queue, but not its dead letters. SQS allows this once a minute; 409 means too soon."""
     services.purge(name)
     return PurgedOut(name=name, purged=True)
 
@@ -45,7 +45,7 @@ def purge_queues(request: HttpRequest, payload: NamesIn, response: HttpResponse)
 
 @router.post("/queues/{name}/pause", response=PausedOut, auth=needs("queues.change_queue"))
 def pause_queue(request: HttpRequest, name: str) -> PausedOut:
-    """Stop processing a queue. What is in flight is finished."""
+    """Stop processing a queue. Messages in flight are finished."""
     return PausedOut(name=name, paused=True, changed=services.set_paused(name, True))
 
 
@@ -57,7 +57,7 @@ def resume_queue(request: HttpRequest, name: str) -> PausedOut:
 
 @router.post("/queues/{name}/notify", response=NotifiedOut, auth=needs("queues.change_queue"))
 def notify_queue(request: HttpRequest, name: str) -> NotifiedOut:
-    """Have a queue looked at now, as after a send. The answer says whether, by whom and as which job it is served."""
+    """Make the master check a queue now, as after a send. The answer says whether and by whom it is processed now."""
     queue = services.notify(name)
     found = reads.find_assignments(queue_url=queue.queue_url)
     shown = [AssignmentOut.of(a) for a in found] if caller(request).may("jobs.view_assignment") else None
@@ -66,5 +66,5 @@ def notify_queue(request: HttpRequest, name: str) -> NotifiedOut:
 
 @router.post("/sync", response={202: TaskOut}, auth=needs("queues.change_queue"), openapi_extra=also(links=LINKS))
 def sync_queues(request: HttpRequest, response: HttpResponse) -> TaskOut:
-    """Make SQS follow the database, in the background: create what it lacks, set what differs, report the rest."""
+    """Make SQS match the database, in the background: create missing queues, set attributes, report the rest."""
     return accepted(request, start(tasks.run_sync, caller(request).user), response)

@@ -1,4 +1,4 @@
-"""Queues, each with who processes it: list, create, read, change, delete."""
+"""Queues and their processing: list, create, read, change, delete."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ Sort = Literal[
 class QueueQuery(Paged):
     """Which queues to list, and their order."""
 
-    paused: bool | None = Field(None, description="only paused queues, or only those that are not")
+    paused: bool | None = Field(None, description="only queues that are paused, or that are not")
     handler: Annotated[str, Field(max_length=100)] | None = Field(None, description="only queues with this handler")
     prefix: Annotated[str, Field(max_length=80, pattern="^[A-Za-z0-9_.-]*$")] | None = Field(
         None, description="only queues whose names begin with it"
     )
-    sort: Sort = Field("name", description="what to sort by; `-` before it: in descending order")
+    sort: Sort = Field("name", description="the field to sort by, with `-` before it for descending order")
 
 
 def _shown(request: HttpRequest, queues: list[Queue]) -> list[QueueOut]:
@@ -74,7 +74,7 @@ _LINKS = {
 
 @router.get("/queues", response=Page[QueueOut], auth=needs("queues.view_queue"))
 def list_queues(request: HttpRequest, query: Parameters[QueueQuery]) -> Page[QueueOut]:
-    """List the queues: what was last seen of each, who processes it, and its newest job."""
+    """List the queues, each with its last observed depth, its assignments and its newest job."""
     found, following = search.find_queues(
         paused=query.paused,
         handler=query.handler,
@@ -93,7 +93,7 @@ def list_queues(request: HttpRequest, query: Parameters[QueueQuery]) -> Page[Que
     openapi_extra=also(problems.CONFLICT, problems.SERVER, links={201: _LINKS}),
 )
 def create_queue(request: HttpRequest, payload: QueueIn, response: HttpResponse) -> QueueOut | HttpResponse:
-    """Create a queue here and in SQS, with its dead-letter queue. A queue that SQS has is adopted with its messages.
+    """Create a queue and its dead-letter queue here and in SQS. An existing queue in SQS is adopted with its messages.
 
     409 if the name is taken: `existing` and `Location` are the address of the queue that has it. Setting a handler or
     its options also needs `queues.change_handler`.

@@ -1,4 +1,4 @@
-"""A queue's messages: send, look, redrive."""
+"""A queue's messages: send, look at and redrive them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Key = Annotated[
     Header(
         alias=HEADER,
         pattern=rf"^[!-~]{{1,{MAX_KEY}}}$",
-        description=f"with the same key, the same request is done once within {LIFETIME.total_seconds() / 3600:.0f} h",
+        description=f"a request repeated with its key is done once within {LIFETIME.total_seconds() / 3600:.0f} h",
     ),
 ]
 
@@ -51,10 +51,10 @@ Key = Annotated[
     openapi_extra=also(problems.CONFLICT, problems.SERVER),
 )
 def send_messages(request: HttpRequest, name: str, payload: MessagesIn, key: Key = None) -> HttpResponse:
-    """Send one message or many, and have the queue looked at.
+    """Send one message or many, and wake the queue.
 
-    Everything is checked before anything is sent. 200: SQS took all of them; 207: it did not take some, `results` says
-    which and why. With an `Idempotency-Key` a repeated request gets the answer of the first.
+    Everything is checked before anything is sent. 200: SQS took all of them; 207: it refused some, and
+    `results` says which and why. With an `Idempotency-Key` a repeated request gets the answer of the first.
     """
     queue = services.get(name)
     outgoing = [message.outgoing() for message in payload.messages]
@@ -81,10 +81,10 @@ def send_messages(request: HttpRequest, name: str, payload: MessagesIn, key: Key
     openapi_extra=also(problems.CONFLICT, links=LINKS),
 )
 def send_bulk(request: HttpRequest, name: str, payload: BulkIn, key: Key = None) -> HttpResponse:
-    """Send many messages in the background, up to API_MAX_BULK: the task says how far it is.
+    """Send many messages in the background, up to API_MAX_BULK. The task has the progress.
 
-    What SQS does not take is in the task's result. A task whose process died goes on where it was, and may send up to a
-    thousand messages twice.
+    The task's result has the messages that SQS refused. If the task's process dies, the task continues where it was,
+    and may send up to a thousand messages twice.
     """
     queue = services.get(name)
     total = bulk_total(payload)
@@ -110,9 +110,9 @@ class LettersQuery(Query):
 
 
 class PeekQuery(LettersQuery):
-    """How many messages to look at, and at which cost."""
+    """How many messages to look at, and at what cost."""
 
-    last: bool = Field(False, description="spend the last receive that a message has before it is a dead letter, too")
+    last: bool = Field(False, description="look even if it is a message's last receive before the dead-letter queue")
 
 
 @router.post(
@@ -124,10 +124,10 @@ class PeekQuery(LettersQuery):
 def peek_messages(request: HttpRequest, name: str, query: Parameters[PeekQuery]) -> PeekOut:
     """Look at up to ten messages without consuming them: they are visible again at once.
 
-    It is no GET, since SQS counts a look as a receive, and a message that was received `maxReceiveCount` times goes to
-    the dead-letter queue unhandled. A look ends at the first message that has no receive to spare, and `warning` names
-    it. The next look is refused (409), unless `last` is true, until a consumer has emptied the queue; so is every look
-    at a queue whose `maxReceiveCount` is 1. A FIFO queue's messages come together, since one hides its group.
+    It is not a GET, since SQS counts a look as a receive, and after `maxReceiveCount` receives a message goes to the
+    dead-letter queue unhandled. A look ends at the first message that has no receive to spare, and `warning` names it.
+    The next look is refused (409), unless `last` is true, until a consumer has emptied the queue; so is every look at a
+    queue whose `maxReceiveCount` is 1. A FIFO queue's messages come together, since one hides its group.
     """
     look = peek.peek(name, query.limit, last=query.last)
     return PeekOut(items=[MessageOut.of(message) for message in look.messages], warning=look.warning)
@@ -140,7 +140,7 @@ def peek_messages(request: HttpRequest, name: str, query: Parameters[PeekQuery])
     openapi_extra=also(problems.QUEUE_MISSING, problems.SERVER),
 )
 def peek_dead_letters(request: HttpRequest, name: str, query: Parameters[LettersQuery]) -> DeadLettersOut:
-    """Look at up to ten dead letters, with the reasons; they stay where they are, hidden from others for a moment."""
+    """Look at up to ten dead letters, with the reasons. They stay in their queue, in flight for a moment."""
     look = peek.peek_dead_letters(name, query.limit)
     return DeadLettersOut(items=[DeadLetterOut.of(message) for message in look.messages])
 

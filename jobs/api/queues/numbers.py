@@ -22,21 +22,21 @@ class SeriesQuery(Query):
     """The span of a series, and its steps."""
 
     window: str = Field(
-        "1h", pattern=statistics.DURATION_PATTERN, description="length of the series: 15m, 6h, 7d at most"
+        "1h", pattern=statistics.DURATION_PATTERN, description="length of the series, such as 15m or 6h; at most 7d"
     )
-    step: str = Field("1m", pattern=statistics.DURATION_PATTERN, description="length of a step: 1m, 1h, 1d")
+    step: str = Field("1m", pattern=statistics.DURATION_PATTERN, description="length of a step, such as 1m, 1h or 1d")
 
 
 @router.get("/queues/{name}/throughput", response=SeriesOut, auth=needs("queues.view_queue", "jobs.view_throughput"))
 def read_throughput(request: HttpRequest, name: str, query: Parameters[SeriesQuery]) -> SeriesOut:
-    """What was done with a queue over time, step by step: of the last seven days, at most 1,500 steps at once."""
+    """Get the work done on a queue over time. The last seven days are kept, and one answer has at most 1,500 steps."""
     step = statistics.parse_duration(query.step, "step")
     found = statistics.series(name, statistics.parse_duration(query.window, "window"), step)
     return SeriesOut(name=name, step=step.total_seconds(), points=[PointOut(**vars(point)) for point in found])
 
 
 class SizeOut(Out):
-    """What a queue holds at this moment, according to SQS."""
+    """How many messages a queue holds now, according to SQS."""
 
     name: str = Field(examples=["orders"])
     visible: int = Field(examples=[120])

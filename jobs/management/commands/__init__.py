@@ -1,1 +1,1 @@
-"""Commands of processing."""
+"""One module per command."""

@@ -22,7 +22,7 @@ from queues.handlers import registry
 from queues.models import Queue
 from queues.settings import ASKED, SETTINGS
 from queues.sqs import MAX_DELAY_SECONDS, OutgoingMessage
-from queues.state import Condition, Context, conditions_of, state_of
+from queues.state import Condition, Context, conditions_of, state_of, unserved_reason
 from queuesite.foundation.commands import Parser, QueuesiteCommand, integer
 from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import InvalidInput, QueueMissing, ServerError
@@ -70,7 +70,7 @@ class Command(QueuesiteCommand):
         send.add_argument("--group", metavar="G", help="message group; for FIFO queues")
         verb("size", "count a queue's messages: visible, in flight, delayed, dead letters", as_json=True)
         verb(
-            "set-concurrency", "set how many messages a consumer handles at once; consumers at work follow"
+            "set-concurrency", "set how many messages a consumer handles at once; running consumers follow"
         ).add_argument("concurrency", metavar="N", type=int, help=SETTINGS["concurrency"].limit_words)
         verb("pause", "stop processing a queue; consumers finish what is in flight")
         verb("resume", "process a paused queue again")
@@ -78,10 +78,10 @@ class Command(QueuesiteCommand):
             "--yes", action="store_true", help="do not ask for confirmation"
         )
         verb("redrive", "move dead letters back to their queue")
-        verb("notify", "have the master look at a queue now, as a send does")
+        verb("notify", "make the master check a queue now, as a send does")
         verb(
             "sync",
-            "make SQS match the database, one way",
+            "create and update queues in SQS to match the database; never the other way",
             queue=False,
             as_json=True,
         )
@@ -117,7 +117,12 @@ class Command(QueuesiteCommand):
         queues = services.list_queues()
         if options["json"]:
             context = reads.queue_context()
-            self.print_json([{**_as_json(queue), "state": state_of(queue, context)} for queue in queues])
+            self.print_json(
+                [
+                    {**_as_json(queue), "state": state_of(queue, context), "unserved": unserved_reason(queue, context)}
+                    for queue in queues
+                ]
+            )
             return
         if not queues:
             self.say("no queues; create one with `manage.py sqs create NAME`")
@@ -174,7 +179,7 @@ class Command(QueuesiteCommand):
         path: Path | None = options["file"]
         if path is not None:
             if options["count"] is not None:
-                raise InvalidInput("COUNT does not go with --file: a message is sent for each of its lines")
+                raise InvalidInput("COUNT and --file exclude each other: --file sends a message for each of its lines")
             try:
                 text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8-sig")
             except OSError as error:
@@ -186,7 +191,7 @@ class Command(QueuesiteCommand):
                 raise InvalidInput(f"file {str(path)!r} has no line to send")
             return bodies
         if options["count"] is None:
-            raise InvalidInput("how many? give COUNT, or --file with a message per line")
+            raise InvalidInput("give COUNT, or --file with a message on each line")
         if options["body"] is not None:
             return [options["body"]] * options["count"]
         return [json.dumps({"number": number, "test": True}) for number in range(1, options["count"] + 1)]
@@ -299,9 +304,10 @@ class Command(QueuesiteCommand):
 def _state(queue: Queue, context: Context) -> str:
     """The state, and whether the queue's runs or attempts fail."""
     wrong = conditions_of(queue, context)
+    reason = unserved_reason(queue, context)
     return ", ".join(
         [
-            state_of(queue, context).value,
+            state_of(queue, context).value + (f" ({reason})" if reason else ""),
             *([f"crash-looping ({queue.crash_count} runs)"] if Condition.CRASH_LOOPING in wrong else []),
             *(["failing"] if Condition.FAILING in wrong else []),
         ]

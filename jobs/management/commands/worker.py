@@ -60,7 +60,7 @@ class Command(QueuesiteCommand):
                     worker.host,
                     worker.pid,
                     f"{sum(not one.get('finishing') for one in worker.consumers)}/{worker.capacity}",
-                    "draining" if worker.draining else "active",
+                    services.worker_state(worker, now),
                     f"{_age(worker, now):.1f} s ago",
                     ", ".join(sorted(consumer["queueName"] for consumer in worker.consumers)),
                 )
@@ -103,6 +103,7 @@ def _as_json(worker: Worker, now: datetime) -> dict[str, Any]:
         "host": worker.host,
         "pid": worker.pid,
         "capacity": worker.capacity,
+        "state": services.worker_state(worker, now),
         "draining": worker.draining,
         "startedAt": worker.started_at,
         "heartbeatAt": worker.heartbeat_at,

@@ -193,13 +193,17 @@ class Connections:
             connection.close()
 
     def _give_back(self, connection: Connection, answer: Answer) -> None:
+        spare = connection
         if answer.reusable:
             connection.used_at = time.monotonic()
             with self._lock:
-                if not self._closed and len(self._idle) < self._keep:
+                if not self._closed:
                     self._idle.append(connection)
-                    return
-        connection.close()
+                    longest = self._idle[0]  # the last in is the first out, so this one has been idle for longest
+                    if len(self._idle) <= self._keep and connection.used_at - longest.used_at < _IDLE_SECONDS:
+                        return
+                    spare = self._idle.pop(0)
+        spare.close()
 
     # --- opening ---
 

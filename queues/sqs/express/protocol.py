@@ -58,9 +58,7 @@ class Garbled(Exception):
 
     def error(self, address: str) -> ServerError:
         """Our error for it. `address` is SQS's, as it may be shown."""
-        return SqsUnavailable(
-            f"what answers at {address} does not speak as SQS does ({self}); is AWS_SQS_ENDPOINT right?"
-        )
+        return SqsUnavailable(f"what answers at {address} is not SQS ({self}); is AWS_SQS_ENDPOINT right?")
 
 
 def headers(operation: str) -> dict[str, str]:

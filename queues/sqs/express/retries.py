@@ -7,6 +7,8 @@ client, so that an outage is not answered with three times the load. (`botocore.
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from email.utils import mktime_tz, parsedate_tz
 from enum import Enum
 
@@ -84,21 +86,25 @@ class Quota:
 class ServerClock:
     """SQS's time: ours, and how far it has turned out to be off."""
 
-    def __init__(self) -> None:
-        #: Seconds to add to our clock.
-        self.offset = 0.0
+    def __init__(self, ours: Callable[[], float] = time.time) -> None:
+        self._ours = ours
+        self._offset = 0.0
 
-    def learn(self, refusal: Refusal, date: str, now: float) -> bool:
-        """Whether SQS refused the credentials because the clock is wrong; it is right from now on.
+    def now(self) -> float:
+        """SQS's time, in seconds since 1970."""
+        return self._ours() + self._offset
 
-        `date` is the answer's header; `now` is our clock's time, uncorrected.
+    def learn(self, refusal: Refusal, date: str) -> bool:
+        """Whether SQS refused the signature because our clock is wrong; from now on its time is known.
+
+        `date` is the answer's header of that name.
         """
         parsed = parsedate_tz(date) if date and about_credentials(refusal.code) else None
         if parsed is None:
             return False
-        offset = mktime_tz(parsed) - now
-        if abs(offset - self.offset) < _SKEW:
+        offset = mktime_tz(parsed) - self._ours()
+        if abs(offset - self._offset) < _SKEW:
             return False
-        self.offset = offset
+        self._offset = offset
         log.warning("clock_is_wrong", seconds=round(-offset), remedy="set this machine's clock, or have NTP do it")
         return True

@@ -27,7 +27,7 @@ READ_SECONDS = 10.0
 class ExpressTransport:
     """The data plane over connections of its own. Safe for many threads; make it after a fork."""
 
-    def __init__(self, prepared: Prepared, credentials: Credentials) -> None:
+    def __init__(self, prepared: Prepared, credentials: Credentials, clock: ServerClock | None = None) -> None:
         self.address = prepared.address
         #: Requests made so far (repetitions not counted): what AWS bills.
         self.requests = 0
@@ -43,7 +43,7 @@ class ExpressTransport:
             prepared.url, prepared.region, user_agent=prepared.user_agent, through=self._connections.forwarded
         )
         self._quota = Quota()
-        self._clock = ServerClock()
+        self._clock = clock or ServerClock()
 
     def close(self) -> None:
         """Close its connections; requests that are under way still get their answers."""
@@ -96,7 +96,7 @@ class ExpressTransport:
                 answer = self._ask(call)
                 result = answer_of(call, answer.status, answer.headers, answer.body)
             except Refusal as refusal:
-                if self._clock.learn(refusal, answer.headers.get("date", ""), time.time()) and attempt < 2:
+                if self._clock.learn(refusal, answer.headers.get("date", "")) and attempt < 2:
                     continue
                 if bad_credentials(refusal.code):
                     self._credentials.look_again()
@@ -124,5 +124,5 @@ class ExpressTransport:
             time.sleep(pause)
 
     def _ask(self, call: Call[Any]) -> Answer:
-        request = self._letters.write(call, self._credentials.get(), time.time() + self._clock.offset)
+        request = self._letters.write(call, self._credentials.get(), self._clock.now())
         return self._connections.ask(request, call.wait + READ_SECONDS, repeatable=call.repeatable)

@@ -15,8 +15,9 @@ from jobs.repositories import assignments
 from queues.models import Queue
 from tests.support.cluster import Cluster
 from tests.support.ledger import key_of
+from tests.support.real_sqs import depth
 from tests.support.records import all_jobs
-from tests.support.system import LONG, create, depth, gone
+from tests.support.system import LONG, create, gone
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
@@ -112,3 +113,4 @@ def test_a_second_signal_ends_a_worker_at_once_and_loses_nothing(cluster: Cluste
     cluster.ensure(masters=1, workers=1)
     cluster.nothing_is_lost()
     assert not assignments.all_assignments()
+    assert {job.status for job in all_jobs(queue)} <= {JobStatus.COMPLETED, JobStatus.ABANDONED}

@@ -30,7 +30,7 @@ def test_while_everything_changes_hands(cluster: Cluster) -> None:
     queues += [create("slow", handler="async_recorder", **options), create("grouped.fifo", **options)]
     cluster.ensure(masters=2, workers=2)
     for queue, number in itertools.product(queues, range(5)):
-        cluster.send(queue, [{"sleep": 0.03}] * 20, group=f"g{number}" if queue.fifo else None)
+        cluster.send(queue, [{"sleep": 0.03}] * 14, group=f"g{number}" if queue.fifo else None)
 
     def handled(share: float) -> bool:
         return len(cluster.handled()) >= share * len(cluster.ledger.sent())

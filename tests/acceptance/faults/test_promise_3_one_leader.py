@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-from pathlib import Path
 
 import pytest
 
 from jobs.models import JobStatus
-from jobs.repositories import assignments, leases
+from jobs.repositories import assignments
 from tests.chaos.traffic import Watch
 from tests.support.cluster import Cluster, term
 from tests.support.records import all_jobs
 from tests.support.system import LONG, create, leader_is
 from tests.support.tcp_proxy import TcpProxy
+from tests.support.values import given
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
-
-#: Of Debian's package `faketime`; the variant for programs with threads.
-LIBFAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-#: Mends what it breaks.
-SITE = Path(__file__).parents[2] / "support" / "faketime"
 
 
 def makes_assignments(data: bytes) -> bool:
@@ -56,6 +50,20 @@ def test_a_leader_that_was_frozen_past_its_lease_does_nothing_wrong(cluster: Clu
     assert term() == before + 1
     assert leader_is(standby)
     assert set(cluster.handled().values()) == {1}
+    assert {job.status for job in all_jobs()} == {JobStatus.COMPLETED}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_standby_takes_over_from_a_leader_that_ends(cluster: Cluster, number: signal.Signals) -> None:
+    queue = create(f"leader-ends-{number}")
+    cluster.ensure(masters=2, workers=1)
+    leader, standby, before = given(cluster.leader()), cluster.standby(), term()
+    leader.send(number)
+    assert leader.process.wait(LONG) == (0 if number is signal.SIGTERM else -signal.SIGKILL)
+    eventually(lambda: leader_is(standby), LONG, "the other one leads")
+    assert term() == before + 1
+    cluster.send(queue, [{}])
+    cluster.nothing_is_lost()
 
 
 def test_an_assignment_that_arrives_after_the_next_election_changes_nothing(cluster: Cluster) -> None:
@@ -111,43 +119,3 @@ def test_a_leader_whose_network_to_mongodb_breaks_gives_way(cluster: Cluster) ->
 def cut_off(proxy: TcpProxy) -> None:
     """Refuse is what a firewall or a dead switch looks like to a process that connects anew."""
     proxy.refuse()
-
-
-def test_clocks_of_machines_that_are_minutes_apart_change_nothing(cluster: Cluster) -> None:
-    if not LIBFAKETIME:
-        assert "CI" not in os.environ, "CI installs faketime: see .ci/run"
-        pytest.skip("libfaketime is not installed (Debian: apt-get install faketime)")
-
-    def clock(offset: str) -> dict[str, str]:
-        # The monotonic clock stays: two machines differ in that anyhow, and the ledger's times are by it.
-        return {
-            "ld_preload": str(LIBFAKETIME[0]),
-            "faketime": offset,
-            "dont_fake_monotonic": "1",
-            "faketime_dont_fake_monotonic": "1",
-            "pythonpath": str(SITE),
-        }
-
-    cluster.ensure(masters=0, workers=0)
-    fast = cluster.start("runmaster", **clock("+7m"))
-    eventually(lambda: leader_is(fast), LONG, "the fast master leads")
-    slow = cluster.start("runmaster", **clock("-6m"))
-    workers = [cluster.start("runworker", **clock(offset)) for offset in ("-9m", "+11m")]
-    for worker in workers:
-        worker.says("worker_registered", LONG)
-    slow.says("master_started", LONG)
-    lease = leases.leader()
-    assert lease is not None
-    queues = [create(f"clocks-{number}") for number in range(4)]
-    for queue in queues:
-        cluster.send(queue, [{"sleep": 0.02}] * 10)
-    cluster.nothing_is_lost()
-    assert term() == lease.term
-    fast.kill()
-    eventually(lambda: leader_is(slow), LONG, "the slow master leads")
-    for queue in queues:
-        cluster.send(queue, [{"sleep": 0.02}] * 10)
-    cluster.nothing_is_lost()
-    assert set(cluster.handled().values()) == {1}
-    assert {job.status for job in all_jobs()} == {JobStatus.COMPLETED}
-    assert not [worker for worker in workers if "worker_pruned" in worker.output()]

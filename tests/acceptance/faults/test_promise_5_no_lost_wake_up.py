@@ -18,6 +18,8 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
 
+ROUNDS = 3
+
 
 def test_messages_that_come_while_nobody_leads(cluster: Cluster) -> None:
     queues = [create(f"leaderless-{number}") for number in range(3)]
@@ -32,7 +34,7 @@ def test_messages_that_come_at_the_very_end_of_a_run(cluster: Cluster) -> None:
     """The next message is announced about when the run ends, and the sweep is blind: the wake-up alone tells of it."""
     cluster.ensure(masters=1, workers=2)
     rng = random.Random(1)
-    rounds = {queue.name: (queue, 4) for queue in (create(f"end-{number}") for number in range(8))}
+    rounds = {queue.name: (queue, ROUNDS) for queue in (create(f"end-{number}") for number in range(10))}
     cluster.answer_by_proxy().refuse("GetQueueAttributes", "RequestThrottled")
     for queue, _ in rounds.values():
         cluster.send(queue, [{}])
@@ -42,7 +44,7 @@ def test_messages_that_come_at_the_very_end_of_a_run(cluster: Cluster) -> None:
         assert time.monotonic() < deadline, f"nobody came for {sorted(rounds)}"
         handled = Counter(event.queue for event in cluster.ledger.events("end"))
         for name, (queue, left) in list(rounds.items()):
-            if handled[name] < 5 - left:
+            if handled[name] < ROUNDS + 1 - left:
                 continue
             # A run ends IDLE_SECONDS (1 s) after its last message.
             moment = due.setdefault(name, time.monotonic() + rng.uniform(0.7, 1.4))

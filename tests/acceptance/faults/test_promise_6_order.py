@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -57,8 +58,11 @@ def test_across_deaths_freezes_and_hand_overs(cluster: Cluster) -> None:
     cluster.set(max_load=1, time_slice_seconds=1)
     queues = [create(f"order-{number}.fifo", concurrency=3, max_receive_count=100) for number in range(3)]
     cluster.ensure(masters=1, workers=2)
-    for _ in range(3):
-        send_to_groups(cluster, queues, *[{"sleep": 0.05}] * 4, {"die": 9, "times": 1}, *[{"sleep": 0.05}] * 3)
+    # One group dies in each round: a queue pauses the longer, the more of its runs fail in a row.
+    for deadly in GROUPS[:2]:
+        for queue, group in itertools.product(queues, GROUPS):
+            middle = {"die": 9, "times": 1} if group == deadly else {}
+            cluster.send(queue, [*[{"sleep": 0.05}] * 4, middle, *[{"sleep": 0.05}] * 3], group=group)
     more_handled(cluster, 0.1)
     first, second = cluster.living("runworker")
     for consumer in cluster.consumers_of(first):

@@ -1,4 +1,4 @@
-"""Queues that somebody deletes, purges, pauses or changes in SQS while they are processed."""
+"""Queues that somebody deletes, purges or changes in SQS while they are processed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from queues import messages, services
 from queues.sqs import OutgoingMessage, get_gateway
 from queuesite.foundation.errors import QueuesiteError
 from tests.support.cluster import Cluster
+from tests.support.real_sqs import depth
 from tests.support.records import all_jobs, stored
-from tests.support.system import LONG, create, depth, ended_jobs
+from tests.support.system import LONG, create, ended_jobs
 from tests.support.values import given
 from tests.support.waiting import eventually
 
@@ -64,20 +65,6 @@ def test_purged_while_it_is_processed(cluster: Cluster) -> None:
     cluster.ledger.release("go")
     eventually(lambda: set(keys) <= set(cluster.handled()), LONG, "what came after the purge is handled")
     eventually(lambda: {job.status for job in all_jobs(queue)} == {JobStatus.COMPLETED}, LONG, "its runs are completed")
-
-
-def test_paused_and_resumed_while_it_is_processed(cluster: Cluster) -> None:
-    queue = create("paused", concurrency=2, visibility_timeout=30)
-    cluster.send(queue, [{"wait": "go"}] * 10)
-    begun(cluster, 2, queue.name)
-    services.set_paused(queue.name, True)
-    eventually(lambda: depth(queue).visible == 8, LONG, "the unstarted messages are visible")
-    cluster.ledger.release("go")
-    eventually(lambda: ended_jobs(queue), LONG, "its run has ended")
-    assert len(cluster.ledger.events("start", queue.name)) == 2
-    services.set_paused(queue.name, False)
-    cluster.nothing_is_lost()
-    assert set(cluster.handled().values()) == {1}
 
 
 def test_its_dead_letter_queue_is_missing_for_a_while(cluster: Cluster) -> None:

@@ -1,7 +1,7 @@
-"""Read by every Python that has this directory in PYTHONPATH: those whose clock libfaketime moves.
+"""Imported by every Python with this directory in PYTHONPATH: those whose clock libfaketime moves.
 
-libfaketime 0.9.10 answers EINVAL to `clock_nanosleep` with a moment of the monotonic clock when it leaves that clock
-alone, and Python sleeps by that call. A select without files sleeps as long.
+libfaketime 0.9.10 fails with EINVAL if `clock_nanosleep` gets a time of the monotonic clock and does not fake that
+clock, and Python sleeps by that call. A select without files sleeps as long.
 """
 
 from __future__ import annotations

@@ -1,0 +1,65 @@
+"""How pytest-xdist divides the tests among its processes: by files, the longest first.
+
+The tests of a file share servers and processes, so they stay together. A file that would outlast the rest of the run is
+handed out in parts. A process takes its next part when it is about to begin the last test of the one before, so short
+files at the end fill what the long ones leave.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xdist.scheduler import LoadScopeScheduling
+
+if TYPE_CHECKING:
+    import pytest
+
+#: Beginnings of the ids of tests, the longest part of a run first. What no entry fits comes after them, a file at a
+#: time. The longest entry that fits a test is the one that counts.
+LONG = (
+    "tests/acceptance/test_master_worker.py",
+    "tests/browser/test_processing.py",
+    "tests/browser/test_queues.py",
+    "tests/integration/test_consumer_process.py",
+    "tests/acceptance/test_up.py::test_a_whole_life",
+    "tests/acceptance/test_up.py::test_killed_it_leaves_nothing_and_starts_anew_with_its_data",
+    "tests/acceptance/faults/test_servers_away.py",
+    "tests/acceptance/test_api_schema.py::test_operations_of_messages",
+    "tests/acceptance/faults/test_promise_3_one_leader.py",
+    "tests/integration/test_manage.py",
+    "tests/acceptance/test_api_live.py",
+    "tests/acceptance/test_api_schema.py::test_operations_of_queues",
+    "tests/acceptance/test_api_schema.py",
+    "tests/integration/test_crawl.py",
+    "tests/acceptance/test_changes_while_running.py",
+    "tests/acceptance/test_main_job.py",
+    "tests/browser/test_overview.py",
+    "tests/acceptance",
+    "tests/integration/test_messages.py",
+    "tests/integration/test_api_messages.py",
+    "tests/integration",
+)
+
+
+def part_of(test: str) -> str:
+    """The part that a test is handed out in, by its id."""
+    path = test.partition("::")[0]
+    fits = [part for part in LONG if test.startswith(part) and len(part) > len(path)]
+    return max(fits, key=len, default=path)
+
+
+def rank(test: str) -> int:
+    """Where a test's part comes in the order of `LONG`."""
+    fits = [part for part in LONG if test.startswith(part)]
+    return LONG.index(max(fits, key=len)) if fits else len(LONG)
+
+
+class Division(LoadScopeScheduling):  # type: ignore[misc]
+    """Hands out the parts in the order in which they were collected."""
+
+    def __init__(self, config: pytest.Config, log: object) -> None:
+        config.option.loadscopereorder = False
+        super().__init__(config, log)
+
+    def _split_scope(self, nodeid: str) -> str:
+        return part_of(nodeid)

@@ -1,0 +1,34 @@
+"""How the tests are divided among processes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from queuesite.foundation.config import BASE_DIR
+from tests.support.division import LONG, part_of, rank
+
+
+@pytest.mark.parametrize("part", LONG)
+def test_every_part_is_there(part: str) -> None:
+    path, _, name = part.partition("::")
+
+    file = BASE_DIR / path
+    assert file.exists()
+    assert not name or re.search(rf"^(def|class) {name}\b", file.read_text(), re.MULTILINE)
+
+
+def test_a_file_is_a_part_unless_a_part_of_it_has_a_name() -> None:
+    long = "tests/acceptance/test_up.py::test_a_whole_life"
+
+    assert part_of(long) == long
+    assert part_of("tests/acceptance/test_up.py::test_servers_that_are_not_installed") == "tests/acceptance/test_up.py"
+    assert part_of("tests/browser/test_queues.py::test_a") == "tests/browser/test_queues.py"
+    assert part_of("tests/unit/test_clock.py::TestClock::test_a[tests/b::c]") == "tests/unit/test_clock.py"
+
+
+def test_what_takes_long_comes_first() -> None:
+    tests = ["tests/unit/test_clock.py::test", "tests/acceptance/test_race.py::test", f"{LONG[0]}::test"]
+
+    assert sorted(tests, key=rank) == tests[::-1]
