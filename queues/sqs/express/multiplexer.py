@@ -153,7 +153,7 @@ class Multiplexer:
         connection.setblocking(False)
         exchange.connection = connection
         exchange.reader = AnswerReader()
-        exchange.unsent = memoryview(self._letters.write(exchange.call, keys, time.time() + self._clock.offset))
+        exchange.unsent = memoryview(self._letters.write(exchange.call, keys, self._clock.now()))
         self.watch(connection, lambda: self._advance(exchange))
         self._advance(exchange)
 
@@ -198,7 +198,7 @@ class Multiplexer:
         try:
             result = answer_of(exchange.call, answer.status, answer.headers, answer.body)
         except Refusal as refused:
-            if self._clock.learn(refused, answer.headers.get("date", ""), time.time()):
+            if self._clock.learn(refused, answer.headers.get("date", "")):
                 self._begin(exchange)
                 return
             if bad_credentials(refused.code):
