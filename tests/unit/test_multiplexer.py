@@ -18,6 +18,7 @@ from queues.sqs.express.endpoint import Credentials, Prepared
 from queues.sqs.express.multiplexer import Multiplexer
 from queues.sqs.express.signing import Keys
 from queuesite.foundation.errors import QueueMissing, QueuesiteError, SqsUnavailable
+from tests.support.http_script import LOCALHOST, Served, serving, tunnel
 from tests.support.servers import free_port
 
 URL = "http://sqs/orders"
@@ -62,9 +63,9 @@ class Server:
 
 
 class Client:
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, **more: str | None) -> None:
         self.passed = 0.0
-        prepared = Prepared(address, "us-east-1", address, "test", Keys("id", "secret"))
+        prepared = Prepared(address, "us-east-1", address, "test", Keys("id", "secret"), **more)  # type: ignore[arg-type]
         self.requests = Multiplexer(prepared, Credentials(prepared, self._find), lambda: time.monotonic() + self.passed)
         self.done: list[Any] = []
 
@@ -199,3 +200,31 @@ def test_other_descriptors_are_watched_too(client: Client) -> None:
     assert heard == [b"hello"]
     theirs.close()
     ours.close()
+
+
+@pytest.mark.parametrize("through_proxy", [False, True])
+def test_tls(through_proxy: bool) -> None:
+    """A large answer comes in several records, of which the selector sees none once they have been read."""
+    large = "x" * 200_000
+
+    def script(request: bytes, served: Served) -> None:
+        served.answer(json.dumps({"Messages": [{**MESSAGE, "Body": large}]}).encode())
+
+    with serving(script, tls=True) as server, serving(tunnel) as proxy:
+        way = proxy.url if through_proxy else None
+        client = Client(server.url, ca_bundle=str(LOCALHOST), proxy=way)
+        for _ in range(3):
+            client.receive()
+            assert client.result()[0].body == large
+        assert len(server.connections) == 1
+        client.requests.close()
+
+
+def test_a_certificate_that_nobody_vouches_for() -> None:
+    import certifi
+
+    with serving(lambda request, served: None, tls=True) as server:
+        client = Client(server.url, ca_bundle=certifi.where())
+        client.receive()
+        assert isinstance(client.result(), SqsUnavailable)
+        client.requests.close()
