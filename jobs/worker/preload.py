@@ -24,6 +24,7 @@ django.setup()
 
 from jobs.consumer import process  # noqa: E402
 from jobs.consumer.growth import warn_of_large_imports  # noqa: E402
+from jobs.listener import process as listener_process  # noqa: E402, F401 - a listener is forked from here too
 from jobs.worker import fork_server, inheritance  # noqa: E402
 from queues.handlers import registry  # noqa: E402
 from queues.sqs.gateway import SqsGateway  # noqa: E402
