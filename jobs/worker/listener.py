@@ -18,6 +18,9 @@ from queuesite.foundation.pipes import Channel
 
 log = get_logger(__name__)
 
+#: How long a listener may be away, in seconds, before the masters are told that the worker listens to nothing.
+DOWN_SECONDS = 10.0
+
 
 class ListenerProcess:
     """A worker's listener. Sending to it never waits; times are the monotonic clock's."""
@@ -32,6 +35,7 @@ class ListenerProcess:
         self._start_at = 0.0
         self._heard_at = self._looked_at = monotonic()
         self._killed_for: str | None = None
+        self._down_since: float | None = None
         self.alive = Alive(0, 0, 0)
         #: Requests since they were last taken, by queue's URL and purpose.
         self.requests: Counter[tuple[str, str]] = Counter()
@@ -53,6 +57,11 @@ class ListenerProcess:
         """When one may be started that is to be started."""
         return self._start_at
 
+    @property
+    def works(self) -> bool:
+        """Whether nothing says that it does not: it has not died, or failed to start, for as long as `DOWN_SECONDS`."""
+        return self._down_since is None or self._monotonic() - self._down_since < DOWN_SECONDS
+
     def sources(self) -> tuple[list[Any], list[Channel]]:
         """What to wait on for its news and its end, and its pipe if that is to take more."""
         if self._process is None or self._channel is None:
@@ -71,6 +80,7 @@ class ListenerProcess:
             )
         except (OSError, EOFError) as error:
             self._start_at = now + self._outage.failed(error)
+            self._down_since = self._down_since or now
             return False
         self._heard_at = self._looked_at = now
         self._killed_for = None
@@ -98,6 +108,7 @@ class ListenerProcess:
                     self.requests.update(message.requests)
                     self.made += sum(message.requests.values())
                     self._outage.over()
+                    self._down_since = None
                 else:
                     found.append(message)
         if dead or self._channel.ended:
@@ -113,7 +124,9 @@ class ListenerProcess:
             self._process.kill()
             self._process.join(timeout=1)
         cause = self._killed_for or f"exit code {self._process.exitcode}"
-        self._start_at = self._monotonic() + self._outage.failed(ChildProcessError(cause))
+        now = self._monotonic()
+        self._start_at = now + self._outage.failed(ChildProcessError(cause))
+        self._down_since = self._down_since or now
         log.error("listener_died", pid=self._process.pid, cause=cause, meaning="another one is started")
         self._channel.close()
         self._process = self._channel = None

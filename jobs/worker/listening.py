@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from bson import ObjectId
 
@@ -56,7 +57,7 @@ class WorkerListening:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`free` answers how many more consumers the worker may run now, `serves` whether it can process a queue."""
-        self.limit = config.listen_queues
+        self.limit = 0 if _proxy_speaks_tls() else config.listen_queues
         self._config = config
         self._process = process
         self._runs = runs
@@ -82,6 +83,11 @@ class WorkerListening:
         self._leave_by = float("inf")
         self._next_count = monotonic() + COUNT_SECONDS
 
+    @property
+    def announced(self) -> int:
+        """How many queues it tells the masters that it takes: none while its listener cannot work."""
+        return self.limit if self._process.works else 0
+
     # --- what wakes the worker ---
 
     def sources(self) -> tuple[list[Any], list[Any]]:
@@ -93,7 +99,7 @@ class WorkerListening:
         moments = [0.0 if self.hand_over.has_more else self.hand_over.next_due]
         if self.limit and registered:
             moments.append(self._next_read)
-        if self._entries or self._told:
+        if self._entries or self._told or not self._process.works:
             moments.append(self._next_steer)
         if self._leave_by < float("inf"):
             moments.append(self._leave_by)
@@ -182,7 +188,9 @@ class WorkerListening:
             return
         self._steered, self._next_steer = seen, now + STEER_SECONDS
         wanted = self._wanted(now) if able else {}
-        if wanted and not self._process.running and not self._process.start():
+        # One that did not work is tried again though the masters have taken its queues away.
+        missing = (wanted or (able and not self._process.works)) and not self._process.running
+        if missing and not self._process.start():
             return
         add = tuple(target for url, target in wanted.items() if self._told.get(url) != target)
         drop = tuple(url for url in self._told if url not in wanted)
@@ -274,3 +282,8 @@ class WorkerListening:
 
 def _host(address: str | None) -> str:
     return urlsplit(address or "").hostname or ""
+
+
+def _proxy_speaks_tls() -> bool:
+    """Whether SQS is reached by a proxy that speaks TLS itself, which the listener's sockets cannot do twice."""
+    return getproxies().get("https", "").startswith("https:")

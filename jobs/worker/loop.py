@@ -250,7 +250,7 @@ class WorkerLoop:
                 self.worker_id,
                 self.runs.as_documents(),
                 capacity,
-                self.listening.limit,
+                self.listening.announced,
                 self.listening.as_document(),
             )
         except StaleTransition:

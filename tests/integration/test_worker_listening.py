@@ -41,9 +41,12 @@ class Listeners(StandInPool):
         super().__init__()
         self.ends: list[pipes.Endpoint] = []
         self.pipes: list[int] = []
+        self.cannot_fork = False
         self.processes: list[SimpleNamespace] = []
 
     def fork(self, name: str, target: Callable[..., None], *arguments: object) -> tuple[Any, pipes.Channel]:
+        if self.cannot_fork:
+            raise OSError("no processes left")
         ours, theirs = pipes.pair()
         sentinel, _ = ends = os.pipe()
         self.pipes += ends
@@ -326,3 +329,28 @@ def test_a_worker_that_drains_lets_go_first(worker: Worker) -> None:
     worker.until(lambda: worker.loop.finished, "it ends")
     assert not assignments.all_assignments()
     assert not workers.all_workers()
+
+
+def test_a_worker_whose_listener_cannot_work_says_so(worker: Worker) -> None:
+    """Else its queues would be neither listened to nor swept."""
+    queue = define()
+    worker.listen(queue)
+
+    def listens() -> int:
+        (registered,) = workers.all_workers()
+        return registered.listens
+
+    assert listens() == 50
+    worker.pool.processes[-1].dead = True
+    worker.turn()
+    worker.pool.cannot_fork = True
+    worker.passed += 20
+    worker.until(lambda: listens() == 0, "it takes no queues")
+    worker.held.clear()
+    listening.release_many(listening.all_listening())  # as the leader does then
+    began = len(worker.pool.processes)
+    worker.passed += 10
+    worker.pool.cannot_fork = False
+    worker.until(lambda: len(worker.pool.processes) > began, "a listener is tried all the same")
+    worker.say(Alive(0, 0, 1))
+    worker.until(lambda: listens() == 50, "it takes them again once its listener works")

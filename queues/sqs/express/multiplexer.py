@@ -27,7 +27,7 @@ from queues.sqs.express.retries import ServerClock
 from queues.sqs.express.signing import Keys
 from queues.sqs.express.wire import Answer, AnswerReader, BadAnswer, Letters
 from queues.sqs.refusals import bad_credentials, no_answer
-from queuesite.foundation.errors import QueuesiteError, ServerError
+from queuesite.foundation.errors import QueuesiteError, ServerError, SqsRejected
 
 T = TypeVar("T")
 
@@ -70,7 +70,15 @@ class Multiplexer:
         self._address = prepared.address
         self._monotonic = monotonic
         connections = Connections(prepared.url, proxy=prepared.proxy, ca_bundle=prepared.ca_bundle)
-        self._connect = connections.open_socket
+
+        def connect() -> socket.socket:
+            opened = connections.open_socket()
+            if not isinstance(opened, socket.socket):  # TLS within the TLS of a proxy
+                opened.close()
+                raise SqsRejected("many requests at once cannot go through a proxy that itself speaks TLS")
+            return opened
+
+        self._connect = connect
         self._letters = Letters(
             prepared.url, prepared.region, user_agent=prepared.user_agent, through=connections.forwarded
         )
@@ -81,7 +89,8 @@ class Multiplexer:
         self._numbers = itertools.count()
         self._helpers = ThreadPoolExecutor(HELPERS, "connect")
         #: What the helpers have finished.
-        self._helped: deque[Callable[[], None]] = deque()
+        self._helped: deque[tuple[Future[Any], Callable[[Any], None], _Exchange]] = deque()
+        self._closed = False
         self._woken, self._waker = socket.socketpair()
         for end in (self._woken, self._waker):
             end.setblocking(False)
@@ -126,8 +135,11 @@ class Multiplexer:
             if isinstance(key.fileobj, socket.socket):
                 key.fileobj.close()
         self._waker.close()
+        self._closed = True
         self._helpers.shutdown(wait=False, cancel_futures=True)
         self._selector.close()
+        while self._helped:
+            _close_unused(self._helped.popleft()[0])
 
     # --- a request ---
 
@@ -222,9 +234,9 @@ class Multiplexer:
     def _rest(self, connection: socket.socket) -> None:
         """Keep a connection until it is used again, or its server closes it."""
         self._idle.append(connection)
-        self.watch(connection, lambda: self._closed(connection))
+        self.watch(connection, lambda: self._hung_up(connection))
 
-    def _closed(self, connection: socket.socket) -> None:
+    def _hung_up(self, connection: socket.socket) -> None:
         """Something has come from a server that was asked for nothing: it closes the connection."""
         with suppress(ValueError):
             self._idle.remove(connection)
@@ -246,7 +258,10 @@ class Multiplexer:
         """Call a function that waits in a helper, and go on with its result in the thread of `step`."""
 
         def finished(future: Future[T]) -> None:
-            self._helped.append(lambda: self._go_on(future, then, exchange))
+            if self._closed:
+                _close_unused(future)
+                return
+            self._helped.append((future, then, exchange))
             with suppress(OSError):  # it is full, so the loop wakes anyway; or it is closed
                 self._waker.send(b"!")
 
@@ -263,4 +278,10 @@ class Multiplexer:
         with suppress(BlockingIOError):
             self._woken.recv(4_096)
         while self._helped:
-            self._helped.popleft()()
+            self._go_on(*self._helped.popleft())
+
+
+def _close_unused(future: Future[Any]) -> None:
+    """Close a connection that was made for nobody."""
+    if not future.cancelled() and future.exception() is None and isinstance(future.result(), socket.socket):
+        future.result().close()
