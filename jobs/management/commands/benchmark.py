@@ -119,8 +119,11 @@ class Command(QueuesiteCommand):
                     figures = self._scale(options["scale"], operations)
                 else:
                     figures = self._speed(Path(directory), options)
+            self._show(options, figures)  # before a server may fail at the removal of so much
         finally:
             self._clean_up()
+
+    def _show(self, options: dict[str, Any], figures: list[Figure]) -> None:
         if options["update"]:
             self._update(options, figures)
         if options["json"]:
