@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,12 +17,16 @@ from bson import ObjectId
 
 from jobs.consumer.report import RunReport
 from jobs.consumer.settings import QueueSettings
+from jobs.worker import inheritance
 from jobs.worker.access import Access
 from jobs.worker.consumer import ConsumerProcess
 from jobs.worker.pool import Pool
 from queues import services
 from queues.models import Queue
-from queues.sqs import OutgoingMessage, get_gateway
+from queues.sqs import OutgoingMessage, get_gateway, preparation
+from queues.sqs.connection import Boto3
+from queues.sqs.express.connections import tls_context
+from queuesite.foundation.addresses import Running, write_record
 from tests.conftest import Configure
 from tests.support import handlers_for_tests  # noqa: F401 (registers them)
 from tests.support.credential_sources import CredentialSource, credential_source
@@ -158,6 +163,26 @@ class TestNothingIsPrepared:
         prepared = access.prepared()
         assert prepared is not None
         assert prepared.url == address
+
+
+class TestTheForkServer:
+    def test_has_the_authorities_of_tls_and_leaves_nothing_open(self, configure: Configure) -> None:
+        tls_context.cache_clear()
+        sockets, threads = inheritance.open_sockets(), inheritance.running_threads()
+
+        preparation.preload(configure(aws_sqs_endpoint="https://sqs.example.com"))
+
+        assert tls_context.cache_info().currsize == 1
+        assert (inheritance.open_sockets(), inheritance.running_threads()) == (sockets, threads)
+
+    def test_does_without_boto3_for_the_embedded_server(
+        self, configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Boto3, "find", lambda _: pytest.fail("it was asked"))
+        config = configure(aws_sqs_endpoint=None, data_dir=tmp_path)
+        write_record(config, {"sqs": Running.of("http://127.0.0.1:1", os.getpid())})
+
+        preparation.preload(config)
 
 
 @dataclass
