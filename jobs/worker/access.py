@@ -15,7 +15,6 @@ from dataclasses import replace
 from queues.sqs import get_gateway
 from queues.sqs.express.endpoint import RENEW_BEFORE, Prepared, Source
 from queuesite.foundation.config import Config
-from queuesite.foundation.errors import ServerError
 from queuesite.foundation.outage import Outage
 from queuesite.foundation.threads import joined, supervised
 
@@ -48,8 +47,10 @@ class Access:
             if self._prepared is None:
                 try:
                     self._prepared = get_gateway().prepared
-                except ServerError as error:
+                except Exception as error:
                     self._outage.failed(error)
+                else:
+                    self._outage.over()
             if self._prepared is not None and self._thread.ident is None and not self._stopping.is_set():
                 self._thread.start()
             return self._prepared
