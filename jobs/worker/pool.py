@@ -23,6 +23,7 @@ from jobs.consumer.settings import RunLimits
 from jobs.failures import FailureGroup
 from jobs.models import EndReason
 from jobs.worker import fork_server
+from jobs.worker.access import Access
 from jobs.worker.consumer import ConsumerProcess
 from queuesite.foundation import pipes
 from queuesite.foundation.config import Config
@@ -57,6 +58,7 @@ class Pool:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._limits = RunLimits.of(config)
+        self._access = Access(config)
         #: The worker's present id, for the logs of its consumers.
         self.worker_id = ""
         self._context = multiprocessing.get_context("forkserver")
@@ -241,6 +243,8 @@ class Pool:
     def close(self, timeout: float) -> None:
         """End all consumers, which are idle by now; those that have not ended after `timeout` seconds are killed."""
         self._closing.set()
+        self._access.stop()
+        self._access.join(timeout)
         if self._recovery is not None:
             self._recovery.join(timeout)
         everybody = [*self.consumers, *self._leaving]
@@ -263,7 +267,7 @@ class Pool:
         ours, theirs = pipes.pair()
         process = self._context.Process(
             target=consumer_main,
-            args=(theirs, self.worker_id, self._limits, self._config.heartbeat_seconds / 2),
+            args=(theirs, self.worker_id, self._limits, self._config.heartbeat_seconds / 2, self._access.prepared()),
             name="consumer",
             # Not daemonic: a handler may start processes of its own. `close` and the pipe see to their end.
             daemon=False,
