@@ -213,6 +213,7 @@ def measure(config: Config, queues: list[Queue], operations: OperationCounter, s
     finally:
         scheduler.stop()
         loop.join(10)
+        scheduler.join(10)  # its sweep must not miss the queues that are removed next
         fleet.stop()
 
 

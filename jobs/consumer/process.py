@@ -24,7 +24,8 @@ from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.failures import FailureGroup
 from jobs.models import EndReason
-from queues.sqs import get_gateway
+from queues.sqs import begin_with, get_gateway
+from queues.sqs.express.endpoint import Prepared
 from queuesite.foundation.errors import QueuesiteError
 from queuesite.foundation.logs import bind, get_logger
 from queuesite.foundation.pipes import Endpoint
@@ -119,8 +120,13 @@ class Finished:
     outgrown: bool = False
 
 
-def main(connection: Endpoint, worker_id: str, limits: RunLimits, live_seconds: float) -> None:
-    """What a consumer process does; the target of the pool's processes."""
+def main(
+    connection: Endpoint, worker_id: str, limits: RunLimits, live_seconds: float, prepared: Prepared | None
+) -> None:
+    """What a consumer process does; the target of the pool's processes.
+
+    `prepared` is what the worker has found out of SQS; None: this process is to find it out.
+    """
     # A terminal's Ctrl-C reaches the whole group of processes: when to end is the worker's to say. Not SIG_IGN, which
     # the programs that a handler starts would inherit: they could not be terminated.
     signal.signal(signal.SIGINT, take_no_notice)
@@ -132,6 +138,7 @@ def main(connection: Endpoint, worker_id: str, limits: RunLimits, live_seconds: 
     # A child that a handler forks must not speak for this process, nor keep the pipe open when this one is gone.
     os.register_at_fork(after_in_child=connection.close)
     bind(worker=worker_id, consumer_pid=os.getpid())
+    begin_with(prepared)
     Consumer(connection, limits, live_seconds).serve()
 
 

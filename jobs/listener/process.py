@@ -14,6 +14,7 @@ from jobs.consumer.held import Batch
 from jobs.consumer.process import let_fork_server_end, take_no_notice
 from jobs.listener.orders import Alive, Brought, GiveBack, Hold, Leave, Missing
 from jobs.listener.polls import Polls
+from queues.sqs.express.endpoint import Prepared
 from queues.sqs.express.multiplexer import Multiplexer
 from queues.sqs.preparation import credentials_of, prepare
 from queuesite.foundation.config import get_config
@@ -27,8 +28,11 @@ log = get_logger(__name__)
 NAME = "qs-listener"
 
 
-def main(connection: Endpoint, worker_id: str, alive_seconds: float) -> None:
-    """What a listener process does; the target of the worker's fork."""
+def main(connection: Endpoint, worker_id: str, alive_seconds: float, prepared: Prepared | None) -> None:
+    """What a listener process does; the target of the pool's fork.
+
+    `prepared` is what the worker has found out of SQS; None: this process is to find it out.
+    """
     signal.signal(signal.SIGINT, take_no_notice)
     signal.signal(signal.SIGTERM, take_no_notice)
     die_with_parent(signal.SIGKILL)
@@ -37,7 +41,7 @@ def main(connection: Endpoint, worker_id: str, alive_seconds: float) -> None:
         Path("/proc/self/comm").write_text(NAME)
     bind(worker=worker_id, listener_pid=os.getpid())
     config = get_config()
-    prepared = prepare(config)
+    prepared = prepared or prepare(config)
     requests = Multiplexer(prepared, credentials_of(config, prepared))
     Listener(connection.unblocked(), requests, alive_seconds).serve()
 

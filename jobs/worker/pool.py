@@ -26,6 +26,7 @@ from jobs.consumer.settings import RunLimits
 from jobs.failures import FailureGroup
 from jobs.models import EndReason
 from jobs.worker import fork_server
+from jobs.worker.access import Access
 from jobs.worker.consumer import ConsumerProcess
 from queuesite.foundation import pipes
 from queuesite.foundation.config import Config
@@ -60,6 +61,7 @@ class Pool:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._limits = RunLimits.of(config)
+        self._access = Access(config)
         #: The worker's present id, for the logs of its consumers.
         self.worker_id = ""
         self._context = multiprocessing.get_context("forkserver")
@@ -254,6 +256,8 @@ class Pool:
     def close(self, timeout: float) -> None:
         """End all consumers, which are idle by now; those that have not ended after `timeout` seconds are killed."""
         self._closing.set()
+        self._access.stop()
+        self._access.join(timeout)
         if self._recovery is not None:
             self._recovery.join(timeout)
         everybody = [*self.consumers, *self._leaving]
@@ -273,21 +277,20 @@ class Pool:
 
     def _forked(self) -> ConsumerProcess:
         """A new consumer. Raises `OSError`, or `EOFError` if the fork server dies meanwhile."""
-        process, ours = self.fork(
-            "consumer", consumer_main, self.worker_id, self._limits, self._config.heartbeat_seconds / 2
-        )
+        process, ours = self.fork("consumer", consumer_main, self._limits)
         log.debug("consumer_started", pid=process.pid)
         return ConsumerProcess(process, ours)
 
     def fork(self, name: str, target: Callable[..., None], *arguments: object) -> tuple[BaseProcess, pipes.Channel]:
-        """A new process of the fork server, and a pipe to it. `target` gets the pipe's other end before `arguments`.
+        """A new process of the fork server, and a pipe to it.
 
-        Raises `OSError`, or `EOFError` if the fork server dies meanwhile.
+        `target` gets the pipe's other end, the worker's id, `arguments`, the seconds between its reports, and what is
+        known of SQS. Raises `OSError`, or `EOFError` if the fork server dies meanwhile.
         """
         ours, theirs = pipes.pair()
         process = self._context.Process(
             target=target,
-            args=(theirs, *arguments),
+            args=(theirs, self.worker_id, *arguments, self._config.heartbeat_seconds / 2, self._access.prepared()),
             name=name,
             # Not daemonic: a handler may start processes of its own. `close` and the pipe see to their end.
             daemon=False,

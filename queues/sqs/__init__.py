@@ -33,7 +33,16 @@ from queues.sqs.values import redrive_policy as redrive_policy
 from queuesite.foundation.config import get_config
 
 if TYPE_CHECKING:
+    from queues.sqs.express.endpoint import Prepared
     from queues.sqs.gateway import SqsGateway
+
+_prepared: Prepared | None = None
+
+
+def begin_with(prepared: Prepared | None) -> None:
+    """Have `get_gateway` begin with what was found out before this process was forked. To be called before it."""
+    global _prepared
+    _prepared = prepared
 
 
 @functools.cache
@@ -41,4 +50,4 @@ def get_gateway() -> SqsGateway:
     """The gateway of this process, made at the first call. Raises `SqsUnavailable` if no address is known."""
     from queues.sqs.gateway import SqsGateway
 
-    return SqsGateway(get_config())
+    return SqsGateway(get_config(), _prepared)

@@ -34,13 +34,15 @@ class SqsGateway:
             raise no_sqs()
         self._boto3 = Boto3(config, address)
         self.address = self._boto3.address
+        #: What a process that is forked from this one may begin with; None with SQS_TRANSPORT=boto3.
+        self.prepared: Prepared | None = None
         if config.sqs_transport == "boto3":
             with our_errors(self.address):
                 self._boto3.client  # noqa: B018 - complains now of what it cannot make sense of
             self._hot: DataPlane = Boto3DataPlane(self._boto3)
         else:
-            prepared = prepared or prepare(config, self._boto3)
-            self._hot = ExpressTransport(prepared, credentials_of(config, prepared))
+            self.prepared = prepared or prepare(config, self._boto3)
+            self._hot = ExpressTransport(self.prepared, credentials_of(config, self.prepared))
 
     @property
     def requests(self) -> int:

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from queues.sqs.connection import USER_AGENT, Boto3, frozen, our_errors, session_of
+from queues.sqs.express.connections import tls_context
 from queues.sqs.express.endpoint import Credentials, Prepared, Source
 from queues.sqs.express.signing import Keys
 from queuesite.foundation.addresses import embedded_keys, no_sqs, sqs_address
@@ -45,6 +47,23 @@ def prepare(config: Config, boto3: Boto3 | None = None) -> Prepared:
     except ServerError:
         return prepared
     return replace(prepared, keys=keys, expires_at=expires_at)
+
+
+def preload(config: Config) -> None:
+    """Load what each process that is forked from this one would load by itself. Leaves nothing open.
+
+    Raises what `prepare` does.
+    """
+    address = sqs_address(config)
+    if address is None:
+        raise no_sqs()
+    if config.embedded_sqs and config.sqs_transport == "express":
+        return
+    # Making a client fills botocore's caches of its service's description, for those who need another.
+    found = Boto3(config, address).find()
+    if config.sqs_transport == "express" and found.url.startswith("https:"):
+        with suppress(OSError):  # the first request names what is wrong with the file
+            tls_context(found.ca_bundle)
 
 
 def credentials_of(config: Config, prepared: Prepared) -> Credentials:

@@ -202,7 +202,7 @@ class TestExpress:
         for asked, cut in enumerate(({}, {"amid": True}, {"after": True}), 1):
             faulty.cut("SendMessageBatch", times=1, **cut)
 
-            with pytest.raises(SqsUnavailable):
+            with pytest.raises(SqsUnavailable, match="the messages may have been sent"):
                 gateway.send(url, [OutgoingMessage("m")])
 
             assert faulty.count("SendMessageBatch") == asked, cut

@@ -19,13 +19,12 @@ def by_name(figures: list[Figure]) -> dict[str, Figure]:
 
 
 def test_a_goal_is_met_or_missed_by_its_ratio_to_the_floor() -> None:
-    good = by_name(report.consumption("x", FLOOR, Usage(1_000, 0.24, 0.35, 205, memory_bytes=29 * MIB)))
-    assert good["x: CPU against the floor"].shown == "1.20 x"
+    good = by_name(report.consumption("x", FLOOR, Usage(1_000, 0.12, 0.35, 205, memory_bytes=17 * MIB), 0.6))
+    assert good["x: CPU against the floor"].shown == "0.60 x"
     assert all(figure.met is not False for figure in good.values())
-    bad = by_name(report.consumption("x", FLOOR, Usage(1_000, 0.25, 0.5, 220, memory_bytes=31 * MIB)))
+    bad = by_name(report.consumption("x", FLOOR, Usage(1_000, 0.13, 0.5, 220, memory_bytes=19 * MIB), 0.6))
     assert [figure.what for figure in bad.values() if figure.met is False] == [
         "x: CPU against the floor",
-        "x: messages/s against the floor",
         "x: requests per message",
         "x: memory of the consumer's own",
     ]
@@ -54,6 +53,13 @@ class TestInADocument:
 def test_slow_handlers() -> None:
     slots, requests = report.slow(Usage(1_000, 1, 40, 300, occupied=0.985))
     assert (slots.shown, slots.met, requests.shown, requests.met) == ("98.5%", True, "0.30", True)
+
+
+def test_a_server_that_costs_nothing() -> None:
+    found = by_name(report.limit(FLOOR, Usage(1_000, 0.12, 0.35, 205)))
+    rate = found["server at no cost: messages/s against the floor"]
+    assert (rate.shown, rate.met) == ("1.43 x", False)
+    assert found["server at no cost: CPU against the floor"].shown == "0.60 x"
 
 
 def test_latencies() -> None:

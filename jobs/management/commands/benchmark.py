@@ -21,7 +21,7 @@ from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from jobs.benchmark import consumption, fleet, idle, report, scale
+from jobs.benchmark import consumption, fleet, idle, limit, report, scale
 from jobs.benchmark.report import Figure
 from jobs.indexes import ensure_indexes
 from jobs.worker.pool import Pool
@@ -36,6 +36,8 @@ from queuesite.foundation.monitoring import OperationCounter
 
 #: Largest number of latency samples; one takes 0.3 s.
 SAMPLES = 120
+#: How many times the messages of other runs are received from the server that costs nothing.
+LIMIT_TIMES = 5
 #: Number of consumer processes to start, one after another, each after a second without work.
 STARTS = 5
 
@@ -177,12 +179,14 @@ class Command(QueuesiteCommand):
                     floor = consumption.measure_floor(config, floor_queue, messages, concurrency)
                     step(f"our consumer, no-op handlers, concurrency {concurrency}")
                     figures += report.consumption(
-                        f"no-op{suffix}", floor, consumption.measure_consumer(pool, ours, messages)
+                        f"no-op{suffix}", floor, consumption.measure_consumer(pool, ours, messages), 0.6
                     )
                     step("our consumer, async handlers, concurrency 50")
                     figures += report.consumption(
-                        f"async{suffix}", floor, consumption.measure_consumer(pool, asynchronous, messages)
+                        f"async{suffix}", floor, consumption.measure_consumer(pool, asynchronous, messages), 0.7
                     )
+                step("a server that costs nothing")
+                figures += report.limit(*limit.measure(LIMIT_TIMES * messages, concurrency))
                 slow = _queue("slow", concurrency, handler_options={"least": 0.05, "most": 0.35})
                 step(f"sending {slow_messages:,} messages", slow_messages)
                 consumption.fill(slow, slow_messages, step.advance)

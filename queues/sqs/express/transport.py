@@ -109,8 +109,9 @@ class ExpressTransport:
             except Untrusted as untrusted:
                 raise no_answer(self.address, str(untrusted)) from untrusted
             except (NotSent, Unanswered) as failure:
-                kind = Kind.TRANSIENT if call.repeatable or isinstance(failure, NotSent) else None
-                error, cause = no_answer(self.address), failure
+                lost = isinstance(failure, Unanswered) and not call.repeatable
+                kind = None if lost else Kind.TRANSIENT
+                error, cause = no_answer(self.address, "the messages may have been sent" if lost else ""), failure
             else:
                 self._quota.success(last)
                 return result

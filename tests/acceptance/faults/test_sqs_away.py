@@ -13,7 +13,7 @@ pytestmark = pytest.mark.timeout(240)
 
 #: Far longer than any of these outages: a message is handled twice only where its visibility was not kept.
 VISIBLE_AFTER = 30
-#: Requests of each kind that SQS refuses with each of the codes: more than the three tries that boto3 makes by itself.
+#: Requests of each kind that SQS refuses with each of the codes: more than the three tries of a transport.
 THROTTLED = 4
 THROTTLING = {"RequestThrottled": 400, "ServiceUnavailable": 503}
 
