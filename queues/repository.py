@@ -281,6 +281,17 @@ def sums(context: Context) -> dict[State, Sums]:
     return {State(row.pop("_id")): Sums(*row.values()) for row in _queues().aggregate([{"$group": group}])}
 
 
+def count_by_handler() -> dict[str, int]:
+    """How many queues have each handler."""
+    group = {"_id": {"$ifNull": ["$handler", Queue._meta.get_field("handler").get_default()]}, "queues": {"$sum": 1}}
+    return {str(row["_id"]): row["queues"] for row in _queues().aggregate([{"$group": group}])}
+
+
+def with_handler(handler: str, limit: int) -> list[Queue]:
+    """Up to `limit` queues that have a handler, by name."""
+    return find({"handler": handler}, "name", descending=False, limit=limit)
+
+
 def longest_waiting(
     context: Context, limit: int, before: datetime | None = None
 ) -> list[tuple[Queue, datetime | None]]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bson import ObjectId
 
 from queues import naming, repository
-from queues.handlers import registry
+from queues.handlers import catalogue
 from queues.models import Queue
 from queues.settings import ASKED, MAX_OPTIONS_BYTES, SETTINGS, Setting
 from queues.sqs import Depth, get_gateway, redrive_policy
@@ -42,8 +42,13 @@ def validate_settings(
         if name not in known:
             raise InvalidInput(f"{name!r} is not a setting of a queue; those are {', '.join(known)}")
         known[name].check(value)
+    if settings.get("pool") is not None and (current is None or settings["pool"] != current.pool):
+        catalogue.current().check_pool(settings["pool"])
     if "handler" in settings or "handler_options" in settings:
-        handler = registry.get(settings.get("handler", current.handler if current else SETTINGS["handler"].default))
+        known_handlers = catalogue.current()
+        handler = known_handlers.named(
+            settings.get("handler", current.handler if current else SETTINGS["handler"].default)
+        )
         stored = (current.handler_options or {}) if current else {}
         same = current is not None and current.handler == handler.name
         options = settings.get("handler_options", stored)
@@ -61,7 +66,9 @@ def validate_settings(
         if "handler_options" in settings:
             options = handler.kept_options(options, stored if same else {})
             settings = {**settings, "handler_options": options}
-        elif current is not None and not same and registry.masked_options(current.handler, stored) != stored:
+        elif (
+            current is not None and not same and known_handlers.named(current.handler).masked_options(stored) != stored
+        ):
             raise InvalidInput(
                 f"the options of handler {current.handler!r} hold secrets, which {handler.name!r} does not take over; "
                 "give its own options with it",
@@ -69,6 +76,14 @@ def validate_settings(
             )
         handler.check_options(options)
     return dict(settings)
+
+
+def warnings(queue: Queue) -> list[str]:
+    """What a person should know of a queue's handler and options: a handler that nobody knows, options that it refuses.
+
+    Raises pymongo's errors.
+    """
+    return catalogue.current().warnings(queue.handler, queue.handler_options)
 
 
 def sqs_name(queue_name: str) -> str:

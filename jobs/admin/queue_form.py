@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Iterator, Mapping
-from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
-from pydantic import SecretStr
-from pydantic.fields import FieldInfo
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from queues import naming, services, settings
-from queues.handlers import registry
-from queues.handlers.registry import Handler
+from queues.handlers import catalogue, schemas
+from queues.handlers.catalogue import Catalogue, Known
+from queues.handlers.schemas import Option
 from queues.models import Queue
 from queues.settings import ASKED, Setting
 from queuesite.foundation.config import get_config
@@ -52,18 +49,27 @@ def help_text(setting: Setting) -> str:
     return words
 
 
-class OptionsWidget(forms.Widget):
-    """Inputs for the options of each handler; the browser sends those of the chosen handler (queues.js).
+class HandlerWidget(UnfoldAdminSelectWidget):
+    """A choice of the known handlers, or the name of one that nobody knows yet, which the options' widget asks for."""
 
-    An empty input leaves its option out, so that the handler's default holds. JSON under the field's own name is
-    accepted too: it keeps the options of a handler that is not registered.
+    def value_from_datadict(self, data: Mapping[str, Any], files: Any, name: str) -> Any:
+        """Return the choice, or the name that was typed."""
+        return data.get(name) or data.get(f"{name}.name", "").strip()
+
+
+class OptionsWidget(forms.Widget):
+    """Inputs for the options of each handler; the browser shows those of the chosen handler (queues.js).
+
+    An empty input leaves its option out, so that the handler's default holds. The options of a handler that nobody
+    knows are JSON, which is also accepted under the field's own name.
     """
 
     template_name = "jobs/options.html"
 
-    def __init__(self) -> None:
+    def __init__(self, handlers: Catalogue) -> None:
         super().__init__()
         self.chosen = ""
+        self._handlers = handlers
 
     def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
         try:
@@ -71,18 +77,17 @@ class OptionsWidget(forms.Widget):
         except ValueError:
             given = {}
         given = given if isinstance(given, dict) else {}
-        handlers = registry.all_handlers()
         sections = [
             {
                 "name": one.name,
-                "docstring": inspect.getdoc(one.function) or "",
+                "docstring": one.description,
                 "timeout": one.timeout,
                 "options": list(_inputs(name, one, given if one.name == self.chosen else {})),
             }
-            for one in handlers.values()
+            for one in self._handlers.values()
         ]
         context = super().get_context(name, value, attrs)
-        return {**context, "sections": sections, "kept": self.chosen not in handlers}
+        return {**context, "sections": sections, "unknown": "" if self.chosen in self._handlers else self.chosen}
 
     def render(self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None) -> SafeString:
         """Render by the site's templates: a form's own renderer knows only Django's."""
@@ -93,12 +98,13 @@ class OptionsWidget(forms.Widget):
         if name in data:
             return data[name]
         chosen = data.get("handler", "")
-        handler = registry.all_handlers().get(chosen)
+        if chosen not in self._handlers:
+            return data.get(f"{name}.json", "{}").strip() or "{}"
         found: dict[str, Any] = {}
-        for option, info in _options(handler):
-            text = data.get(f"{name}.{chosen}.{option}", "").strip()
+        for option in schemas.options(self._handlers[chosen].schema):
+            text = data.get(f"{name}.{chosen}.{option.name}", "").strip()
             if text:
-                found[option] = _value(info, text)
+                found[option.name] = _value(option, text)
         return json.dumps(found)
 
     def value_omitted_from_data(self, data: Mapping[str, Any], files: Any, name: str) -> bool:
@@ -109,27 +115,9 @@ class OptionsWidget(forms.Widget):
         return ""
 
 
-def _options(handler: Handler | None) -> list[tuple[str, FieldInfo]]:
-    return list(handler.options.model_fields.items()) if handler is not None and handler.options is not None else []
-
-
-def _kind(info: FieldInfo) -> tuple[str, list[str]]:
-    """`number`, `text`, `json` or `choice`, and the choices as they are sent."""
-    types = [one for one in get_args(info.annotation) or (info.annotation,) if one is not NoneType]
-    if types == [SecretStr]:
-        return "text", []
-    if get_origin(info.annotation) is Literal:
-        return "choice", [one if isinstance(one, str) else json.dumps(one) for one in types]
-    if types == [bool]:
-        return "choice", ["true", "false"]
-    if types and all(one in (int, float) for one in types):
-        return "number", []
-    return ("text" if types == [str] else "json"), []
-
-
-def _value(info: FieldInfo, text: str) -> Any:
-    """Return what was typed, parsed as JSON unless the option is text. The handler's model refuses what is not JSON."""
-    if _kind(info)[0] == "text":
+def _value(option: Option, text: str) -> Any:
+    """Return what was typed, parsed as JSON unless the option is text. What is not JSON is refused by its schema."""
+    if option.kind == "text":
         return text
     try:
         return json.loads(text)
@@ -137,19 +125,17 @@ def _value(info: FieldInfo, text: str) -> Any:
         return text
 
 
-def _inputs(name: str, handler: Handler, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for option, info in _options(handler):
-        kind, choices = _kind(info)
-        default = None if info.is_required() else info.get_default(call_default_factory=True)
-        value = given.get(option)
+def _inputs(name: str, handler: Known, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for option in schemas.options(handler.schema):
+        value = given.get(option.name)
         yield {
-            "name": f"{name}.{handler.name}.{option}",
-            "label": option,
-            "kind": kind,
-            "choices": choices,
-            "required": info.is_required(),
-            "help": info.description or "",
-            "default": "" if default is None else _shown(default),
+            "name": f"{name}.{handler.name}.{option.name}",
+            "label": option.name,
+            "kind": option.kind,
+            "choices": option.choices,
+            "required": option.required,
+            "help": option.help,
+            "default": "" if option.default is None else _shown(option.default),
             "value": "" if value is None else _shown(value),
         }
 
@@ -174,23 +160,25 @@ class QueueForm(QueueModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        handlers = registry.all_handlers()
-        names = set(handlers) | ({self.instance.handler} if self.instance.pk else set())
+        handlers = catalogue.current()
+        chosen = ""
         if "handler" in self.fields:
-            self.fields["handler"].widget = UnfoldAdminSelectWidget(
-                choices=[
-                    (name, f"{name}: {handlers[name].summary}" if name in handlers else f"{name} (not registered)")
-                    for name in sorted(names)
-                ]
-            )
+            widget = HandlerWidget()
+            self.fields["handler"].widget = widget
+            chosen = str(self["handler"].value() or "")
+            unknown = {self.instance.handler if self.instance.pk else "", chosen} - {"", *handlers}
+            widget.choices = [
+                *((name, f"{name}: {one.summary}") for name, one in handlers.items()),
+                *((name, f"{name} (no live worker has it)") for name in sorted(unknown)),
+                ("", "another, by its name"),
+            ]
         if "handler_options" in self.fields:
             if self.instance.pk:
-                self.initial["handler_options"] = registry.masked_options(
-                    self.instance.handler, self.instance.handler_options
-                )
-            widget = OptionsWidget()
-            widget.chosen = str(self["handler"].value() or "")
-            self.fields["handler_options"].widget = widget
+                known = handlers.named(self.instance.handler)
+                self.initial["handler_options"] = known.masked_options(self.instance.handler_options)
+            options = OptionsWidget(handlers)
+            options.chosen = chosen
+            self.fields["handler_options"].widget = options
         for name, setting in ASKED.items():
             if name in self.fields:
                 self.fields[name].help_text = help_text(setting)

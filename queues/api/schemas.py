@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.alias_generators import to_camel
 
-from queues.handlers import registry
+from queues.handlers.catalogue import Catalogue
 from queues.models import Queue
 from queues.naming import MAX_LENGTH, PATTERN
 from queues.settings import ASKED, SETTINGS, Setting
@@ -19,17 +19,18 @@ from queuesite.foundation.config import get_config
 M = TypeVar("M", bound=BaseModel)
 
 
-def _known_handlers(schema: dict[str, Any]) -> None:
-    schema["enum"] = list(registry.all_handlers())
-
-
 def _as_changes(schema: dict[str, Any]) -> None:
     """Remove defaults, since settings that a change leaves out stay as they are."""
     schema["examples"] = [{"concurrency": 3}]
-    for name, field in schema["properties"].items():
+    for field in schema["properties"].values():
         field.pop("default", None)
-        if name == "handler":
-            _known_handlers(field)
+
+
+#: Where a client finds what it may send.
+_WHERE = {
+    "handler": "; `GET /handlers` has those that are known, and another may be named before its worker comes",
+    "handler_options": "; `GET /handlers` has their schema",
+}
 
 
 def _type(setting: Setting) -> Any:
@@ -48,10 +49,8 @@ def _taken(setting: Setting) -> Any:
     return Field(
         setting.default,
         **limits,
-        description=setting.description("null")
-        + ("; `GET /handlers` has their schema" if setting.name == "handler_options" else ""),
+        description=setting.description("null") + (_WHERE.get(setting.name, "")),
         examples=[True if setting.type is bool else setting.default],
-        json_schema_extra=_known_handlers if setting.name == "handler" else None,
     )
 
 
@@ -143,8 +142,8 @@ class QueueFields(Out):
     synced_at: Timestamp | None = Field(description="when it was last compared with SQS")
 
     @classmethod
-    def values(cls, queue: Queue) -> dict[str, Any]:
-        """The fields' values."""
+    def values(cls, queue: Queue, handlers: Catalogue) -> dict[str, Any]:
+        """The fields' values, with secrets masked."""
         depth = DepthOut(
             **asdict(queue.depth),
             observed_at=queue.depth_observed_at,
@@ -152,17 +151,9 @@ class QueueFields(Out):
             dead_letters_observed_at=queue.dead_letters_observed_at,
         )
         fields = QueueFields.model_fields
-        options = registry.masked_options(queue.handler, queue.handler_options)
+        options = handlers.named(queue.handler).masked_options(queue.handler_options)
         values = {name: getattr(queue, name) for name in fields if name != "depth"}
         return {**values, "handler_options": options, "depth": depth}
-
-
-class HandlerOut(Out):
-    """A registered handler."""
-
-    name: str = Field(examples=["log"])
-    summary: str = Field(examples=["Log each message, and be done."])
-    options: dict[str, Any] | None = Field(description="JSON Schema of its options; null: it takes none")
 
 
 class NamesIn(In):

@@ -51,6 +51,7 @@ OPERATIONS: dict[tuple[str, str], set[str] | None] = {
     ("POST", "/purge"): {"queues.purge_queue"},
     ("POST", "/sync"): {"queues.change_queue"},
     ("GET", "/handlers"): {"queues.view_queue"},
+    ("GET", "/handlers/{name}"): {"queues.view_queue", "jobs.view_worker"},
     ("GET", "/jobs"): {"jobs.view_job"},
     ("GET", "/jobs/{job_id}"): {"jobs.view_job"},
     ("GET", "/failures"): {"jobs.view_failure"},

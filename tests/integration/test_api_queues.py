@@ -100,7 +100,8 @@ def test_without_dead_letter_queue(api: Api) -> None:
         ({"name": "ok", "priority": True}, "priority", "integer"),
         ({"name": "ok", "maxConsumers": 0}, "maxConsumers", "1"),
         ({"name": "ok", "visibilityTimeout": 43_201}, "visibilityTimeout", "43200"),
-        ({"name": "ok", "handler": "nope"}, "handler", "there is no handler 'nope'"),
+        ({"name": "ok", "handler": "two\nlines"}, "handler", "expected 1 to 100 printable characters"),
+        ({"name": "ok", "pool": "g p u"}, "pool", "pattern"),
         ({"name": "ok", "handlerOptions": {"x": 1}}, "handlerOptions", "takes no options"),
         ({"name": "ok", "colour": "red"}, "colour", "not permitted"),
         ([], "body", "dictionary"),
@@ -124,9 +125,20 @@ def test_name_that_is_too_long_with_its_prefix(api: Api, configure: Configure) -
 def test_change_checks_everything_before_it_changes_anything(api: Api) -> None:
     api.post("/queues", {"name": "orders"}).ok()
 
-    api.patch("/queues/orders", {"priority": 3, "handler": "nope"}).problem(422)
+    api.patch("/queues/orders", {"priority": 3, "handler": "http"}).problem(422)
 
     assert services.get("orders").priority == 0
+
+
+def test_handler_that_nobody_knows_is_taken_with_a_warning(api: Api) -> None:
+    made = api.post("/queues", {"name": "orders", "handler": "resize", "handlerOptions": {"width": 0}}).ok()
+    assert made["warnings"][0].startswith("no live worker announces handler 'resize'")
+    assert made["handlerOptions"] == {"width": "********"}
+    records.announce(records.RESIZE)
+    shown = api.get("/queues/orders").ok()
+    assert shown["warnings"] == ["options of handler 'resize': width: expected minimum 1; the workers refuse them"]
+    assert "expected minimum 1" in api.patch("/queues/orders", {"handlerOptions": {"width": 0}}).problem(422)["detail"]
+    assert api.patch("/queues/orders", {"handlerOptions": {"width": 5}}).ok()["warnings"] == []
 
 
 def test_pause_resume_notify(api: Api) -> None:

@@ -23,7 +23,7 @@ from queues.state import State
 from queuesite.foundation.databases import database_clock
 from queuesite.models import BackgroundTask
 from tests.support.faults import SqsProxy
-from tests.support.records import register
+from tests.support.records import RESIZE, announce, register
 
 if TYPE_CHECKING:
     from types_boto3_sqs.client import SQSClient
@@ -159,7 +159,7 @@ def test_list_asks_as_often_for_many_queues_as_for_one(admin: Client, monkeypatc
     for number in range(20):
         services.create(f"more-{number}")
     assert questions() == for_one
-    assert len(for_one) < 10
+    assert len(for_one) < 11
 
 
 def test_form_offers_the_registered_handlers(admin: Client) -> None:
@@ -213,7 +213,9 @@ def test_adding_without_dead_letter_queue(admin: Client) -> None:
         ({"name": "x" * 78}, "is too long"),
         ({"concurrency": 6}, "concurrency 6 is out of range"),
         ({"concurrency": 0}, "out of range"),
-        ({"handler": "nobody"}, "nobody"),
+        ({"handler": ""}, "required"),
+        ({"handler": "", "handler.name": "two\nlines"}, "expected 1 to 100 printable characters"),
+        ({"pool": "g p u"}, "letters, digits, hyphens and underscores"),
         ({"handler": "http"}, "Field required"),
         ({"handler_options": "[1]"}, "expected a JSON object"),
         ({"handler_options": '{"a": 1}'}, "takes no options"),
@@ -286,9 +288,42 @@ def test_handler_that_is_gone_can_be_seen_and_kept(admin: Client) -> None:
 
     shown = admin.get(settings_page(queue)).content.decode()
 
-    assert "gone (not registered)" in shown
+    assert "gone (no live worker has it)" in shown
     assert "Nothing is processed: no worker has handler gone." in admin.get(page(queue)).content.decode()
     assert "no worker has handler gone" in admin.get(LIST).content.decode()
+
+
+def test_handler_that_nobody_knows_is_chosen_by_its_name_with_a_warning(admin: Client) -> None:
+    named = form(handler="", **{"handler.name": "resize", "handler_options.json": '{"width": 3}'})
+    del named["handler_options"]
+
+    answer = admin.post(ADD, named, follow=True)
+
+    queue = services.get("orders")
+    assert (queue.handler, queue.handler_options) == ("resize", {"width": 3})
+    assert "no live worker announces handler 'resize'" in html.unescape(answer.content.decode())
+    register(has={"log": "1"})
+    answer = admin.post(settings_page(queue), form(handler="resize", pool="gpu"), follow=True)
+    assert "pool 'gpu' is unknown" in html.unescape(answer.content.decode())
+
+
+def test_options_of_a_handler_of_workers_are_asked_for_and_checked(admin: Client) -> None:
+    announce(RESIZE)
+
+    shown = html.unescape(admin.get(ADD).content.decode())
+    assert "resize: Make a smaller copy." in shown
+    assert 'name="handler_options.resize.width"' in shown
+    given = form(handler="resize", **{"handler_options.resize.width": "many"})
+    del given["handler_options"]
+    assert "width: expected type integer" in html.unescape(admin.post(ADD, given).content.decode())
+    given |= {"handler_options.resize.width": "300", "handler_options.resize.token": "s3cr3t"}
+    assert admin.post(ADD, given).status_code == 302
+
+    queue = services.get("orders")
+    assert queue.handler_options == {"width": 300, "token": "s3cr3t"}
+    page = admin.get(settings_page(queue)).content.decode()
+    assert "s3cr3t" not in page
+    assert "********" in page
 
 
 def test_deleting_asks_first_with_what_is_at_stake(admin: Client) -> None:

@@ -245,7 +245,7 @@ class TestCreate:
             ("orders", {"visibility_timeout": 43_201}, "from 1 to 43200"),
             ("orders", {"max_receive_count": 0}, "from 1 to 1000"),
             ("orders", {"max_receive_count": 1_001}, "from 1 to 1000"),
-            ("orders", {"handler": "nobody"}, "there is no handler 'nobody'"),
+            ("orders", {"handler": "x" * 101}, "expected 1 to 100 printable characters"),
             ("orders", {"handler_options": {"a": 1}}, "takes no options, but got a"),
             ("orders", {"handler_options": [1]}, "expected a JSON object"),
             ("orders", {"handler_options": {"a": "x" * 65_536}}, "65,545 bytes as JSON: expected 65,536 at most"),

@@ -14,7 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from jobs.management.commands import sqs as command
-from jobs.repositories import throughput
+from jobs.repositories import throughput, workers
 from queues import messages, services
 from queues.messages import SendReport
 from queues.sqs import OutgoingMessage, get_gateway
@@ -117,7 +117,8 @@ class TestCreate:
             (["--max-consumers", "0"], "max consumers 0"),
             (["--visibility-timeout", "43201"], "visibility timeout 43201"),
             (["--max-receive-count", "0"], "max receive count 0"),
-            (["--handler", "nobody"], "there is no handler 'nobody'; registered handlers: "),
+            (["--pool", "g p u"], "pool 'g p u': expected 1 to 50 letters, digits, hyphens and underscores"),
+            (["--handler", ""], "handler '': expected 1 to 100 printable characters"),
             (["--handler-options", '{"colour": 1}'], "takes no options, but got colour"),
         ],
     )
@@ -127,6 +128,32 @@ class TestCreate:
         assert code == 2
         assert words in text
         assert services.list_queues() == []
+
+    def test_handler_that_nobody_knows_is_taken_with_a_warning(self) -> None:
+        err = io.StringIO()
+        call_command("sqs", "create", "orders", "--handler", "nobody", stdout=io.StringIO(), stderr=err)
+
+        assert services.get("orders").handler == "nobody"
+        assert "warning: no live worker announces handler 'nobody'" in err.getvalue()
+
+    def test_options_are_checked_by_what_workers_announce(self) -> None:
+        records.announce(records.RESIZE)
+        code, text = refused("create", "orders", "--handler", "resize", "--handler-options", '{"width": 0}')
+        assert (code, services.list_queues()) == (2, [])
+        assert "options of handler 'resize': width: expected minimum 1" in text
+        sqs("create", "orders", "--handler", "resize", "--handler-options", '{"width": "env:WIDTH"}')
+
+    def test_pool_that_no_worker_is_in(self) -> None:
+        sqs("create", "before", "--pool", "night")
+        records.register(has={"log": "1"}, pool="gpu")
+        code, text = refused("create", "orders", "--pool", "gpuu")
+        assert code == 2
+        assert "pool 'gpuu' is unknown: no worker is in it; known pools: gpu; start a worker with" in text
+        sqs("create", "orders", "--pool", "gpu")
+        workers.unregister("w1")
+        records.register("w2", has={"log": "1"})
+        sqs("create", "later", "--pool", "gpu")
+        sqs("set-concurrency", "before", "2")
 
     @pytest.mark.parametrize("name", ["or ders", "orders!", "x" * 81, "żółć", ".fifo", "a.b", "日本"])
     def test_bad_names(self, name: str) -> None:
@@ -648,7 +675,7 @@ class TestHandlers:
     def test_table(self) -> None:
         lines = sqs("handlers").splitlines()
 
-        assert lines[0].split() == ["handler", "function", "kind", "options", "description"]
+        assert lines[0].split() == ["handler", "versions", "kind", "options", "description"]
         names = [line.split()[0] for line in lines[1:] if not line.startswith(" ")]
         assert names == sorted(names)
         assert {"http", "log", "simulate"} <= set(names)
@@ -660,13 +687,22 @@ class TestHandlers:
         assert {"http", "log", "simulate"} <= set(found)
         assert found["log"] == {
             "name": "log",
+            "versions": [],
             "path": "queues.handlers.builtin.log_message",
             "async": False,
+            "timeout": None,
             "description": "Log each message.",
             "options": None,
         }
         assert "url" in found["http"]["options"]["properties"]
         assert found["http"]["options"]["required"] == ["url"]
+
+    def test_those_of_workers(self) -> None:
+        records.announce(records.RESIZE)
+        found = {handler["name"]: handler for handler in json.loads(sqs("handlers", "--json"))}
+        assert (found["resize"]["versions"], found["resize"]["path"], found["resize"]["async"]) == (["7"], None, True)
+        (line,) = (line for line in sqs("handlers").splitlines() if line.startswith("resize"))
+        assert re.split(" {2,}", line.strip()) == ["resize", "7", "async", "width, token", "Make a smaller copy."]
 
 
 class TestUsage:

@@ -13,7 +13,7 @@ from django.urls import URLPattern
 from jobs.admin.queue_form import QueueForm, fieldsets
 from jobs.admin.queues.base import QueuePages
 from queues import services
-from queues.handlers import registry
+from queues.handlers import catalogue
 from queues.models import Queue
 from queues.settings import ASKED, HANDLER_PERMISSION
 from queuesite.admin.records import address
@@ -59,7 +59,9 @@ class SettingsPage(QueuePages):
     @admin.display(description="Handler options")
     def shown_options(self, obj: Queue) -> str:
         """The options, with secrets masked."""
-        return json.dumps(registry.masked_options(obj.handler, obj.handler_options), ensure_ascii=False)
+        return json.dumps(
+            catalogue.current().named(obj.handler).masked_options(obj.handler_options), ensure_ascii=False
+        )
 
     def save_model(self, request: HttpRequest, obj: Queue, form: forms.ModelForm[Queue], change: bool) -> None:
         """Create or change the queue through the services."""
@@ -69,6 +71,8 @@ class SettingsPage(QueuePages):
         else:
             created = services.create(obj.name, with_dlq=form.cleaned_data["with_dlq"], settings=settings)
             obj.pk = created.pk
+        for warning in services.warnings(services.get(obj.name)):
+            self.message_user(request, warning, messages.WARNING)
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
         """Name the new values, which the log is of little use without. Options may hold secrets, and stay out."""

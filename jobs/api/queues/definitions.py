@@ -14,6 +14,7 @@ from jobs import reads
 from jobs.api.schemas import QueueOut
 from queues import search, services
 from queues.api.schemas import QueueIn, QueuePatch, Settings
+from queues.handlers import catalogue
 from queues.models import Queue
 from queues.settings import HANDLER_PERMISSION
 from queuesite.api import problems
@@ -45,7 +46,8 @@ def _shown(request: HttpRequest, queues: list[Queue]) -> list[QueueOut]:
     may = caller(request).may
     activity = reads.activity(queues, with_jobs=may("jobs.view_job"))
     with_assignments = may("jobs.view_assignment")
-    return [QueueOut.of(queue, activity[queue.id], with_assignments=with_assignments) for queue in queues]
+    handlers = catalogue.current()
+    return [QueueOut.of(queue, activity[queue.id], handlers, with_assignments=with_assignments) for queue in queues]
 
 
 def _permit_handler(request: HttpRequest, payload: Settings) -> None:

@@ -16,15 +16,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jobs import reads
 from jobs.management.sqs_arguments import add_setting
+from jobs.management.sqs_output import handler_as_json, queue_as_json, state_words
 from queues import messages, services
 from queues import sync as syncing
-from queues.handlers import registry
-from queues.models import Queue
+from queues.handlers import catalogue, registry, schemas
 from queues.settings import ASKED, SETTINGS
 from queues.sqs import MAX_DELAY_SECONDS, OutgoingMessage
-from queues.state import Condition, Context, conditions_of, state_of, unserved_reason
 from queuesite.foundation.commands import Parser, QueuesiteCommand, integer
-from queuesite.foundation.databases import mongodb_errors
+from queuesite.foundation.databases import MongoError, mongodb_errors
 from queuesite.foundation.errors import InvalidInput, QueueMissing, ServerError
 
 
@@ -85,7 +84,12 @@ class Command(QueuesiteCommand):
             queue=False,
             as_json=True,
         )
-        verb("handlers", "list the registered handlers", queue=False, as_json=True)
+        verb(
+            "handlers",
+            "list the handlers that live workers announce or that are importable here",
+            queue=False,
+            as_json=True,
+        )
 
     def run(self, **options: Any) -> None:
         getattr(self, "do_" + options["verb"].replace("-", "_"))(options)
@@ -93,6 +97,8 @@ class Command(QueuesiteCommand):
     def do_create(self, options: dict[str, Any]) -> None:
         settings = {name: options[name] for name in ASKED if options.get(name) is not None}
         queue = services.create(options["name"], with_dlq=not options["no_dlq"], settings=settings)
+        for warning in services.warnings(queue):
+            self.warn(warning)
         dlq = " with its dead-letter queue" if queue.dlq_url else " without a dead-letter queue"
         self.say(f"queue {queue.name!r} created{dlq}: {queue.queue_url}")
 
@@ -117,12 +123,8 @@ class Command(QueuesiteCommand):
         queues = services.list_queues()
         if options["json"]:
             context = reads.queue_context()
-            self.print_json(
-                [
-                    {**_as_json(queue), "state": state_of(queue, context), "unserved": unserved_reason(queue, context)}
-                    for queue in queues
-                ]
-            )
+            handlers = catalogue.current()
+            self.print_json([queue_as_json(queue, handlers, context) for queue in queues])
             return
         if not queues:
             self.say("no queues; create one with `manage.py sqs create NAME`")
@@ -137,7 +139,7 @@ class Command(QueuesiteCommand):
                     queue.concurrency,
                     f"1-{queue.max_consumers}" if queue.max_consumers > 1 else 1,
                     queue.priority,
-                    _state(queue, context),
+                    state_words(queue, context),
                     queue.depth_visible,
                     queue.queue_url,
                 )
@@ -255,32 +257,27 @@ class Command(QueuesiteCommand):
             raise CommandError(f"{len(report.failed)} queues failed: {lines}", returncode=1)
 
     def do_handlers(self, options: dict[str, Any]) -> None:
-        handlers = registry.all_handlers().values()
-        if options["json"]:
-            self.print_json(
-                [
-                    {
-                        "name": h.name,
-                        "path": h.path,
-                        "async": h.is_async,
-                        "description": h.summary,
-                        "options": h.options.model_json_schema() if h.options else None,
-                    }
-                    for h in handlers
-                ]
+        try:
+            handlers = catalogue.current()
+        except MongoError as error:
+            self.warn(
+                f"what workers announce cannot be read ({error}); these are the handlers that are importable here"
             )
+            handlers = catalogue.Catalogue(registry.all_handlers(), catalogue.Live())
+        if options["json"]:
+            self.print_json([handler_as_json(one) for one in handlers.values()])
             return
         self.print_table(
-            ("handler", "function", "kind", "options", "description"),
+            ("handler", "versions", "kind", "options", "description"),
             (
                 (
-                    h.name,
-                    h.path,
-                    "async" if h.is_async else "sync",
-                    ", ".join(h.options.model_fields) if h.options else "",
-                    h.summary,
+                    one.name,
+                    ", ".join(announced.version for announced in one.announced) or "no live worker",
+                    one.kind,
+                    ", ".join(option.name for option in schemas.options(one.schema)),
+                    one.summary,
                 )
-                for h in handlers
+                for one in handlers.values()
             ),
         )
 
@@ -299,38 +296,3 @@ class Command(QueuesiteCommand):
         with bar:
             task = bar.add_task(what, total=total)
             yield lambda more: bar.advance(task, more)
-
-
-def _state(queue: Queue, context: Context) -> str:
-    """The state, and whether the queue's runs or attempts fail."""
-    wrong = conditions_of(queue, context)
-    reason = unserved_reason(queue, context)
-    return ", ".join(
-        [
-            state_of(queue, context).value + (f" ({reason})" if reason else ""),
-            *([f"crash-looping ({queue.crash_count} runs)"] if Condition.CRASH_LOOPING in wrong else []),
-            *(["failing"] if Condition.FAILING in wrong else []),
-        ]
-    )
-
-
-def _as_json(queue: Queue) -> dict[str, Any]:
-    return {
-        "id": queue.id,
-        "name": queue.name,
-        "queueUrl": queue.queue_url,
-        "dlqUrl": queue.dlq_url,
-        **{setting.field_name: getattr(queue, name) for name, setting in SETTINGS.items()},
-        "handlerOptions": registry.masked_options(queue.handler, queue.handler_options),
-        "crashCount": queue.crash_count,
-        "notBefore": queue.not_before,
-        "depth": {
-            "visible": queue.depth_visible,
-            "inFlight": queue.depth_in_flight,
-            "delayed": queue.depth_delayed,
-            "observedAt": queue.depth_observed_at,
-        },
-        "createdAt": queue.created_at,
-        "updatedAt": queue.updated_at,
-        "syncedAt": queue.synced_at,
-    }
