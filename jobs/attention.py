@@ -64,6 +64,7 @@ def needed(limit: int) -> list[Attention]:
     found = queues.worst(
         {
             Condition.HANDLER_MISSING: "depthVisible",
+            Condition.VANISHED: "vanishedAt",
             Condition.CRASH_LOOPING: "crashCount",
             Condition.PAUSED_WITH_BACKLOG: "depthVisible",
             Condition.DEAD_LETTERS: "deadLetters",
@@ -82,6 +83,8 @@ def needed(limit: int) -> list[Attention]:
 
     for queue in found[Condition.HANDLER_MISSING]:
         add(queue, Reason(Condition.HANDLER_MISSING))
+    for queue in found[Condition.VANISHED]:
+        add(queue, Reason(Condition.VANISHED))
     for queue in found[Condition.CRASH_LOOPING]:
         add(queue, Reason(Condition.CRASH_LOOPING, queue.crash_count))
     for queue_id, (failed, processed) in attempts.items():

@@ -40,6 +40,7 @@ class Condition(StrEnum):
     """What can be wrong with a queue, in whatever state it is."""
 
     HANDLER_MISSING = "handler missing"
+    VANISHED = "not in SQS any more"
     CRASH_LOOPING = "crash-looping"
     FAILING = "failing"
     PAUSED_WITH_BACKLOG = "paused with backlog"
@@ -136,6 +137,10 @@ CONDITIONS: Mapping[Condition, Rule] = MappingProxyType(
         Condition.HANDLER_MISSING: Rule(
             lambda queue, context: queue.handler not in context.handlers,
             lambda context: {"$not": [{"$in": [{"$ifNull": ["$handler", _HANDLER]}, sorted(context.handlers)]}]},
+        ),
+        Condition.VANISHED: Rule(
+            lambda queue, context: queue.vanished_at is not None,
+            lambda context: {"$gt": ["$vanishedAt", None]},
         ),
         Condition.CRASH_LOOPING: Rule(
             lambda queue, context: queue.crash_count >= CRASH_LOOP,
