@@ -12,12 +12,17 @@ from queuesite.foundation.databases import Document, collection
 from queuesite.foundation.documents import columns
 
 
-def holder(queue_url: str) -> tuple[str, str] | None:
-    """The name of the queue here that has this queue in SQS, and as what: `queue` or `dead-letter queue`."""
-    found = collection(Queue).find_one({"$or": [{"queueUrl": queue_url}, {"dlqUrl": queue_url}]})
-    if found is None:
-        return None
-    return str(found["name"]), "queue" if found.get("queueUrl") == queue_url else "dead-letter queue"
+def holder(queue_url: str, arn: str | None = None) -> tuple[str, str] | None:
+    """The name of the queue here that has this queue in SQS, and as what: `queue` or `dead-letter queue`.
+
+    `arn` finds one that was adopted when the server gave its URLs another form.
+    """
+    as_queue: list[Document] = [{"queueUrl": queue_url}, *([{"queueArn": arn}] if arn else [])]
+    for role, wanted in (("queue", as_queue), ("dead-letter queue", [{"dlqUrl": queue_url}])):
+        found = collection(Queue).find_one({"$or": wanted}, {"name": 1})
+        if found is not None:
+            return str(found["name"]), role
+    return None
 
 
 def known_urls() -> set[str]:

@@ -44,7 +44,7 @@ def adopt(queue: str, *, handler: str, name: str | None = None, settings: Mappin
     }
     services.validate_settings(chosen, known=CHOSEN_FOR_ADOPTED)
     url, found = _looked_up(source)
-    _refuse_taken(source, url, found["dlq_url"])
+    _refuse_taken(source, url, found)
     if repository.exists(name):
         raise AlreadyExists(f"queue {name!r} exists already; adopt {source} under another name", name=name)
     adopted = repository.insert(Queue(name=name, queue_url=url, managed=False, **chosen, **found))
@@ -95,9 +95,10 @@ def _require_readable(gateway: SqsGateway, dlq_url: str | None) -> None:
         gateway.depth(dlq_url)
 
 
-def _refuse_taken(source: Source, url: str, dlq_url: str | None) -> None:
+def _refuse_taken(source: Source, url: str, found: Mapping[str, Any]) -> None:
     """Raise `Conflict` if one queue in SQS would be two queues here, or a queue and a dead-letter queue."""
-    name, role = adopted_repository.holder(url) or (None, None)
+    dlq_url = found["dlq_url"]
+    name, role = adopted_repository.holder(url, found["queue_arn"]) or (None, None)
     if name is not None and role == "queue":
         raise AlreadyExists(f"queue {source} is queue {name!r} here already; change that one", name=name)
     if name is not None:

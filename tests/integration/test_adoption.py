@@ -201,10 +201,17 @@ class TestBadInput:
                 adoption.adopt(owner.arn("orders"), handler="log", name=name)
         assert collection(Queue).count_documents({}) == 1
 
+    def test_twice_though_urls_have_another_form_now(self, owner: Owner) -> None:
+        queue = adoption.adopt(owner.make("orders"), handler="log", name="theirs")
+        repository.update(queue.id, {"queue_url": queue.queue_url.replace("127.0.0.1", "localhost")})
+
+        with pytest.raises(Conflict, match="is queue 'theirs' here already"):
+            adoption.adopt(owner.name("orders"), handler="log", name="other")
+
     def test_twice_at_once(self, owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
         owner.make("orders")
         adoption.adopt(owner.name("orders"), handler="log", name="theirs")
-        monkeypatch.setattr(adopted_repository, "holder", lambda url: None)
+        monkeypatch.setattr(adopted_repository, "holder", lambda *_: None)
 
         with pytest.raises(Conflict, match="is queue 'theirs' here already"):
             adoption.adopt(owner.arn("orders"), handler="log", name="other")
