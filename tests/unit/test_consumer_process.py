@@ -21,6 +21,7 @@ from jobs.consumer.process import Apply, Consumer, End, Exit, Finished, Finishin
 from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.models import EndReason
+from queues import following
 from queues.models import Queue
 from queues.sqs import Depth
 from queuesite.foundation.pipes import Endpoint
@@ -389,7 +390,7 @@ class TestQueuesOfOthers:
         self, served: Serve, probe: Probe, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         found = {"max_receive_count": 10, "dlq_url": "memory://sqs/dead", "retention_seconds": 60}
-        monkeypatch.setattr(process.following, "read", lambda gateway, queue_url: found)
+        monkeypatch.setattr(following, "read", lambda gateway, queue_url: found)
         queue = create(managed=False)
         SQS.put(queue, "a")
         eventually(lambda: SQS.receive(queue.queue_url, limit=1, wait=0, visibility=0), 20, "it was received once")
