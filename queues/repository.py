@@ -113,6 +113,12 @@ def insert(queue: Queue) -> Queue:
     try:
         _queues().insert_one(to_document(queue))
     except DuplicateKeyError:
+        other = _queues().find_one({"queueUrl": queue.queue_url, "name": {"$ne": queue.name}}, {"name": 1})
+        if other is not None:
+            taken = str(other["name"])
+            raise AlreadyExists(
+                f"{queue.queue_url} is queue {taken!r} here already; change that one", name=taken
+            ) from None
         raise AlreadyExists(
             f"queue {queue.name!r} exists already; choose another name, or change that one", name=queue.name
         ) from None

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
-from unfold.widgets import UnfoldAdminSelectWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from queues import naming, services, settings
+from queues import adoption, naming, services, settings, sources
 from queues.handlers import catalogue, schemas
 from queues.handlers.catalogue import Catalogue, Known
 from queues.handlers.schemas import Option
 from queues.models import Queue
-from queues.settings import ASKED, Setting
+from queues.settings import ASKED, CHOSEN_FOR_ADOPTED, Setting
 from queuesite.foundation.config import get_config
-from queuesite.foundation.errors import InvalidInput
+from queuesite.foundation.databases import mongodb_errors
+from queuesite.foundation.errors import Conflict, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     QueueModelForm = forms.ModelForm[Queue]
@@ -26,11 +27,13 @@ else:
     QueueModelForm = forms.ModelForm  # not generic at run time
 
 
-def fieldsets(instead: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
-    """The settings under their headings, some of them replaced by other fields."""
+def fieldsets(instead: Mapping[str, str], known: Mapping[str, Setting] = ASKED) -> list[tuple[str, dict[str, Any]]]:
+    """Those settings that are known under their headings, some of them replaced by other fields."""
+    groups = {title: [name for name in names if name in known] for title, names in settings.groups().items()}
     return [
         (title, {"fields": tuple(instead.get(name, name) for name in names)})
-        for title, names in settings.groups().items()
+        for title, names in groups.items()
+        if names
     ]
 
 
@@ -153,10 +156,18 @@ class QueueForm(QueueModelForm):
         initial=True,
         help_text="created beside the queue, as NAME-dlq",
     )
+    take_over = forms.BooleanField(
+        label="take over",
+        required=False,
+        help_text="a queue that SQS has already: it keeps its messages, and its attributes are set as chosen here",
+    )
 
     class Meta:
         model = Queue
         fields = ("name", *ASKED)
+
+    #: The queue that a valid form has created.
+    created: Queue | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -190,10 +201,67 @@ class QueueForm(QueueModelForm):
         cleaned = super().clean() or self.cleaned_data
         chosen = {name: cleaned[name] for name in ASKED if name in cleaned}
         try:
-            if self.instance.pk is None and "name" in cleaned:
-                prefix = get_config().queue_name_prefix
-                naming.validate_name(cleaned["name"], prefix=prefix, with_dlq=cleaned.get("with_dlq", True))
+            if self.instance.pk is None:
+                self.check_name(cleaned)
             services.validate_settings(chosen, current=self.instance if self.instance.pk else None)
         except InvalidInput as error:
             self.add_error(error.field if error.field in self.fields else None, str(error))
         return cleaned
+
+    def full_clean(self) -> None:
+        """Also create a new queue: what stands against it becomes an error of the form, which keeps what was typed."""
+        super().full_clean()
+        if self.is_bound and self.instance.pk is None and not self.errors:
+            chosen = {name: self.cleaned_data[name] for name in ASKED if name in self.cleaned_data}
+            try:
+                with mongodb_errors():
+                    self.created = self.create(chosen)
+            except (InvalidInput, NotFound, Conflict) as error:
+                field = getattr(error, "field", None)
+                self.add_error(field if field in self.fields else None, str(error))
+
+    def check_name(self, cleaned: Mapping[str, Any]) -> None:
+        """Raise `InvalidInput` for a name that a new queue cannot have."""
+        if "name" in cleaned:
+            prefix = get_config().queue_name_prefix
+            naming.validate_name(cleaned["name"], prefix=prefix, with_dlq=cleaned.get("with_dlq", True))
+
+    def create(self, chosen: Mapping[str, Any]) -> Queue:
+        """Create the queue. Raises `QueuesiteError`."""
+        cleaned = self.cleaned_data
+        return services.create(
+            cleaned["name"], with_dlq=cleaned["with_dlq"], settings=chosen, take_over=cleaned["take_over"]
+        )
+
+
+class AdoptForm(QueueForm):
+    """A queue that others own: which, and the settings that are not theirs."""
+
+    queue = forms.CharField(
+        max_length=500,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="its name in SQS, its URL or its ARN; URL and ARN may be of another region and account",
+    )
+
+    class Meta:
+        model = Queue
+        fields = ("name", *CHOSEN_FOR_ADOPTED)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["name"].required = False
+        self.fields["name"].help_text = "its name here; empty: the same as in SQS"
+
+    def check_name(self, cleaned: Mapping[str, Any]) -> None:
+        """Raise `InvalidInput` for a queue that cannot be, or a name that does not fit it."""
+        if "queue" in cleaned and "name" in cleaned:
+            source = sources.parse(cleaned["queue"])
+            cleaned["name"] = self.instance.name = cleaned["name"] or source.name  # type: ignore[index]
+            adoption.check_name(cleaned["name"], source)
+
+    def create(self, chosen: Mapping[str, Any]) -> Queue:
+        """Adopt the queue. Raises `QueuesiteError`."""
+        cleaned, settings = self.cleaned_data, dict(chosen)
+        return adoption.adopt(
+            cleaned["queue"], handler=settings.pop("handler"), name=cleaned["name"], settings=settings
+        )

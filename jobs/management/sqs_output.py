@@ -19,6 +19,7 @@ def state_words(queue: Queue, context: Context) -> str:
             state_of(queue, context).value + (f" ({reason})" if reason else ""),
             *([f"crash-looping ({queue.crash_count} runs)"] if Condition.CRASH_LOOPING in wrong else []),
             *(["failing"] if Condition.FAILING in wrong else []),
+            *([Condition.VANISHED.value] if Condition.VANISHED in wrong else []),
         ]
     )
 
@@ -43,6 +44,11 @@ def queue_as_json(queue: Queue, handlers: catalogue.Catalogue, context: Context)
         "name": queue.name,
         "queueUrl": queue.queue_url,
         "dlqUrl": queue.dlq_url,
+        "managed": queue.managed,
+        "queueArn": queue.queue_arn,
+        "retentionSeconds": queue.retention_seconds,
+        "maxMessageBytes": queue.max_message_bytes,
+        "vanishedAt": queue.vanished_at,
         **{setting.field_name: getattr(queue, name) for name, setting in SETTINGS.items()},
         "handlerOptions": handlers.named(queue.handler).masked_options(queue.handler_options),
         "state": state_of(queue, context),

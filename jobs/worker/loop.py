@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from typing import Any
 
 from bson import ObjectId
 
@@ -30,6 +31,7 @@ from jobs.worker.pool import CannotStart, Pool
 from jobs.worker.runs import ActiveRun, Runs
 from jobs.worker.stats_buffer import StatsBuffer
 from jobs.worker.watch import Watch
+from queues import adopted_repository as adopted_queues
 from queues import repository as queues
 from queues.models import Queue
 from queuesite.foundation.changes import WakeupPipe
@@ -79,6 +81,8 @@ class WorkerLoop:
         self.watch = Watch(self.wakeup, lambda assignment_id: assignment_id in self.runs.active, self._processes)
         self._drain = Drain(config.shutdown_grace_seconds)
         self._stats = StatsBuffer()
+        #: What SQS was found to hold of queues that others own, which MongoDB does not know yet.
+        self._followed: dict[ObjectId, dict[str, Any]] = {}
         self._next_poll = 0.0
         self._next_settings = 0.0
         self._next_heartbeat = 0.0
@@ -174,6 +178,9 @@ class WorkerLoop:
             self._stats.flush()
         if self._registered:
             self.announcer.keep(now)
+        for queue_id, found in list(self._followed.items()):
+            adopted_queues.followed(queue_id, found)
+            del self._followed[queue_id]
         self.has_more = recording.record(self.runs, self.config, now)
         if self._registered and (self.watch.assignments_due or now >= self._next_poll):
             self._reconcile(now)
@@ -194,6 +201,8 @@ class WorkerLoop:
                 self._stats.failed(run.queue, news.failures)
                 version = self.announcer.version_of(run.settings.handler)
                 self._stats.worked(run.queue, news.work, now, run.settings.handler, version)
+                if news.followed:
+                    self._followed[run.queue.id] = news.followed
         for job_id, report in self._pool.finishing():
             if (run := self.runs.of_job(job_id)) is not None:
                 run.finishing_report = report

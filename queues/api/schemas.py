@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 from queues.handlers.catalogue import Catalogue
 from queues.models import Queue
 from queues.naming import MAX_LENGTH, PATTERN
-from queues.settings import ASKED, SETTINGS, Setting
+from queues.settings import ASKED, CHOSEN_FOR_ADOPTED, SETTINGS, Setting
 from queuesite.api.schemas import Id, In, Out, Timestamp
 from queuesite.foundation.config import get_config
 
@@ -96,6 +96,57 @@ class QueueIn(Settings):
         examples=["orders"],
     )
     with_dlq: bool = Field(True, description="with a dead-letter queue, NAME-dlq", examples=[True])
+    take_over: bool = Field(
+        False,
+        description="if SQS has such a queue or dead-letter queue already, take it over with its messages: its "
+        "attributes are set as chosen here",
+        examples=[False],
+    )
+
+
+@with_settings({name: one for name, one in CHOSEN_FOR_ADOPTED.items() if name != "handler"}, _taken)
+class AdoptIn(Settings):
+    """A queue of others to adopt."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"queue": "made-by-terraform", "handler": "log", "concurrency": 5}]}
+    )
+
+    queue: str = Field(
+        min_length=1,
+        max_length=500,
+        description="its name in SQS (without QUEUE_NAME_PREFIX), its URL or its ARN; URL and ARN may be of another "
+        "region and account",
+        examples=["arn:aws:sqs:eu-central-1:123456789012:orders"],
+    )
+    name: str | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_LENGTH,
+        pattern=f"^{PATTERN}$",
+        description="its name here; null: that in SQS. It ends in `.fifo` if that does",
+        examples=["orders"],
+    )
+    handler: str = Field(
+        min_length=1,
+        max_length=SETTINGS["handler"].max_length,
+        description=SETTINGS["handler"].help + _WHERE["handler"],
+        examples=["log"],
+    )
+
+
+class FoundOut(Out):
+    """A queue in SQS that is not defined here."""
+
+    name: str = Field(examples=["orders"])
+    queue_url: str = Field(examples=["https://sqs.eu-central-1.amazonaws.com/123456789012/orders"])
+    fifo: bool = Field(examples=[False])
+
+
+class FoundPage(Out):
+    """Queues in SQS that are not defined here."""
+
+    items: list[FoundOut]
 
 
 @with_settings(SETTINGS, _taken)
@@ -130,6 +181,21 @@ class QueueFields(Out):
     queue_url: str = Field(examples=["https://sqs.eu-central-1.amazonaws.com/123456789012/orders"])
     dlq_url: str | None = Field(examples=["https://sqs.eu-central-1.amazonaws.com/123456789012/orders-dlq"])
     fifo: bool = Field(examples=[False])
+    managed: bool = Field(
+        description="false: others own the queue; what SQS holds of it is read and followed, never written",
+        examples=[True],
+    )
+    queue_arn: str | None = Field(
+        description="of a queue that others own, with its region and account",
+        examples=["arn:aws:sqs:eu-central-1:123456789012:orders"],
+    )
+    retention_seconds: int | None = Field(
+        description="how long SQS keeps a message; null unless others own the queue", examples=[345600]
+    )
+    max_message_bytes: int | None = Field(
+        description="largest message that the queue takes; null unless others own it", examples=[262144]
+    )
+    vanished_at: Timestamp | None = Field(description="since when SQS does not have the queue that others own any more")
     depth: DepthOut
     crash_count: int = Field(description="runs in a row that failed", examples=[0])
     not_before: Timestamp | None = Field(description="end of the backoff after a failed run")

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import boto3
 import pytest
 import structlog
 from bson import ObjectId
@@ -28,15 +29,16 @@ from jobs.master.sweeper import QUEUED, Observation, Sweeper
 from jobs.models import Assignment, EndReason, JobStatus, Lease, Worker
 from jobs.repositories import assignments, jobs, leases, workers
 from jobs.repositories.jobs import Counts
-from queues import repository, services
+from queues import adoption, repository, services
 from queues.models import Queue
 from queues.sqs import Depth, get_gateway
 from queues.sqs.gateway import SqsGateway
-from queuesite.foundation.config import Config
+from queuesite.foundation.config import Config, get_config
 from queuesite.foundation.databases import MongoError, collection, database_clock
-from queuesite.foundation.errors import MongoUnavailable
+from queuesite.foundation.errors import MongoUnavailable, SqsUnavailable
 from tests.support import mongo_queries
-from tests.support.faults import SqsProxy
+from tests.support.adopted import Owner
+from tests.support.faults import Forward, Refused, SqsProxy
 from tests.support.records import (
     age_job,
     all_jobs,
@@ -447,6 +449,58 @@ class TestSweeper:
                 sweeper.ask(queue)
                 assert self.answer(sweeper).depth is None
         assert [entry["queue"] for entry in logs if entry["event"] == "queue_missing"] == ["orders"]
+
+    def test_queue_of_another_region_is_asked_there(self, queues: SQSClient) -> None:
+        client = boto3.client("sqs", region_name="eu-west-1", endpoint_url=queues.meta.endpoint_url)
+        owner = Owner(client, get_config().queue_name_prefix)
+        try:
+            url = owner.make("orders", dead=None)
+            client.send_message(QueueUrl=url, MessageBody="m")
+            queue = adoption.adopt(owner.arn("orders"), handler="log")
+            with self.sweeping(get_gateway()) as (sweeper, woken):
+                sweeper.ask(queue)
+                assert self.answer(sweeper).depth == Depth(1, 0, 0)
+                assert woken.wait(10)
+        finally:
+            owner.delete_all()
+
+    def test_refused_queue_of_others_is_told_once_and_holds_nobody_up(self, faulty: SqsProxy) -> None:
+        theirs, ours = define("theirs", managed=False, queue_arn="arn:aws:sqs:us-east-1:1:theirs"), create()
+
+        def answer(parameters: dict[str, Any], forward: Forward) -> dict[str, Any]:
+            if parameters["QueueUrl"] == theirs.queue_url:
+                raise Refused("AccessDenied", status=403)
+            return forward(parameters)
+
+        faulty.answer("GetQueueAttributes", answer)
+        with capture_logs() as logs, self.sweeping(get_gateway()) as (sweeper, _):
+            for queue, depth in ((theirs, None), (theirs, None), (ours, Depth(0, 0, 0))):
+                sweeper.ask(queue)
+                assert self.answer(sweeper).depth == depth
+        assert [entry["queue"] for entry in logs if entry["event"] == "queue_not_observed"] == ["theirs"]
+        assert [entry for entry in logs if entry["event"] == "outage_began"] == []
+
+    def test_region_that_is_away_is_left_alone_for_a_while(self) -> None:
+        now = [1_000.0]
+        asked: list[str] = []
+        away = [True]
+
+        class Elsewhere:
+            def depth(self, queue_url: str) -> Depth:
+                asked.append(queue_url)
+                if away[0]:
+                    raise SqsUnavailable("away")
+                return Depth(1, 0, 0)
+
+        sweeper = Sweeper(
+            cast(SqsGateway, None), lambda: None, lambda: now[0], lambda region: cast(SqsGateway, Elsewhere())
+        )
+        queue = Queue(name="far", queue_url="u", managed=False, queue_arn="arn:aws:sqs:eu-west-1:1:far")
+        assert [sweeper._depth(queue) for _ in range(3)] == [None] * 3
+        assert asked == ["u"]
+        away[0] = False
+        now[0] += 60
+        assert sweeper._depth(queue) == sweeper._depth(queue) == Depth(1, 0, 0)
 
     def test_while_sqs_is_away_it_answers_that_it_does_not_know(self, faulty: SqsProxy) -> None:
         queue = create()

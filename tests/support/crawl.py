@@ -46,6 +46,8 @@ NEEDS: Mapping[str, Needed] = {
     "jobs_failure_resolve": _all("jobs.delete_failure"),
     "jobs_worker_drain": _all("jobs.change_worker"),
     "auth_user_password_change": _all("auth.change_user"),
+    "queues_queue_adopt": _all("queues.add_queue", "queues.change_handler"),
+    "queues_queue_discover": _all("queues.add_queue"),
     "queues_queue_act": STAFF,  # depends on the action in the request
 }
 _VERBS = {"add": "add", "delete": "delete"}

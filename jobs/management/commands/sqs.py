@@ -15,19 +15,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jobs import reads
+from jobs import services as processing
+from jobs.management.sqs_adoption import AdoptionVerbs
 from jobs.management.sqs_arguments import add_setting
 from jobs.management.sqs_output import handler_as_json, queue_as_json, state_words
 from queues import messages, services
 from queues import sync as syncing
 from queues.handlers import catalogue, registry, schemas
+from queues.models import Queue
 from queues.settings import ASKED, SETTINGS
 from queues.sqs import MAX_DELAY_SECONDS, OutgoingMessage
-from queuesite.foundation.commands import Parser, QueuesiteCommand, integer
+from queuesite.foundation.commands import Parser, integer
 from queuesite.foundation.databases import MongoError, mongodb_errors
 from queuesite.foundation.errors import InvalidInput, QueueMissing, ServerError
 
 
-class Command(QueuesiteCommand):
+class Command(AdoptionVerbs):
     """Subcommands for queues, messages, handlers and the sync."""
 
     help = "Manage queues and their messages."
@@ -49,9 +52,15 @@ class Command(QueuesiteCommand):
         for setting in ASKED.values():
             add_setting(create, setting)
         create.add_argument("--no-dlq", action="store_true", help="create no dead-letter queue")
-        verb("delete", "delete a queue with its messages and its dead-letter queue").add_argument(
-            "--yes", action="store_true", help="do not ask for confirmation"
+        create.add_argument(
+            "--take-over",
+            action="store_true",
+            help="if SQS has such a queue already, take it over: its attributes are set as chosen here",
         )
+        self.add_verbs(verb)
+        verb(
+            "delete", "delete a queue with its messages and its dead-letter queue; an adopted one only here"
+        ).add_argument("--yes", action="store_true", help="do not ask for confirmation")
         verb("list", "list the queues", queue=False, as_json=True)
         send = verb("send", "send test messages, or a message for each line of a file")
         send.add_argument(
@@ -80,7 +89,7 @@ class Command(QueuesiteCommand):
         verb("notify", "make the master check a queue now, as a send does")
         verb(
             "sync",
-            "create and update queues in SQS to match the database; never the other way",
+            "create and update queues in SQS to match the database, and follow what SQS says of adopted queues",
             queue=False,
             as_json=True,
         )
@@ -96,7 +105,9 @@ class Command(QueuesiteCommand):
 
     def do_create(self, options: dict[str, Any]) -> None:
         settings = {name: options[name] for name in ASKED if options.get(name) is not None}
-        queue = services.create(options["name"], with_dlq=not options["no_dlq"], settings=settings)
+        queue = services.create(
+            options["name"], with_dlq=not options["no_dlq"], settings=settings, take_over=options["take_over"]
+        )
         for warning in services.warnings(queue):
             self.warn(warning)
         dlq = " with its dead-letter queue" if queue.dlq_url else " without a dead-letter queue"
@@ -104,20 +115,13 @@ class Command(QueuesiteCommand):
 
     def do_delete(self, options: dict[str, Any]) -> None:
         name = options["name"]
-        services.get(name)
-        if not options["yes"]:
-            try:
-                size = services.size(name)
-                question = (
-                    f"Delete queue {name!r} with {size.depth.total} messages and {size.dead_letters} dead letters?"
-                )
-            except QueueMissing:
-                question = f"Delete queue {name!r}, which SQS does not have any more?"
-            if not self.confirm(question, assume_yes=False):
-                self.say("nothing deleted")
-                return
-        services.delete(name)
-        self.say(f"queue {name!r} deleted")
+        queue = services.get(name)
+        if not options["yes"] and not self.confirm(_delete_question(queue), assume_yes=False):
+            self.say("nothing deleted")
+            return
+        processing.delete_queue(name)
+        stays = "" if queue.managed else f" here; it stays in SQS with its messages: {queue.queue_arn}"
+        self.say(f"queue {name!r} {'deleted' if queue.managed else 'forgotten'}{stays}")
 
     def do_list(self, options: dict[str, Any]) -> None:
         queues = services.list_queues()
@@ -131,10 +135,11 @@ class Command(QueuesiteCommand):
             return
         context = reads.queue_context(failing=True)
         self.print_table(
-            ("name", "handler", "concurrency", "consumers", "priority", "state", "visible", "queue URL"),
+            ("name", "owner", "handler", "concurrency", "consumers", "priority", "state", "visible", "queue URL"),
             (
                 (
                     queue.name,
+                    queue.account or "",
                     queue.handler,
                     queue.concurrency,
                     f"1-{queue.max_consumers}" if queue.max_consumers > 1 else 1,
@@ -250,6 +255,8 @@ class Command(QueuesiteCommand):
             self.print_json(report.as_dict())
         else:
             self.say(report.summary)
+            for name in report.vanished:
+                self.say(f"  vanished from SQS, and not created, since others own it: {name}")
             for name in report.only_in_sqs:
                 self.say(f"  only in SQS, left alone: {name}")
         if report.failed:
@@ -296,3 +303,15 @@ class Command(QueuesiteCommand):
         with bar:
             task = bar.add_task(what, total=total)
             yield lambda more: bar.advance(task, more)
+
+
+def _delete_question(queue: Queue) -> str:
+    if not queue.managed:
+        return (
+            f"Forget queue {queue.name!r} and its records here? It stays in SQS with its messages, since others own it."
+        )
+    try:
+        size = services.size(queue.name)
+    except QueueMissing:
+        return f"Delete queue {queue.name!r}, which SQS does not have any more?"
+    return f"Delete queue {queue.name!r} with {size.depth.total} messages and {size.dead_letters} dead letters?"
