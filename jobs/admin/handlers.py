@@ -13,6 +13,7 @@ from jobs.admin.pages import queue_address
 from jobs.handler_models import HandlerVersion
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.foundation.errors import NotFound
+from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
 
 
@@ -21,6 +22,7 @@ class HandlerAdmin(RecordsAdmin):
     """The handlers that workers announce, that the web server has, or that queues name."""
 
     place = Place(Section.WORK, 4, "Handlers", "function")
+    grants = Grants()  # it asks for permissions that the pages of queues and workers grant
 
     def has_view_permission(self, request: HttpRequest, obj: HandlerVersion | None = None) -> bool:
         """As in the API: whoever may see queues; one handler's page shows workers too."""

@@ -250,7 +250,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("handler", "settings", "words"),
         [
-            ("no-such", {}, "no-such"),
+            ("", {}, "handler"),
             ("log", {"concurrency": 0}, "concurrency 0 is out of range"),
             ("log", {"visibility_timeout": 60}, "'visibility_timeout' is not a setting"),
         ],
