@@ -66,6 +66,7 @@ def needed(limit: int) -> list[Attention]:
     found = queues.worst(
         {
             State.UNSERVED: "depthVisible",
+            Condition.VANISHED: "vanishedAt",
             Condition.CRASH_LOOPING: "crashCount",
             Condition.PAUSED_WITH_BACKLOG: "depthVisible",
             Condition.DEAD_LETTERS: "deadLetters",
@@ -84,6 +85,8 @@ def needed(limit: int) -> list[Attention]:
 
     for queue in found[State.UNSERVED]:
         add(queue, Reason(State.UNSERVED, queue.depth_visible, text=unserved_reason(queue, context) or ""))
+    for queue in found[Condition.VANISHED]:
+        add(queue, Reason(Condition.VANISHED))
     for queue in found[Condition.CRASH_LOOPING]:
         add(queue, Reason(Condition.CRASH_LOOPING, queue.crash_count))
     for queue_id, (failed, processed) in attempts.items():

@@ -19,6 +19,14 @@ def spares_a_receive(queue: Queue) -> bool:
     return queue.max_receive_count > FEW_RECEIVES
 
 
+def can_be_polled(queue: Queue) -> bool:
+    """Whether a listener may poll the queue at all.
+
+    It reaches only the configured region; queues that others own may be elsewhere.
+    """
+    return spares_a_receive(queue) and queue.region is None
+
+
 def may_be_listened_to(queue: Queue, date: datetime) -> bool:
     """Whether a listener may receive from the queue at `date` (the database's clock).
 
@@ -27,4 +35,4 @@ def may_be_listened_to(queue: Queue, date: datetime) -> bool:
     """
     backs_off = queue.not_before is not None and queue.not_before > date
     troubled = queue.troubled_until is not None and queue.troubled_until > date
-    return not (queue.paused or backs_off or troubled) and spares_a_receive(queue)
+    return not (queue.paused or backs_off or troubled) and can_be_polled(queue)

@@ -7,7 +7,9 @@ from datetime import datetime
 from bson import ObjectId
 
 from jobs.models import Worker
-from jobs.repositories import failures, workers
+from jobs.repositories import failures, jobs, throughput, workers
+from queues import services as queues
+from queues.models import Queue
 from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import NotFound, StaleTransition
 from queuesite.foundation.logs import get_logger
@@ -36,6 +38,20 @@ def delete_failure(failure_id: ObjectId) -> None:
     """Forget a kind of failure. One that comes up again is counted anew. Raises `NotFound`."""
     failures.delete(failure_id)
     log.info("failure_deleted", failure=str(failure_id))
+
+
+def delete_queue(name: str) -> Queue:
+    """Delete a queue, as `queues.services.delete` does; of one that others own also its records here.
+
+    Records of a queue of ours stay as long as those of any other: JOB_RETENTION_DAYS. Raises `NotFound`, `ServerError`.
+    """
+    queue = queues.delete(name)
+    if not queue.managed:
+        # The definition first: then nobody begins to process it again.
+        jobs.forget(queue.queue_url)
+        failures.forget(queue.queue_url)
+        throughput.forget(queue.id)
+    return queue
 
 
 def drain_worker(worker_id: str) -> bool:

@@ -42,11 +42,10 @@ def problem_of(queue: Queue, message: OutgoingMessage) -> tuple[str, str] | None
         return "body", f" has the character U+{ord(found[0]):04X}, which SQS does not take"
     if (problem := _problem_of_attributes(message.attributes)) is not None:
         return "attributes", problem
-    if message.size > MAX_MESSAGE_BYTES:
-        return (
-            "body",
-            f" has {message.size:,} bytes with its attributes: SQS takes {MAX_MESSAGE_BYTES:,} (1 MiB)",
-        )
+    most = min(MAX_MESSAGE_BYTES, queue.max_message_bytes or MAX_MESSAGE_BYTES)
+    if message.size > most:
+        takes = f"the queue takes {most:,}" if most < MAX_MESSAGE_BYTES else f"SQS takes {most:,} (1 MiB)"
+        return "body", f" has {message.size:,} bytes with its attributes: {takes}"
     if message.delay is not None and not 0 <= message.delay <= MAX_DELAY_SECONDS:
         return "delay", f": delay {message.delay} is out of range: expected 0 to {MAX_DELAY_SECONDS} seconds"
     return _problem_of_order(queue, message)

@@ -8,18 +8,23 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
-from queues import moving, repository, services
+from queues import adopted_repository, moving, naming, repository, services
 from queues.message_rules import printable as printable
 from queues.message_rules import problem_of
 from queues.models import Queue
 from queues.moving import REJECTION_PREFIX as REJECTION_PREFIX
 from queues.moving import RedriveReport as RedriveReport
-from queues.sqs import MAX_BATCH, DataPlane, OutgoingMessage, ReceivedMessage, get_gateway
+from queues.sqs import MAX_BATCH, DataPlane, OutgoingMessage, ReceivedMessage
 from queues.sqs.batches import SendReport as SendReport
 from queues.sqs.batches import batches, send_batch
-from queuesite.foundation.errors import InvalidInput, ServerError
+from queues.sqs.regions import gateway_in
+from queuesite.foundation.errors import Conflict, InvalidInput, ServerError
 from queuesite.foundation.logs import get_logger
+
+if TYPE_CHECKING:
+    from queues.sqs.gateway import SqsGateway
 
 log = get_logger(__name__)
 
@@ -64,7 +69,7 @@ def send(
     validate_messages(queue, messages)
     if queue.fifo:
         messages = [m if m.deduplication_id else replace(m, deduplication_id=uuid.uuid4().hex) for m in messages]
-    gateway = get_gateway()
+    gateway = gateway_in(queue.region)
     report = SendReport()
     outages: list[ServerError] = []
     send_one = partial(send_batch, outages=outages if report_outage else None)
@@ -117,12 +122,27 @@ def redrive(name: str, progress: Progress = lambda moved: None) -> RedriveReport
     An interruption may leave a message in both queues, never in neither.
     """
     queue, dlq_url = redrivable(name)
+    gateway = gateway_in(queue.region)
+    _refuse_shared_letters(gateway, queue, dlq_url)
     try:
-        report = moving.move_all(get_gateway(), queue, dlq_url, progress)
+        report = moving.move_all(gateway, queue, dlq_url, progress)
     finally:
         _wake(queue)
     log.info("queue_redriven", queue=name, moved=report.moved)
     return report
+
+
+def _refuse_shared_letters(gateway: SqsGateway, queue: Queue, dlq_url: str) -> None:
+    """Raise `Conflict` if the dead-letter queue of others has letters of further queues, which cannot be told apart."""
+    if queue.managed:
+        return
+    names = {*map(naming.name_of, gateway.sources_of(dlq_url) or ()), *adopted_repository.with_dlq(dlq_url)}
+    others = sorted(names - {queue.name, naming.name_of(queue.queue_url)})
+    if others:
+        raise Conflict(
+            f"{naming.name_of(dlq_url)!r} is also the dead-letter queue of {', '.join(others[:5])}, whose letters "
+            f"cannot be told from those of {queue.name!r}: redrive chosen letters on the queue's page"
+        )
 
 
 #: Most dead letters received in a search for some of them: SQS cannot be asked for a message by its id.
@@ -132,7 +152,7 @@ MOST_SEARCHED = 1_000
 def redrive_some(name: str, message_ids: Collection[str]) -> int:
     """Move these dead letters back to their queue; return how many were found. Raises as `redrive` does."""
     queue, dlq_url = redrivable(name)
-    gateway = get_gateway()
+    gateway = gateway_in(queue.region)
     moved = 0
     try:
         with _searched(gateway, dlq_url, message_ids) as found:
@@ -147,8 +167,8 @@ def redrive_some(name: str, message_ids: Collection[str]) -> int:
 
 def delete_dead_letters(name: str, message_ids: Collection[str]) -> int:
     """Delete these dead letters; return how many were found. Raises `NotFound`, `InvalidInput`, `ServerError`."""
-    _, dlq_url = services.with_dead_letters(name, "delete")
-    gateway = get_gateway()
+    queue, dlq_url = services.with_dead_letters(name, "delete")
+    gateway = gateway_in(queue.region)
     with _searched(gateway, dlq_url, message_ids) as found:
         moving.delete(gateway, dlq_url, found)
     log.info("dead_letters_deleted", queue=name, count=len(found))

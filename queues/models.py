@@ -32,6 +32,35 @@ class Queue(models.Model, Settings):
     dlq_url = models.CharField(
         "dead-letter queue URL", max_length=500, null=True, blank=True, default=None, db_column="dlqUrl"
     )
+    managed = models.BooleanField(
+        default=True,
+        editable=False,
+        help_text="false: others own the queue; its attributes in SQS are read and followed, never written",
+    )
+    queue_arn = models.CharField(
+        "queue ARN", max_length=300, null=True, default=None, editable=False, db_column="queueArn"
+    )
+    retention_seconds = models.PositiveIntegerField(
+        null=True,
+        default=None,
+        editable=False,
+        db_column="retentionSeconds",
+        help_text="how long SQS keeps a message",
+    )
+    max_message_bytes = models.PositiveIntegerField(
+        null=True,
+        default=None,
+        editable=False,
+        db_column="maxMessageBytes",
+        help_text="largest message that the queue takes",
+    )
+    vanished_at = models.DateTimeField(
+        null=True,
+        default=None,
+        editable=False,
+        db_column="vanishedAt",
+        help_text="when a sync first did not find the queue in SQS any more",
+    )
     wake_requested_at = models.DateTimeField(null=True, default=None, editable=False, db_column="wakeRequestedAt")
     last_receive_seen_at = models.DateTimeField(
         null=True,
@@ -97,6 +126,16 @@ class Queue(models.Model, Settings):
     def fifo(self) -> bool:
         """Whether it is a FIFO queue, which its name tells."""
         return is_fifo(self.name)
+
+    @property
+    def region(self) -> str | None:
+        """The AWS region of a queue that others own; None: the configured one, where all others are."""
+        return self.queue_arn.split(":")[3] if self.queue_arn else None
+
+    @property
+    def account(self) -> str | None:
+        """The AWS account of a queue that others own."""
+        return self.queue_arn.split(":")[4] if self.queue_arn else None
 
     @property
     def wake_pending(self) -> bool:

@@ -21,6 +21,11 @@ def is_fifo(name: str) -> bool:
     return name.endswith(FIFO_SUFFIX)
 
 
+def name_of(queue_url: str) -> str:
+    """The name that a queue's URL ends in."""
+    return queue_url.rstrip("/").rpartition("/")[2]
+
+
 def dead_letter_name(name: str) -> str:
     """The name of a queue's dead-letter queue. That of a FIFO queue must be FIFO itself."""
     if is_fifo(name):
@@ -35,14 +40,19 @@ def dead_letter_source(name: str) -> str | None:
     return base.removesuffix("-dlq") + suffix if base.endswith("-dlq") and base != "-dlq" else None
 
 
-def validate_name(name: str, *, prefix: str = "", with_dlq: bool = True) -> None:
-    """Raise `InvalidInput` unless SQS takes `prefix + name`, and the dead-letter queue's name if there is to be one."""
-    if not _ALLOWED.fullmatch(name):
+def check(name: str, *, field: str = "name") -> None:
+    """Raise `InvalidInput` unless SQS takes the name."""
+    if len(name) > MAX_LENGTH or not _ALLOWED.fullmatch(name):
         raise InvalidInput(
             f"queue name {name!r} is not valid: expected 1 to 80 letters, digits, hyphens and underscores, "
             "with .fifo at the end for a FIFO queue",
-            field="name",
+            field=field,
         )
+
+
+def validate_name(name: str, *, prefix: str = "", with_dlq: bool = True) -> None:
+    """Raise `InvalidInput` unless SQS takes `prefix + name`, and the dead-letter queue's name if there is to be one."""
+    check(name)
     longest = prefix + (dead_letter_name(name) if with_dlq else name)
     if len(longest) > MAX_LENGTH:
         raise InvalidInput(

@@ -11,6 +11,10 @@ from queues import repository, services
 from queues.models import Queue
 from queues.sqs import Depth
 from queuesite.foundation.databases import database_clock
+from queuesite.foundation.errors import QueuesiteError
+from queuesite.foundation.logs import get_logger
+
+log = get_logger(__name__)
 
 #: Queues whose dead letters one run counts, and how many it counts in parallel. AWS charges for each count: 200 a
 #: minute are nine million a month.
@@ -24,7 +28,14 @@ def observe_dead_letters() -> int:
     def count(queue: Queue) -> tuple[ObjectId, int | None]:
         if queue.dlq_url is None:
             return queue.id, None
-        return queue.id, services.dead_letters(queue)
+        try:
+            return queue.id, services.dead_letters(queue)
+        except QueuesiteError as error:
+            if queue.managed:
+                raise  # it concerns every queue
+            # Its owner, or its region, must not keep the others from being counted.
+            log.warning("dead_letters_not_counted", queue=queue.name, error=str(error))
+            return queue.id, None
 
     queues = repository.least_observed(OBSERVED_AT_ONCE)
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="dead-letters") as pool:

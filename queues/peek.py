@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from queues import repository, services
 from queues.models import Queue
-from queues.sqs import MAX_BATCH, ReceivedMessage, get_gateway
+from queues.sqs import MAX_BATCH, DataPlane, ReceivedMessage
+from queues.sqs.regions import gateway_in
 from queuesite.foundation.errors import Conflict, InvalidInput
 from queuesite.foundation.logs import get_logger
 
@@ -51,7 +52,8 @@ def peek(name: str, limit: int = MAX_BATCH, *, last: bool = False) -> Look:
         )
     # A message of a FIFO group hides those behind it, so that one at a time would show one of each group.
     one_by_one = most is not None and not last and not queue.fifo
-    messages = _look(queue.queue_url, limit, spare=None if most is None else most - 1, one_by_one=one_by_one)
+    gateway = gateway_in(queue.region)
+    messages = _look(gateway, queue.queue_url, limit, spare=None if most is None else most - 1, one_by_one=one_by_one)
     warning = None if most is None else _warning(messages, most)
     if warning is not None or last:
         repository.last_receive_seen(queue.id, warning is not None)
@@ -60,9 +62,9 @@ def peek(name: str, limit: int = MAX_BATCH, *, last: bool = False) -> Look:
 
 def peek_dead_letters(name: str, limit: int = MAX_BATCH) -> Look:
     """Look at dead letters, which no receive removes from their queue. Raises `InvalidInput` if it has none."""
-    _, url = services.with_dead_letters(name, "look at")
+    queue, url = services.with_dead_letters(name, "look at")
     _check(limit)
-    return Look(_look(url, limit, spare=None, one_by_one=False))
+    return Look(_look(gateway_in(queue.region), url, limit, spare=None, one_by_one=False))
 
 
 def _check(limit: int) -> None:
@@ -87,9 +89,10 @@ def _warning(messages: list[ReceivedMessage], most: int) -> str | None:
     return "; ".join(parts) or None
 
 
-def _look(queue_url: str, limit: int, *, spare: int | None, one_by_one: bool) -> list[ReceivedMessage]:
+def _look(
+    gateway: DataPlane, queue_url: str, limit: int, *, spare: int | None, one_by_one: bool
+) -> list[ReceivedMessage]:
     """Look at messages. `spare` is the number of receives at which a look one message at a time ends."""
-    gateway = get_gateway()
     seen: dict[str, ReceivedMessage] = {}
     empty = 0
     try:

@@ -113,6 +113,12 @@ def insert(queue: Queue) -> Queue:
     try:
         _queues().insert_one(to_document(queue))
     except DuplicateKeyError:
+        other = _queues().find_one({"queueUrl": queue.queue_url, "name": {"$ne": queue.name}}, {"name": 1})
+        if other is not None:
+            taken = str(other["name"])
+            raise AlreadyExists(
+                f"{queue.queue_url} is queue {taken!r} here already; change that one", name=taken
+            ) from None
         raise AlreadyExists(
             f"queue {queue.name!r} exists already; choose another name, or change that one", name=queue.name
         ) from None
@@ -279,6 +285,17 @@ def sums(context: Context) -> dict[State, Sums]:
     added = {name: {"$sum": f"${field}"} for name, field in fields.items()}
     group = {"_id": state_expression(context), "queues": {"$sum": 1}, **added}
     return {State(row.pop("_id")): Sums(*row.values()) for row in _queues().aggregate([{"$group": group}])}
+
+
+def count_by_handler() -> dict[str, int]:
+    """How many queues have each handler."""
+    group = {"_id": {"$ifNull": ["$handler", Queue._meta.get_field("handler").get_default()]}, "queues": {"$sum": 1}}
+    return {str(row["_id"]): row["queues"] for row in _queues().aggregate([{"$group": group}])}
+
+
+def with_handler(handler: str, limit: int) -> list[Queue]:
+    """Up to `limit` queues that have a handler, by name."""
+    return find({"handler": handler}, "name", descending=False, limit=limit)
 
 
 def longest_waiting(

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from queues import naming, repository
-from queues.handlers import registry
+from queues import adopted_repository, naming, repository
+from queues.handlers import catalogue
 from queues.models import Queue
 from queues.settings import ASKED, MAX_OPTIONS_BYTES, SETTINGS, Setting
 from queues.sqs import Depth, get_gateway, redrive_policy
+from queues.sqs.regions import gateway_in
 from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import AlreadyExists, Conflict, InvalidInput, QueueMissing, QueuesiteError
 from queuesite.foundation.logs import get_logger
@@ -42,8 +43,15 @@ def validate_settings(
         if name not in known:
             raise InvalidInput(f"{name!r} is not a setting of a queue; those are {', '.join(known)}")
         known[name].check(value)
+        if current is not None and not current.managed and SETTINGS[name].held_by_sqs:
+            _refuse_of_owner(current, SETTINGS[name], value)
+    if settings.get("pool") is not None and (current is None or settings["pool"] != current.pool):
+        catalogue.current().check_pool(settings["pool"])
     if "handler" in settings or "handler_options" in settings:
-        handler = registry.get(settings.get("handler", current.handler if current else SETTINGS["handler"].default))
+        known_handlers = catalogue.current()
+        handler = known_handlers.named(
+            settings.get("handler", current.handler if current else SETTINGS["handler"].default)
+        )
         stored = (current.handler_options or {}) if current else {}
         same = current is not None and current.handler == handler.name
         options = settings.get("handler_options", stored)
@@ -61,7 +69,9 @@ def validate_settings(
         if "handler_options" in settings:
             options = handler.kept_options(options, stored if same else {})
             settings = {**settings, "handler_options": options}
-        elif current is not None and not same and registry.masked_options(current.handler, stored) != stored:
+        elif (
+            current is not None and not same and known_handlers.named(current.handler).masked_options(stored) != stored
+        ):
             raise InvalidInput(
                 f"the options of handler {current.handler!r} hold secrets, which {handler.name!r} does not take over; "
                 "give its own options with it",
@@ -69,6 +79,24 @@ def validate_settings(
             )
         handler.check_options(options)
     return dict(settings)
+
+
+def warnings(queue: Queue) -> list[str]:
+    """What a person should know of a queue's handler and options: a handler that nobody knows, options that it refuses.
+
+    Raises pymongo's errors.
+    """
+    return catalogue.current().warnings(queue.handler, queue.handler_options)
+
+
+def _refuse_of_owner(queue: Queue, setting: Setting, value: Any) -> None:
+    """Raise `InvalidInput` for another value than the one that SQS holds."""
+    if value != (held := getattr(queue, setting.name)):
+        raise InvalidInput(
+            f"{setting.words} of queue {queue.name!r} is {held} and belongs to the owner of {queue.queue_arn}: change "
+            "it where that queue is made (Terraform, CloudFormation, the AWS console); the next sync follows",
+            field=setting.name,
+        )
 
 
 def sqs_name(queue_name: str) -> str:
@@ -98,26 +126,39 @@ def list_queues() -> list[Queue]:
     return repository.all_queues()
 
 
-def create(name: str, *, with_dlq: bool = True, settings: Mapping[str, Any] | None = None) -> Queue:
+def create(
+    name: str, *, with_dlq: bool = True, settings: Mapping[str, Any] | None = None, take_over: bool = False
+) -> Queue:
     """Create a queue here and in SQS, with its dead-letter queue unless `with_dlq` is false.
 
-    A queue of this name that SQS has already is adopted with its messages. Raises `InvalidInput`, `Conflict` where the
-    name is taken, `ServerError`; where SQS fails nothing is left, neither a document nor a queue that was made for it.
+    If SQS has a queue of one of these names already, `take_over` says whether it becomes Queuesite's, with its messages
+    and with new attributes. Raises `InvalidInput`, `Conflict` if a name is taken, `ServerError`; if SQS fails, nothing
+    is left, neither a document nor a queue that was made for it.
     """
     config = get_config()
     chosen = {**{setting: declared.default for setting, declared in ASKED.items()}, **(settings or {})}
     naming.validate_name(name, prefix=config.queue_name_prefix, with_dlq=with_dlq)
     validate_settings(chosen, known=ASKED)  # no mask stands for anything yet
     if repository.exists(name):
-        raise AlreadyExists(f"queue {name!r} exists already; choose another name, or change that one", name=name)
+        raise _taken(name)
     _refuse_shared(name, with_dlq)
     queue = Queue(name=name, **chosen)
+    dlq_name = naming.dead_letter_name(name)
+    gateway = get_gateway()
+    # Both before anything is made or changed.
+    present = _present(gateway, name, [name, dlq_name] if with_dlq else [name], take_over=take_over)
     made: list[str] = []
+
+    def ensure(one: str, attributes: dict[str, str]) -> str:
+        url = gateway.create_queue(sqs_name(one), attributes, take_over=take_over)
+        if one not in present:
+            made.append(url)
+        return url
+
     try:
-        gateway = get_gateway()
         if with_dlq:
-            queue.dlq_url = _ensure_in_sqs(gateway, naming.dead_letter_name(name), dlq_attributes(name), made)
-        queue.queue_url = _ensure_in_sqs(gateway, name, sqs_attributes(gateway, queue), made)
+            queue.dlq_url = ensure(dlq_name, dlq_attributes(name))
+        queue.queue_url = ensure(name, sqs_attributes(gateway, queue))
         repository.insert(queue)
     except Conflict:
         # Another process was faster to define this very queue: what is in SQS is now its own.
@@ -149,12 +190,32 @@ def _refuse_shared(name: str, with_dlq: bool) -> None:
         raise Conflict(f"{name!r} is the dead-letter queue of {source!r}; choose another name")
 
 
-def _ensure_in_sqs(gateway: SqsGateway, name: str, attributes: dict[str, str], made: list[str]) -> str:
-    existed = gateway.queue_url(sqs_name(name)) is not None
-    url = gateway.create_queue(sqs_name(name), attributes)
-    if not existed:
-        made.append(url)
-    return url
+def _present(gateway: SqsGateway, name: str, wanted: Sequence[str], *, take_over: bool) -> set[str]:
+    """Those of the `wanted` queues that SQS has already.
+
+    Raises `Conflict` for one that belongs to a queue here, and for any unless it is to be taken over.
+    """
+    found = set()
+    for one in wanted:
+        url = gateway.queue_url(sqs_name(one))
+        if url is None:
+            continue
+        if repository.exists(name):
+            raise _taken(name)  # by another process, since this one looked
+        if holder := adopted_repository.holder(url):
+            raise Conflict(f"{sqs_name(one)!r} in SQS is the {holder[1]} of {holder[0]!r} here; choose another name")
+        if not take_over:
+            or_else = "" if one == name else ", or create the queue without a dead-letter queue"
+            raise Conflict(
+                f"SQS has a queue {sqs_name(one)!r} already, which others may own: adopt it as it is (`manage.py sqs "
+                f"adopt {sqs_name(one)} --handler HANDLER`), or take it over with new attributes (--take-over){or_else}"
+            )
+        found.add(one)
+    return found
+
+
+def _taken(name: str) -> AlreadyExists:
+    return AlreadyExists(f"queue {name!r} exists already; choose another name, or change that one", name=name)
 
 
 def dlq_attributes(name: str) -> dict[str, str]:
@@ -183,6 +244,8 @@ def update(name: str, changes: Mapping[str, Any]) -> Queue:
 
 def _change(queue: Queue, changes: Mapping[str, Any]) -> Queue:
     changes = validate_settings(changes, current=queue)
+    if not queue.managed:  # what SQS holds was named as it is
+        changes = {setting: value for setting, value in changes.items() if not SETTINGS[setting].held_by_sqs}
     if not changes:
         return queue
     if any(SETTINGS[setting].held_by_sqs for setting in changes):
@@ -203,14 +266,20 @@ def _change(queue: Queue, changes: Mapping[str, Any]) -> Queue:
 
 
 def delete(name: str) -> Queue:
-    """Delete a queue with its messages and its dead-letter queue. Where SQS fails the definition stays."""
+    """Delete a queue with its messages and its dead-letter queue. Where SQS fails the definition stays.
+
+    Of a queue that others own only the definition is deleted. SQS is not asked.
+    """
     queue = get(name)
-    gateway = get_gateway()
-    gateway.delete_queue(queue.queue_url)
-    if queue.dlq_url is not None:
-        gateway.delete_queue(queue.dlq_url)
+    if queue.managed:
+        gateway = get_gateway()
+        gateway.delete_queue(queue.queue_url)
+        if queue.dlq_url is not None:
+            gateway.delete_queue(queue.dlq_url)
     repository.delete(queue.id)
-    log.info("queue_deleted", queue=name)
+    if not queue.managed:
+        adopted_repository.forget_depths(queue.id)
+    log.info("queue_deleted" if queue.managed else "queue_forgotten", queue=name)
     return queue
 
 
@@ -253,7 +322,7 @@ def size(name: str) -> Size:
     """Ask SQS what the queue and its dead-letter queue hold, and keep the answer as what was last seen."""
     queue = get(name)
     dead = dead_letters(queue)
-    size = Size(queue.name, get_gateway().depth(queue.queue_url), dead)
+    size = Size(queue.name, gateway_in(queue.region).depth(queue.queue_url), dead)
     repository.observed({queue.id: size.depth})
     repository.dead_letters_observed({queue.id: dead})
     return size
@@ -263,7 +332,7 @@ def dead_letters(queue: Queue) -> int:
     """Ask SQS how many dead letters a queue has: none where it has no dead-letter queue, or SQS does not."""
     if queue.dlq_url is not None:
         with suppress(QueueMissing):
-            return get_gateway().depth(queue.dlq_url).total
+            return gateway_in(queue.region).depth(queue.dlq_url).total
     return 0
 
 
@@ -281,6 +350,6 @@ def with_dead_letters(name: str, to_do: str) -> tuple[Queue, str]:
 def purge(name: str) -> None:
     """Delete all messages of a queue, not those of its dead-letter queue. `Conflict` within 60 s of the last purge."""
     queue = get(name)
-    get_gateway().purge(queue.queue_url)
+    gateway_in(queue.region).purge(queue.queue_url)
     repository.observed({ObjectId(queue.id): Depth(0, 0, 0)})
     log.info("queue_purged", queue=name)

@@ -251,6 +251,8 @@ def _declared() -> dict[str, Setting]:
 SETTINGS = _declared()
 #: Those that are given at creation and asked for in forms.
 ASKED = {name: one for name, one in SETTINGS.items() if not one.own_commands}
+#: Those of them that are chosen for a queue that others own: the rest is theirs, and is read from SQS.
+CHOSEN_FOR_ADOPTED = {name: one for name, one in ASKED.items() if not one.held_by_sqs}
 
 
 def bounds() -> dict[str, tuple[int, int]]:

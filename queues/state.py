@@ -41,6 +41,7 @@ class State(StrEnum):
 class Condition(StrEnum):
     """What can be wrong with a queue, in whatever state it is."""
 
+    VANISHED = "not in SQS any more"
     CRASH_LOOPING = "crash-looping"
     FAILING = "failing"
     PAUSED_WITH_BACKLOG = "paused with backlog"
@@ -138,6 +139,10 @@ CRASH_LOOP = 2
 
 CONDITIONS: Mapping[Condition, Rule] = MappingProxyType(
     {
+        Condition.VANISHED: Rule(
+            lambda queue, context: queue.vanished_at is not None,
+            lambda context: {"$gt": ["$vanishedAt", None]},
+        ),
         Condition.CRASH_LOOPING: Rule(
             lambda queue, context: queue.crash_count >= CRASH_LOOP,
             lambda context: {"$gte": ["$crashCount", CRASH_LOOP]},

@@ -1,4 +1,7 @@
-"""The one-way sync: SQS is made to match the database; what exists only in SQS is left alone and reported."""
+"""The sync: SQS is made to match the database, and what it says of queues that others own is followed.
+
+What exists only in SQS is left alone and reported.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from queues import naming, repository, services
+from queues import adopted_repository, following, naming, repository, services
 from queues.models import Queue
+from queues.naming import name_of
 from queues.sqs import get_gateway, redrive_policy
+from queues.sqs.regions import gateway_in
 from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import QueueMissing, QueuesiteError, SqsDenied, SqsUnavailable
 from queuesite.foundation.logs import get_logger
@@ -35,6 +40,9 @@ class SyncReport:
     unchanged: int = 0
     created: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
+    #: Queues of other owners whose attributes have changed in SQS, and those that SQS does not have any more.
+    followed: list[str] = field(default_factory=list)
+    vanished: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     only_in_sqs: list[str] = field(default_factory=list)
 
@@ -43,7 +51,9 @@ class SyncReport:
         """The report in one line."""
         return (
             f"{len(self.created)} created, {len(self.changed)} changed, {self.unchanged} unchanged, "
-            f"{len(self.failed)} failed, {len(self.only_in_sqs)} only in SQS"
+            + (f"{len(self.followed)} followed, " if self.followed else "")
+            + (f"{len(self.vanished)} vanished, " if self.vanished else "")
+            + f"{len(self.failed)} failed, {len(self.only_in_sqs)} only in SQS"
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -51,21 +61,19 @@ class SyncReport:
         return {
             "created": sorted(self.created),
             "changed": sorted(self.changed),
+            "followed": sorted(self.followed),
+            "vanished": sorted(self.vanished),
             "unchanged": self.unchanged,
             "failed": self.failed,
             "onlyInSqs": sorted(self.only_in_sqs),
         }
 
 
-def name_of(queue_url: str) -> str:
-    """The name that a queue's URL ends in."""
-    return queue_url.rstrip("/").rpartition("/")[2]
-
-
 def sync(total: Callable[[int], None] = lambda count: None, progress: Progress = lambda done: None) -> SyncReport:
     """Create in SQS what it lacks, set what differs, and follow URLs that have changed. `_id`s stay.
 
-    A queue that fails is reported and does not stop the others. Raises `ServerError` if SQS is away, and pymongo's
+    Queues that others own are only read: their attributes are followed, and those that have vanished are reported. A
+    queue that fails is reported and does not stop the others. Raises `ServerError` if SQS is away, and pymongo's
     errors.
     """
     gateway = get_gateway()
@@ -74,15 +82,19 @@ def sync(total: Callable[[int], None] = lambda count: None, progress: Progress =
     queues = repository.all_queues()
     total(len(queues))
     present = {name_of(url): url for url in gateway.queue_urls(prefix)}
-    ours = {prefix + queue.name for queue in queues}
-    ours |= {prefix + naming.dead_letter_name(queue.name) for queue in queues if queue.dlq_url is not None}
-    report.only_in_sqs = sorted(set(present) - ours)
+    own = [queue for queue in queues if queue.managed]
+    ours = {prefix + queue.name for queue in own}
+    ours |= {prefix + naming.dead_letter_name(queue.name) for queue in own if queue.dlq_url is not None}
+    adopted = {url for queue in queues if not queue.managed for url in (queue.queue_url, queue.dlq_url)}
+    report.only_in_sqs = sorted(name for name, url in present.items() if name not in ours and url not in adopted)
 
     def one(queue: Queue) -> tuple[Queue, str | QueuesiteError]:
         try:
-            return queue, _sync_one(gateway, queue, prefix, present)
-        except (SqsUnavailable, SqsDenied):
-            raise  # it concerns every queue
+            return queue, _sync_one(gateway, queue, prefix, present) if queue.managed else _follow(queue)
+        except (SqsUnavailable, SqsDenied) as error:
+            if queue.managed:
+                raise  # it concerns every queue
+            return queue, error
         except QueuesiteError as error:
             return queue, error
 
@@ -133,6 +145,21 @@ def _sync_one(gateway: SqsGateway, queue: Queue, prefix: str, present: dict[str,
         return "unchanged"  # dated with all others, in one write
     repository.synced(queue.id, changes)
     return "created" if created else "changed"
+
+
+def _follow(queue: Queue) -> str:
+    """Take over what SQS says of a queue that others own."""
+    try:
+        found = following.read(gateway_in(queue.region), queue.queue_url, queue.dlq_url)
+    except QueueMissing:
+        if queue.vanished_at is None:
+            log.error("queue_vanished", queue=queue.name, arn=queue.queue_arn, meaning="its owner may have deleted it")
+        adopted_repository.vanished(queue.id)
+        return "vanished"
+    back = queue.vanished_at is not None
+    if back:
+        adopted_repository.seen(queue.id)
+    return "followed" if adopted_repository.followed(queue.id, found) or back else "unchanged"
 
 
 def _mend_attributes(gateway: SqsGateway, queue: Queue, url: str) -> bool:

@@ -1,9 +1,9 @@
-"""The API of queues and their processing: jobs, failures, workers and numbers."""
+"""The API of queues and their processing: handlers, jobs, failures, workers and numbers."""
 
 from ninja import Router
 
-from jobs.api import numbers, queues, records
+from jobs.api import handlers, numbers, queues, records
 
 router = Router()
-for part in (queues, records, numbers):
+for part in (queues, handlers, records, numbers):
     router.add_router("", part.router)

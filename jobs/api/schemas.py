@@ -10,9 +10,11 @@ from pydantic import Field
 from jobs import services
 from jobs.attention import MALFORMED_FOUND
 from jobs.models import Assignment, Failure, Job, Lease, Worker
+from jobs.placement import offer_of
 from jobs.reads import Activity
 from jobs.statistics import Statistics
 from queues.api.schemas import QueueFields
+from queues.handlers.catalogue import Catalogue
 from queues.models import Queue
 from queues.state import State
 from queuesite.api.schemas import Id, Out, Timestamp
@@ -60,6 +62,8 @@ class JobOut(Out):
     failed_count: int = Field(description="attempts that failed; updated every JOB_MAX_SECONDS", examples=[0])
     timed_out_count: int = Field(description="failed attempts that exceeded their time limit", examples=[0])
     processor: ProcessorOut
+    handler: str | None = Field(description="the queue's when the run began; null: it has not begun", examples=["log"])
+    handler_version: str | None = Field(examples=["2.1"])
     end_reason: str | None = Field(description="why it ended", examples=["drained"])
     last_error: str | None = Field(examples=[None])
     created_at: Timestamp
@@ -113,15 +117,20 @@ class QueueOut(QueueFields):
         description="why no live worker can process it; null unless that is its state",
         examples=["no worker has handler resize"],
     )
+    warnings: list[str] = Field(
+        description="what should be known of its handler and options: nobody knows the handler, or it refuses them",
+        examples=[[]],
+    )
     assignments: list[AssignmentOut] | None = Field(
         description="its assignments; null without the permission jobs.view_assignment"
     )
     last_job: JobOut | None = Field(description="its newest job; null without the permission jobs.view_job")
 
     @classmethod
-    def of(cls, queue: Queue, activity: Activity, *, with_assignments: bool) -> QueueOut:
+    def of(cls, queue: Queue, activity: Activity, handlers: Catalogue, *, with_assignments: bool) -> QueueOut:
         return cls(
-            **cls.values(queue),
+            **cls.values(queue, handlers),
+            warnings=handlers.warnings(queue.handler, queue.handler_options),
             state=activity.state,
             unserved=activity.unserved,
             assignments=[AssignmentOut.of(a) for a in activity.assignments] if with_assignments else None,
@@ -150,6 +159,11 @@ class WorkerOut(Out):
     draining: bool = Field(description="whether it takes no more assignments", examples=[False])
     alive: bool = Field(description="whether its heartbeat is recent", examples=[True])
     heartbeat_age: float = Field(description="seconds since its last heartbeat", examples=[0.8])
+    pool: str | None = Field(
+        description="null: it is of an earlier release, and announces nothing", examples=["default"]
+    )
+    version: str = Field(description="of its handlers' code", examples=["2.1"])
+    handlers: dict[str, str] = Field(description="the version of each handler that it has", examples=[{"log": "2.1"}])
     started_at: Timestamp
     heartbeat_at: Timestamp
     listens: int = Field(description="idle queues that it may listen to (LISTEN_QUEUES)", examples=[200])
@@ -175,6 +189,9 @@ class WorkerOut(Out):
             draining=worker.draining,
             alive=services.is_alive(worker, now),
             heartbeat_age=round(max(0.0, (now - worker.heartbeat_at).total_seconds()), 3),
+            pool=worker.pool,
+            version=worker.version,
+            handlers=dict(offer_of(worker).versions or {}),
             started_at=worker.started_at,
             heartbeat_at=worker.heartbeat_at,
             listens=worker.listens,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from jobs.consumer.demand import prefetch
 from jobs.consumer.meter import Meter
@@ -13,16 +16,33 @@ from queues.handlers import registry
 
 
 class CurrentSettings:
-    """Replaced by one thread as a whole, and read by all."""
+    """Replaced as a whole, by one thread at a time, and read by all."""
 
     def __init__(self, settings: QueueSettings, meter: Meter) -> None:
         """Raise `InvalidInput` if the settings cannot work, see `spec_of`."""
         self._meter = meter
+        self._changing = threading.Lock()
         self.spec = spec_of(settings)
         self.queue = settings
 
     def replace(self, settings: QueueSettings) -> None:
         """Follow changed settings; the URL stays. Raises `InvalidInput`, and changes nothing then."""
+        with self._changing:
+            self._replace(settings)
+
+    def follow(self, found: Mapping[str, Any]) -> list[str]:
+        """Follow what SQS holds of a queue that others own; the names of those that changed. Raises as `replace`."""
+        with self._changing:
+            changed = {
+                name: value
+                for name, value in found.items()
+                if hasattr(self.queue, name) and getattr(self.queue, name) != value
+            }
+            if changed:
+                self._replace(replace(self.queue, **changed))
+        return sorted(changed)
+
+    def _replace(self, settings: QueueSettings) -> None:
         self.spec = spec_of(settings)
         self.queue = replace(settings, queue_url=self.queue.queue_url)
 

@@ -9,6 +9,7 @@ from jobs.consumer.buffer import Buffer
 from jobs.consumer.comebacks import Comebacks
 from jobs.consumer.current_settings import CurrentSettings
 from jobs.consumer.held import Held, spared
+from jobs.consumer.owner import OwnerWatch
 from jobs.consumer.refused import Refusals
 from jobs.consumer.run_end import RunEnd
 from jobs.consumer.settings import RunLimits
@@ -28,11 +29,20 @@ _LOOK_SECONDS = 0.05
 class Holdings:
     """Puts together the parts that know held messages: buffer, visibility keeper, acknowledger, comebacks."""
 
-    def __init__(self, gateway: DataPlane, current: CurrentSettings, limits: RunLimits, end: RunEnd) -> None:
+    def __init__(
+        self,
+        gateway: DataPlane,
+        current: CurrentSettings,
+        limits: RunLimits,
+        end: RunEnd,
+        owner: OwnerWatch | None = None,
+    ) -> None:
+        """`owner` looks at what is received of a queue that others own."""
         queue_url = current.queue.queue_url
         self._current = current
         self._limits = limits
         self.ending = end
+        self.owner = owner
         self.buffer = Buffer(fifo=current.fifo, let_go=self._let_go)
         self.keeper = VisibilityKeeper(
             gateway, queue_url, current.window, self._not_kept, Refusals(end.refused), on_death=end.thread_died
@@ -55,6 +65,8 @@ class Holdings:
 
     def accept(self, messages: list[Held]) -> None:
         """Hold received messages. If the run is ending, only those that must not be given back."""
+        if self.owner is not None:
+            self.owner.look(messages)
         new = self._comebacks.new(messages)
         if self.ending.asked:
             spare = spared(new, self._is_spare, fifo=self._current.fifo)

@@ -11,6 +11,7 @@ import signal
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import forkserver
 from typing import Any
 
@@ -24,8 +25,10 @@ from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.failures import FailureGroup
 from jobs.models import EndReason
-from queues.sqs import begin_with, get_gateway
+from queues import following
+from queues.sqs import begin_with
 from queues.sqs.express.endpoint import Prepared
+from queues.sqs.regions import gateway_in
 from queuesite.foundation.errors import QueuesiteError
 from queuesite.foundation.logs import bind, get_logger
 from queuesite.foundation.pipes import Endpoint
@@ -87,13 +90,17 @@ class Exit:
 
 @dataclass(frozen=True)
 class Live:
-    """Consumer to worker: counts so far of the run, and the process's memory in bytes."""
+    """Consumer to worker: counts so far of the run, and the process's memory in bytes.
+
+    `followed` is what SQS was found to hold of a queue that others own.
+    """
 
     job_id: str
     counts: dict[str, Any]
     memory: int
     failures: tuple[FailureGroup, ...] = ()
     work: WorkCounts = NONE
+    followed: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,7 @@ class Finishing:
     memory: int
     failures: tuple[FailureGroup, ...] = ()
     work: WorkCounts = NONE
+    followed: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,7 @@ class Finished:
     memory: int
     failures: tuple[FailureGroup, ...] = ()
     work: WorkCounts = NONE
+    followed: dict[str, Any] | None = None
     #: The process has grown past its limit, and is to be replaced.
     outgrown: bool = False
 
@@ -193,14 +202,18 @@ class Consumer:
             with self._reporting:
                 with self._state:
                     run, self._run, self._job_id = self._run, None, None
-                failures, work = (run.recorder.take(), run.meter.news()) if run is not None else ((), NONE)
+                news = _news(run) if run is not None else ((), NONE, None)
                 memory = self._growth.memory()
-                self._send(Finished(start.job_id, report, memory, failures, work, self._growth.too_large(memory)))
+                self._send(Finished(start.job_id, report, memory, *news, self._growth.too_large(memory)))
 
     def _carry_out(self, start: Start) -> RunReport:
         bind(queue=start.settings.name, job_id=start.job_id)
         try:
-            run = Run(get_gateway(), start.settings, self._limits, get_handler_loop())
+            settings = start.settings
+            gateway = gateway_in(settings.region)
+            # Of a queue of ours nobody else changes what SQS holds.
+            read_held = None if settings.managed else partial(following.read, gateway, settings.queue_url)
+            run = Run(gateway, settings, self._limits, get_handler_loop(), read_held)
         except QueuesiteError as error:
             self._decline_all(start)
             return RunReport(EndReason.ERROR, last_error=str(error))
@@ -267,14 +280,14 @@ class Consumer:
             if run is None or job_id is None:
                 return
             memory = self._growth.memory()
-            self._send(Live(job_id, run.live(), memory, run.recorder.take(), run.meter.news()))
+            self._send(Live(job_id, run.live(), memory, *_news(run)))
         if self._growth.too_large(memory) and run.has_worked(RECYCLE_AFTER_SECONDS):
             run.end(EndReason.RECYCLED, self._growth.in_words(memory))
 
     def _report_finishing(self, run: Run, job_id: str, so_far: RunReport) -> None:
         with self._reporting:
             memory = self._growth.memory()
-            self._send(Finishing(job_id, so_far, memory, run.recorder.take(), run.meter.news()))
+            self._send(Finishing(job_id, so_far, memory, *_news(run)))
 
     def _send(self, message: object) -> None:
         # If it fails, the reader sees the end of the pipe too, and ends the process.
@@ -301,3 +314,8 @@ class Consumer:
             self._state.notify_all()
         if run is not None:
             run.end(EndReason.SHUTDOWN)
+
+
+def _news(run: Run) -> tuple[tuple[FailureGroup, ...], WorkCounts, dict[str, Any] | None]:
+    """What has come up in a run since the last report: failures, work, and what SQS was found to hold."""
+    return run.recorder.take(), run.meter.news(), run.followed()

@@ -14,6 +14,7 @@ from jobs.consumer.handler_loop import HandlerLoop, get_handler_loop
 from jobs.consumer.held import Batch
 from jobs.consumer.holdings import Holdings
 from jobs.consumer.meter import Meter
+from jobs.consumer.owner import OwnerWatch, ReadHeld
 from jobs.consumer.receiver import Receiver
 from jobs.consumer.recorder import Recorder
 from jobs.consumer.refused import Refusals
@@ -41,9 +42,14 @@ class Run:
     """Processes one queue. `execute` blocks until the end; the other methods may be called from any thread."""
 
     def __init__(
-        self, gateway: DataPlane, settings: QueueSettings, limits: RunLimits, loop: HandlerLoop | None = None
+        self,
+        gateway: DataPlane,
+        settings: QueueSettings,
+        limits: RunLimits,
+        loop: HandlerLoop | None = None,
+        read_held: ReadHeld | None = None,
     ) -> None:
-        """`loop` is for async handlers; by default it is the process's own.
+        """`loop` is for async handlers; by default it is the process's own. `read_held`: of a queue that others own.
 
         Raises `InvalidInput` if the handler is not registered, its options do not fit, or a run cannot work with a
         number in the settings.
@@ -55,7 +61,8 @@ class Run:
         self.recorder = Recorder()
         self._current = CurrentSettings(settings, self.meter)
         self.ending = RunEnd()
-        self.holdings = Holdings(gateway, self._current, limits, self.ending)
+        self._owner = None if read_held is None else OwnerWatch(read_held, self._current, self.ending.thread_died)
+        self.holdings = Holdings(gateway, self._current, limits, self.ending, self._owner)
         self._buffer = self.holdings.buffer
         self._settler = Settler(gateway, self._current, self.holdings, self.meter)
         self._stuck = StuckHandlers(self.holdings, self.meter, self.recorder, self.ending)
@@ -143,6 +150,10 @@ class Run:
         if settings.concurrency != before and not self.ending.asked:
             self._executor.resize(settings.concurrency)
             log.info("concurrency_changed", queue=settings.name, before=before, now=settings.concurrency)
+
+    def followed(self) -> dict[str, Any] | None:
+        """What SQS was found to hold of a queue that others own, since the last call; None if it was not read."""
+        return None if self._owner is None else self._owner.take()
 
     def live(self) -> dict[str, Any]:
         """The counts so far, under the names of a worker's document."""

@@ -24,6 +24,9 @@ class QueueSettings(Settings):
     fifo: bool
     #: How long to be cautious (see `jobs.consumer.caution`), in seconds from when the settings are handed over.
     cautious: float = field(default=0.0, compare=False)
+    #: Whether it is Queuesite's own, and its AWS region if it is not (None: the configured one).
+    managed: bool = field(default=True, compare=False)
+    region: str | None = field(default=None, compare=False)
     #: Compared with the next reading, so that the worker notices that caution was prolonged.
     troubled_until: datetime | None = None
 
@@ -55,6 +58,8 @@ class QueueSettings(Settings):
             dlq_url=queue.dlq_url,
             fifo=queue.fifo,
             cautious=0.0 if troubled is None or now is None else max(0.0, (troubled - now).total_seconds()),
+            managed=queue.managed,
+            region=queue.region,
             troubled_until=troubled,
             **{name: getattr(queue, name) for name in SETTINGS},
         )

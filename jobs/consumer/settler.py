@@ -14,7 +14,7 @@ from jobs.consumer.holdings import Holdings
 from jobs.consumer.meter import Meter
 from jobs.consumer.outcome import Done, GiveUp, Outcome, TryAgain, describe
 from queues.sqs import DataPlane
-from queuesite.foundation.errors import ServerError
+from queuesite.foundation.errors import QueueMissing, ServerError
 
 
 class Settler:
@@ -85,5 +85,7 @@ class Settler:
         try:
             send_to_dead_letters(self._gateway, dlq_url, held.message, outcome.reason)
         except ServerError as error:
+            if isinstance(error, QueueMissing) and self._holdings.owner is not None:
+                self._holdings.owner.doubt()  # the owner may have given it another
             return TryAgain(delay, f"rejected ({outcome.reason}), but the dead-letter queue did not take it: {error}")
         return outcome

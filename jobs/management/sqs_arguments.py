@@ -35,7 +35,7 @@ def json_file(path: str) -> dict[str, Any]:
     return json_object(text)
 
 
-def add_setting(parser: argparse.ArgumentParser, setting: Setting) -> None:
+def add_setting(parser: argparse.ArgumentParser, setting: Setting, *, required: bool = False) -> None:
     """Add the option of a setting. Its value is checked by the services, as everywhere."""
     option = f"--{setting.name.replace('_', '-')}"
     words = f"{setting.help}; {setting.limit_words}" if setting.limits else setting.help
@@ -54,5 +54,6 @@ def add_setting(parser: argparse.ArgumentParser, setting: Setting) -> None:
         option,
         type=setting.type,
         metavar="N" if setting.type is int else setting.name.upper(),
-        help=f"{words} (default: {setting.default_words})",
+        required=required,
+        help=words if required else f"{words} (default: {setting.default_words})",
     )

@@ -11,7 +11,8 @@ from bson import ObjectId
 
 from queues.models import Queue
 from queues.sqs import DataPlane, Depth
-from queuesite.foundation.errors import QueueMissing, QueuesiteError
+from queues.sqs.regions import gateway_in
+from queuesite.foundation.errors import QueueMissing, QueuesiteError, SqsUnavailable
 from queuesite.foundation.logs import get_logger
 from queuesite.foundation.outage import Outage
 from queuesite.foundation.threads import joined, supervised
@@ -37,16 +38,25 @@ class Sweeper:
     """Asks for the depths of the queues that it is given, and calls `wake` when one has messages."""
 
     def __init__(
-        self, gateway: DataPlane, wake: Callable[[], None], monotonic: Callable[[], float] = time.monotonic
+        self,
+        gateway: DataPlane,
+        wake: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
+        elsewhere: Callable[[str], DataPlane] = gateway_in,
     ) -> None:
+        """`gateway` is for the configured region; `elsewhere` gives that of another one."""
         self._gateway = gateway
+        self._elsewhere = elsewhere
         self._wake = wake
         self._monotonic = monotonic
         self._tasks: queue.SimpleQueue[Queue | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Observation] = queue.SimpleQueue()
         self._under_way = 0
         self._outage = Outage("SQS (sweep)")
+        #: Queues that SQS does not have, or that their owners do not let us see; each is told once.
         self._missing: set[ObjectId] = set()
+        #: Regions that do not answer, and when each is asked again (monotonic clock).
+        self._away: dict[str, tuple[Outage, float]] = {}
         self._threads = [supervised("sweep", self._run) for _ in range(THREADS)]
 
     def start(self) -> None:
@@ -93,6 +103,32 @@ class Sweeper:
                 self._wake()
 
     def _depth(self, target: Queue) -> Depth | None:
+        return self._own_depth(target) if target.managed else self._adopted_depth(target)
+
+    def _adopted_depth(self, target: Queue) -> Depth | None:
+        """Ask for what others own. Neither a refusal nor a region that is away may hold up the sweep of the rest."""
+        region = target.region or ""
+        outage, again_at = self._away.get(region, (None, 0.0))
+        if outage is not None and self._monotonic() < again_at:
+            return None
+        try:
+            depth = (self._elsewhere(region) if region else self._gateway).depth(target.queue_url)
+        except SqsUnavailable as error:
+            outage = outage or Outage(f"SQS in {region} (sweep)")
+            self._away[region] = outage, self._monotonic() + outage.failed(error)
+            return None
+        except QueuesiteError as error:
+            if target.id not in self._missing:
+                self._missing.add(target.id)
+                log.error("queue_not_observed", queue=target.name, arn=target.queue_arn, error=str(error))
+            return None
+        self._missing.discard(target.id)
+        if outage is not None:
+            outage.over()
+            self._away.pop(region, None)
+        return depth
+
+    def _own_depth(self, target: Queue) -> Depth | None:
         pause = 0.0
         depth = None
         try:

@@ -148,6 +148,12 @@ def delete(failure_id: ObjectId) -> None:
     collection(FailureCount).delete_many({name: document[name] for name in ("queueUrl", "fingerprint")})
 
 
+def forget(queue_url: str) -> None:
+    """Remove every failure of a queue, with the hourly counts."""
+    for model in (Failure, FailureCount):
+        collection(model).delete_many({"queueUrl": queue_url})
+
+
 def count(since: datetime | None = None) -> int:
     """How many kinds of failure there are; with `since`, how many of them were seen then or later."""
     return _failures().count_documents({} if since is None else {"lastSeenAt": {"$gte": since}})

@@ -222,6 +222,11 @@ def by_id(job_id: ObjectId) -> Job:
     return to_model(Job, document)
 
 
+def forget(queue_url: str) -> None:
+    """Remove every job of a queue. The end of a run that is still under way is recorded nowhere then."""
+    _jobs().delete_many({"queueUrl": queue_url})
+
+
 @dataclass(frozen=True)
 class UnfinishedJob:
     """What a rescue needs to know of a job that is queued or running. `worker_id` is "" if the document names none."""

@@ -121,6 +121,12 @@ def _hour(row: Row, increments: Document) -> UpdateOne:
     )
 
 
+def forget(queue_id: ObjectId) -> None:
+    """Remove the record of all work on a queue, its total included."""
+    for work in (_throughput(), _hours()):
+        work.delete_many({"queueId": queue_id})
+
+
 def totals() -> list[Throughput]:
     """The sums of every queue since it was created, or since it last had 30 days without work."""
     return to_models(Throughput, _throughput().find({"minute": None}))

@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from typing import Any
 
 from bson import ObjectId
 
@@ -33,6 +34,7 @@ from jobs.worker.pool import CannotStart, Pool
 from jobs.worker.runs import ActiveRun, Runs
 from jobs.worker.stats_buffer import StatsBuffer
 from jobs.worker.watch import Watch
+from queues import adopted_repository as adopted_queues
 from queues import repository as queues
 from queues.models import Queue
 from queuesite.foundation.changes import WakeupPipe
@@ -85,7 +87,7 @@ class WorkerLoop:
             self.runs,
             self._start,
             self._places,
-            self._serves,
+            lambda queue: can_serve(self.announcer.offer, queue),
             monotonic,
         )
         self.watch = Watch(
@@ -93,6 +95,8 @@ class WorkerLoop:
         )
         self._drain = Drain(config.shutdown_grace_seconds)
         self._stats = StatsBuffer()
+        #: What SQS was found to hold of queues that others own, which MongoDB does not know yet.
+        self._followed: dict[ObjectId, dict[str, Any]] = {}
         self._next_poll = 0.0
         self._next_settings = 0.0
         self._next_heartbeat = 0.0
@@ -139,9 +143,6 @@ class WorkerLoop:
     def _processes(self, queue_id: ObjectId) -> bool:
         return any(run.queue.id == queue_id for run in self.runs)
 
-    def _serves(self, queue: Queue) -> bool:
-        return can_serve(self.announcer.offer, queue)
-
     def _places(self) -> int:
         """How many more consumers it may run now."""
         if self._drain.begun or not self._registered or self._pool.trouble is not None:
@@ -152,7 +153,7 @@ class WorkerLoop:
 
     def turn(self) -> None:
         """Do what is due."""
-        reports.take_note(self._pool, self.runs, self._stats, self.announcer, self._monotonic)
+        reports.take_note(self._pool, self.runs, self._stats, self._followed, self.announcer, self._monotonic)
         self.listening.take_note(self._pool.declined())
         now = self._monotonic()
         if (self._signals or self.watch.drain_asked) and not self._drain.begun:
@@ -202,6 +203,9 @@ class WorkerLoop:
             self._stats.flush()
         if self._registered:
             self.announcer.keep(now)
+        for queue_id, found in list(self._followed.items()):
+            adopted_queues.followed(queue_id, found)
+            del self._followed[queue_id]
         self.has_more = recording.record(self.runs, self.config, now)
         if self._registered and (self.watch.assignments_due or now >= self._next_poll):
             self._reconcile(now)
@@ -229,7 +233,6 @@ class WorkerLoop:
         workers.register(self.worker_id, self._host, os.getpid(), self.config.max_load, announced)
         self._registered = self.watch.assignments_due = True
         self._shown_capacity = self.config.max_load
-        # At once if the masters are to hear of a listener.
         self._next_heartbeat = 0.0 if self.listening.limit else self._monotonic() + self.config.heartbeat_seconds
         self.watch.start(self.worker_id)
         log.info(

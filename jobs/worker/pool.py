@@ -53,6 +53,7 @@ class News:
     job_id: ObjectId
     failures: tuple[FailureGroup, ...]
     work: WorkCounts
+    followed: dict[str, Any] | None = None
 
 
 class Pool:
@@ -175,8 +176,8 @@ class Pool:
                 continue  # of an earlier run
             consumer.memory = message.memory
             consumer.heard_at = time.monotonic()
-            if message.failures or message.work:
-                self._news.append(News(consumer.job_id, message.failures, message.work))
+            if message.failures or message.work or message.followed:
+                self._news.append(News(consumer.job_id, message.failures, message.work, message.followed))
             if isinstance(message, Live):
                 consumer.counts = message.counts
             elif isinstance(message, Finishing):

@@ -9,27 +9,28 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.alias_generators import to_camel
 
-from queues.handlers import registry
+from queues.handlers.catalogue import Catalogue
 from queues.models import Queue
 from queues.naming import MAX_LENGTH, PATTERN
-from queues.settings import ASKED, SETTINGS, Setting
+from queues.settings import ASKED, CHOSEN_FOR_ADOPTED, SETTINGS, Setting
 from queuesite.api.schemas import Id, In, Out, Timestamp
 from queuesite.foundation.config import get_config
 
 M = TypeVar("M", bound=BaseModel)
 
 
-def _known_handlers(schema: dict[str, Any]) -> None:
-    schema["enum"] = list(registry.all_handlers())
-
-
 def _as_changes(schema: dict[str, Any]) -> None:
     """Remove defaults, since settings that a change leaves out stay as they are."""
     schema["examples"] = [{"concurrency": 3}]
-    for name, field in schema["properties"].items():
+    for field in schema["properties"].values():
         field.pop("default", None)
-        if name == "handler":
-            _known_handlers(field)
+
+
+#: Where a client finds what it may send.
+_WHERE = {
+    "handler": "; `GET /handlers` has those that are known, and another may be named before its worker comes",
+    "handler_options": "; `GET /handlers` has their schema",
+}
 
 
 def _type(setting: Setting) -> Any:
@@ -48,10 +49,8 @@ def _taken(setting: Setting) -> Any:
     return Field(
         setting.default,
         **limits,
-        description=setting.description("null")
-        + ("; `GET /handlers` has their schema" if setting.name == "handler_options" else ""),
+        description=setting.description("null") + (_WHERE.get(setting.name, "")),
         examples=[True if setting.type is bool else setting.default],
-        json_schema_extra=_known_handlers if setting.name == "handler" else None,
     )
 
 
@@ -97,6 +96,57 @@ class QueueIn(Settings):
         examples=["orders"],
     )
     with_dlq: bool = Field(True, description="with a dead-letter queue, NAME-dlq", examples=[True])
+    take_over: bool = Field(
+        False,
+        description="if SQS has such a queue or dead-letter queue already, take it over with its messages: its "
+        "attributes are set as chosen here",
+        examples=[False],
+    )
+
+
+@with_settings({name: one for name, one in CHOSEN_FOR_ADOPTED.items() if name != "handler"}, _taken)
+class AdoptIn(Settings):
+    """A queue of others to adopt."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"queue": "made-by-terraform", "handler": "log", "concurrency": 5}]}
+    )
+
+    queue: str = Field(
+        min_length=1,
+        max_length=500,
+        description="its name in SQS (without QUEUE_NAME_PREFIX), its URL or its ARN; URL and ARN may be of another "
+        "region and account",
+        examples=["arn:aws:sqs:eu-central-1:123456789012:orders"],
+    )
+    name: str | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_LENGTH,
+        pattern=f"^{PATTERN}$",
+        description="its name here; null: that in SQS. It ends in `.fifo` if that does",
+        examples=["orders"],
+    )
+    handler: str = Field(
+        min_length=1,
+        max_length=SETTINGS["handler"].max_length,
+        description=SETTINGS["handler"].help + _WHERE["handler"],
+        examples=["log"],
+    )
+
+
+class FoundOut(Out):
+    """A queue in SQS that is not defined here."""
+
+    name: str = Field(examples=["orders"])
+    queue_url: str = Field(examples=["https://sqs.eu-central-1.amazonaws.com/123456789012/orders"])
+    fifo: bool = Field(examples=[False])
+
+
+class FoundPage(Out):
+    """Queues in SQS that are not defined here."""
+
+    items: list[FoundOut]
 
 
 @with_settings(SETTINGS, _taken)
@@ -131,6 +181,21 @@ class QueueFields(Out):
     queue_url: str = Field(examples=["https://sqs.eu-central-1.amazonaws.com/123456789012/orders"])
     dlq_url: str | None = Field(examples=["https://sqs.eu-central-1.amazonaws.com/123456789012/orders-dlq"])
     fifo: bool = Field(examples=[False])
+    managed: bool = Field(
+        description="false: others own the queue; what SQS holds of it is read and followed, never written",
+        examples=[True],
+    )
+    queue_arn: str | None = Field(
+        description="of a queue that others own, with its region and account",
+        examples=["arn:aws:sqs:eu-central-1:123456789012:orders"],
+    )
+    retention_seconds: int | None = Field(
+        description="how long SQS keeps a message; null unless others own the queue", examples=[345600]
+    )
+    max_message_bytes: int | None = Field(
+        description="largest message that the queue takes; null unless others own it", examples=[262144]
+    )
+    vanished_at: Timestamp | None = Field(description="since when SQS does not have the queue that others own any more")
     depth: DepthOut
     crash_count: int = Field(description="runs in a row that failed", examples=[0])
     not_before: Timestamp | None = Field(description="end of the backoff after a failed run")
@@ -143,8 +208,8 @@ class QueueFields(Out):
     synced_at: Timestamp | None = Field(description="when it was last compared with SQS")
 
     @classmethod
-    def values(cls, queue: Queue) -> dict[str, Any]:
-        """The fields' values."""
+    def values(cls, queue: Queue, handlers: Catalogue) -> dict[str, Any]:
+        """The fields' values, with secrets masked."""
         depth = DepthOut(
             **asdict(queue.depth),
             observed_at=queue.depth_observed_at,
@@ -152,17 +217,9 @@ class QueueFields(Out):
             dead_letters_observed_at=queue.dead_letters_observed_at,
         )
         fields = QueueFields.model_fields
-        options = registry.masked_options(queue.handler, queue.handler_options)
+        options = handlers.named(queue.handler).masked_options(queue.handler_options)
         values = {name: getattr(queue, name) for name in fields if name != "depth"}
         return {**values, "handler_options": options, "depth": depth}
-
-
-class HandlerOut(Out):
-    """A registered handler."""
-
-    name: str = Field(examples=["log"])
-    summary: str = Field(examples=["Log each message, and be done."])
-    options: dict[str, Any] | None = Field(description="JSON Schema of its options; null: it takes none")
 
 
 class NamesIn(In):

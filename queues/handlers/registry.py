@@ -79,20 +79,25 @@ class Handler:
         targets = getattr(self.options, "secrets_go_to", ())
         if targets:
             schema[secrets.GO_TO] = list(targets)
-        return json.dumps(schema, sort_keys=True)
+        return json.dumps(schema)
 
     @property
     def summary(self) -> str:
         """The first line of its docstring."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
+    @cached_property
+    def schema(self) -> dict[str, Any] | None:
+        """The same as a mapping."""
+        return None if self.schema_text is None else dict(json.loads(self.schema_text))
+
     def masked_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options as they may be shown."""
-        return secrets.mask(self.options, options)
+        return secrets.mask(self.schema, options)
 
     def kept_options(self, given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
         """The options to store, with the stored value in place of each mask. Raises `InvalidInput`."""
-        return secrets.keep(self.options, given, stored, self.name)
+        return secrets.keep(self.schema, given, stored, self.name)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raise `InvalidInput` that names each wrong option. The worker's environment is not known here."""
@@ -240,13 +245,6 @@ def all_handlers() -> dict[str, Handler]:
     """Every handler, by name."""
     discover()
     return dict(sorted(_handlers.items()))
-
-
-def masked_options(name: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A queue's options as they may be shown. If its handler is not registered, all are masked."""
-    discover()
-    found = _handlers.get(name)
-    return secrets.mask(None, options or {}) if found is None else found.masked_options(options or {})
 
 
 def get(name: str) -> Handler:

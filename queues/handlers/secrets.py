@@ -1,17 +1,17 @@
 """Secrets in a handler's options: masked when options are read, kept when the mask is written back.
 
-An option is secret if its type says so (pydantic's `SecretStr`, or a list, a mapping or a model of them). Any value may
-be `env:NAME` instead: the consumer takes it from its worker's environment, so that no secret is stored.
+An option is secret if its JSON Schema says so (`writeOnly` or the format `password`, as pydantic writes its
+`SecretStr`; or a list, a mapping or a model of them). So a process without the handler's code knows it too. Any value
+may be `env:NAME` instead: the consumer takes it from its worker's environment, so that no secret is stored.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, get_args, get_origin
-
-from pydantic import BaseModel, SecretBytes, SecretStr
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from queuesite.foundation.config import Config
 from queuesite.foundation.errors import InvalidInput
@@ -22,72 +22,101 @@ MASK = "********"
 GO_TO = "x-secrets-go-to"
 
 _REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
-_SECRETS = (SecretStr, SecretBytes)
 #: Variables that no option may name, since a handler could send them anywhere: the system's own settings, and AWS's.
 _OWN = frozenset(name.upper() for name in Config.model_fields)
 
 Path = tuple[str, ...]
+#: A JSON Schema.
+Schema = Mapping[str, Any]
 
 
-def mask(model: type[BaseModel] | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options as they may be shown. Options that the model does not have (None: all) count as secret."""
-    fields = {} if model is None else _fields(model)
-    return {name: _masked(fields.get(name, SecretStr), value) for name, value in options.items()}
+def mask(schema: Schema | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as they may be shown. Options that the schema does not have (None: all) count as secret."""
+    fields = {} if schema is None else _Part(schema, schema).fields()
+    return {name: _masked(fields.get(name), value) for name, value in options.items()}
 
 
-def _masked(kind: Any, value: Any) -> Any:
-    """`value` of the type `kind`, with everything that may be secret masked. None and references are not secret."""
+@dataclass(frozen=True)
+class _Part:
+    """A part of a schema, and the whole, whose definitions it refers to."""
+
+    part: Any
+    whole: Schema
+
+    def _below(self) -> list[_Part]:
+        """The schemas that a value must or may fit, without references and alternatives."""
+        found: list[_Part] = []
+        todo, seen = [self.part], set()
+        while todo:
+            part = todo.pop()
+            if not isinstance(part, Mapping):
+                continue
+            reference = part.get("$ref")
+            if isinstance(reference, str) and reference not in seen:
+                seen.add(reference)
+                todo.append(_at(self.whole, tuple(reference.removeprefix("#/").split("/"))))
+            todo += [one for word in ("anyOf", "oneOf", "allOf") for one in part.get(word) or ()]
+            found.append(_Part(part, self.whole))
+        return found
+
+    def fields(self) -> dict[str, _Part]:
+        """The properties of an object, by the names under which values are given."""
+        return {
+            name: _Part(of, self.whole)
+            for one in self._below()
+            for name, of in (one.part.get("properties") or {}).items()
+        }
+
+    def others(self, word: str) -> list[_Part]:
+        """The schemas of an object's other properties (`additionalProperties`), or of a list's items."""
+        found = [one.part.get(word) for one in self._below()]
+        return [_Part(one, self.whole) for one in found if isinstance(one, Mapping)]
+
+    def inner(self) -> Iterator[_Part]:
+        """All that a value may consist of."""
+        yield from self.fields().values()
+        for word in ("additionalProperties", "items"):
+            yield from self.others(word)
+        for one in self._below():
+            yield from (_Part(part, self.whole) for part in one.part.get("prefixItems") or ())
+
+    def holds_secrets(self, seen: frozenset[int] = frozenset()) -> bool:
+        """Whether a value may be secret, or hold one."""
+        if id(self.part) in seen:
+            return False
+        if any(one.part.get("writeOnly") is True or one.part.get("format") == "password" for one in self._below()):
+            return True
+        return any(one.holds_secrets(seen | {id(self.part)}) for one in self.inner())
+
+
+def _masked(part: _Part | None, value: Any) -> Any:
+    """`value` with everything that may be secret masked (None: all of it). Null and references are not secret."""
     if value is None or (isinstance(value, str) and _REFERENCE.fullmatch(value)):
         return value
-    if not _holds_secrets(kind):
+    if part is not None and not part.holds_secrets():
         return value
     if isinstance(value, Mapping):
-        models = [one for one in _flat(kind) if isinstance(one, type) and issubclass(one, BaseModel)]
-        fields = {name: of for model in models for name, of in _fields(model).items()}
-        return {name: _masked(fields.get(name, kind), one) for name, one in value.items()}
+        fields = {} if part is None else part.fields()
+        other = None if part is None else next(iter(part.others("additionalProperties")), None)
+        return {name: _masked(fields.get(name, other), one) for name, one in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [_masked(kind, one) for one in value]
+        return [_masked(None if part is None else next(iter(part.others("items")), None), one) for one in value]
     return MASK
 
 
-def _fields(model: type[BaseModel]) -> dict[str, Any]:
-    """The types of a model's fields, by each name that a value may be given under."""
-    return {name: info.annotation for key, info in model.model_fields.items() for name in (key, info.alias or key)}
-
-
-def _flat(kind: Any) -> list[Any]:
-    """The types in `kind`, without unions, containers and annotations."""
-    if get_origin(kind) is Annotated:
-        return _flat(get_args(kind)[0])
-    inner = get_args(kind)
-    return [one for part in inner for one in _flat(part)] if inner else [kind]
-
-
-def _holds_secrets(kind: Any, seen: frozenset[Any] = frozenset()) -> bool:
-    for one in _flat(kind):
-        if not isinstance(one, type) or one in seen:
-            continue
-        inner = _fields(one).values() if issubclass(one, BaseModel) else ()
-        if issubclass(one, _SECRETS) or any(_holds_secrets(of, seen | {one}) for of in inner):
-            return True
-    return False
-
-
-def keep(
-    model: type[BaseModel] | None, given: Mapping[str, Any], stored: Mapping[str, Any], handler: str
-) -> dict[str, Any]:
+def keep(schema: Schema | None, given: Mapping[str, Any], stored: Mapping[str, Any], handler: str) -> dict[str, Any]:
     """The options to store: the stored value wherever `given` has the mask of a secret.
 
-    A model may declare where its secrets go: `secrets_go_to` names options, such as an address. If one of those
-    changes, the mask keeps nothing; otherwise anybody who may change the address could have the secrets sent to
-    themselves. Raises `InvalidInput` if a mask stands for nothing.
+    A handler may declare where its secrets go: `secrets_go_to` of its model names options, such as an address. If one
+    of those changes, the mask keeps nothing; otherwise anybody who may change the address could have the secrets sent
+    to themselves. Raises `InvalidInput` if a mask stands for nothing.
     """
-    shown = mask(model, stored)
-    targets = getattr(model, "secrets_go_to", ())
+    shown = mask(schema, stored)
+    targets = (schema or {}).get(GO_TO) or ()
     moved = [name for name in targets if given.get(name) != shown.get(name)] if stored else []
 
     def restore(path: Path, value: Any) -> Any:
-        if value != MASK or not _is_secret(model, path):
+        if value != MASK or not _is_secret(schema, path):
             return value
         found = _at(stored, path)
         if moved or found is None or _at(shown, path) != MASK:
@@ -102,8 +131,9 @@ def keep(
     return dict(_mapped((), given, restore))
 
 
-def _is_secret(model: type[BaseModel] | None, path: Path) -> bool:
-    return model is None or path[0] not in _fields(model) or _holds_secrets(_fields(model)[path[0]])
+def _is_secret(schema: Schema | None, path: Path) -> bool:
+    part = None if schema is None else _Part(schema, schema).fields().get(path[0])
+    return part is None or part.holds_secrets()
 
 
 def _mapped(path: Path, value: Any, change: Callable[[Path, Any], Any]) -> Any:

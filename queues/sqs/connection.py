@@ -7,6 +7,7 @@ gets keys from us, and it never gets anybody's real ones.
 
 from __future__ import annotations
 
+import difflib
 import os
 import threading
 import time
@@ -46,7 +47,7 @@ from queues.sqs.refusals import bad_credentials, canonical, error_for, no_answer
 from queues.sqs.values import MAX_WAIT_SECONDS
 from queuesite.foundation.addresses import embedded_keys
 from queuesite.foundation.config import Config, mask
-from queuesite.foundation.errors import Conflict, ServerError, SqsDenied, SqsRejected
+from queuesite.foundation.errors import Conflict, InvalidInput, ServerError, SqsDenied, SqsRejected
 
 if TYPE_CHECKING:
     from types_boto3_sqs.client import SQSClient
@@ -215,6 +216,33 @@ def frozen(credentials: Any) -> tuple[str, str, str | None, float | None]:
     # No public name; without it, renewal would be found out by a refusal.
     expires = getattr(credentials, "_expiry_time", None)
     return keys.access_key, keys.secret_key, keys.token, expires.timestamp() if expires is not None else None
+
+
+def check_region(config: Config, region: str) -> None:
+    """Raise `InvalidInput` if no client can be made for a region that is not the configured one.
+
+    AWS serves the regions that boto3 knows, and one of its addresses serves only the region that it names. An emulator
+    takes the region from the signature, and so serves any.
+    """
+    address = config.aws_sqs_endpoint.get_secret_value() if config.aws_sqs_endpoint else ""
+    host = urlsplit(address).hostname or ""
+    if host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")) and region not in host.split("."):
+        raise InvalidInput(
+            f"region {region!r} cannot be reached: AWS_SQS_ENDPOINT={mask('aws_sqs_endpoint', address)} serves only "
+            "its own region; set AWS_SQS_ENDPOINT=aws",
+            field="queue",
+        )
+    if address == "aws":
+        session = boto3.session.Session()
+        known = [
+            one
+            for partition in session.get_available_partitions()
+            for one in session.get_available_regions("sqs", partition)
+        ]
+        if region not in known:
+            near = difflib.get_close_matches(region, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "if it is new, update boto3"
+            raise InvalidInput(f"region {region!r} is none in which boto3 knows SQS; {hint}", field="queue")
 
 
 def code_of(error: BaseException | None) -> str:

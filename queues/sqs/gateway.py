@@ -23,6 +23,9 @@ from queuesite.foundation.addresses import no_sqs, sqs_address
 from queuesite.foundation.config import Config
 from queuesite.foundation.errors import Conflict, QueueMissing, SqsRejected
 
+#: Codes by which an emulator says that it does not have a request.
+_UNKNOWN_REQUEST = frozenset({"InvalidAction", "UnsupportedOperation", "UnknownOperation"})
+
 
 class SqsGateway:
     """SQS, for one process. It is safe for many threads; make it after a fork, never before."""
@@ -95,25 +98,31 @@ class SqsGateway:
         with self._boto3.errors(None):
             self._boto3.client.list_queues(MaxResults=1)
 
-    def create_queue(self, name: str, attributes: dict[str, str]) -> str:
-        """Create a queue, or adopt the one of this name and set its attributes; return its URL."""
+    def create_queue(self, name: str, attributes: dict[str, str], *, take_over: bool = True) -> str:
+        """Create a queue and return its URL. If one of this name has other attributes, they are set (`take_over`).
+
+        Without `take_over`, raises `Conflict` for it.
+        """
         try:
             with self._boto3.errors(None):
                 return self._boto3.client.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]  # type: ignore[arg-type]
         except SqsRejected as error:
             if code_of(error.__cause__) != "QueueNameExists":
                 raise
+            if not take_over:
+                raise Conflict(f"SQS has a queue {name!r} already, with other attributes") from error
         url = self.queue_url(name)
         if url is None:
             raise QueueMissing(f"SQS says both that queue {name} exists and that it does not; try again")
         self.set_attributes(url, {k: v for k, v in attributes.items() if k != "FifoQueue"})
         return url
 
-    def queue_url(self, name: str) -> str | None:
-        """The URL of the queue of this name, or None."""
+    def queue_url(self, name: str, account: str | None = None) -> str | None:
+        """The URL of the queue of this name, or None. `account`: of another AWS account."""
+        owner: Any = {"QueueOwnerAWSAccountId": account} if account else {}
         try:
             with self._boto3.errors(name):
-                return self._boto3.client.get_queue_url(QueueName=name)["QueueUrl"]
+                return self._boto3.client.get_queue_url(QueueName=name, **owner)["QueueUrl"]
         except QueueMissing:
             return None
 
@@ -153,6 +162,17 @@ class SqsGateway:
 
     # --- redrive ---
 
+    def sources_of(self, dlq_url: str) -> list[str] | None:
+        """The URLs of the queues that have this dead-letter queue; None if the server does not know such a request."""
+        try:
+            with self._boto3.errors(dlq_url):
+                pages = self._boto3.client.get_paginator("list_dead_letter_source_queues").paginate(QueueUrl=dlq_url)
+                return [url for page in pages for url in page.get("queueUrls", ())]
+        except SqsRejected as error:
+            if code_of(error.__cause__) in _UNKNOWN_REQUEST:
+                return None
+            raise
+
     def start_redrive(self, dlq_arn: str, destination_arn: str) -> str | None:
         """Start SQS's task that moves a dead-letter queue to another queue, or find the one that is running.
 
@@ -168,7 +188,7 @@ class SqsGateway:
                 if running:
                     return running[0]
                 raise Conflict("SQS is moving these dead letters already; try again when it is done") from error
-            if code_of(error.__cause__) in {"InvalidAction", "UnsupportedOperation", "UnknownOperation"}:
+            if code_of(error.__cause__) in _UNKNOWN_REQUEST:
                 return None
             raise
 

@@ -187,7 +187,10 @@ def error_for(
     sqs = f"SQS at {address}" if address else "SQS"
     said = f"{code or status}: {text}"
     if code == "QueueDoesNotExist":
-        return QueueMissing(f"SQS has no {queue_url or 'such queue'}; `manage.py sqs sync` creates what is missing")
+        return QueueMissing(
+            f"SQS has no {queue_url or 'such queue'}; `manage.py sqs sync` creates what is missing, unless others "
+            "own it"
+        )
     if code in _EXPIRED:
         return SqsDenied(
             f"the AWS credentials have expired ({said}); renew them: set new keys and a new "

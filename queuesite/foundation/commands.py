@@ -128,6 +128,10 @@ class QueuesiteCommand(BaseCommand):
             highlight=False,
         )
 
+    def warn(self, text: str) -> None:
+        """Print a line on stderr: what was done has a consequence that the caller may not expect."""
+        self.stderr.write(f"warning: {text}")
+
     def say(self, text: str) -> None:
         self.stdout.write(text)
 

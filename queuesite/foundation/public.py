@@ -9,7 +9,8 @@ log = get_logger(__name__)
 
 #: Errors of servers name addresses, which are only for the log. An error may have its own text, `public`.
 _TEXTS: dict[type[errors.QueuesiteError], str] = {
-    errors.QueueMissing: "the queue is not in SQS; `manage.py sqs sync` or a sync through the API creates it",
+    errors.QueueMissing: "the queue is not in SQS; `manage.py sqs sync` or a sync through the API creates it, unless "
+    "others own it",
     errors.SqsDenied: "SQS refused the credentials, or they do not allow this; the log says which",
     errors.SqsRejected: "SQS refused the request; the log says why",
     errors.SqsUnavailable: "SQS does not answer; the log says why",

@@ -9,16 +9,20 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
 import pytest
 
 from queuesite.api import problems
+from tests.support.adopted import Owner
 from tests.support.live import Live, live, shell_environment
 from tests.support.processes import ROOT
 from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.client import SQSClient
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -131,6 +135,32 @@ def test_life_of_a_queue(client: httpx.Client, system: Live) -> None:
     assert client.delete("/queues/orders").status_code == 204
     assert client.get("/queues/orders").status_code == 404
     assert client.get("/queues/orders/size").status_code == 404
+
+
+def test_life_of_a_queue_of_others(client: httpx.Client, system: Live, sqs_client: SQSClient) -> None:
+    owner = Owner(sqs_client, system.prefix)
+    url = owner.make("theirs", dead="theirs-dead")
+    before = {name: owner.attributes(name) for name in ("theirs", "theirs-dead")}
+
+    # It is adopted with what it holds, and processed.
+    first = sqs_client.send_message(QueueUrl=url, MessageBody="before")["MessageId"]
+    made = client.post("/adopt", json={"queue": owner.arn("theirs"), "name": "adopted", "handler": "recorder"})
+    assert made.status_code == 201, made.text
+    eventually(lambda: first in system.ledger.handled(), LONG, "what it held was handled")
+    second = sqs_client.send_message(QueueUrl=url, MessageBody="after")["MessageId"]
+    eventually(lambda: second in system.ledger.handled(), LONG, "what nobody announced was handled")
+
+    # A rejected message goes to its owner's dead-letter queue.
+    ok(client.post("/queues/adopted/messages", json={"messages": [{"body": {"do": {"reject": "no"}}}]}))
+    eventually(lambda: size(client, "adopted")["deadLetters"] == 1, LONG, "it is a dead letter")
+
+    # Changed, synced and deleted here, it is what it was.
+    ok(client.patch("/queues/adopted", json={"concurrency": 3, "priority": 2}))
+    assert client.patch("/queues/adopted", json={"visibilityTimeout": 1}).status_code == 422
+    assert finished(client, client.post("/sync"))["changed"] == []
+    assert client.delete("/queues/adopted").status_code == 204
+    assert {name: owner.attributes(name) for name in before} == before
+    assert ok(client.get("/jobs", params={"queue": "adopted"}))["items"] == []
 
 
 def test_metrics_and_health(client: httpx.Client, system: Live) -> None:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from queues.sqs import get_gateway
 from tests.browser.conftest import Visit
 from tests.browser.steps import create, finished_job, queue_id, wait_for_dead_letters
 from tests.support.browser import PHONE
@@ -168,14 +169,19 @@ def test_poison_goes_to_the_dead_letters_and_comes_back(visit: Visit, api: httpx
 
 
 @pytest.mark.parametrize("screen", ["desktop", "phone"])
-def test_pages_fit_and_have_no_barrier(visit: Visit, api: httpx.Client, screen: str) -> None:
+def test_pages_fit_and_have_no_barrier(visit: Visit, api: httpx.Client, system: Live, screen: str) -> None:
     """Light on a desktop, dark on a phone."""
     queue = f"{screen}-orders"
     finished_job(api, queue)
     options: dict[str, Any] = {} if screen == "desktop" else {"viewport": PHONE, "color_scheme": "dark"}
     person = visit("administrator", **options)
     pages = [page_of(api, queue, name) for name in ("change", "messages", "dead-letters", "settings", "history")]
-    for path in (QUEUES, f"{QUEUES}?state=paused", f"{QUEUES}add/", *pages):
+    theirs = {"queue": f"{system.prefix}theirs-{screen}", "handler": "log", "name": f"theirs-{screen}"}
+    get_gateway().create_queue(theirs["queue"], {})
+    api.post("/adopt", json=theirs).raise_for_status()
+    pages += [page_of(api, theirs["name"], name) for name in ("change", "settings")]
+    adopting = (f"{QUEUES}discover/?q={system.prefix}", f"{QUEUES}adopt/")
+    for path in (QUEUES, f"{QUEUES}?state=paused", f"{QUEUES}add/", *adopting, *pages):
         assert person.go(path) == 200, path
         person.has_no_barrier()
         person.fits()

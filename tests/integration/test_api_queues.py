@@ -12,9 +12,11 @@ from jobs.repositories import jobs
 from jobs.repositories.jobs import Counts
 from queues import search, services
 from queues.sqs import get_gateway
+from queuesite.foundation.config import get_config
 from queuesite.models import BackgroundTask, TaskState
 from tests.conftest import Configure
 from tests.support import records
+from tests.support.adopted import Owner
 from tests.support.api import Api, everything, run_tasks
 from tests.support.faults import SqsProxy
 from tests.support.mongo_queries import counted
@@ -100,7 +102,8 @@ def test_without_dead_letter_queue(api: Api) -> None:
         ({"name": "ok", "priority": True}, "priority", "integer"),
         ({"name": "ok", "maxConsumers": 0}, "maxConsumers", "1"),
         ({"name": "ok", "visibilityTimeout": 43_201}, "visibilityTimeout", "43200"),
-        ({"name": "ok", "handler": "nope"}, "handler", "there is no handler 'nope'"),
+        ({"name": "ok", "handler": "two\nlines"}, "handler", "expected 1 to 100 printable characters"),
+        ({"name": "ok", "pool": "g p u"}, "pool", "pattern"),
         ({"name": "ok", "handlerOptions": {"x": 1}}, "handlerOptions", "takes no options"),
         ({"name": "ok", "colour": "red"}, "colour", "not permitted"),
         ([], "body", "dictionary"),
@@ -124,9 +127,20 @@ def test_name_that_is_too_long_with_its_prefix(api: Api, configure: Configure) -
 def test_change_checks_everything_before_it_changes_anything(api: Api) -> None:
     api.post("/queues", {"name": "orders"}).ok()
 
-    api.patch("/queues/orders", {"priority": 3, "handler": "nope"}).problem(422)
+    api.patch("/queues/orders", {"priority": 3, "handler": "http"}).problem(422)
 
     assert services.get("orders").priority == 0
+
+
+def test_handler_that_nobody_knows_is_taken_with_a_warning(api: Api) -> None:
+    made = api.post("/queues", {"name": "orders", "handler": "resize", "handlerOptions": {"width": 0}}).ok()
+    assert made["warnings"][0].startswith("no live worker announces handler 'resize'")
+    assert made["handlerOptions"] == {"width": "********"}
+    records.announce(records.RESIZE)
+    shown = api.get("/queues/orders").ok()
+    assert shown["warnings"] == ["options of handler 'resize': width: expected minimum 1; the workers refuse them"]
+    assert "expected minimum 1" in api.patch("/queues/orders", {"handlerOptions": {"width": 0}}).problem(422)["detail"]
+    assert api.patch("/queues/orders", {"handlerOptions": {"width": 5}}).ok()["warnings"] == []
 
 
 def test_pause_resume_notify(api: Api) -> None:
@@ -393,3 +407,80 @@ def test_dead_letters_are_counted_each_minute(api: Api) -> None:
     assert observe_dead_letters() == 1
 
     assert api.get("/queues/orders").ok()["depth"]["deadLetters"] == 1
+
+
+class TestQueuesOfOthers:
+    @pytest.fixture
+    def owner(self, queues: SQSClient) -> Owner:
+        return Owner(queues, get_config().queue_name_prefix)
+
+    def test_adopt_read_change_delete(self, api: Api, owner: Owner) -> None:
+        owner.make("orders")
+        before = owner.attributes("orders")
+
+        made = api.post("/adopt", {"queue": owner.arn("orders"), "name": "theirs", "handler": "log", "concurrency": 2})
+
+        assert made.status == 201, made.text
+        assert made.headers["Location"] == "/api/v1/queues/theirs"
+        assert (made.json["managed"], made.json["concurrency"]) == (False, 2)
+        assert (made.json["queueArn"], made.json["vanishedAt"]) == (owner.arn("orders"), None)
+        assert (made.json["visibilityTimeout"], made.json["maxReceiveCount"]) == (300, 10)
+        assert (made.json["retentionSeconds"], made.json["maxMessageBytes"]) == (86_400, 2_048)
+
+        assert api.patch("/queues/theirs", {"concurrency": 3, "visibilityTimeout": 300}).ok()["concurrency"] == 3
+        for wrong in ({"visibilityTimeout": 60}, {"maxReceiveCount": 3, "concurrency": 4}):
+            problem = api.patch("/queues/theirs", wrong).problem(422)
+            assert f"belongs to the owner of {owner.arn('orders')}" in problem["detail"]
+            assert problem["errors"][0]["field"] == next(iter(wrong))
+        assert services.get("theirs").concurrency == 3
+
+        assert api.delete("/queues/theirs").status == 204
+        assert owner.attributes("orders") == before
+
+    @pytest.mark.parametrize(
+        ("body", "status", "words"),
+        [
+            ({"queue": "no-such", "handler": "log"}, 404, "SQS has no queue 'no-such'"),
+            ({"queue": "arn:aws:s3:::x", "handler": "log"}, 422, "is an ARN of s3"),
+            ({"queue": "no-such"}, 422, "required"),
+            ({"queue": "no-such", "handler": "log", "visibilityTimeout": 5}, 422, "not permitted"),
+        ],
+    )
+    def test_wrong_values(self, api: Api, body: Any, status: int, words: str) -> None:
+        assert words in api.post("/adopt", body).problem(status).__repr__()
+        assert services.list_queues() == []
+
+    def test_what_is_taken(self, api: Api, owner: Owner) -> None:
+        owner.make("orders")
+        api.post("/adopt", {"queue": owner.name("orders"), "name": "theirs", "handler": "log"}).ok()
+
+        answer = api.post("/adopt", {"queue": owner.name("orders"), "handler": "log"})
+        assert answer.problem(409)["existing"] == answer.headers["Location"] == "/api/v1/queues/theirs"
+
+        services.create("ours")
+        dead = {"queue": services.sqs_name("ours-dlq"), "handler": "log"}
+        assert "is the dead-letter queue of 'ours'" in api.post("/adopt", dead).problem(409)["detail"]
+
+    def test_what_may_not_be_read_names_the_remedy(self, api: Api, owner: Owner, faulty: SqsProxy) -> None:
+        owner.make("orders")
+        faulty.refuse("GetQueueAttributes", "AccessDenied", "arn:aws:iam::1:user/secret", status=403)
+
+        problem = api.post("/adopt", {"queue": owner.name("orders"), "handler": "log"}).problem(502)
+
+        assert "allow sqs:GetQueueUrl and sqs:GetQueueAttributes on both" in problem["detail"]
+        assert "iam" not in problem["detail"]
+
+    def test_create_of_what_sqs_has(self, api: Api, owner: Owner) -> None:
+        owner.make("orders", dead=None)
+
+        assert "sqs adopt" in api.post("/queues", {"name": "orders"}).problem(409)["detail"]
+        assert api.post("/queues", {"name": "orders", "takeOver": True}).status == 201
+
+    def test_discover(self, api: Api, owner: Owner) -> None:
+        url = owner.make("orders.fifo", dead=None)
+        prefix = get_config().queue_name_prefix
+
+        assert api.get(f"/discover?prefix={prefix}").ok() == {
+            "items": [{"name": owner.name("orders.fifo"), "queueUrl": url, "fifo": True}]
+        }
+        api.get("/discover?region=moon").problem(422)

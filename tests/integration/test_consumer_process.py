@@ -12,6 +12,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import psutil
 import pytest
 from bson import ObjectId
@@ -21,17 +22,20 @@ from jobs.consumer.settings import QueueSettings
 from jobs.models import EndReason
 from jobs.worker.consumer import ConsumerProcess
 from jobs.worker.pool import CannotStart, Pool
-from queues import services
+from queues import adoption, services
 from queues.models import Queue
 from queues.sqs import Depth
-from queuesite.foundation.config import BASE_DIR, Config
+from queuesite.foundation.config import BASE_DIR, Config, get_config
 from queuesite.foundation.pipes import Channel
 from tests.support import handlers_for_tests  # noqa: F401 (registers them)
+from tests.support.adopted import Owner
 from tests.support.ledger import Ledger
 from tests.support.real_sqs import depth, put
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
+    from types_boto3_sqs.client import SQSClient
+
     from tests.conftest import Configure
 
 pytestmark = pytest.mark.usefixtures("queues")
@@ -463,3 +467,18 @@ class TestForking:
         finally:
             pool.close(5.0)
             server._stop()
+
+
+def test_adopted_queue_of_another_region_is_processed_there(pool: Pool, ledger: Ledger, queues: SQSClient) -> None:
+    client = boto3.client("sqs", region_name="eu-west-1", endpoint_url=queues.meta.endpoint_url)
+    owner = Owner(client, get_config().queue_name_prefix)
+    try:
+        url = owner.make("orders", dead=None)
+        queue = adoption.adopt(owner.arn("orders"), handler="recorder")
+        sent = client.send_message(QueueUrl=url, MessageBody="far away")
+        worker = Worker(pool)
+
+        assert worker.end_of(worker.begin(queue)).processed == 1
+        assert list(ledger.handled()) == [sent["MessageId"]]
+    finally:
+        owner.delete_all()

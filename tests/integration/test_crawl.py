@@ -87,6 +87,7 @@ def ids() -> dict[str, object]:
         "jobs_job": assignment.job_id,
         "jobs_failure": failure,
         "jobs_worker": worker,
+        "jobs_handlerversion": "http",
         "jobs_master": "m1",
         "queuesite_token": tokens.make(owner)[0].pk,
         "queuesite_backgroundtask": BackgroundTask.objects.create(kind="sync", arguments={"a": BODY}, owner=owner).pk,
@@ -185,7 +186,7 @@ def test_api(kind: str, ids: dict[str, object]) -> None:
     client, who = Client(raise_request_exception=False), somebody(kind)
     headers = {} if who is None else {"Authorization": f"Bearer {tokens.make(who)[1]}"}
     for (method, path), needed in OPERATIONS.items():
-        named = "orders" if method == "GET" else "no-such"
+        named = ("http" if path.startswith("/handlers") else "orders") if method == "GET" else "no-such"
         job, failure = str(ids["jobs_job"]), str(ids["jobs_failure"]) if method == "GET" else "0" * 24
         task = ids["queuesite_backgroundtask"]
         asked = ROOT + path.format(name=named, job_id=job, failure_id=failure, worker_id="w1", task_id=task)

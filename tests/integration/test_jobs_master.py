@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import boto3
 import pytest
 import structlog
 from bson import ObjectId
@@ -31,15 +32,16 @@ from jobs.models import Assignment, EndReason, JobStatus, Lease, Worker
 from jobs.repositories import assignments, jobs, leases, listening, workers
 from jobs.repositories.jobs import Counts
 from jobs.repositories.listening import NewListening
-from queues import repository, services
+from queues import adoption, repository, services
 from queues.models import Queue
 from queues.sqs import Depth, get_gateway
 from queues.sqs.gateway import SqsGateway
-from queuesite.foundation.config import Config
+from queuesite.foundation.config import Config, get_config
 from queuesite.foundation.databases import MongoError, collection, database_clock
-from queuesite.foundation.errors import MongoUnavailable
+from queuesite.foundation.errors import MongoUnavailable, SqsUnavailable
 from tests.support import mongo_queries
-from tests.support.faults import SqsProxy
+from tests.support.adopted import Owner
+from tests.support.faults import Forward, Refused, SqsProxy
 from tests.support.records import (
     age_job,
     all_jobs,
@@ -453,6 +455,58 @@ class TestSweeper:
                 assert self.answer(sweeper).depth is None
         assert [entry["queue"] for entry in logs if entry["event"] == "queue_missing"] == ["orders"]
 
+    def test_queue_of_another_region_is_asked_there(self, queues: SQSClient) -> None:
+        client = boto3.client("sqs", region_name="eu-west-1", endpoint_url=queues.meta.endpoint_url)
+        owner = Owner(client, get_config().queue_name_prefix)
+        try:
+            url = owner.make("orders", dead=None)
+            client.send_message(QueueUrl=url, MessageBody="m")
+            queue = adoption.adopt(owner.arn("orders"), handler="log")
+            with self.sweeping(get_gateway()) as (sweeper, woken):
+                sweeper.ask(queue)
+                assert self.answer(sweeper).depth == Depth(1, 0, 0)
+                assert woken.wait(10)
+        finally:
+            owner.delete_all()
+
+    def test_refused_queue_of_others_is_told_once_and_holds_nobody_up(self, faulty: SqsProxy) -> None:
+        theirs, ours = define("theirs", managed=False, queue_arn="arn:aws:sqs:us-east-1:1:theirs"), create()
+
+        def answer(parameters: dict[str, Any], forward: Forward) -> dict[str, Any]:
+            if parameters["QueueUrl"] == theirs.queue_url:
+                raise Refused("AccessDenied", status=403)
+            return forward(parameters)
+
+        faulty.answer("GetQueueAttributes", answer)
+        with capture_logs() as logs, self.sweeping(get_gateway()) as (sweeper, _):
+            for queue, depth in ((theirs, None), (theirs, None), (ours, Depth(0, 0, 0))):
+                sweeper.ask(queue)
+                assert self.answer(sweeper).depth == depth
+        assert [entry["queue"] for entry in logs if entry["event"] == "queue_not_observed"] == ["theirs"]
+        assert [entry for entry in logs if entry["event"] == "outage_began"] == []
+
+    def test_region_that_is_away_is_left_alone_for_a_while(self) -> None:
+        now = [1_000.0]
+        asked: list[str] = []
+        away = [True]
+
+        class Elsewhere:
+            def depth(self, queue_url: str) -> Depth:
+                asked.append(queue_url)
+                if away[0]:
+                    raise SqsUnavailable("away")
+                return Depth(1, 0, 0)
+
+        sweeper = Sweeper(
+            cast(SqsGateway, None), lambda: None, lambda: now[0], lambda region: cast(SqsGateway, Elsewhere())
+        )
+        queue = Queue(name="far", queue_url="u", managed=False, queue_arn="arn:aws:sqs:eu-west-1:1:far")
+        assert [sweeper._depth(queue) for _ in range(3)] == [None] * 3
+        assert asked == ["u"]
+        away[0] = False
+        now[0] += 60
+        assert sweeper._depth(queue) == sweeper._depth(queue) == Depth(1, 0, 0)
+
     def test_while_sqs_is_away_it_answers_that_it_does_not_know(self, faulty: SqsProxy) -> None:
         queue = create()
         faulty.refuse("GetQueueAttributes", "InternalError", status=500)
@@ -533,7 +587,8 @@ class TestLeading:
             assert len(assignments.all_assignments()) == 4
             assert {a.term for a in assignments.all_assignments()} == {1}
             master.scheduler.leadership.resign()
-            finish(assignments.all_assignments()[0])
+            # Our reading of the database's clock may be ahead of it, and a wake-up before it would count as satisfied.
+            finish(assignments.all_assignments()[0], at=-1.0)
             wake(queues[0])
             wake(queues[1])
             standby.attempt()
@@ -1004,12 +1059,16 @@ class TestPlacement:
         names = [register(f"w{n}", has={"log": "1"}) for n in range(3)]
         queue = define()
         turns = []
+
+        def woken() -> bool:
+            wake(queue)  # again and again, since the end of the last run may be dated ahead of the database's clock
+            return assigned() == ["orders"]
+
         for _ in range(6):
-            wake(queue)
-            master.until(lambda: assigned() == ["orders"], "the queue was assigned")
+            master.until(woken, "the queue was assigned")
             (assignment,) = assignments.all_assignments()
             turns.append(assignment.worker)
-            finish(assignment)
+            finish(assignment, at=0.2)
             master.until(lambda: not assigned(), "it was seen to end")
         assert turns == names * 2
 

@@ -503,6 +503,23 @@ class TestThroughput:
         assert [row.processed for row in throughput.totals()] == [3]
 
 
+class TestQueuesOfOthers:
+    def test_what_a_consumer_found_is_written_down(self, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+        queue = define(managed=False, max_receive_count=3, visibility_timeout=60)
+        assignment, consumer = worker.take(queue)
+        found = {"max_receive_count": 10, "dlq_url": "http://sqs/other", "visibility_timeout": 60}
+        worker.pool.told = [News(assignment.job_id, (), NONE, found)]
+        with monkeypatch.context() as patch:
+            patch.setattr("jobs.worker.loop.adopted_queues.followed", away)
+            worker.until(lambda: worker.loop.outage.active, "MongoDB is away")
+        assert stored(queue).max_receive_count == 3
+
+        worker.until(lambda: stored(queue).max_receive_count == 10, "it was written once MongoDB was back")
+        assert stored(queue).dlq_url == "http://sqs/other"
+        # Other consumers of the queue follow, as after any change.
+        worker.until(lambda: any(getattr(one, "max_receive_count", 0) == 10 for one in consumer.told), "they follow")
+
+
 class TestDrain:
     def test_it_may_be_asked_for_from_anywhere(self, worker: Worker) -> None:
         assignment, consumer = worker.take(define())

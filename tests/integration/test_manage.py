@@ -203,6 +203,8 @@ def test_handlers_of_a_module_of_ones_own(tmp_path: Path) -> None:
     [found] = [handler for handler in json.loads(ended.stdout) if handler["name"] == "orders"]
     assert found == {
         "name": "orders",
+        "versions": [],
+        "timeout": None,
         "path": "handlers_of_this_test.take",
         "async": True,
         "description": "Takes an order.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +16,18 @@ from pymongo.collection import Collection
 
 from jobs.admin.queues.actions import ACTIONS
 from jobs.repositories import throughput
-from queues import repository, services
+from queues import adoption, repository, services
 from queues.messages import send as send_messages
 from queues.models import Queue
 from queues.sqs import Depth, OutgoingMessage, get_gateway
 from queues.state import State
+from queues.sync import sync
+from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
 from queuesite.models import BackgroundTask
+from tests.support.adopted import Owner
 from tests.support.faults import SqsProxy
-from tests.support.records import register
+from tests.support.records import RESIZE, announce, register
 
 if TYPE_CHECKING:
     from types_boto3_sqs.client import SQSClient
@@ -159,7 +163,7 @@ def test_list_asks_as_often_for_many_queues_as_for_one(admin: Client, monkeypatc
     for number in range(20):
         services.create(f"more-{number}")
     assert questions() == for_one
-    assert len(for_one) < 10
+    assert len(for_one) < 11
 
 
 def test_form_offers_the_registered_handlers(admin: Client) -> None:
@@ -213,7 +217,9 @@ def test_adding_without_dead_letter_queue(admin: Client) -> None:
         ({"name": "x" * 78}, "is too long"),
         ({"concurrency": 6}, "concurrency 6 is out of range"),
         ({"concurrency": 0}, "out of range"),
-        ({"handler": "nobody"}, "nobody"),
+        ({"handler": ""}, "required"),
+        ({"handler": "", "handler.name": "two\nlines"}, "expected 1 to 100 printable characters"),
+        ({"pool": "g p u"}, "letters, digits, hyphens and underscores"),
         ({"handler": "http"}, "Field required"),
         ({"handler_options": "[1]"}, "expected a JSON object"),
         ({"handler_options": '{"a": 1}'}, "takes no options"),
@@ -286,9 +292,42 @@ def test_handler_that_is_gone_can_be_seen_and_kept(admin: Client) -> None:
 
     shown = admin.get(settings_page(queue)).content.decode()
 
-    assert "gone (not registered)" in shown
+    assert "gone (no live worker has it)" in shown
     assert "Nothing is processed: no worker has handler gone." in admin.get(page(queue)).content.decode()
     assert "no worker has handler gone" in admin.get(LIST).content.decode()
+
+
+def test_handler_that_nobody_knows_is_chosen_by_its_name_with_a_warning(admin: Client) -> None:
+    named = form(handler="", **{"handler.name": "resize", "handler_options.json": '{"width": 3}'})
+    del named["handler_options"]
+
+    answer = admin.post(ADD, named, follow=True)
+
+    queue = services.get("orders")
+    assert (queue.handler, queue.handler_options) == ("resize", {"width": 3})
+    assert "no live worker announces handler 'resize'" in html.unescape(answer.content.decode())
+    register(has={"log": "1"})
+    answer = admin.post(settings_page(queue), form(handler="resize", pool="gpu"), follow=True)
+    assert "pool 'gpu' is unknown" in html.unescape(answer.content.decode())
+
+
+def test_options_of_a_handler_of_workers_are_asked_for_and_checked(admin: Client) -> None:
+    announce(RESIZE)
+
+    shown = html.unescape(admin.get(ADD).content.decode())
+    assert "resize: Make a smaller copy." in shown
+    assert 'name="handler_options.resize.width"' in shown
+    given = form(handler="resize", **{"handler_options.resize.width": "many"})
+    del given["handler_options"]
+    assert "width: expected type integer" in html.unescape(admin.post(ADD, given).content.decode())
+    given |= {"handler_options.resize.width": "300", "handler_options.resize.token": "s3cr3t"}
+    assert admin.post(ADD, given).status_code == 302
+
+    queue = services.get("orders")
+    assert queue.handler_options == {"width": 300, "token": "s3cr3t"}
+    page = admin.get(settings_page(queue)).content.decode()
+    assert "s3cr3t" not in page
+    assert "********" in page
 
 
 def test_deleting_asks_first_with_what_is_at_stake(admin: Client) -> None:
@@ -424,3 +463,126 @@ def test_unknown_queue(admin: Client, queues: SQSClient) -> None:
     for name in ("change", "settings", "history"):
         for key in ("5f0000000000000000000000", "nonsense"):
             assert admin.get(reverse(f"admin:queues_queue_{name}", args=[key])).status_code == 404
+
+
+class TestQueuesOfOthers:
+    ADOPT = reverse("admin:queues_queue_adopt")
+    DISCOVER = reverse("admin:queues_queue_discover")
+
+    @pytest.fixture
+    def owner(self, queues: SQSClient) -> Owner:
+        return Owner(queues, get_config().queue_name_prefix)
+
+    @staticmethod
+    def form(**changes: Any) -> dict[str, Any]:
+        theirs = ("with_dlq", "visibility_timeout", "max_receive_count")
+        return {name: value for name, value in form(**{"name": "", **changes}).items() if name not in theirs}
+
+    def test_discovered_and_adopted(self, admin: Client, owner: Owner) -> None:
+        url = owner.make("orders")
+        found = admin.get(self.DISCOVER, {"q": owner.name("orders")})
+        assert [row["queue"].name for row in found.context["rows"]] == [owner.name("orders"), owner.name("orders-dead")]
+        offered = admin.get(found.context["rows"][0]["adopt"])
+        assert f'value="{url}"' in offered.content.decode()
+        assert "visibility_timeout" not in offered.context["adminform"].form.fields
+
+        answer = admin.post(self.ADOPT, self.form(queue=url, name="theirs", concurrency=2), follow=True)
+
+        assert answer.redirect_chain, answer.content.decode()
+        queue = services.get("theirs")
+        assert (queue.managed, queue.queue_url, queue.concurrency) == (False, url, 2)
+        shown = admin.get(page(queue)).content.decode()
+        assert "Others own this queue" in shown
+        assert "000000000000" in shown
+        assert "adopted" in admin.get(LIST).content.decode()
+        assert admin.get(self.DISCOVER, {"q": owner.name("orders")}).context["rows"] == []
+
+    @pytest.mark.parametrize(
+        ("changes", "field", "words"),
+        [
+            ({"queue": "arn:aws:s3:::bucket"}, "queue", "is an ARN of s3"),
+            ({"queue": "no-such"}, None, "SQS has no queue 'no-such'"),
+            ({"queue": "no-such", "name": "x.fifo"}, "name", "does not fit queue 'no-such'"),
+            ({"queue": "no-such", "concurrency": 0}, "concurrency", "greater than or equal|out of range"),
+            ({"queue": ""}, "queue", "required"),
+        ],
+    )
+    def test_what_cannot_be_adopted(
+        self, admin: Client, changes: dict[str, Any], field: str | None, words: str
+    ) -> None:
+        answer = admin.post(self.ADOPT, self.form(**changes))
+
+        errors = answer.context["adminform"].form.errors
+        assert re.search(words, html.unescape(str(errors["__all__" if field is None else field]))), errors
+        assert services.list_queues() == []
+
+    def test_adopting_twice_is_an_error_of_the_form(self, admin: Client, owner: Owner) -> None:
+        adoption.adopt(owner.make("orders"), handler="log", name="theirs")
+
+        answer = admin.post(self.ADOPT, self.form(queue=owner.name("orders"), name="other"))
+
+        assert "is queue &#x27;theirs&#x27; here already" in answer.content.decode()
+        assert len(services.list_queues()) == 1
+
+    def test_settings_that_sqs_holds_are_only_shown(self, admin: Client, owner: Owner) -> None:
+        queue = adoption.adopt(owner.make("orders"), handler="log")
+        before = owner.attributes("orders")
+        shown = admin.get(settings_page(queue))
+        assert set(shown.context["adminform"].form.fields).isdisjoint({"visibility_timeout", "max_receive_count"})
+        assert "read and followed, never written" in shown.content.decode()
+
+        data = {**self.form(concurrency=3), "visibility_timeout": 60, "max_receive_count": 2}
+        assert admin.post(settings_page(queue), data).status_code == 302
+
+        changed = services.get(queue.name)
+        assert (changed.concurrency, changed.visibility_timeout, changed.max_receive_count) == (3, 300, 10)
+        assert owner.attributes("orders") == before
+
+    def test_deleting_says_that_the_queue_stays(self, admin: Client, owner: Owner) -> None:
+        queue = adoption.adopt(owner.make("orders"), handler="log")
+        ours = services.create("ours")
+        send("ours", ["a"])
+
+        asked = act(admin, "delete", queue)
+        assert "it stays in SQS with its messages" in asked
+        assert "Nothing is deleted in SQS." in asked
+        both = act(admin, "delete", queue, ours)
+        assert "it stays in SQS with its messages" in both
+        assert "Nothing is deleted in SQS." not in both
+
+        assert "forgotten; SQS keeps it" in act(admin, "delete", queue, sure="yes")
+        assert owner.url("orders")
+
+    def test_queue_that_sqs_has_is_refused_unless_it_is_taken_over(self, admin: Client, owner: Owner) -> None:
+        owner.make("orders", dead=None)
+
+        answer = admin.post(ADD, form(concurrency=2))
+        assert "or take it over with new attributes" in answer.content.decode()
+        assert answer.context["adminform"].form["concurrency"].value() == "2"  # what was typed is kept
+        assert services.list_queues() == []
+
+        admin.post(ADD, form(take_over="on"))
+        assert services.get("orders").managed
+        assert owner.attributes("orders")["VisibilityTimeout"] == "30"
+
+    def test_vanished_queue_is_shown(self, admin: Client, owner: Owner) -> None:
+        queue = adoption.adopt(owner.make("orders"), handler="log")
+        owner.delete("orders")
+        sync()
+
+        assert "SQS does not have it any more" in admin.get(page(queue)).content.decode()
+        found = admin.get(LIST, {"state": "not in SQS any more"})
+        assert [row["queue"].name for row in found.context["rows"]] == [queue.name]
+        assert "not in SQS any more" in admin.get(reverse("admin:index")).content.decode()
+
+    def test_who_may_adopt(self, client: Client, owner: Owner) -> None:
+        url = owner.make("orders")
+        for group, status in (("viewers", 403), ("operators", 403), ("administrators", 200)):
+            who = User.objects.create_user(group, is_staff=True)
+            who.groups.add(Group.objects.get(name=group))
+            client.force_login(who)
+            assert client.get(self.ADOPT).status_code == status
+            assert client.get(self.DISCOVER).status_code == status
+            if status == 403:
+                assert client.post(self.ADOPT, self.form(queue=url)).status_code == 403
+        assert services.list_queues() == []

@@ -35,13 +35,15 @@ def test_inserted_queue_comes_back_as_it_was() -> None:
             assert actual == expected, field.attname
 
 
-@pytest.mark.parametrize("same", ["name", "queue_url"])
-def test_name_and_url_are_unique(same: str) -> None:
+@pytest.mark.parametrize(
+    ("same", "words"), [("name", "exists already"), ("queue_url", "is queue 'orders' here already")]
+)
+def test_name_and_url_are_unique(same: str, words: str) -> None:
     insert("orders")
     values = {"name": "other", "queue_url": "http://sqs/other"}
     values[same] = {"name": "orders", "queue_url": "http://sqs/orders"}[same]
 
-    with pytest.raises(Conflict, match="exists already"):
+    with pytest.raises(Conflict, match=words):
         repository.insert(Queue(**values))
 
     assert collection(Queue).count_documents({}) == 1

@@ -27,7 +27,7 @@ from queuesite.foundation.errors import (
     SqsUnavailable,
 )
 from tests.conftest import Configure
-from tests.support.faults import Refused, SqsProxy
+from tests.support.faults import Forward, Refused, SqsProxy
 from tests.support.values import given
 from tests.support.waiting import eventually
 
@@ -93,13 +93,13 @@ class TestCreate:
         assert found["createdAt"] == found["updatedAt"] == found["syncedAt"]
         assert found["createdAt"].tzinfo is not None
 
-    def test_an_adopted_queue_is_looked_at_since_it_may_hold_messages(self, queues: SQSClient) -> None:
+    def test_a_queue_that_is_taken_over_is_looked_at_since_it_may_hold_messages(self, queues: SQSClient) -> None:
         services.create("new")
-        queues.create_queue(QueueName=services.sqs_name("adopted"))
-        services.create("adopted")
+        queues.create_queue(QueueName=services.sqs_name("taken"))
+        services.create("taken", take_over=True)
 
         assert not services.get("new").wake_pending
-        assert services.get("adopted").wake_pending
+        assert services.get("taken").wake_pending
 
     def test_concurrency_is_the_configured_default(self, configure: Configure) -> None:
         configure(default_concurrency=2)
@@ -151,13 +151,43 @@ class TestCreate:
         assert queue.dlq_url is not None
         assert queue.dlq_url.endswith(f"/{prefix}orders-dlq")
 
-    def test_queue_that_sqs_has_already_is_adopted_with_its_messages(self, queues: SQSClient) -> None:
+    @pytest.mark.parametrize("existing", ["orders", "orders-dlq"])
+    def test_queue_that_sqs_has_already_is_refused_and_left_as_it_is(self, existing: str, queues: SQSClient) -> None:
+        name = services.sqs_name(existing)
+        url = queues.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "5"})["QueueUrl"]
+        before = attributes(url)
+
+        with pytest.raises(Conflict, match=f"'{name}' already.*sqs adopt {name} .*--take-over"):
+            services.create("orders", settings={"visibility_timeout": 60})
+
+        assert attributes(url) == before
+        assert names_in_sqs() == [existing]
+        assert collection(Queue).count_documents({}) == 0
+
+    def test_queue_that_somebody_makes_meanwhile_is_left_as_it_is(self, faulty: SqsProxy) -> None:
+        made = {"QueueName": services.sqs_name("orders"), "Attributes": {"VisibilityTimeout": "5"}}
+
+        def create(parameters: dict[str, Any], forward: Forward) -> dict[str, Any]:
+            if parameters["QueueName"] == made["QueueName"]:
+                faulty.ask("CreateQueue", made)
+            return forward(parameters)
+
+        faulty.answer("CreateQueue", create)
+
+        with pytest.raises(Conflict, match="already, with other attributes"):
+            services.create("orders", settings={"visibility_timeout": 60})
+
+        url = get_gateway().queue_url(services.sqs_name("orders"))
+        assert attributes(str(url))["VisibilityTimeout"] == "5"
+        assert collection(Queue).count_documents({}) == 0
+
+    def test_queue_that_sqs_has_already_is_taken_over_with_its_messages(self, queues: SQSClient) -> None:
         url = queues.create_queue(QueueName=services.sqs_name("orders"), Attributes={"VisibilityTimeout": "5"})[
             "QueueUrl"
         ]
         queues.send_message(QueueUrl=url, MessageBody="was here before")
 
-        queue = services.create("orders", settings={"visibility_timeout": 60})
+        queue = services.create("orders", settings={"visibility_timeout": 60}, take_over=True)
 
         assert queue.queue_url == url
         eventually(lambda: attributes(url)["VisibilityTimeout"] == "60", 60, "the attribute is set")
@@ -245,7 +275,7 @@ class TestCreate:
             ("orders", {"visibility_timeout": 43_201}, "from 1 to 43200"),
             ("orders", {"max_receive_count": 0}, "from 1 to 1000"),
             ("orders", {"max_receive_count": 1_001}, "from 1 to 1000"),
-            ("orders", {"handler": "nobody"}, "there is no handler 'nobody'"),
+            ("orders", {"handler": "x" * 101}, "expected 1 to 100 printable characters"),
             ("orders", {"handler_options": {"a": 1}}, "takes no options, but got a"),
             ("orders", {"handler_options": [1]}, "expected a JSON object"),
             ("orders", {"handler_options": {"a": "x" * 65_536}}, "65,545 bytes as JSON: expected 65,536 at most"),
@@ -301,12 +331,14 @@ class TestCreate:
 
         nothing_is_left()
 
-    def test_failure_does_not_delete_an_adopted_queue(self, queues: SQSClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_failure_does_not_delete_a_queue_that_was_there(
+        self, queues: SQSClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         queues.create_queue(QueueName=services.sqs_name("orders"))
         monkeypatch.setattr(repository, "insert", lambda queue: 1 / 0)
 
         with pytest.raises(ZeroDivisionError):
-            services.create("orders")
+            services.create("orders", take_over=True)
 
         eventually(lambda: names_in_sqs() == ["orders"], 60, "only the queue that was there before is there")
 

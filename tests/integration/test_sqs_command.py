@@ -14,13 +14,17 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from jobs.management.commands import sqs as command
-from jobs.repositories import throughput
-from queues import messages, services
+from jobs.models import Failure, FailureCount, Job, Throughput, ThroughputHour
+from jobs.repositories import throughput, workers
+from queues import adoption, messages, services
 from queues.messages import SendReport
+from queues.models import DepthSample, Queue
 from queues.sqs import OutgoingMessage, get_gateway
-from queuesite.foundation.databases import database_clock
+from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import collection, database_clock
 from tests.conftest import Configure
 from tests.support import records
+from tests.support.adopted import Owner
 from tests.support.api import everything
 from tests.support.faults import SqsProxy
 from tests.support.waiting import eventually
@@ -117,7 +121,8 @@ class TestCreate:
             (["--max-consumers", "0"], "max consumers 0"),
             (["--visibility-timeout", "43201"], "visibility timeout 43201"),
             (["--max-receive-count", "0"], "max receive count 0"),
-            (["--handler", "nobody"], "there is no handler 'nobody'; registered handlers: "),
+            (["--pool", "g p u"], "pool 'g p u': expected 1 to 50 letters, digits, hyphens and underscores"),
+            (["--handler", ""], "handler '': expected 1 to 100 printable characters"),
             (["--handler-options", '{"colour": 1}'], "takes no options, but got colour"),
         ],
     )
@@ -127,6 +132,32 @@ class TestCreate:
         assert code == 2
         assert words in text
         assert services.list_queues() == []
+
+    def test_handler_that_nobody_knows_is_taken_with_a_warning(self) -> None:
+        err = io.StringIO()
+        call_command("sqs", "create", "orders", "--handler", "nobody", stdout=io.StringIO(), stderr=err)
+
+        assert services.get("orders").handler == "nobody"
+        assert "warning: no live worker announces handler 'nobody'" in err.getvalue()
+
+    def test_options_are_checked_by_what_workers_announce(self) -> None:
+        records.announce(records.RESIZE)
+        code, text = refused("create", "orders", "--handler", "resize", "--handler-options", '{"width": 0}')
+        assert (code, services.list_queues()) == (2, [])
+        assert "options of handler 'resize': width: expected minimum 1" in text
+        sqs("create", "orders", "--handler", "resize", "--handler-options", '{"width": "env:WIDTH"}')
+
+    def test_pool_that_no_worker_is_in(self) -> None:
+        sqs("create", "before", "--pool", "night")
+        records.register(has={"log": "1"}, pool="gpu")
+        code, text = refused("create", "orders", "--pool", "gpuu")
+        assert code == 2
+        assert "pool 'gpuu' is unknown: no worker is in it; known pools: gpu; start a worker with" in text
+        sqs("create", "orders", "--pool", "gpu")
+        workers.unregister("w1")
+        records.register("w2", has={"log": "1"})
+        sqs("create", "later", "--pool", "gpu")
+        sqs("set-concurrency", "before", "2")
 
     @pytest.mark.parametrize("name", ["or ders", "orders!", "x" * 81, "żółć", ".fifo", "a.b", "日本"])
     def test_bad_names(self, name: str) -> None:
@@ -242,7 +273,7 @@ class TestList:
         lines = sqs("list").splitlines()
 
         assert lines[0].split() == [
-            *("name", "handler", "concurrency", "consumers", "priority", "state", "visible", "queue", "URL"),
+            *("name", "owner", "handler", "concurrency", "consumers", "priority", "state", "visible", "queue", "URL"),
         ]
         assert lines[1].split()[:7] == ["events.fifo", "log", "5", "1-3", "0", "idle", "0"]
         assert lines[2].split()[:7] == ["orders", "log", "5", "1", "4", "paused", "0"]
@@ -261,6 +292,11 @@ class TestList:
             "name": "orders",
             "queueUrl": queue.queue_url,
             "dlqUrl": queue.dlq_url,
+            "managed": True,
+            "queueArn": None,
+            "retentionSeconds": None,
+            "maxMessageBytes": None,
+            "vanishedAt": None,
             "handler": "log",
             "handlerOptions": {},
             "concurrency": 2,
@@ -628,6 +664,8 @@ class TestSync:
         assert json.loads(sqs("sync", "--json")) == {
             "created": ["orders"],
             "changed": [],
+            "followed": [],
+            "vanished": [],
             "unchanged": 0,
             "failed": {},
             "onlyInSqs": [],
@@ -648,7 +686,7 @@ class TestHandlers:
     def test_table(self) -> None:
         lines = sqs("handlers").splitlines()
 
-        assert lines[0].split() == ["handler", "function", "kind", "options", "description"]
+        assert lines[0].split() == ["handler", "versions", "kind", "options", "description"]
         names = [line.split()[0] for line in lines[1:] if not line.startswith(" ")]
         assert names == sorted(names)
         assert {"http", "log", "simulate"} <= set(names)
@@ -660,13 +698,22 @@ class TestHandlers:
         assert {"http", "log", "simulate"} <= set(found)
         assert found["log"] == {
             "name": "log",
+            "versions": [],
             "path": "queues.handlers.builtin.log_message",
             "async": False,
+            "timeout": None,
             "description": "Log each message.",
             "options": None,
         }
         assert "url" in found["http"]["options"]["properties"]
         assert found["http"]["options"]["required"] == ["url"]
+
+    def test_those_of_workers(self) -> None:
+        records.announce(records.RESIZE)
+        found = {handler["name"]: handler for handler in json.loads(sqs("handlers", "--json"))}
+        assert (found["resize"]["versions"], found["resize"]["path"], found["resize"]["async"]) == (["7"], None, True)
+        (line,) = (line for line in sqs("handlers").splitlines() if line.startswith("resize"))
+        assert re.split(" {2,}", line.strip()) == ["resize", "7", "async", "width, token", "Make a smaller copy."]
 
 
 class TestUsage:
@@ -686,3 +733,139 @@ class TestUsage:
 
         for verb in verbs.choices:
             assert callable(getattr(command.Command, f"do_{str(verb).replace('-', '_')}")), verb
+
+
+class TestQueuesOfOthers:
+    @pytest.fixture
+    def owner(self, queues: SQSClient) -> Owner:
+        return Owner(queues, get_config().queue_name_prefix)
+
+    def test_adopt(self, owner: Owner) -> None:
+        owner.make("orders")
+
+        out = sqs("adopt", owner.arn("orders"), "--handler", "simulate", "--name", "theirs", "--concurrency", 2)
+
+        queue = services.get("theirs")
+        assert (queue.managed, queue.handler, queue.concurrency) == (False, "simulate", 2)
+        first, second = out.splitlines()
+        assert first == f"queue 'theirs' adopted: {owner.arn('orders')}"
+        assert "visibility timeout 300 s, retention 86400 s, messages of up to 2048 bytes" in second
+        assert f"dead letters after 10 receives to {owner.url('orders-dead')}" in second
+        assert "000000000000" in sqs("list")
+        (shown,) = json.loads(sqs("list", "--json"))
+        assert (shown["managed"], shown["queueArn"]) == (False, owner.arn("orders"))
+        assert (shown["visibilityTimeout"], shown["retentionSeconds"], shown["vanishedAt"]) == (300, 86_400, None)
+
+    def test_adopt_without_a_dead_letter_queue(self, owner: Owner) -> None:
+        owner.make("orders", dead=None)
+
+        assert "no dead-letter queue: rejected messages are retried" in sqs(
+            "adopt", owner.name("orders"), "--handler", "log"
+        )
+
+    @pytest.mark.parametrize("option", ["--visibility-timeout", "--max-receive-count"])
+    def test_what_the_owner_sets_is_no_option(self, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert option in misused(capsys, "adopt", "orders", "--handler", "log", option, 5)
+
+    def test_handler_is_required(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "--handler" in misused(capsys, "adopt", "orders")
+
+    @pytest.mark.parametrize(
+        ("queue", "code", "words"),
+        [
+            ("arn:aws:s3:::bucket", 2, "is an ARN of s3: expected one of SQS"),
+            ("https://example.com/x", 2, "is not the URL of a queue"),
+            ("no-such", 2, "SQS has no queue 'no-such'"),
+        ],
+    )
+    def test_bad_input(self, queue: str, code: int, words: str) -> None:
+        given = refused("adopt", queue, "--handler", "log")
+
+        assert given[0] == code
+        assert words in given[1]
+        assert services.list_queues() == []
+
+    def test_create_of_what_sqs_has(self, owner: Owner) -> None:
+        owner.make("orders", dead=None)
+
+        code, text = refused("create", "orders")
+        assert code == 2
+        assert "sqs adopt" in text
+        assert "--take-over" in text
+
+        sqs("create", "orders", "--take-over")
+        assert services.get("orders").managed
+
+    def test_delete_forgets(self, owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+        adoption.adopt(owner.make("orders"), handler="log", name="theirs")
+        asked: list[str] = []
+
+        def confirm(_: object, question: str, **__: object) -> bool:
+            asked.append(question)
+            return len(asked) > 1
+
+        monkeypatch.setattr(command.Command, "confirm", confirm)
+
+        assert sqs("delete", "theirs") == "nothing deleted\n"
+        assert "It stays in SQS with its messages, since others own it." in asked[0]
+        assert services.get("theirs").name == "theirs"
+        assert "'theirs' forgotten here; it stays in SQS" in sqs("delete", "theirs")
+        assert owner.url("orders")
+
+    def test_delete_removes_the_records_here(self, owner: Owner) -> None:
+        queue = adoption.adopt(owner.make("orders"), handler="log", name="theirs")
+        ours = services.create("ours")
+        minute = database_clock.now()
+        for one in (queue, ours):
+            records.queued(one)
+            throughput.add([throughput.Row(one.id, one.name, minute, processed=1)])
+            collection(Failure).insert_one({"queueUrl": one.queue_url})
+            collection(FailureCount).insert_one({"_id": one.name, "queueUrl": one.queue_url})
+            collection(DepthSample).insert_one({"_id": one.name, "queueId": one.id})
+
+        def left(one: Queue) -> list[int]:
+            kept = [(Job, "queueUrl"), (Failure, "queueUrl"), (FailureCount, "queueUrl"), (DepthSample, "queueId")]
+            kept += [(Throughput, "queueId"), (ThroughputHour, "queueId")]
+            value = {"queueUrl": one.queue_url, "queueId": one.id}
+            return [collection(model).count_documents({key: value[key]}) for model, key in kept]
+
+        before = left(ours)
+        assert min(before) > 0
+        assert left(queue) == before
+        sqs("delete", "theirs", "--yes")
+
+        assert left(queue) == [0] * len(before)
+        assert left(ours) == before
+
+    def test_sync_reports_what_vanished(self, owner: Owner) -> None:
+        adoption.adopt(owner.make("orders"), handler="log", name="theirs")
+        owner.delete("orders")
+
+        out = sqs("sync")
+
+        assert "1 vanished" in out
+        assert "vanished from SQS, and not created, since others own it: theirs" in out
+        assert json.loads(sqs("sync", "--json"))["vanished"] == ["theirs"]
+        assert "not in SQS any more" in sqs("list")
+
+    def test_discover(self, owner: Owner) -> None:
+        prefix = get_config().queue_name_prefix
+        assert sqs("discover", "--prefix", prefix) == "SQS has no queue that is not defined here\n"
+        url = owner.make("orders", dead=None)
+
+        assert url in sqs("discover", "--prefix", prefix)
+        assert json.loads(sqs("discover", "--prefix", prefix, "--json")) == [
+            {"name": owner.name("orders"), "queueUrl": url, "fifo": False}
+        ]
+        assert refused("discover", "--region", "moon")[0] == 2
+
+    def test_set_concurrency_pause_and_resume(self, owner: Owner) -> None:
+        adoption.adopt(owner.make("orders"), handler="log", name="theirs")
+        before = owner.attributes("orders")
+
+        sqs("set-concurrency", "theirs", 2)
+        sqs("pause", "theirs")
+        sqs("resume", "theirs")
+
+        assert services.get("theirs").concurrency == 2
+        assert owner.attributes("orders") == before

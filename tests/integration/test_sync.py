@@ -12,8 +12,9 @@ from bson import ObjectId
 from queues import repository, services
 from queues import sync as syncing
 from queues.models import Queue
+from queues.naming import name_of
 from queues.sqs import OutgoingMessage, get_gateway
-from queues.sync import SyncReport, name_of, sync
+from queues.sync import SyncReport, sync
 from queues.tasks import make_schedules, sync_queues
 from queuesite.foundation.databases import collection
 from queuesite.foundation.errors import QueueMissing, SqsDenied, SqsUnavailable

@@ -36,14 +36,14 @@ def test_without_a_worker_it_says_how_to_start_one() -> None:
 
 def test_the_list_shows_load_state_and_queues() -> None:
     busy("w1")
-    register("w2")
+    register("w2", pool="gpu", has={"log": "1"})
     workers.drain("w2")
     lines = worker("list").splitlines()
-    assert lines[0].split() == ["id", "host", "pid", "load", "state", "heartbeat", "queues"]
+    assert lines[0].split() == ["id", "host", "pid", "pool", "version", "load", "state", "heartbeat", "queues"]
     first, second = sorted(lines[1:])
     assert first.split()[:5] == ["w1", "host-1", "4711", "1/5", "alive"]
     assert first.rstrip().endswith("orders")
-    assert second.split()[3:5] == ["0/5", "draining"]
+    assert second.split()[3:7] == ["gpu", "1", "0/5", "draining"]
 
 
 def test_what_only_finishes_is_no_load() -> None:

@@ -40,9 +40,14 @@ NEEDS: Mapping[str, Needed] = {
     "jobs_master_changelist": _all("jobs.view_lease"),
     "jobs_master_change": _all("jobs.view_lease"),
     "jobs_master_history": _all("jobs.view_lease"),
+    "jobs_handlerversion_changelist": _all("queues.view_queue"),
+    "jobs_handlerversion_change": _all("queues.view_queue"),
+    "jobs_handlerversion_history": _all("queues.view_queue"),
     "jobs_failure_resolve": _all("jobs.delete_failure"),
     "jobs_worker_drain": _all("jobs.change_worker"),
     "auth_user_password_change": _all("auth.change_user"),
+    "queues_queue_adopt": _all("queues.add_queue", "queues.change_handler"),
+    "queues_queue_discover": _all("queues.add_queue"),
     "queues_queue_act": STAFF,  # depends on the action in the request
 }
 _VERBS = {"add": "add", "delete": "delete"}

@@ -48,6 +48,8 @@ class Live:
             "IDLE_SECONDS": "1",
             "SWEEP_MAX_SECONDS": "2",
         }
+        #: A queue in SQS that the API's example adopts. It has no prefix, and is deleted with the others.
+        self.made_by_others = "made-by-terraform"
         self._step("prepare")
         self.master, self.worker, self.tasks, self.web = map(
             self._begin, ("runmaster", "runworker", "qcluster", "runweb")
@@ -106,7 +108,8 @@ def live(directory: Path) -> Iterator[Live]:
         end(system.processes)
         gateway = get_gateway()
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(gateway.delete_queue, list(gateway.queue_urls(system.prefix))))
+            urls = [*gateway.queue_urls(system.prefix), *gateway.queue_urls(system.made_by_others)]
+            list(pool.map(gateway.delete_queue, urls))
         database().client.drop_database(system.database)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -46,6 +47,37 @@ def register(
         handlers.announce(has)
         said = Announcement(pool, "1", tuple(Announced(name, version) for name, version in has.items()))
     workers.register(worker_id, HOST, PID, capacity, said)
+    return worker_id
+
+
+#: A handler that no process of the tests can import.
+RESIZE = Announced(
+    "resize",
+    "7",
+    "async",
+    60,
+    "Make a smaller copy.",
+    json.dumps(
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["width"],
+            "properties": {
+                "width": {"type": "integer", "minimum": 1, "description": "in pixels"},
+                "token": {
+                    "anyOf": [{"type": "string", "format": "password", "writeOnly": True}, {"type": "null"}],
+                    "default": None,
+                },
+            },
+        }
+    ),
+)
+
+
+def announce(*announced: Announced, worker_id: str = "w1", pool: str = "default") -> str:
+    """A worker that announces these handlers."""
+    handlers.announce({one.name: one.version for one in announced})
+    workers.register(worker_id, HOST, PID, 5, Announcement(pool, announced[0].version, announced))
     return worker_id
 
 

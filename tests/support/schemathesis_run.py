@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 from bson import ObjectId
 
+from queues.sqs import get_gateway
 from queuesite.foundation.databases import database
 from tests.support.live import Live
 from tests.support.processes import ROOT
@@ -36,6 +37,7 @@ Holds = Callable[[str], None]
 
 def prepare(system: Live, client: httpx.Client) -> dict[str, str]:
     """Create the examples' queues and what no operation creates: a job, and two failures, whose ids it returns."""
+    get_gateway().create_queue(system.made_by_others, {})
     for name in ("orders", "invoices"):
         client.post("/queues", json={"name": name, "handler": "recorder"}).raise_for_status()
     client.post("/queues/orders/messages", json={"messages": [{"body": "one"}]}).raise_for_status()

@@ -21,6 +21,7 @@ from jobs.consumer.process import Apply, Consumer, End, Exit, Finished, Finishin
 from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.models import EndReason
+from queues import following
 from queues.models import Queue
 from queues.sqs import Depth
 from queuesite.foundation.pipes import Endpoint
@@ -41,7 +42,7 @@ def probe() -> Probe:
 
 @pytest.fixture(autouse=True)
 def sqs_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "get_gateway", lambda: SQS)
+    monkeypatch.setattr(process, "gateway_in", lambda region: SQS)
 
 
 class Growing:
@@ -382,3 +383,24 @@ class TestOrphan:
         eventually(lambda: consumer.consumer._exiting, 10, "its worker's end was noticed")
         gate.set()
         consumer.joined()
+
+
+class TestQueuesOfOthers:
+    def test_what_the_owner_changed_is_found_and_reported(
+        self, served: Serve, probe: Probe, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found = {"max_receive_count": 10, "dlq_url": "memory://sqs/dead", "retention_seconds": 60}
+        monkeypatch.setattr(following, "read", lambda gateway, queue_url: found)
+        queue = create(managed=False)
+        SQS.put(queue, "a")
+        eventually(lambda: SQS.receive(queue.queue_url, limit=1, wait=0, visibility=0), 20, "it was received once")
+        gate = threading.Event()
+        probe.behave = lambda message: gate.wait(20)
+        consumer = served()
+        consumer.start(queue, max_receive_count=1, dlq_url="memory://sqs/gone")
+
+        # A Live says so: the handler still works.
+        assert eventually(lambda: consumer.next(Live).followed, 20, "what was found is reported") == found
+        gate.set()
+
+        assert consumer.next(Finished).report.processed == 1

@@ -9,6 +9,7 @@ from django.contrib import admin
 
 from jobs.admin.queues.acting import ActionPage
 from jobs.admin.queues.dead_letters import DeadLettersPage
+from jobs.admin.queues.discovery import DiscoverPage
 from jobs.admin.queues.listing import ListPage
 from jobs.admin.queues.live import LivePage
 from jobs.admin.queues.messages import MessagesPage
@@ -19,7 +20,7 @@ from queuesite.navigation import Place, Section
 
 
 @admin.register(Queue)
-class QueueAdmin(ListPage, LivePage, MessagesPage, DeadLettersPage, SettingsPage, ActionPage):
+class QueueAdmin(ListPage, LivePage, MessagesPage, DeadLettersPage, DiscoverPage, SettingsPage, ActionPage):
     """Definitions of queues; saving one creates or changes it in SQS too."""
 
     place = Place(Section.WORK, 1, "Queues", "stacks")

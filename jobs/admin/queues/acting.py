@@ -69,6 +69,7 @@ class ActionPage(QueuePages):
             action=action,
             rows=rows,
             total=sum(row.messages for row in rows),
+            only_spared=all(row.note for row in rows),
             act=address("queues_queue_act", next=back),
             back=back,
             poll=False,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from jobs import services as processing
 from queues import services, tasks
 from queues.models import Queue
 from queuesite.foundation.config import get_config
@@ -59,6 +60,8 @@ class Question:
     concerns: Callable[[int, int], int]
     #: Whether it deletes messages.
     final: bool = True
+    #: It concerns no message of a queue that others own, and what is said of those.
+    spares_adopted: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,8 +120,8 @@ def _set_concurrency(queue: Queue, value: int | None) -> tuple[bool, str]:
 
 
 def _delete(queue: Queue, value: int | None) -> tuple[bool, str]:
-    services.delete(queue.name)
-    return True, "deleted"
+    processing.delete_queue(queue.name)
+    return True, "deleted" if queue.managed else "forgotten; SQS keeps it"
 
 
 def _purge_one(queue: Queue, value: int | None) -> tuple[bool, str]:
@@ -202,6 +205,8 @@ ACTIONS: dict[str, Action] = {
                 "deletes",
                 "and the queues, with their dead-letter queues, here and in SQS. You cannot undo this.",
                 lambda messages, dead: messages + dead,
+                spares_adopted="others own it: it stays in SQS with its messages, and is forgotten here with its "
+                "records",
             ),
             deletes=True,
         ),
@@ -218,6 +223,8 @@ class Impact:
     messages: int
     #: Whether SQS counted them now. If it did not answer, the number is that of the last observation.
     known: bool
+    #: What is said of it beside the number.
+    note: str = ""
 
 
 def impact(question: Question, queues: Sequence[Queue]) -> list[Impact]:
@@ -225,6 +232,9 @@ def impact(question: Question, queues: Sequence[Queue]) -> list[Impact]:
     found = []
     for queue in queues:
         known = True
+        if question.spares_adopted and not queue.managed:
+            found.append(Impact(queue, 0, known, question.spares_adopted))
+            continue
         try:
             with mongodb_errors():
                 size = services.size(queue.name)

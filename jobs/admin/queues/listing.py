@@ -14,7 +14,7 @@ from jobs import reads, statistics
 from jobs.admin.failures import Sparkline
 from jobs.admin.queues.base import QueuePages, shown, working
 from queues import search
-from queues.handlers import registry
+from queues.handlers import catalogue
 from queues.models import Queue
 from queues.state import Condition, State
 from queuesite.admin.records import address
@@ -52,7 +52,7 @@ class QueueFilters(forms.Form):
         super().__init__(*args, **kwargs)
         field = self.fields["handler"]
         assert isinstance(field, forms.ChoiceField)
-        field.choices = [("", "any"), *((name, name) for name in registry.all_handlers())]
+        field.choices = [("", "any"), *((name, name) for name in catalogue.current())]
 
     def found(self, cursor: str | None) -> tuple[list[Queue], str | None]:
         """A page of the queues that match. Raises `InvalidInput`."""

@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
 
-from jobs.admin.queue_form import QueueForm, fieldsets
+from jobs.admin.queue_form import AdoptForm, QueueForm, fieldsets
 from jobs.admin.queues.base import QueuePages
 from queues import services
-from queues.handlers import registry
+from queues.handlers import catalogue
 from queues.models import Queue
-from queues.settings import ASKED, HANDLER_PERMISSION
+from queues.settings import ASKED, CHOSEN_FOR_ADOPTED, HANDLER_PERMISSION
 from queuesite.admin.records import address
 from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import QueuesiteError
 from queuesite.foundation.public import public_text
 
 _KNOWN = ("queue_url", "dlq_url", "created_at", "updated_at", "synced_at")
+#: What SQS holds of a queue that others own: settings, which are not changed here, and more.
+_THEIRS = tuple(name for name in ASKED if name not in CHOSEN_FOR_ADOPTED)
+_READ = ("queue_arn", "retention_seconds", "max_message_bytes")
 
 
 class SettingsPage(QueuePages):
@@ -31,7 +34,11 @@ class SettingsPage(QueuePages):
     change_form_outer_before_template = "jobs/_queue_tabs.html"
 
     def get_urls(self) -> list[URLPattern]:
-        return [self.route("<str:object_id>/settings/", self.settings_view, "settings"), *super().get_urls()]
+        return [
+            self.route("adopt/", self.adopt_view, "adopt"),
+            self.route("<str:object_id>/settings/", self.settings_view, "settings"),
+            *super().get_urls(),
+        ]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """As the API asks."""
@@ -42,33 +49,59 @@ class SettingsPage(QueuePages):
         self.require_view(request)
         return self.changeform_view(request, object_id, "", {"tabs": self.tabs(self.queue(object_id), "settings")})
 
+    def adopt_view(self, request: HttpRequest) -> HttpResponse:
+        """The form that adopts a queue of others; `?queue=` is filled in."""
+        if not (self.may(request, "add") and request.user.has_perm(HANDLER_PERMISSION)):
+            raise PermissionDenied
+        return self.changeform_view(request, None, "", {"title": "Adopt a queue that others own"})
+
+    def get_form(self, request: HttpRequest, obj: Queue | None = None, change: bool = False, **kwargs: Any) -> Any:
+        """The form of a queue to adopt, or of any other."""
+        form = AdoptForm if _adopts(request) else QueueForm
+        return super().get_form(request, obj, change, form=form, **kwargs)
+
     def get_readonly_fields(self, request: HttpRequest, obj: Queue | None = None) -> tuple[str, ...]:
         """A queue's name is fixed in SQS, and what was observed is not edited."""
         handler = () if request.user.has_perm(HANDLER_PERMISSION) else ("handler", "shown_options")
-        return handler if obj is None else ("name", *handler, *_KNOWN)
+        if obj is None:
+            return handler
+        theirs = () if obj.managed else (*_THEIRS, *_READ)
+        return ("name", *handler, *theirs, *_KNOWN)
 
     def get_fieldsets(self, request: HttpRequest, obj: Queue | None = None) -> Any:
         """The settings in groups, and for an existing queue what belongs to it."""
         # What is only shown has no widget that masks it.
         asked = request.user.has_perm(HANDLER_PERMISSION) and (obj is None or self.may(request, "change"))
-        groups = fieldsets({} if asked else {"handler_options": "shown_options"})
+        instead = {} if asked else {"handler_options": "shown_options"}
+        if _adopts(request):
+            return [(None, {"fields": ("queue", "name")}), *fieldsets(instead, CHOSEN_FOR_ADOPTED)]
         if obj is None:
-            return [(None, {"fields": ("name", "with_dlq")}), *groups]
-        return [*groups, ("What belongs to it", {"fields": _KNOWN})]
+            return [(None, {"fields": ("name", "with_dlq", "take_over")}), *fieldsets(instead)]
+        if obj.managed:
+            return [*fieldsets(instead), ("What belongs to it", {"fields": _KNOWN})]
+        theirs = {
+            "fields": (*_THEIRS, *_READ),
+            "description": "Others own the queue. What SQS holds of it is read and followed, never written.",
+        }
+        own = fieldsets(instead, CHOSEN_FOR_ADOPTED)
+        return [*own, ("Its owner's", theirs), ("What belongs to it", {"fields": _KNOWN})]
 
     @admin.display(description="Handler options")
     def shown_options(self, obj: Queue) -> str:
         """The options, with secrets masked."""
-        return json.dumps(registry.masked_options(obj.handler, obj.handler_options), ensure_ascii=False)
+        return json.dumps(
+            catalogue.current().named(obj.handler).masked_options(obj.handler_options), ensure_ascii=False
+        )
 
-    def save_model(self, request: HttpRequest, obj: Queue, form: forms.ModelForm[Queue], change: bool) -> None:
-        """Create or change the queue through the services."""
-        settings = {name: form.cleaned_data[name] for name in ASKED if name in form.cleaned_data}
+    def save_model(self, request: HttpRequest, obj: Queue, form: Any, change: bool) -> None:
+        """Change the queue through the services. The form has created a new one."""
         if change:
+            settings = {name: form.cleaned_data[name] for name in ASKED if name in form.cleaned_data}
             services.update(obj.name, {name: settings[name] for name in form.changed_data if name in settings})
         else:
-            created = services.create(obj.name, with_dlq=form.cleaned_data["with_dlq"], settings=settings)
-            obj.pk = created.pk
+            obj.pk = form.created.pk
+        for warning in services.warnings(services.get(obj.name)):
+            self.message_user(request, warning, messages.WARNING)
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
         """Name the new values, which the log is of little use without. Options may hold secrets, and stay out."""
@@ -102,3 +135,7 @@ class SettingsPage(QueuePages):
                 raise
             self.message_user(request, public_text(error), messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
+
+
+def _adopts(request: HttpRequest) -> bool:
+    return request.resolver_match is not None and request.resolver_match.url_name == "queues_queue_adopt"

@@ -5,8 +5,8 @@ The schemas of definitions and messages are in `queues.api`.
 
 from ninja import Router
 
-from jobs.api.queues import actions, definitions, messages, numbers
+from jobs.api.queues import actions, adoption, definitions, messages, numbers
 
 router = Router()
-for part in (definitions, messages, actions, numbers):
+for part in (definitions, adoption, messages, actions, numbers):
     router.add_router("", part.router)

@@ -11,9 +11,11 @@ from ninja import Router
 from pydantic import Field
 
 from jobs import reads
+from jobs import services as processing
 from jobs.api.schemas import QueueOut
 from queues import search, services
 from queues.api.schemas import QueueIn, QueuePatch, Settings
+from queues.handlers import catalogue
 from queues.models import Queue
 from queues.settings import HANDLER_PERMISSION
 from queuesite.api import problems
@@ -41,11 +43,13 @@ class QueueQuery(Paged):
     sort: Sort = Field("name", description="the field to sort by, with `-` before it for descending order")
 
 
-def _shown(request: HttpRequest, queues: list[Queue]) -> list[QueueOut]:
+def shown(request: HttpRequest, queues: list[Queue]) -> list[QueueOut]:
+    """The queues with who processes each, as far as the caller may see that."""
     may = caller(request).may
     activity = reads.activity(queues, with_jobs=may("jobs.view_job"))
     with_assignments = may("jobs.view_assignment")
-    return [QueueOut.of(queue, activity[queue.id], with_assignments=with_assignments) for queue in queues]
+    handlers = catalogue.current()
+    return [QueueOut.of(queue, activity[queue.id], handlers, with_assignments=with_assignments) for queue in queues]
 
 
 def _permit_handler(request: HttpRequest, payload: Settings) -> None:
@@ -57,11 +61,18 @@ def _permit_handler(request: HttpRequest, payload: Settings) -> None:
         )
 
 
-def _address(name: str) -> str:
+def address_of(name: str) -> str:
+    """The address of a queue."""
     return reverse("api:read_queue", args=[name])
 
 
-_LINKS = {
+def taken(error: AlreadyExists) -> HttpResponse:
+    """The answer that names the queue which exists already."""
+    address = address_of(error.name)
+    return problems.problem(problems.CONFLICT, str(error), headers={"Location": address}, existing=address)
+
+
+LINKS = {
     "read": link("read_queue", "name"),
     "change": link("change_queue", "name"),
     "send": link("send_messages", "name"),
@@ -83,35 +94,37 @@ def list_queues(request: HttpRequest, query: Parameters[QueueQuery]) -> Page[Que
         cursor=query.cursor,
         limit=query.limit,
     )
-    return Page(items=_shown(request, found), next=following)
+    return Page(items=shown(request, found), next=following)
 
 
 @router.post(
     "/queues",
     response={201: QueueOut},
     auth=needs("queues.add_queue"),
-    openapi_extra=also(problems.CONFLICT, problems.SERVER, links={201: _LINKS}),
+    openapi_extra=also(problems.CONFLICT, problems.SERVER, links={201: LINKS}),
 )
 def create_queue(request: HttpRequest, payload: QueueIn, response: HttpResponse) -> QueueOut | HttpResponse:
-    """Create a queue and its dead-letter queue here and in SQS. An existing queue in SQS is adopted with its messages.
+    """Create a queue and its dead-letter queue here and in SQS.
 
-    409 if the name is taken: `existing` and `Location` are the address of the queue that has it. Setting a handler or
-    its options also needs `queues.change_handler`.
+    409 if the name is taken here: `existing` and `Location` are the address of the queue that has it. 409 also if SQS
+    has a queue of this name or that of the dead-letter queue: `POST /adopt` processes it as it is, and `takeOver` sets
+    its attributes. Setting a handler or its options also needs `queues.change_handler`.
     """
     _permit_handler(request, payload)
     try:
-        queue = services.create(payload.name, with_dlq=payload.with_dlq, settings=payload.given())
+        queue = services.create(
+            payload.name, with_dlq=payload.with_dlq, settings=payload.given(), take_over=payload.take_over
+        )
     except AlreadyExists as error:
-        address = _address(error.name)
-        return problems.problem(problems.CONFLICT, str(error), headers={"Location": address}, existing=address)
-    response["Location"] = _address(queue.name)
-    return _shown(request, [queue])[0]
+        return taken(error)
+    response["Location"] = address_of(queue.name)
+    return shown(request, [queue])[0]
 
 
 @router.get("/queues/{name}", response=QueueOut, auth=needs("queues.view_queue"), url_name="read_queue")
 def read_queue(request: HttpRequest, name: str) -> QueueOut:
     """Read a queue. Its depth is that of `depth.observedAt`; `GET /queues/{name}/size` asks SQS."""
-    return _shown(request, [services.get(name)])[0]
+    return shown(request, [services.get(name)])[0]
 
 
 @router.patch(
@@ -124,15 +137,19 @@ def change_queue(request: HttpRequest, name: str, payload: QueuePatch) -> QueueO
     """Change settings of a queue, or pause it. What is left out stays; running consumers follow within seconds.
 
     Setting a handler or its options also needs `queues.change_handler`, since they decide what becomes of the messages.
-    A secret option reads as asterisks; asterisks that are written leave it as it is.
+    A secret option reads as asterisks; asterisks that are written leave it as it is. What SQS holds of an adopted queue
+    (`managed` is false) belongs to its owner: another value is refused (422).
     """
     _permit_handler(request, payload)
-    return _shown(request, [services.update(name, payload.given())])[0]
+    return shown(request, [services.update(name, payload.given())])[0]
 
 
 @router.delete(
     "/queues/{name}", response={204: None}, auth=needs("queues.delete_queue"), openapi_extra=also(problems.SERVER)
 )
 def delete_queue(request: HttpRequest, name: str) -> None:
-    """Delete a queue with its messages, its dead-letter queue and the dead letters."""
-    services.delete(name)
+    """Delete a queue with its messages, its dead-letter queue and the dead letters.
+
+    An adopted queue (`managed` is false) is only forgotten here, with its jobs, failures and numbers; it stays in SQS.
+    """
+    processing.delete_queue(name)

@@ -15,20 +15,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jobs import reads
+from jobs import services as processing
+from jobs.management.sqs_adoption import AdoptionVerbs
 from jobs.management.sqs_arguments import add_setting
+from jobs.management.sqs_output import handler_as_json, queue_as_json, state_words
 from queues import messages, services
 from queues import sync as syncing
-from queues.handlers import registry
+from queues.handlers import catalogue, registry, schemas
 from queues.models import Queue
 from queues.settings import ASKED, SETTINGS
 from queues.sqs import MAX_DELAY_SECONDS, OutgoingMessage
-from queues.state import Condition, Context, conditions_of, state_of, unserved_reason
-from queuesite.foundation.commands import Parser, QueuesiteCommand, integer
-from queuesite.foundation.databases import mongodb_errors
+from queuesite.foundation.commands import Parser, integer
+from queuesite.foundation.databases import MongoError, mongodb_errors
 from queuesite.foundation.errors import InvalidInput, QueueMissing, ServerError
 
 
-class Command(QueuesiteCommand):
+class Command(AdoptionVerbs):
     """Subcommands for queues, messages, handlers and the sync."""
 
     help = "Manage queues and their messages."
@@ -50,9 +52,15 @@ class Command(QueuesiteCommand):
         for setting in ASKED.values():
             add_setting(create, setting)
         create.add_argument("--no-dlq", action="store_true", help="create no dead-letter queue")
-        verb("delete", "delete a queue with its messages and its dead-letter queue").add_argument(
-            "--yes", action="store_true", help="do not ask for confirmation"
+        create.add_argument(
+            "--take-over",
+            action="store_true",
+            help="if SQS has such a queue already, take it over: its attributes are set as chosen here",
         )
+        self.add_verbs(verb)
+        verb(
+            "delete", "delete a queue with its messages and its dead-letter queue; an adopted one only here"
+        ).add_argument("--yes", action="store_true", help="do not ask for confirmation")
         verb("list", "list the queues", queue=False, as_json=True)
         send = verb("send", "send test messages, or a message for each line of a file")
         send.add_argument(
@@ -81,63 +89,62 @@ class Command(QueuesiteCommand):
         verb("notify", "make the master check a queue now, as a send does")
         verb(
             "sync",
-            "create and update queues in SQS to match the database; never the other way",
+            "create and update queues in SQS to match the database, and follow what SQS says of adopted queues",
             queue=False,
             as_json=True,
         )
-        verb("handlers", "list the registered handlers", queue=False, as_json=True)
+        verb(
+            "handlers",
+            "list the handlers that live workers announce or that are importable here",
+            queue=False,
+            as_json=True,
+        )
 
     def run(self, **options: Any) -> None:
         getattr(self, "do_" + options["verb"].replace("-", "_"))(options)
 
     def do_create(self, options: dict[str, Any]) -> None:
         settings = {name: options[name] for name in ASKED if options.get(name) is not None}
-        queue = services.create(options["name"], with_dlq=not options["no_dlq"], settings=settings)
+        queue = services.create(
+            options["name"], with_dlq=not options["no_dlq"], settings=settings, take_over=options["take_over"]
+        )
+        for warning in services.warnings(queue):
+            self.warn(warning)
         dlq = " with its dead-letter queue" if queue.dlq_url else " without a dead-letter queue"
         self.say(f"queue {queue.name!r} created{dlq}: {queue.queue_url}")
 
     def do_delete(self, options: dict[str, Any]) -> None:
         name = options["name"]
-        services.get(name)
-        if not options["yes"]:
-            try:
-                size = services.size(name)
-                question = (
-                    f"Delete queue {name!r} with {size.depth.total} messages and {size.dead_letters} dead letters?"
-                )
-            except QueueMissing:
-                question = f"Delete queue {name!r}, which SQS does not have any more?"
-            if not self.confirm(question, assume_yes=False):
-                self.say("nothing deleted")
-                return
-        services.delete(name)
-        self.say(f"queue {name!r} deleted")
+        queue = services.get(name)
+        if not options["yes"] and not self.confirm(_delete_question(queue), assume_yes=False):
+            self.say("nothing deleted")
+            return
+        processing.delete_queue(name)
+        stays = "" if queue.managed else f" here; it stays in SQS with its messages: {queue.queue_arn}"
+        self.say(f"queue {name!r} {'deleted' if queue.managed else 'forgotten'}{stays}")
 
     def do_list(self, options: dict[str, Any]) -> None:
         queues = services.list_queues()
         if options["json"]:
             context = reads.queue_context()
-            self.print_json(
-                [
-                    {**_as_json(queue), "state": state_of(queue, context), "unserved": unserved_reason(queue, context)}
-                    for queue in queues
-                ]
-            )
+            handlers = catalogue.current()
+            self.print_json([queue_as_json(queue, handlers, context) for queue in queues])
             return
         if not queues:
             self.say("no queues; create one with `manage.py sqs create NAME`")
             return
         context = reads.queue_context(failing=True)
         self.print_table(
-            ("name", "handler", "concurrency", "consumers", "priority", "state", "visible", "queue URL"),
+            ("name", "owner", "handler", "concurrency", "consumers", "priority", "state", "visible", "queue URL"),
             (
                 (
                     queue.name,
+                    queue.account or "",
                     queue.handler,
                     queue.concurrency,
                     f"1-{queue.max_consumers}" if queue.max_consumers > 1 else 1,
                     queue.priority,
-                    _state(queue, context),
+                    state_words(queue, context),
                     queue.depth_visible,
                     queue.queue_url,
                 )
@@ -248,6 +255,8 @@ class Command(QueuesiteCommand):
             self.print_json(report.as_dict())
         else:
             self.say(report.summary)
+            for name in report.vanished:
+                self.say(f"  vanished from SQS, and not created, since others own it: {name}")
             for name in report.only_in_sqs:
                 self.say(f"  only in SQS, left alone: {name}")
         if report.failed:
@@ -255,32 +264,27 @@ class Command(QueuesiteCommand):
             raise CommandError(f"{len(report.failed)} queues failed: {lines}", returncode=1)
 
     def do_handlers(self, options: dict[str, Any]) -> None:
-        handlers = registry.all_handlers().values()
-        if options["json"]:
-            self.print_json(
-                [
-                    {
-                        "name": h.name,
-                        "path": h.path,
-                        "async": h.is_async,
-                        "description": h.summary,
-                        "options": h.options.model_json_schema() if h.options else None,
-                    }
-                    for h in handlers
-                ]
+        try:
+            handlers = catalogue.current()
+        except MongoError as error:
+            self.warn(
+                f"what workers announce cannot be read ({error}); these are the handlers that are importable here"
             )
+            handlers = catalogue.Catalogue(registry.all_handlers(), catalogue.Live())
+        if options["json"]:
+            self.print_json([handler_as_json(one) for one in handlers.values()])
             return
         self.print_table(
-            ("handler", "function", "kind", "options", "description"),
+            ("handler", "versions", "kind", "options", "description"),
             (
                 (
-                    h.name,
-                    h.path,
-                    "async" if h.is_async else "sync",
-                    ", ".join(h.options.model_fields) if h.options else "",
-                    h.summary,
+                    one.name,
+                    ", ".join(announced.version for announced in one.announced) or "no live worker",
+                    one.kind,
+                    ", ".join(option.name for option in schemas.options(one.schema)),
+                    one.summary,
                 )
-                for h in handlers
+                for one in handlers.values()
             ),
         )
 
@@ -301,36 +305,13 @@ class Command(QueuesiteCommand):
             yield lambda more: bar.advance(task, more)
 
 
-def _state(queue: Queue, context: Context) -> str:
-    """The state, and whether the queue's runs or attempts fail."""
-    wrong = conditions_of(queue, context)
-    reason = unserved_reason(queue, context)
-    return ", ".join(
-        [
-            state_of(queue, context).value + (f" ({reason})" if reason else ""),
-            *([f"crash-looping ({queue.crash_count} runs)"] if Condition.CRASH_LOOPING in wrong else []),
-            *(["failing"] if Condition.FAILING in wrong else []),
-        ]
-    )
-
-
-def _as_json(queue: Queue) -> dict[str, Any]:
-    return {
-        "id": queue.id,
-        "name": queue.name,
-        "queueUrl": queue.queue_url,
-        "dlqUrl": queue.dlq_url,
-        **{setting.field_name: getattr(queue, name) for name, setting in SETTINGS.items()},
-        "handlerOptions": registry.masked_options(queue.handler, queue.handler_options),
-        "crashCount": queue.crash_count,
-        "notBefore": queue.not_before,
-        "depth": {
-            "visible": queue.depth_visible,
-            "inFlight": queue.depth_in_flight,
-            "delayed": queue.depth_delayed,
-            "observedAt": queue.depth_observed_at,
-        },
-        "createdAt": queue.created_at,
-        "updatedAt": queue.updated_at,
-        "syncedAt": queue.synced_at,
-    }
+def _delete_question(queue: Queue) -> str:
+    if not queue.managed:
+        return (
+            f"Forget queue {queue.name!r} and its records here? It stays in SQS with its messages, since others own it."
+        )
+    try:
+        size = services.size(queue.name)
+    except QueueMissing:
+        return f"Delete queue {queue.name!r}, which SQS does not have any more?"
+    return f"Delete queue {queue.name!r} with {size.depth.total} messages and {size.dead_letters} dead letters?"

@@ -11,6 +11,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from jobs import services
 from jobs.models import Worker
+from jobs.placement import offer_of
 from queuesite.foundation.commands import Parser, QueuesiteCommand
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
@@ -53,12 +54,14 @@ class Command(QueuesiteCommand):
             self.say("there are no workers; start one with `manage.py runworker`")
             return
         self.print_table(
-            ("id", "host", "pid", "load", "state", "heartbeat", "queues"),
+            ("id", "host", "pid", "pool", "version", "load", "state", "heartbeat", "queues"),
             (
                 (
                     worker.worker_id,
                     worker.host,
                     worker.pid,
+                    worker.pool or "",
+                    worker.version,
                     f"{sum(not one.get('finishing') for one in worker.consumers)}/{worker.capacity}",
                     services.worker_state(worker, now),
                     f"{_age(worker, now):.1f} s ago",
@@ -102,6 +105,9 @@ def _as_json(worker: Worker, now: datetime) -> dict[str, Any]:
         "id": worker.worker_id,
         "host": worker.host,
         "pid": worker.pid,
+        "pool": worker.pool,
+        "version": worker.version,
+        "handlers": dict(offer_of(worker).versions or {}),
         "capacity": worker.capacity,
         "state": services.worker_state(worker, now),
         "draining": worker.draining,

@@ -1,0 +1,109 @@
+"""Handlers: those that live workers announce, together with those that are importable by the web server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from ninja import Router
+from pydantic import Field
+
+from jobs import handler_report
+from jobs.handler_report import Report, Version
+from queues.handlers.catalogue import Known
+from queuesite.api.auth import needs
+from queuesite.api.openapi import also, link
+from queuesite.api.schemas import Out, Timestamp
+
+router = Router(tags=["handlers"], by_alias=True)
+
+
+class HandlerSummary(Out):
+    """A handler."""
+
+    name: str = Field(examples=["log"])
+    summary: str = Field(description="first line of its docstring", examples=["Log each message."])
+    options: dict[str, Any] | None = Field(description="JSON Schema of its options; null: it takes none, or is unknown")
+    kind: str | None = Field(description="sync or async; null: nobody knows it", examples=["sync"])
+    timeout: float | None = Field(description="its own time limit for one message, in seconds", examples=[None])
+    importable: bool = Field(description="whether the web server has its code", examples=[True])
+    versions: list[str] = Field(description="those that live workers have, the newest first", examples=[["2.1", "2.0"]])
+
+    @classmethod
+    def values(cls, handler: Known) -> dict[str, Any]:
+        """The fields' values."""
+        return {
+            "name": handler.name,
+            "summary": handler.summary,
+            "options": handler.schema,
+            "kind": handler.kind or None,
+            "timeout": handler.timeout,
+            "importable": handler.local is not None,
+            "versions": [one.version for one in handler.announced],
+        }
+
+
+class HandlerRow(HandlerSummary):
+    """A handler in the list."""
+
+    queue_count: int = Field(description="queues that use it", examples=[3])
+
+
+class HandlersOut(Out):
+    """Handlers, by name."""
+
+    items: list[HandlerRow]
+
+
+class VersionOut(Out):
+    """A version of a handler, with what it did in the last 24 hours on all queues."""
+
+    version: str = Field(examples=["2.1"])
+    first_announced_at: Timestamp | None = Field(description="the later, the newer; null: not recorded")
+    workers: list[str] = Field(description="live workers that have it", examples=[["host-1-4711-6f1d2c3b"]])
+    processed: int = Field(description="messages handled", examples=[500])
+    failed: int = Field(description="attempts that failed", examples=[3])
+    rejected: int = Field(examples=[0])
+    timed_out: int = Field(examples=[0])
+    mean: float | None = Field(description="seconds of an attempt; null: there was none", examples=[0.031])
+
+    @classmethod
+    def of(cls, version: Version) -> VersionOut:
+        values = {name: getattr(version, name) for name in cls.model_fields}
+        return cls(**{**values, "workers": list(version.workers)})
+
+
+class HandlerOut(HandlerSummary):
+    """A handler with its versions and the queues that use it."""
+
+    description: str = Field(description="its docstring")
+    details: list[VersionOut] = Field(description="its versions, the newest first; workers may have left")
+    queue_count: int = Field(description="queues that use it", examples=[3])
+    queues: list[str] = Field(description="names of up to 100 of them", examples=[["orders"]])
+
+    @classmethod
+    def of(cls, report: Report) -> HandlerOut:
+        return cls(
+            **cls.values(report.handler),
+            description=report.handler.description,
+            details=[VersionOut.of(one) for one in report.versions],
+            queue_count=report.queue_count,
+            queues=[queue.name for queue in report.queues],
+        )
+
+
+_READ = {"read": link("read_handler", "items/0/name", "name")}
+
+
+@router.get("/handlers", response=HandlersOut, auth=needs("queues.view_queue"), openapi_extra=also(links={200: _READ}))
+def list_handlers(request: HttpRequest) -> HandlersOut:
+    """List the handlers that a queue may have, with the schema of their options, and those that queues name."""
+    return HandlersOut(
+        items=[HandlerRow(**HandlerRow.values(row.handler), queue_count=row.queues) for row in handler_report.rows()]
+    )
+
+
+@router.get("/handlers/{name}", response=HandlerOut, auth=needs("queues.view_queue", "jobs.view_worker"))
+def read_handler(request: HttpRequest, name: str) -> HandlerOut:
+    """Read a handler: which workers have which version of it, and what each version did."""
+    return HandlerOut.of(handler_report.report(name))

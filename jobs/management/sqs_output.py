@@ -1,0 +1,67 @@
+"""What `manage.py sqs` prints of queues and handlers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from queues.handlers import catalogue
+from queues.models import Queue
+from queues.settings import SETTINGS
+from queues.state import Condition, Context, conditions_of, state_of, unserved_reason
+
+
+def state_words(queue: Queue, context: Context) -> str:
+    """The state, and whether the queue's runs or attempts fail."""
+    wrong = conditions_of(queue, context)
+    reason = unserved_reason(queue, context)
+    return ", ".join(
+        [
+            state_of(queue, context).value + (f" ({reason})" if reason else ""),
+            *([f"crash-looping ({queue.crash_count} runs)"] if Condition.CRASH_LOOPING in wrong else []),
+            *(["failing"] if Condition.FAILING in wrong else []),
+            *([Condition.VANISHED.value] if Condition.VANISHED in wrong else []),
+        ]
+    )
+
+
+def handler_as_json(handler: catalogue.Known) -> dict[str, Any]:
+    """A handler, for programs."""
+    return {
+        "name": handler.name,
+        "versions": [one.version for one in handler.announced],
+        "path": None if handler.local is None else handler.local.path,
+        "async": handler.kind == "async",
+        "timeout": handler.timeout,
+        "description": handler.summary,
+        "options": handler.schema,
+    }
+
+
+def queue_as_json(queue: Queue, handlers: catalogue.Catalogue, context: Context) -> dict[str, Any]:
+    """A queue, for programs, with its secrets masked."""
+    return {
+        "id": queue.id,
+        "name": queue.name,
+        "queueUrl": queue.queue_url,
+        "dlqUrl": queue.dlq_url,
+        "managed": queue.managed,
+        "queueArn": queue.queue_arn,
+        "retentionSeconds": queue.retention_seconds,
+        "maxMessageBytes": queue.max_message_bytes,
+        "vanishedAt": queue.vanished_at,
+        **{setting.field_name: getattr(queue, name) for name, setting in SETTINGS.items()},
+        "handlerOptions": handlers.named(queue.handler).masked_options(queue.handler_options),
+        "state": state_of(queue, context),
+        "unserved": unserved_reason(queue, context),
+        "crashCount": queue.crash_count,
+        "notBefore": queue.not_before,
+        "depth": {
+            "visible": queue.depth_visible,
+            "inFlight": queue.depth_in_flight,
+            "delayed": queue.depth_delayed,
+            "observedAt": queue.depth_observed_at,
+        },
+        "createdAt": queue.created_at,
+        "updatedAt": queue.updated_at,
+        "syncedAt": queue.synced_at,
+    }

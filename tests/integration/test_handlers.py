@@ -1,0 +1,115 @@
+"""Handlers by the API and in the admin: who has which version, what each did, and which queues use it."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from jobs import handler_report
+from jobs.repositories import handlers, workers
+from jobs.repositories.handlers import Done
+from queuesite.foundation.databases import database_clock
+from tests.support.api import Api, everything, user
+from tests.support.records import RESIZE, announce, define
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mongo")]
+
+LIST = reverse("admin:jobs_handlerversion_changelist")
+
+
+@pytest.fixture
+def api() -> Api:
+    return everything()
+
+
+def page(name: str) -> str:
+    return reverse("admin:jobs_handlerversion_change", args=[name])
+
+
+def canary() -> None:
+    """Two versions of a handler: the newer fails more often."""
+    announce(RESIZE, worker_id="w-old")
+    announce(replace(RESIZE, version="8"), worker_id="w-new", pool="gpu")
+    now = database_clock.now()
+    handlers.add(
+        [
+            Done("resize", "7", now, processed=90, failed=10, duration_sum=50.0),
+            Done("resize", "7", now - timedelta(hours=2), processed=100),
+            Done("resize", "7", now - timedelta(days=2), processed=1_000),
+            Done("resize", "8", now, processed=3, failed=1, rejected=1, timed_out=1, duration_sum=2.0),
+            Done("resize", "8", now, processed=2),
+            Done("log", "8", now, processed=5_000),
+        ]
+    )
+
+
+def test_versions_are_compared_by_what_each_did(api: Api) -> None:
+    canary()
+    define("photos", handler="resize")
+    found = api.get("/handlers/resize").ok()
+    assert (found["kind"], found["timeout"], found["importable"]) == ("async", 60, False)
+    assert found["options"]["required"] == ["width"]
+    assert found["versions"] == ["8", "7"]
+    new, old = found["details"]
+    assert (new["version"], new["workers"], new["processed"], new["failed"]) == ("8", ["w-new"], 5, 1)
+    assert (new["rejected"], new["timedOut"], new["mean"]) == (1, 1, pytest.approx(1 / 3))
+    assert (old["version"], old["workers"], old["processed"], old["failed"]) == ("7", ["w-old"], 190, 10)
+    assert (found["queues"], found["queueCount"]) == (["photos"], 1)
+
+
+def test_a_version_whose_workers_have_left_is_still_shown(api: Api) -> None:
+    canary()
+    workers.unregister("w-old")
+    found = api.get("/handlers/resize").ok()
+    assert found["versions"] == ["8"]
+    assert [(one["version"], one["workers"]) for one in found["details"]] == [("8", ["w-new"]), ("7", [])]
+
+
+def test_the_list_has_what_is_known_and_what_queues_name(api: Api) -> None:
+    announce(RESIZE)
+    define("photos", handler="resize")
+    define("lost", handler="gone")
+    found = {one["name"]: one for one in api.get("/handlers").ok()["items"]}
+    assert {"http", "log", "simulate", "resize", "gone"} <= set(found)
+    assert (found["resize"]["summary"], found["resize"]["queueCount"]) == ("Make a smaller copy.", 1)
+    assert (found["gone"]["versions"], found["gone"]["kind"], found["gone"]["importable"]) == ([], None, False)
+    assert (found["log"]["kind"], found["log"]["importable"]) == ("sync", True)
+
+
+def test_one_that_nobody_knows(api: Api, admin_client: Client) -> None:
+    assert "there is no handler 'nope'" in api.get("/handlers/nope").problem(404)["detail"]
+    assert admin_client.get(page("nope")).status_code == 404
+
+
+def test_pages(admin_client: Client) -> None:
+    canary()
+    define("photos", handler="resize")
+    shown = html.unescape(admin_client.get(LIST).content.decode())
+    assert page("resize") in shown
+    assert "8, 7" in shown
+    assert "no live worker" in shown
+    shown = html.unescape(admin_client.get(page("resize")).content.decode())
+    for text in ("w-old", "w-new", "16.7 %", "5.0 %", "photos", '"minimum": 1', "Make a smaller copy."):
+        assert text in shown, text
+
+
+def test_workers_are_shown_to_whoever_may_see_them() -> None:
+    canary()
+    client = Client()
+    client.force_login(user("viewer", ["queues.view_queue"], is_staff=True))
+    shown = client.get(page("resize")).content.decode()
+    assert "w-new" not in shown
+    assert "16.7" in shown
+
+
+def test_many_queues_are_counted_and_some_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handler_report, "QUEUES_NAMED", 2)
+    for n in range(5):
+        define(f"q{n}", handler="resize")
+    found = handler_report.report("resize")
+    assert ([queue.name for queue in found.queues], found.queue_count) == (["q0", "q1"], 5)
