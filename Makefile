@@ -76,6 +76,7 @@ chaos: install servers ## inject faults at random, then print a verdict (MINUTES
 
 bench: install servers ## measure on the servers of a running `make up`, on a quiet machine, and update docs/performance.md
 	$(BIN)/python manage.py benchmark --update docs/performance.md
+	$(BIN)/python manage.py benchmark --idle --update docs/performance.md
 	$(BIN)/python manage.py benchmark --scale 10000 --update docs/performance.md
 
 failover: install servers ## measure how long hand-overs take and print a table (KILLS=10 of each kind)

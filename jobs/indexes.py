@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from jobs.handler_models import HandlerHour, HandlerVersion
+from jobs.listening_model import Listening
 from jobs.models import Assignment, Departure, Failure, FailureCount, Job, Master, Throughput, ThroughputHour
-from jobs.repositories import assignments, failures, handlers, jobs, masters, throughput, workers
+from jobs.repositories import assignments, failures, handlers, jobs, listening, masters, throughput, workers
 from queues import repository as queues
 from queuesite.foundation import databases
 
@@ -15,6 +16,7 @@ def ensure_indexes() -> None:
         {
             **queues.INDEXES,
             Assignment: assignments.INDEXES,
+            Listening: listening.INDEXES,
             Job: jobs.indexes(),
             Failure: failures.indexes(),
             FailureCount: failures.COUNT_INDEXES,
@@ -30,4 +32,4 @@ def ensure_indexes() -> None:
 
 def ensure_deciding() -> None:
     """Create the unique index that decides who gets a consumer's assignment. Without it nothing may be assigned."""
-    databases.ensure_indexes({Assignment: assignments.INDEXES})
+    databases.ensure_indexes({Assignment: assignments.INDEXES, Listening: listening.INDEXES})

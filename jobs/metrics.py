@@ -16,6 +16,7 @@ from jobs.repositories import failures
 from jobs.repositories.throughput import totals
 from queues import services
 from queues.models import Queue
+from queues.sqs import PURPOSES
 from queues.state import State, state_of
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
@@ -80,17 +81,32 @@ def _done(rows: list[tuple[Queue, Throughput]]) -> Iterator[Metric]:
         ("failed", "messages_failed", "Failed attempts."),
         ("rejected", "messages_rejected", "Messages that a handler sent to the dead-letter queue."),
         ("timed_out", "messages_timed_out", "Attempts that exceeded their time limit."),
-        ("requests", "sqs_requests", "Requests that consumers sent to SQS."),
     ):
         counter = CounterMetricFamily(f"queuesite_{name}", what, labels=["queue"])
         for queue, row in rows:
             counter.add_metric([queue.name], getattr(row, attribute))
         yield counter
+    yield _requests(rows)
     for first in range(0, max(1, len(rows)), _AT_ONCE):
         seconds = HistogramMetricFamily("queuesite_handler_seconds", "Handler durations.", labels=["queue"])
         for queue, row in rows[first : first + _AT_ONCE]:
             seconds.add_metric([queue.name], _cumulative(row), row.duration_sum)
         yield seconds
+
+
+def _requests(rows: list[tuple[Queue, Throughput]]) -> Metric:
+    counter = CounterMetricFamily(
+        "queuesite_sqs_requests",
+        "Requests to SQS by what they were made for. Those of listeners and the sweep are counted every ten minutes.",
+        labels=["queue", "purpose"],
+    )
+    for queue, row in rows:
+        known = {purpose: row.purposes.get(purpose, 0) for purpose in PURPOSES}
+        # Those of before an update have no purpose.
+        for purpose, count in {**known, "unknown": row.requests - sum(known.values())}.items():
+            if count > 0:
+                counter.add_metric([queue.name, purpose], count)
+    return counter
 
 
 def _cumulative(row: Throughput) -> list[tuple[str, float]]:
@@ -124,6 +140,8 @@ def _processing(queues: list[Queue], now: datetime) -> Iterator[Metric]:
     capacity = sum(worker.capacity for worker in workers if not worker.draining)
     yield _gauge("capacity", "Consumers that all workers together can run at once.", value=capacity)
     yield _gauge("capacity_used", "Capacity in use: assigned consumers.", value=len(assigned))
+    listened = reads.listened_queues()
+    yield _gauge("queues_listened", "Queues that a listener holds, so that they need no sweep.", value=len(listened))
     kinds = failures.count()
     yield _gauge("failure_kinds", "Kinds of failure on record.", value=kinds)
     lease = reads.leader()
@@ -134,8 +152,8 @@ def _processing(queues: list[Queue], now: datetime) -> Iterator[Metric]:
     yield _gauge("leader_term", "Number of elections so far.", value=0 if lease is None else lease.term)
     yield _gauge(
         "sweep_lag_seconds",
-        "Seconds by which the most overdue queue check exceeds SWEEP_MAX_SECONDS.",
-        value=_sweep_lag([q for q in queues if not q.paused and q.id not in context.assigned], now),
+        "Seconds by which the most overdue check of a queue without a listener exceeds SWEEP_MAX_SECONDS.",
+        value=_sweep_lag([q for q in queues if not q.paused and q.id not in context.assigned | listened], now),
     )
 
 

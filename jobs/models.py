@@ -1,6 +1,6 @@
 """The collections of processing: `jobs`, `failures`, `assignments`, `workers`, `throughput`, `leases`.
 
-Those of handlers are in `jobs.handler_models`.
+Those of handlers are in `jobs.handler_models`, that of listeners is in `jobs.listening_model`.
 
 Field names in MongoDB are the reference system's. Collections and indexes are made by `jobs.indexes.ensure_indexes`,
 not by migrations; hence `managed = False`.
@@ -16,6 +16,7 @@ from django_mongodb_backend.fields import ObjectIdAutoField, ObjectIdField
 
 from jobs import histogram
 from jobs.handler_models import HandlerHour, HandlerVersion  # noqa: F401 - Django looks for models here
+from jobs.listening_model import Listening  # noqa: F401
 
 
 class JobStatus(models.TextChoices):
@@ -191,7 +192,7 @@ class Assignment(models.Model):
 
 
 class Worker(models.Model):
-    """A live worker. `consumers` are the live counts of what it runs, as of its last heartbeat."""
+    """A live worker. `consumers` and `listener` are what its processes do, as of its last heartbeat."""
 
     worker_id = models.CharField(max_length=200, primary_key=True, db_column="_id")
     host = models.CharField(max_length=255)
@@ -204,6 +205,8 @@ class Worker(models.Model):
     pool = models.CharField(max_length=50, null=True, default=None)
     version = models.CharField(max_length=100, default="", help_text="of the handlers' code")
     handlers: models.JSONField[list[dict[str, Any]]] = models.JSONField(default=list)
+    listens = models.PositiveIntegerField(default=0, help_text="idle queues that it may listen to (LISTEN_QUEUES)")
+    listener: models.JSONField[dict[str, Any]] = models.JSONField(default=dict)
     consumers: models.JSONField[list[dict[str, Any]]] = models.JSONField(default=list)
 
     class Meta:
@@ -277,6 +280,8 @@ class Work(models.Model):
     requests = models.PositiveIntegerField("requests to SQS", default=0)
     durations: models.JSONField[dict[str, int]] = models.JSONField(default=dict)
     duration_sum = models.FloatField("seconds in handlers", default=0.0, db_column="durationSum")
+    #: The requests by what they were made for (`queues.sqs.PURPOSES`).
+    purposes: models.JSONField[dict[str, int]] = models.JSONField(default=dict)
     expires_at = models.DateTimeField(null=True, default=None, db_column="expiresAt")
 
     class Meta:

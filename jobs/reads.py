@@ -15,7 +15,7 @@ from bson import ObjectId
 from jobs import services
 from jobs.models import Assignment, Departure, Failure, Job, JobStatus, Lease, Master, Worker
 from jobs.placement import fleet_of
-from jobs.repositories import assignments, failures, jobs, leases, masters, throughput, workers
+from jobs.repositories import assignments, failures, jobs, leases, listening, masters, throughput, workers
 from queues.models import Queue
 from queues.state import FAILING_WITHIN_MINUTES, Condition, Context, Selection, State, state_of, unserved_reason
 from queuesite.foundation.databases import database_clock
@@ -102,6 +102,17 @@ def worker(worker_id: str) -> Worker:
     if found is None:
         raise NotFound(f"there is no worker {worker_id[:200]!r}; it has ended, or was never there")
     return found
+
+
+def listened_queues() -> frozenset[ObjectId]:
+    """The queues that workers listen to."""
+    return listening.queue_ids()
+
+
+def listener_of(queue_url: str) -> str | None:
+    """The worker that listens to a queue, or None."""
+    found = listening.of_queue(queue_url)
+    return None if found is None else found.worker
 
 
 def leader() -> Lease | None:

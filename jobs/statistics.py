@@ -18,7 +18,7 @@ from jobs.repositories import failures, throughput
 from queues import observation, services
 from queues import repository as queues
 from queues.models import Queue
-from queues.sqs import Depth
+from queues.sqs import PURPOSES, Depth
 from queues.state import State
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
@@ -42,6 +42,9 @@ class Window:
     rejected: int
     timed_out: int
     requests: int
+    #: The requests by what they were made for (`queues.sqs.PURPOSES`), without zeros, and what they cost in USD.
+    purposes: dict[str, int]
+    cost: float
     mean: float | None
     p50: float | None
     p95: float | None
@@ -132,12 +135,27 @@ def _sums(rows: Sequence[Throughput], span: timedelta) -> dict[str, Any]:
         name: sum(getattr(row, name) for row in rows)
         for name in ("processed", "failed", "rejected", "timed_out", "requests")
     }
+    counted = {purpose: sum(row.purposes.get(purpose, 0) for row in rows) for purpose in PURPOSES}
     return {
         **sums,
+        "purposes": {purpose: count for purpose, count in counted.items() if count},
+        "cost": sums["requests"] * get_config().sqs_price_per_million / 1e6,
         "seconds": span.total_seconds(),
         "mean": sum(row.duration_sum for row in rows) / handled if handled else None,
         **{f"p{share}": histogram.quantile(buckets, share / 100) for share in (50, 95, 99)},
     }
+
+
+def monthly_cost(of: Window) -> float:
+    """What a month of thirty days costs, in USD, if it goes on like this."""
+    return of.cost * timedelta(days=30).total_seconds() / of.seconds
+
+
+def last_day(queue_id: ObjectId) -> Window:
+    """What was done with a queue in the last 24 hours."""
+    until = database_clock.now().replace(minute=0, second=0, microsecond=0) + throughput.HOUR
+    span = 24 * throughput.HOUR
+    return window(throughput.work(queue_id, until - span, until, throughput.HOUR), span)
 
 
 def parse_duration(text: str, field: str) -> timedelta:

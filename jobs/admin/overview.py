@@ -43,6 +43,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if all(map(may, ("queues.view_queue", "jobs.view_job", "jobs.view_worker"))):
         numbers = shared("numbers", statistics.current)
         context |= {"numbers": numbers, "failure_rate": _failure_rate(numbers), "missing": _missing(numbers)}
+        context["monthly_cost"] = statistics.monthly_cost(numbers.last_hour)
         context["backing_off"] = numbers.queues[State.BACKING_OFF]  # a template cannot name its value
         context |= _in_flight(alive, numbers.at) | _charts(request)
     if may("jobs.view_lease"):

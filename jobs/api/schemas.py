@@ -166,6 +166,12 @@ class WorkerOut(Out):
     handlers: dict[str, str] = Field(description="the version of each handler that it has", examples=[{"log": "2.1"}])
     started_at: Timestamp
     heartbeat_at: Timestamp
+    listens: int = Field(description="idle queues that it may listen to (LISTEN_QUEUES)", examples=[200])
+    listener: dict[str, Any] = Field(
+        description="what its listener does: the queues that it holds and the polls that are open, its pid, its memory "
+        "in bytes and its requests so far; empty without one",
+        examples=[{"pid": "4712", "queues": 40, "polls": 40, "memory": 90_000_000, "requests": 1_200}],
+    )
     consumers: list[dict[str, Any]] = Field(
         description="what it runs, with the live counts of its last heartbeat; `finishing`: the run receives "
         "nothing more and holds no assignment, but some of its handlers still run",
@@ -188,6 +194,8 @@ class WorkerOut(Out):
             handlers=dict(offer_of(worker).versions or {}),
             started_at=worker.started_at,
             heartbeat_at=worker.heartbeat_at,
+            listens=worker.listens,
+            listener={name: _plain(value) for name, value in worker.listener.items()},
             consumers=[{name: _plain(value) for name, value in c.items()} for c in worker.consumers],
         )
 
@@ -233,6 +241,12 @@ class WindowOut(Out):
     rejected: int = Field(description="messages that a handler rejected to the dead-letter queue", examples=[0])
     timed_out: int = Field(description="attempts that exceeded their time limit", examples=[0])
     requests: int = Field(description="requests to SQS", examples=[130])
+    purposes: dict[str, int] = Field(
+        description="the requests by what they were made for, as far as it is known: listen, sweep, receive, delete, "
+        "visibility, send; those of listeners and of the sweep are counted every ten minutes",
+        examples=[{"listen": 30, "receive": 60, "delete": 40}],
+    )
+    cost: float = Field(description="what the requests cost in USD, by SQS_PRICE_PER_MILLION", examples=[0.000052])
     mean: float | None = Field(examples=[0.031])
     p50: float | None = Field(examples=[0.024])
     p95: float | None = Field(examples=[0.09])

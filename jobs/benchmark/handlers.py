@@ -42,7 +42,8 @@ async def work_async(message: Message) -> None:
 @handler("benchmark-stamp", options=WorkOptions)
 def stamp(message: Message) -> None:
     """Write down when the handling began (monotonic clock, which all processes of a machine share)."""
-    line = json.dumps({"body": message.body, "at": time.monotonic(), "queue": message.queue, "pid": os.getpid()})
+    stamped = {"body": message.body, "at": time.monotonic(), "queue": message.queue, "pid": os.getpid()}
+    line = json.dumps({**stamped, "receives": message.receive_count})
     descriptor = os.open(os.environ[STAMPS], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         os.write(descriptor, line.encode() + b"\n")

@@ -5,8 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from bson import ObjectId
+
 from jobs.consumer.windows import MARGIN_SECONDS
 from queues.sqs import MAX_VISIBILITY_SECONDS, ReceivedMessage
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Messages of one queue that a listener has received for a consumer. Plain values that go through pipes.
+
+    Times are the monotonic clock's, which all processes of a machine share: visibility counts from the receive.
+    """
+
+    queue_id: ObjectId
+    queue_url: str
+    messages: tuple[ReceivedMessage, ...]
+    asked_at: float
+    answered_at: float
+    #: For how long SQS was asked to hide them, in seconds.
+    window: int
+
+    @property
+    def hand_over_by(self) -> float:
+        """Until when a consumer may take them: it extends their visibility when half of the window has elapsed."""
+        return self.answered_at + self.window / 2
+
+    def held(self) -> list[Held]:
+        """The messages as the consumer holds them."""
+        hidden_until = self.answered_at + self.window
+        return [Held(message, self.asked_at, hidden_until, self.window) for message in self.messages]
 
 
 @dataclass(eq=False, slots=True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from jobs import histogram
 from jobs.consumer.turn import Stage, Turn
+from queues.sqs import PURPOSES
 
+#: No request of any purpose.
+_NO_REQUESTS = (0,) * len(PURPOSES)
 #: Weight of the newest duration in the running mean.
 _NEWEST = 0.2
 
@@ -17,7 +21,8 @@ _NEWEST = 0.2
 class WorkCounts:
     """What was done, in all or since the last report. `durations` are counts by `jobs.histogram`, `seconds` their sum.
 
-    `failed` counts attempts, including those that were rejected or timed out; `requests` are those made to SQS.
+    `failed` counts attempts, including those that were rejected or timed out; `requests` are those made to SQS,
+    `purposes` the same in the order of `queues.sqs.PURPOSES`.
     """
 
     processed: int = 0
@@ -27,6 +32,7 @@ class WorkCounts:
     requests: int = 0
     durations: tuple[int, ...] = (0,) * histogram.BUCKETS
     seconds: float = 0.0
+    purposes: tuple[int, ...] = _NO_REQUESTS
 
     def __bool__(self) -> bool:
         return bool(self.processed or self.failed or self.requests)
@@ -41,6 +47,7 @@ class WorkCounts:
             self.requests + more.requests,
             histogram.added(self.durations, more.durations),
             self.seconds + more.seconds,
+            tuple(map(operator.add, self.purposes, more.purposes)),
         )
 
     def since(self, before: WorkCounts) -> WorkCounts:
@@ -53,6 +60,7 @@ class WorkCounts:
             self.requests - before.requests,
             tuple(now - then for now, then in zip(self.durations, before.durations, strict=True)),
             self.seconds - before.seconds,
+            tuple(map(operator.sub, self.purposes, before.purposes)),
         )
 
 
@@ -61,9 +69,15 @@ NONE = WorkCounts()
 
 
 class Meter(Stage):
-    """Counts the work of one run; safe for all its threads. `requests` answers how many the process has made so far."""
+    """Counts the work of one run; safe for all its threads.
 
-    def __init__(self, requests: Callable[[], int]) -> None:
+    `requests` answers how many the process has made so far, `purposes` those of the run by purpose.
+    """
+
+    def __init__(
+        self, requests: Callable[[], int], purposes: Callable[[], tuple[int, ...]] = lambda: _NO_REQUESTS
+    ) -> None:
+        self._purposes = purposes
         self._requests = requests
         self._requests_before = requests()
         self._lock = threading.Lock()
@@ -119,6 +133,7 @@ class Meter(Stage):
                 self._requests() - self._requests_before,
                 tuple(self._durations),
                 self._seconds,
+                self._purposes(),
             )
 
     def news(self) -> WorkCounts:

@@ -17,6 +17,7 @@ from typing import Any
 
 from jobs.consumer.growth import Growth
 from jobs.consumer.handler_loop import get_handler_loop
+from jobs.consumer.held import Batch
 from jobs.consumer.meter import NONE, WorkCounts
 from jobs.consumer.outcome import describe
 from jobs.consumer.report import RunReport
@@ -45,10 +46,27 @@ RECYCLE_AFTER_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Start:
-    """Worker to consumer: begin a run."""
+    """Worker to consumer: begin a run, with what a listener has received for it."""
 
     job_id: str
     settings: QueueSettings
+    first: tuple[Batch, ...] = ()
+
+
+@dataclass(frozen=True)
+class Give:
+    """Worker to consumer: a listener has received this for the run."""
+
+    job_id: str
+    batch: Batch
+
+
+@dataclass(frozen=True)
+class Declined:
+    """Consumer to worker: the run has ended, or is to end, and does not take this."""
+
+    job_id: str
+    batch: Batch
 
 
 @dataclass(frozen=True)
@@ -120,12 +138,12 @@ def main(
     """
     # A terminal's Ctrl-C reaches the whole group of processes: when to end is the worker's to say. Not SIG_IGN, which
     # the programs that a handler starts would inherit: they could not be terminated.
-    signal.signal(signal.SIGINT, _take_no_notice)
-    signal.signal(signal.SIGTERM, _take_no_notice)
+    signal.signal(signal.SIGINT, take_no_notice)
+    signal.signal(signal.SIGTERM, take_no_notice)
     # If a handler holds the interpreter, nobody reads the end of the pipe. Then the kernel ends this process when
     # the fork server, its parent, has died after the worker (see `jobs.worker.preload`).
     die_with_parent(signal.SIGKILL)
-    _let_fork_server_end()
+    let_fork_server_end()
     # A child that a handler forks must not speak for this process, nor keep the pipe open when this one is gone.
     os.register_at_fork(after_in_child=connection.close)
     bind(worker=worker_id, consumer_pid=os.getpid())
@@ -133,7 +151,7 @@ def main(
     Consumer(connection, limits, live_seconds).serve()
 
 
-def _let_fork_server_end() -> None:
+def let_fork_server_end() -> None:
     """Give up this process's share in the fork server's life, which multiprocessing hands to every child.
 
     With it the fork server would outlive its worker for as long as any consumer lives, and the consumers with it.
@@ -144,8 +162,8 @@ def _let_fork_server_end() -> None:
         os.close(alive)
 
 
-def _take_no_notice(number: int, frame: object) -> None:
-    pass
+def take_no_notice(number: int, frame: object) -> None:
+    """A handler of signals that a process does not act upon; unlike SIG_IGN, its programs do not inherit it."""
 
 
 class Consumer:
@@ -157,10 +175,13 @@ class Consumer:
         self._live_seconds = live_seconds
         #: Held while news is taken and sent: it is reported once, and never after its run's end.
         self._reporting = threading.Lock()
+        self._sending = threading.Lock()
         self._state = threading.Condition()
         self._next: Start | None = None
         #: Orders for a run that is only being made.
-        self._early: list[End | Apply] = []
+        self._early: list[End | Apply | Give] = []
+        #: What is being begun: its run is not made yet.
+        self._starting: Start | None = None
         self._run: Run | None = None
         self._job_id: str | None = None
         self._exiting = False
@@ -176,6 +197,7 @@ class Consumer:
                 if self._next is None:
                     return
                 start, self._next = self._next, None
+                self._starting = start
             report = self._carry_out(start)
             with self._reporting:
                 with self._state:
@@ -193,20 +215,31 @@ class Consumer:
             read_held = None if settings.managed else partial(following.read, gateway, settings.queue_url)
             run = Run(gateway, settings, self._limits, get_handler_loop(), read_held)
         except QueuesiteError as error:
+            self._decline_all(start)
             return RunReport(EndReason.ERROR, last_error=str(error))
         except Exception as error:
             # A handler's options model may raise anything; what else it has left behind is not known.
             log.exception("run_not_made")
+            self._decline_all(start)
             return RunReport(EndReason.ERROR, last_error=describe(error), tainted=True)
         with self._state:
-            self._run, self._job_id = run, start.job_id
+            self._run, self._job_id, self._starting = run, start.job_id, None
             if self._exiting:
                 run.end(EndReason.SHUTDOWN)
             # Within the lock: what comes meanwhile is carried out after these.
             early, self._early = self._early, []
             for order in early:
-                _carry_out_order(run, order)
-        return run.execute(lambda so_far: self._report_finishing(run, start.job_id, so_far))
+                self._carry_out_order(run, order)
+        return run.execute(lambda so_far: self._report_finishing(run, start.job_id, so_far), start.first)
+
+    def _decline_all(self, start: Start) -> None:
+        """The run was not made: what a listener has received for it is its worker's again."""
+        with self._state:
+            self._starting = None
+            given = [order.batch for order in self._early if isinstance(order, Give)]
+            self._early.clear()
+        for batch in (*start.first, *given):
+            self._send(Declined(start.job_id, batch))
 
     def _listen(self) -> None:
         try:
@@ -227,11 +260,18 @@ class Consumer:
                 self._early.clear()  # these came after the end of the run before
             elif isinstance(order, Exit):
                 self._exiting = True
+            elif isinstance(order, Give) and order.job_id != self._job_id:
+                coming = self._next or self._starting
+                if coming is None or coming.job_id != order.job_id:
+                    self._send(Declined(order.job_id, order.batch))  # its run has ended
+                else:
+                    self._early.append(order)
+                return
             elif run is None and isinstance(order, End | Apply):
                 self._early.append(order)
             self._state.notify_all()
-        if run is not None and isinstance(order, End | Apply):
-            _carry_out_order(run, order)
+        if run is not None and isinstance(order, End | Apply | Give):
+            self._carry_out_order(run, order)
 
     def _report_live(self) -> None:
         with self._reporting:
@@ -251,8 +291,16 @@ class Consumer:
 
     def _send(self, message: object) -> None:
         # If it fails, the reader sees the end of the pipe too, and ends the process.
-        with suppress(OSError):
+        with suppress(OSError), self._sending:
             self._connection.send(message)
+
+    def _carry_out_order(self, run: Run, order: End | Apply | Give) -> None:
+        if isinstance(order, End):
+            run.end(order.reason)
+        elif isinstance(order, Apply):
+            run.apply(order.settings)
+        elif not run.give(order.batch):
+            self._send(Declined(order.job_id, order.batch))
 
     def _orphaned(self) -> None:
         log.warning("worker_gone", meaning="what is held is given back, and the consumer ends")
@@ -271,10 +319,3 @@ class Consumer:
 def _news(run: Run) -> tuple[tuple[FailureGroup, ...], WorkCounts, dict[str, Any] | None]:
     """What has come up in a run since the last report: failures, work, and what SQS was found to hold."""
     return run.recorder.take(), run.meter.news(), run.followed()
-
-
-def _carry_out_order(run: Run, order: End | Apply) -> None:
-    if isinstance(order, End):
-        run.end(order.reason)
-    else:
-        run.apply(order.settings)

@@ -200,6 +200,6 @@ class Receiver:
             return
         if self._empty_since is None:
             self._empty_since = asked_at
-        if self._buffer.quiet and time.monotonic() - self._empty_since >= self._idle - _EARLY:
-            self._end.drained(asked_at)
+        idle_for = time.monotonic() - self._empty_since
+        if idle_for >= self._idle - _EARLY and self._end.drained(asked_at, lambda: self._buffer.quiet):
             self._stopping.set()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobs.consumer.connections import Connections
+from jobs.consumer.counted import Counted
 from jobs.consumer.current_settings import CurrentSettings
 from jobs.consumer.executor import Executor
 from jobs.consumer.handler_loop import HandlerLoop, get_handler_loop
+from jobs.consumer.held import Batch
 from jobs.consumer.holdings import Holdings
 from jobs.consumer.meter import Meter
 from jobs.consumer.owner import OwnerWatch, ReadHeld
@@ -54,7 +56,8 @@ class Run:
         """
         self._limits = limits
         self._began_at = time.monotonic()
-        self.meter = Meter(lambda: gateway.requests)
+        gateway = counted = Counted(gateway)
+        self.meter = Meter(lambda: counted.requests, lambda: counted.purposes)
         self.recorder = Recorder()
         self._current = CurrentSettings(settings, self.meter)
         self.ending = RunEnd()
@@ -86,13 +89,18 @@ class Run:
         )
         self._be_cautious(settings)
 
-    def execute(self, finishing: Callable[[RunReport], None] = lambda so_far: None) -> RunReport:
+    def execute(
+        self, finishing: Callable[[RunReport], None] = lambda so_far: None, first: Sequence[Batch] = ()
+    ) -> RunReport:
         """Process the queue until it is drained or the run is told to end.
 
-        `finishing` is called when nothing is received any more and only handlers in flight are left, unless these end
-        within `FINISHING_SECONDS`. They may take hours.
+        `first` is what a listener has received for it: it is handled before anything is received. `finishing` is called
+        when nothing is received any more and only handlers in flight are left, unless these end within
+        `FINISHING_SECONDS`. They may take hours.
         """
         self.holdings.start()
+        for batch in first:
+            self.holdings.accept(batch.held())
         self._executor.resize(self._current.queue.concurrency)
         self._receiver.start()
         self.ending.wait()
@@ -118,6 +126,10 @@ class Run:
     def end(self, reason: EndReason, because: str | None = None) -> None:
         """Have the run end: nothing more is received, what is in a slot is finished. The first reason stands."""
         self.ending.ask(reason, because)
+
+    def give(self, batch: Batch) -> bool:
+        """Hand over what a listener has received; False if the run is to end, and the messages are not its own."""
+        return self.ending.unless_asked(lambda: self.holdings.accept(batch.held()))
 
     def has_worked(self, seconds: float) -> bool:
         """Whether it has been running for so long, and has handled at least one message, well or not."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from jobs.consumer.outcome import describe
 from jobs.models import EndReason
@@ -35,6 +36,17 @@ class RunEnd:
         """Wait until the run is to end."""
         self._asked.wait()
 
+    def unless_asked(self, action: Callable[[], None]) -> bool:
+        """Do something if the run is not to end; whether it was done. Nobody asks for the end meanwhile.
+
+        `action` must not ask for the end itself.
+        """
+        with self._lock:
+            if self.reason is not None:
+                return False
+            action()
+            return True
+
     def ask(self, reason: EndReason, because: str | None = None) -> None:
         """Have the run end."""
         with self._lock:
@@ -43,17 +55,24 @@ class RunEnd:
                 self.asked_at = time.monotonic()
         self._asked.set()
 
-    def drained(self, empty_at: float) -> None:
+    def drained(self, empty_at: float, quiet: Callable[[], bool] = lambda: True) -> bool:
         """The queue has been empty, and nothing under way, for the idle time; `empty_at` is the last look's moment.
 
         A yield whose last request finds this is a drain: its queue would be woken for nothing, and two empty queues
-        could have each other yield forever if TIME_SLICE_SECONDS is no longer than IDLE_SECONDS.
+        could have each other yield forever if TIME_SLICE_SECONDS is no longer than IDLE_SECONDS. False if it is not
+        `quiet` after all, since a listener has handed something over.
         """
         with self._lock:
+            if not quiet():
+                return False
             self.empty_at = empty_at
             if self.reason is EndReason.YIELDED:
                 self.reason = EndReason.DRAINED
-        self.ask(EndReason.DRAINED)
+            elif self.reason is None:
+                self.reason, self.because = EndReason.DRAINED, None
+                self.asked_at = time.monotonic()
+        self._asked.set()
+        return True
 
     def queue_missing(self) -> None:
         """The queue is not in SQS any more."""

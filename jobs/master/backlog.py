@@ -6,18 +6,21 @@ requests, and one that was just busy is looked at again within a second.
 
 SQS's counts are late, on AWS by up to a minute, so a queue that was drained may still seem to have messages. Depth is
 therefore not believed for a while after a run that received nothing; a wake-up always counts.
+
+A queue that a worker listens to needs no sweep: it is looked at now and then, to be on the safe side.
 """
 
 from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from bson import ObjectId
 
+from jobs.listening import may_be_listened_to, never_listened_to
 from jobs.master.planner import WaitingQueue
 from queues.models import Queue
 from queues.sqs import Depth
@@ -32,6 +35,10 @@ NOT_EMPTY_SECONDS = 5.0
 RECORD_EMPTY_SECONDS = 300.0
 #: Interval, in seconds, at which a queue that may have several consumers is looked at while it is being processed.
 SCALING_SECONDS = 2.0
+#: Interval, in seconds, for an empty queue that a worker listens to: 0.1 requests a minute, beside three long polls.
+LISTENED_SECONDS = 600.0
+#: Longest interval, in seconds, for a queue that nobody may listen to (`jobs.listening.never_listened_to`).
+UNHEARD_SECONDS = 5.0
 #: How long depth is not believed after a run that received nothing, in seconds. It doubles with each such run in a row,
 #: up to SWEEP_MAX_SECONDS, within which a message that nobody announced must be found.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html: counts are
@@ -54,6 +61,8 @@ class BacklogEntry:
     released_at: float = field(default=float("-inf"))
     #: When its depth was last to be recorded.
     recorded_at: float = field(default=float("-inf"))
+    #: A worker listens to it.
+    listened: bool = False
 
 
 class Backlog:
@@ -70,6 +79,9 @@ class Backlog:
         self._busy: set[ObjectId] = set()
         #: The queues that may wait for a consumer: the only ones that a turn looks at.
         self._candidates: set[ObjectId] = set()
+        self._listened: Set[ObjectId] = frozenset()
+        #: Grows with each new, changed or deleted definition that decides who may listen.
+        self.changes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -96,6 +108,8 @@ class Backlog:
     def learn(self, queue: Queue, now: float, spread: float = 0.0) -> None:
         """Take a new or changed definition."""
         entry = self._entries.get(queue.id)
+        if entry is None or _decides(entry.queue) != _decides(queue):
+            self.changes += 1
         if entry is None:
             # The second look comes only when all queues had their first, or the looks would pile up.
             entry = BacklogEntry(queue, max(self._min, spread), now + random.uniform(0, spread))
@@ -113,8 +127,25 @@ class Backlog:
         if entry is not None:
             self._by_url.pop(entry.queue.queue_url, None)
             self._candidates.discard(queue_id)
+            self.changes += 1
 
     # --- the sweep ---
+
+    def listened(self, queue_ids: Set[ObjectId], now: float) -> None:
+        """Learn which queues workers listen to. Those that nobody listens to any more are swept as others are."""
+        if queue_ids is self._listened:
+            return
+        for queue_id in queue_ids ^ self._listened:
+            entry = self._entries.get(queue_id)
+            if entry is None:
+                continue
+            entry.listened = queue_id in queue_ids
+            if not entry.listened:
+                entry.interval = min(entry.interval, self._max)
+                soon = now + random.uniform(0, self._max)
+                if entry.due != float("inf") and soon < entry.due:  # one whose answer is awaited is due after that
+                    self._schedule(queue_id, soon)
+        self._listened = queue_ids
 
     def due(self, now: float, limit: int) -> list[Queue]:
         """Up to `limit` queues whose depth should be asked for now. They are not due again before `observed`."""
@@ -132,35 +163,42 @@ class Backlog:
         """When the next queue is due."""
         return self._due[0][0] if self._due else float("inf")
 
-    def observed(self, queue_id: ObjectId, depth: Depth | None, asked_at: float, now: float) -> bool:
+    def observed(
+        self, queue_id: ObjectId, depth: Depth | None, asked_at: float, now: float, date: datetime | None = None
+    ) -> bool:
         """Take the answer to a request that began at `asked_at` (None: it failed); whether it should be recorded.
 
-        It should if it has changed, or if the recorded one would soon look old.
+        It should if it has changed, or if the recorded one would soon look old. `date` is now by the database's clock.
         """
         entry = self._entries.get(queue_id)
         if entry is None:
             return False
         news = False
         if depth is None:
-            entry.interval = min(entry.interval * 2, self._max)
+            entry.interval = min(entry.interval * 2, self._longest(entry))
         elif asked_at >= entry.released_at:
             news = depth != entry.depth or now - entry.recorded_at >= (0 if depth.total else RECORD_EMPTY_SECONDS)
             if news:
                 entry.recorded_at = now
-            entry.interval = self._next_interval(entry, depth)
+            entry.interval = self._next_interval(entry, depth, date)
             entry.depth = depth
             if depth.visible:
                 self._candidates.add(queue_id)
         self._schedule(queue_id, now + entry.interval * random.uniform(0.9, 1.0))
         return news
 
-    def _next_interval(self, entry: BacklogEntry, depth: Depth) -> float:
+    def _next_interval(self, entry: BacklogEntry, depth: Depth, date: datetime | None) -> float:
         if entry.consumers:
             return self._busy_interval(entry)
         if depth.visible and not (entry.depth is not None and entry.depth.visible):
             return self._min
-        doubled = min(entry.interval * 2, self._max)
+        doubled = min(entry.interval * 2, self._longest(entry))
+        if entry.listened and (date is None or may_be_listened_to(entry.queue, date)):
+            return doubled if depth.total else max(LISTENED_SECONDS, self._max)
         return min(doubled, NOT_EMPTY_SECONDS) if depth.total else doubled
+
+    def _longest(self, entry: BacklogEntry) -> float:
+        return self._max if never_listened_to(entry.queue) is None else min(UNHEARD_SECONDS, self._max)
 
     def _busy_interval(self, entry: BacklogEntry) -> float:
         return min(SCALING_SECONDS if entry.queue.max_consumers > 1 else NOT_EMPTY_SECONDS, self._max)
@@ -209,8 +247,13 @@ class Backlog:
             self._schedule(entry.queue.id, now + self._busy_interval(entry))
         entry.consumers = consumers
 
-    def waiting(self, now: float, date: datetime) -> list[WaitingQueue]:
-        """The queues that should have more consumers than they have, at `now` (`date` by the database's clock)."""
+    def waiting(
+        self, now: float, date: datetime, listener: Callable[[ObjectId], str | None] = lambda queue_id: None
+    ) -> list[WaitingQueue]:
+        """The queues that should have more consumers than they have, at `now` (`date` by the database's clock).
+
+        `listener` answers which worker listens to a queue.
+        """
         found = []
         for queue_id in list(self._candidates):
             entry = self._entries[queue_id]
@@ -224,7 +267,16 @@ class Backlog:
                 entry.since = now
             queue = entry.queue
             found.append(
-                WaitingQueue(queue.id, queue.queue_url, queue.priority, entry.since, wanted, queue.handler, queue.pool)
+                WaitingQueue(
+                    queue.id,
+                    queue.queue_url,
+                    queue.priority,
+                    entry.since,
+                    wanted,
+                    queue.handler,
+                    queue.pool,
+                    listener(queue.id),
+                )
             )
         return found
 
@@ -248,3 +300,8 @@ class Backlog:
     @staticmethod
     def _backing_off(entry: BacklogEntry, date: datetime) -> bool:
         return entry.queue.not_before is not None and entry.queue.not_before > date
+
+
+def _decides(queue: Queue) -> tuple[object, ...]:
+    """What of a definition decides who may listen to the queue."""
+    return queue.queue_url, queue.paused, queue.max_receive_count, queue.handler, queue.pool

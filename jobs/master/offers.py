@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from jobs.master.room import Announcements, FreeWorker
+from jobs.master.room import Announcements, FreeWorker, announced_at
 from jobs.models import Worker
 from jobs.placement import offer_of
 from jobs.repositories import handlers, workers
@@ -46,6 +46,15 @@ class Offers:
             for worker in present
             if not worker.draining and (offer := self._offers.get(worker.worker_id)) is not None
         ]
+
+    def newest(self, handler: str, pool: str | None, present: Iterable[str]) -> frozenset[str]:
+        """Those of these workers that can serve such a queue, with the version of its handler that is the newest."""
+        by_date: dict[float, set[str]] = {}
+        for worker_id in present:
+            offer = self._offers.get(worker_id)
+            if offer is not None and offer.serves(handler, pool):
+                by_date.setdefault(announced_at(offer, handler, self.announcements), set()).add(worker_id)
+        return frozenset(by_date[max(by_date)]) if by_date else frozenset()
 
     def fleet(self, free: Sequence[FreeWorker]) -> Fleet:
         """What these workers can do together."""

@@ -6,7 +6,8 @@ Rules, in order:
 2. Every waiting queue gets its first consumer before any gets a further one.
 3. Among these, higher priority first, where each `aging` seconds of waiting count as one priority more, so that the
    lowest is not starved; then the longest waiting.
-4. Each goes to the worker that `Room` chooses: the newest version, the least loaded, in turns.
+4. Each goes to the worker that `Room` chooses: the newest version, the one that listens to it, the least loaded, in
+   turns.
 5. If queues still wait, consumers that have run past the time slice are asked to yield, the longest first, one for
    each waiting queue, and only for a queue that would get the freed capacity and that their worker can serve. If one
    that was asked has not made room within YIELD_SECONDS, the next is asked.
@@ -44,6 +45,8 @@ class WaitingQueue:
     #: What a worker must have, and the pool that it must be in (None: any).
     handler: str = "log"
     pool: str | None = None
+    #: The worker that listens to it: its first consumer goes there, since the messages may be there already.
+    listener: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def plan(
     starved: list[WaitingQueue] = []
     unserved: list[ObjectId] = []
     for nth, queue in _in_order(waiting, taken, now, aging):
-        worker_id = room.take(queue.handler, queue.pool)
+        worker_id = room.take(queue.handler, queue.pool, queue.listener if nth == 0 else None)
         if worker_id is None:
             if nth == 0:
                 if room.can_serve(queue.handler, queue.pool):

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
+from jobs.listening_model import Listening
 from jobs.models import Assignment, Worker
 from jobs.repositories import assignments as assignment_repository
 from jobs.repositories import jobs as job_repository
@@ -106,12 +107,13 @@ class Rescue:
 
 
 def remove_malformed() -> None:
-    """Delete assignments and workers whose documents are malformed, as what the system itself writes again.
+    """Delete malformed assignments, workers and entries of listeners, which the system itself writes again.
 
-    A malformed assignment would block one of its queue's consumers for good. Its worker takes it for gone and ends the
-    run; the job is found as an orphan. A worker whose document is gone registers again.
+    A malformed assignment would block one of its queue's consumers for good, and an entry its queue's listener. Its
+    worker takes an assignment for gone and ends the run; the job is found as an orphan. A worker whose document is gone
+    registers again.
     """
-    for model in (Assignment, Worker):
+    for model in (Assignment, Listening, Worker):
         for error in documents.malformed(model, CHUNK):
             if documents.remove(model, error):
                 log.error("document_removed", collection=error.collection, error=error.wrong, id=str(error.key))

@@ -58,8 +58,7 @@ class Room:
             by_date: dict[float, list[Heap]] = {}
             for offer, heap in self._heaps.items():
                 if offer.serves(handler, pool):
-                    version = "" if offer.versions is None else offer.versions[handler]
-                    date = self._announcements.get((handler, version), float("-inf"))
+                    date = announced_at(offer, handler, self._announcements)
                     by_date.setdefault(date, []).append(heap)
             found = self._known[handler, pool] = [by_date[date] for date in sorted(by_date, reverse=True)]
         return found
@@ -68,9 +67,14 @@ class Room:
         """Whether any worker can serve such a queue, with or without a place left; true if there is no worker."""
         return not self._heaps or bool(self._choices(handler, pool))
 
-    def take(self, handler: str, pool: str | None) -> str | None:
-        """Take a place for such a queue: the worker's id, or None if none is left."""
+    def take(self, handler: str, pool: str | None, listener: str | None = None) -> str | None:
+        """Take a place for such a queue: the worker's id, or None if none is left.
+
+        `listener` is the worker that listens to it: it goes there if that is one of those with the newest version.
+        """
         for heaps in self._choices(handler, pool):
+            if listener is not None and self._take_of(listener, heaps):
+                return listener
             heap = min((heap for heap in heaps if heap), key=lambda heap: heap[0], default=None)
             if heap is not None:
                 load, _, worker_id, capacity = heapq.heappop(heap)
@@ -79,3 +83,23 @@ class Room:
                     heapq.heappush(heap, (load + 1, self._turn, worker_id, capacity))
                 return worker_id
         return None
+
+    def _take_of(self, worker_id: str, heaps: Iterable[Heap]) -> bool:
+        """Take a place of one worker, if it is among these and has one left."""
+        for heap in heaps:
+            for place, (load, _, one, capacity) in enumerate(heap):
+                if one == worker_id:
+                    self._turn += 1
+                    heap[place] = heap[-1]
+                    heap.pop()
+                    if load + 1 < capacity:
+                        heap.append((load + 1, self._turn, one, capacity))
+                    heapq.heapify(heap)
+                    return True
+        return False
+
+
+def announced_at(offer: Offer, handler: str, announcements: Announcements) -> float:
+    """When the version of a handler that is offered was first announced."""
+    version = "" if offer.versions is None else offer.versions[handler]
+    return announcements.get((handler, version), float("-inf"))

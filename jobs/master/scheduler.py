@@ -22,7 +22,9 @@ from jobs.master.changes import LOSSES, PIPELINE
 from jobs.master.definitions import Definitions
 from jobs.master.depths import DepthLog
 from jobs.master.leadership import Leadership
+from jobs.master.listeners import Listeners
 from jobs.master.liveness import Liveness
+from jobs.master.look_counts import LookCounts
 from jobs.master.offers import Offers
 from jobs.master.planner import HeldAssignment, Plan, plan
 from jobs.master.rescue import Rescue, remove_malformed
@@ -76,10 +78,12 @@ class Scheduler:
         self._start_sync = start_sync or StartSync()
         self._definitions = Definitions()
         self._depths = DepthLog()
+        self._looks = LookCounts()
         self._liveness = Liveness(config.worker_stalled_after)
         self._rescue = Rescue()
         self._offers = Offers()
         self._unserved = Unserved()
+        self._listeners = Listeners()
         self._indexes = IndexUpkeep()
         self._next_orphan_search = 0.0
         self._next_heartbeat = float("-inf")
@@ -127,6 +131,7 @@ class Scheduler:
         self._start_sync.stop()
         self.watcher.stop()
         self.sweeper.stop()
+        self._looks.stop()
         try:
             self.leadership.resign()
             masters.leave(self.leadership.holder)
@@ -135,7 +140,7 @@ class Scheduler:
 
     def join(self, timeout: float) -> bool:
         """Wait for the threads of a closed master, and close its descriptors; False if one goes on after `timeout`."""
-        parts = (self._start_sync, self.watcher, self.sweeper, self._depths, self._indexes)
+        parts = (self._start_sync, self.watcher, self.sweeper, self._depths, self._looks, self._indexes)
         deadline = time.monotonic() + timeout
         if not all(part.join(max(0.0, deadline - time.monotonic())) for part in parts):
             return False
@@ -216,6 +221,7 @@ class Scheduler:
         self._rescue = Rescue()
         self._offers = Offers()
         self._unserved = Unserved()
+        self._listeners.begin()
         self._seen.clear()
         self._depths.clear()
 
@@ -235,6 +241,8 @@ class Scheduler:
         held = self._put_right(held, list(alive.values()), date)
         self._observe(held, self._monotonic())
         self._offers.read(list(alive.values()))
+        if (term := self.leadership.term) is not None:
+            self._listeners.turn(self.backlog, held, list(alive.values()), self._offers, term, self._monotonic())
         self._apply(self._plan(held, list(alive.values()), self._monotonic()), alive)
 
     def _put_right(self, held: list[Assignment], alive: list[Worker], date: datetime) -> list[Assignment]:
@@ -263,14 +271,18 @@ class Scheduler:
         self._definitions.read(self.backlog, released, now, live=self.watcher.live)
         self._sweep(now)
         self._depths.turn(now)
+        self._looks.turn(now)
 
     def _sweep(self, now: float) -> None:
         """Take the depths that were answered, and have the sweeper ask for those that are due."""
-        for seen in self.sweeper.answers():
-            if self.backlog.observed(seen.queue_id, seen.depth, seen.asked_at, now) and seen.depth is not None:
+        answers = self.sweeper.answers()
+        date = database_clock.now() if answers else None
+        for seen in answers:
+            if self.backlog.observed(seen.queue_id, seen.depth, seen.asked_at, now, date) and seen.depth is not None:
                 self._depths.note(seen.queue_id, seen.depth)
         for queue in self.backlog.due(now, self.sweeper.free):
             self.sweeper.ask(queue)
+            self._looks.note(queue)
 
     def _plan(self, held: list[Assignment], alive: list[Worker], now: float) -> Plan:
         # An assignment's age counts from when this leader first saw it: by the monotonic clock, and never too long.
@@ -293,7 +305,7 @@ class Scheduler:
             )
         free = self._offers.free(alive)
         decided = plan(
-            self.backlog.waiting(now, date),
+            self.backlog.waiting(now, date, self._listeners.worker_of),
             free,
             given,
             now=now,

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bson import ObjectId
-from pymongo import ASCENDING, DeleteOne, IndexModel, UpdateOne
+from pymongo import ASCENDING, DeleteOne, IndexModel, ReturnDocument, UpdateOne
 from pymongo.collection import Collection
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from jobs.models import Assignment
 from queuesite.foundation.databases import Document, collection, lost_races
-from queuesite.foundation.documents import to_document, to_models
+from queuesite.foundation.documents import to_document, to_model, to_models
 from queuesite.foundation.errors import StaleTransition
 from queuesite.foundation.logs import get_logger
 
@@ -43,18 +43,7 @@ def insert_many(wanted: Sequence[NewAssignment], term: int) -> list[Assignment]:
 
     An assignment that another process was faster to insert is left out: the unique index has decided.
     """
-    rows = [
-        Assignment(
-            id=ObjectId(),
-            queue_url=new.queue_url,
-            slot=new.slot,
-            queue_id=new.queue_id,
-            worker=new.worker,
-            job_id=ObjectId(),
-            term=term,
-        )
-        for new in wanted
-    ]
+    rows = [_row(new, term) for new in wanted]
     if not rows:
         return []
     try:
@@ -63,6 +52,38 @@ def insert_many(wanted: Sequence[NewAssignment], term: int) -> list[Assignment]:
         lost = lost_races(error)
         return [row for index, row in enumerate(rows) if index not in lost]
     return rows
+
+
+def _row(new: NewAssignment, term: int) -> Assignment:
+    return Assignment(
+        id=ObjectId(),
+        queue_url=new.queue_url,
+        slot=new.slot,
+        queue_id=new.queue_id,
+        worker=new.worker,
+        job_id=ObjectId(),
+        term=term,
+    )
+
+
+def claim(new: NewAssignment, term: int) -> Assignment | None:
+    """Insert the assignment of a worker that has received messages of the queue; None if somebody has its place.
+
+    `term` is that of the lease, which the worker read just before; it reads the lease again afterwards, as it does when
+    a master has assigned. The place may be the worker's own, by a master's decision or a claim whose answer was lost.
+    """
+    document = to_document(_row(new, term))
+    del document["createdAt"]
+    try:
+        found: Document | None = _assignments().find_one_and_update(
+            {"_id": document.pop("_id")},
+            {"$set": document, "$currentDate": {"createdAt": True}},
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
+        )
+    except DuplicateKeyError:
+        return None
+    return None if found is None else to_model(Assignment, found)
 
 
 def _insertion(row: Assignment) -> UpdateOne:
@@ -75,6 +96,11 @@ def _insertion(row: Assignment) -> UpdateOne:
 def all_assignments() -> list[Assignment]:
     """Every assignment, oldest first. There are never more than all workers' capacities together."""
     return to_models(Assignment, _assignments().find().sort("createdAt", ASCENDING))
+
+
+def of_queue(queue_url: str) -> list[Assignment]:
+    """The assignments of one queue."""
+    return to_models(Assignment, _assignments().find({"queueUrl": queue_url}))
 
 
 def of_worker(worker_id: str) -> list[Assignment]:

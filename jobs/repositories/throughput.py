@@ -10,8 +10,8 @@ own, so that reading the sums does not scan them. Minutes are still read for the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,6 +21,7 @@ from pymongo.collection import Collection
 
 from jobs import histogram
 from jobs.models import Throughput, ThroughputHour
+from queues.sqs import PURPOSES
 from queues.state import ATTEMPTS_ARE_FAILING
 from queuesite.foundation.databases import Document, bulk_upsert, collection, database_clock
 from queuesite.foundation.documents import step_of, to_model, to_models
@@ -46,7 +47,8 @@ class Row:
     """A queue's work in one minute, to be added to what is recorded.
 
     `minute` is its beginning by the database's clock; `durations` are `histogram.counts` of handler times,
-    `duration_sum` is their sum in seconds; `requests` are those made to SQS.
+    `duration_sum` is their sum in seconds; `requests` are those made to SQS, of which
+    `purposes` says what they were made for (`queues.sqs.PURPOSES`).
     """
 
     queue_id: ObjectId
@@ -59,6 +61,7 @@ class Row:
     requests: int = 0
     durations: Sequence[int] = ()
     duration_sum: float = 0.0
+    purposes: Mapping[str, int] = field(default_factory=dict)
 
     def increments(self) -> Document:
         """The amounts to add, by MongoDB's names, without zeros."""
@@ -67,6 +70,7 @@ class Row:
         )
         counts["durationSum"] = float(self.duration_sum)
         counts.update((f"durations.{name}", n) for name, n in histogram.as_document(self.durations).items())
+        counts.update((f"purposes.{name}", n) for name, n in self.purposes.items())
         return {name: value for name, value in counts.items() if value}
 
 
@@ -218,10 +222,12 @@ def _between(since: datetime, until: datetime) -> Document:
 def _added(key: Document | None) -> Document:
     added: Document = {"_id": key, **{name: {"$sum": f"${name}"} for name in _SUMS}}
     added.update((bucket, {"$sum": f"$durations.{bucket}"}) for bucket in _BUCKETS)
+    added.update((f"for_{purpose}", {"$sum": f"$purposes.{purpose}"}) for purpose in PURPOSES)
     return added
 
 
 def _sum(minute: datetime, row: Document) -> Throughput:
     found: Document = {name: row.get(name, 0) for name in _SUMS}
     found["durations"] = {bucket: row.get(bucket, 0) for bucket in _BUCKETS}
+    found["purposes"] = {purpose: row.get(f"for_{purpose}", 0) for purpose in PURPOSES}
     return to_model(Throughput, {"_id": "sum", "minute": minute, **found})

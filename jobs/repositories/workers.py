@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -43,12 +43,20 @@ def register(worker_id: str, host: str, pid: int, capacity: int, announced: Anno
     )
 
 
-def heartbeat(worker_id: str, consumers: list[dict[str, Any]], capacity: int | None = None) -> None:
+def heartbeat(
+    worker_id: str,
+    consumers: list[dict[str, Any]],
+    capacity: int | None = None,
+    listens: int = 0,
+    listener: Mapping[str, Any] | None = None,
+) -> None:
     """Record that the worker is alive, its consumers' counts so far, and its capacity if that has changed.
 
-    Raises `StaleTransition` if the worker was pruned.
+    `listens` is how many idle queues it may listen to, `listener` what its listener does. Raises `StaleTransition` if
+    the worker was pruned.
     """
     said: Document = {"consumers": consumers, **({} if capacity is None else {"capacity": capacity})}
+    said.update(listens=listens, listener=dict(listener or {}))
     result = _workers().update_one({"_id": worker_id}, {"$set": said, "$currentDate": {"heartbeatAt": True}})
     if not result.matched_count:
         raise StaleTransition(f"worker {worker_id} is not registered any more")

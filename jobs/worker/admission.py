@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jobs.listening_model import Listening
 from jobs.models import Assignment, EndReason, Lease
 from jobs.placement import can_serve
 from queues.fleet import Offer
@@ -27,7 +28,7 @@ def refusal(
     return None if can_serve(offer, queue) else EndReason.MISPLACED
 
 
-def is_stale(assignment: Assignment, lease: Lease | None) -> bool:
+def is_stale(assignment: Assignment | Listening, lease: Lease | None) -> bool:
     """Whether its master no longer led when it made it, because a later one had been elected.
 
     A master that is frozen between looking at its lease and writing may write much later. Both dates are the database

@@ -10,7 +10,8 @@ from typing import Any
 
 from bson import ObjectId
 
-from jobs.consumer.process import Apply, End, Exit, Start
+from jobs.consumer.held import Batch
+from jobs.consumer.process import Apply, End, Exit, Give, Start
 from jobs.consumer.settings import QueueSettings
 from jobs.models import EndReason
 from queuesite.foundation.pipes import Channel
@@ -41,13 +42,17 @@ class ConsumerProcess:
         """Its process id."""
         return self.process.pid or 0
 
-    def start(self, job_id: ObjectId, settings: QueueSettings) -> None:
-        """Have it run a queue."""
+    def start(self, job_id: ObjectId, settings: QueueSettings, first: tuple[Batch, ...] = ()) -> None:
+        """Have it run a queue, beginning with what a listener has received."""
         self.job_id = job_id
         self.used += 1
         self.counts = {}
         self.heard_at = time.monotonic()
-        self.channel.send(Start(str(job_id), settings))
+        self.channel.send(Start(str(job_id), settings, first))
+
+    def give(self, batch: Batch) -> None:
+        """Hand over what a listener has received for its run."""
+        self.channel.send(Give(str(self.job_id), batch), replace=False)
 
     def apply(self, settings: QueueSettings) -> None:
         """Have its run follow changed settings."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from bson import ObjectId
 
+from jobs.consumer.held import Batch
 from jobs.consumer.report import RunReport
 from jobs.consumer.settings import QueueSettings
 from jobs.identity import new_id
@@ -24,9 +25,11 @@ from jobs.models import Assignment, DepartureReason, EndReason, Lease
 from jobs.placement import can_serve
 from jobs.repositories import assignments, jobs, leases, workers
 from jobs.repositories.jobs import Processor
-from jobs.worker import admission, completion, recording
+from jobs.worker import admission, completion, following, recording, reports
 from jobs.worker.announcer import Announcer
 from jobs.worker.drain import Drain
+from jobs.worker.listener import ListenerProcess
+from jobs.worker.listening import WorkerListening
 from jobs.worker.pool import CannotStart, Pool
 from jobs.worker.runs import ActiveRun, Runs
 from jobs.worker.stats_buffer import StatsBuffer
@@ -78,7 +81,18 @@ class WorkerLoop:
         #: The capacity that was last written.
         self._shown_capacity = config.max_load
         self.runs = Runs()
-        self.watch = Watch(self.wakeup, lambda assignment_id: assignment_id in self.runs.active, self._processes)
+        self.listening = WorkerListening(
+            config,
+            ListenerProcess(config, self._pool, monotonic),
+            self.runs,
+            self._start,
+            self._places,
+            self._serves,
+            monotonic,
+        )
+        self.watch = Watch(
+            self.wakeup, lambda assignment_id: assignment_id in self.runs.active, self._processes, self.listening
+        )
         self._drain = Drain(config.shutdown_grace_seconds)
         self._stats = StatsBuffer()
         #: What SQS was found to hold of queues that others own, which MongoDB does not know yet.
@@ -109,6 +123,7 @@ class WorkerLoop:
         finally:
             signal.set_wakeup_fd(-1)
             self.watch.stop()
+            self.listening.close(timeout=1.0 if self._signals < 2 else 0.0)
             self._pool.close(timeout=2.0 if self._signals < 2 else 0.0)
         log.info("worker_stopped")
 
@@ -128,13 +143,24 @@ class WorkerLoop:
     def _processes(self, queue_id: ObjectId) -> bool:
         return any(run.queue.id == queue_id for run in self.runs)
 
+    def _serves(self, queue: Queue) -> bool:
+        return can_serve(self.announcer.offer, queue)
+
+    def _places(self) -> int:
+        """How many more consumers it may run now."""
+        if self._drain.begun or not self._registered or self._pool.trouble is not None:
+            return 0
+        return self.config.max_load - len(self.runs.active)
+
     # --- the turn ---
 
     def turn(self) -> None:
         """Do what is due."""
-        self._take_note()
+        reports.take_note(self._pool, self.runs, self._stats, self.announcer, self._followed, self._monotonic)
+        self.listening.take_note(self._pool.declined())
         now = self._monotonic()
         if (self._signals or self.watch.drain_asked) and not self._drain.begun:
+            self.listening.forget()
             self._drain.begin(self.runs, now)
             self.watch.assignments_due = True
         self._drain.enforce_grace(self.runs, now)
@@ -148,18 +174,20 @@ class WorkerLoop:
                 self.watch.assignments_due = self.watch.settings_due = True
             else:
                 self.outage.over()
+        self.listening.steer(able=not self.outage.active)
 
     def wait(self) -> None:
         """Wait for an event, or for what is due next."""
         if self.finished:
             return
         timers = [self._next_heartbeat, self._next_poll, self._drain.next_due]
+        timers.append(self.listening.next_due(registered=self._registered and not self._drain.begun))
         if self.runs:
             timers.append(self._next_settings)
         if self.has_more:
             timers.append(0.0)
         until = max(min(timers), self.blocked_until)
-        readable, writable = self._pool.sources()
+        readable, writable = map(list.__add__, self._pool.sources(), self.listening.sources())
         wait_for([self.wakeup, *readable], writable, max(0.0, until - self._monotonic()))
         self.wakeup.clear()
 
@@ -185,30 +213,17 @@ class WorkerLoop:
         if self._registered and (self.watch.assignments_due or now >= self._next_poll):
             self._reconcile(now)
         if self.runs and (self.watch.settings_due or now >= self._next_settings):
-            self._follow_settings(now)
-        if draining and not self.runs:
+            self.watch.settings_due = False
+            self._next_settings = now + SETTINGS_SECONDS
+            following.follow(self.runs, self.announcer)
+        self.listening.talk_to_mongodb(self.worker_id, now, live=self.watch.live)
+        self.listening.count_requests(self._stats, now)
+        if draining and not self.runs and self.listening.is_quiet():
+            self.listening.count_requests(self._stats, now, last=True)
             self._stats.flush()
             reason = DepartureReason.SHUTDOWN if self._signals else DepartureReason.DRAINED
             self._drain.leave(self.worker_id if self._registered else None, reason)
             self._registered = False
-
-    def _take_note(self) -> None:
-        """Take what the consumers reported: runs that ended or only finish, and what was done or failed in them."""
-        ended = self._pool.ended()
-        now = self._monotonic()
-        for news in self._pool.news():
-            if (run := self.runs.of_job(news.job_id)) is not None:
-                self._stats.failed(run.queue, news.failures)
-                version = self.announcer.version_of(run.settings.handler)
-                self._stats.worked(run.queue, news.work, now, run.settings.handler, version)
-                if news.followed:
-                    self._followed[run.queue.id] = news.followed
-        for job_id, report in self._pool.finishing():
-            if (run := self.runs.of_job(job_id)) is not None:
-                run.finishing_report = report
-        for job_id, report in ended:
-            if (run := self.runs.of_job(job_id)) is not None:
-                run.report, run.consumer = report, None
 
     # --- MongoDB ---
 
@@ -221,7 +236,8 @@ class WorkerLoop:
         workers.register(self.worker_id, self._host, os.getpid(), self.config.max_load, announced)
         self._registered = self.watch.assignments_due = True
         self._shown_capacity = self.config.max_load
-        self._next_heartbeat = self._monotonic() + self.config.heartbeat_seconds
+        # At once if the masters are to hear of a listener.
+        self._next_heartbeat = 0.0 if self.listening.limit else self._monotonic() + self.config.heartbeat_seconds
         self.watch.start(self.worker_id)
         log.info(
             "worker_registered",
@@ -237,7 +253,13 @@ class WorkerLoop:
         # A worker that cannot start processes is given nothing until it can.
         capacity = self.config.max_load if self._pool.trouble is None else len(self.runs.active)
         try:
-            workers.heartbeat(self.worker_id, self.runs.as_documents(), capacity)
+            workers.heartbeat(
+                self.worker_id,
+                self.runs.as_documents(),
+                capacity,
+                self.listening.limit,
+                self.listening.as_document(),
+            )
         except StaleTransition:
             log.warning(
                 "worker_pruned",
@@ -245,6 +267,7 @@ class WorkerLoop:
                 runs=len(self.runs),
             )
             self._registered = False
+            self.listening.forget()
             for run in list(self.runs.active.values()):
                 run.end(EndReason.REVOKED)
                 self.runs.only_finish(run)
@@ -278,7 +301,10 @@ class WorkerLoop:
                 self._start(assignment, definitions.get(assignment.queue_id), lease)
             self.watch.assignments_due = self.has_more = self.has_more or len(new) > recording.STEPS_PER_TURN
 
-    def _start(self, assignment: Assignment, queue: Queue | None, lease: Lease | None) -> None:
+    def _start(
+        self, assignment: Assignment, queue: Queue | None, lease: Lease | None, first: tuple[Batch, ...] = ()
+    ) -> bool:
+        """Begin an assignment, with what a listener has received for it; False if it was handed back."""
         processor = Processor(self.worker_id, self._host, os.getpid())
         refusal = admission.refusal(
             assignment,
@@ -290,7 +316,7 @@ class WorkerLoop:
         )
         if refusal is not None:
             completion.hand_back(assignment, queue, processor, RunReport(refusal))
-            return
+            return False
         assert queue is not None
         try:
             consumer = self._pool.obtain()
@@ -299,7 +325,7 @@ class WorkerLoop:
             if self._shown_capacity > len(self.runs.active):
                 self._heartbeat(self._monotonic())
             completion.hand_back(assignment, queue, processor, RunReport(EndReason.REVOKED, last_error=str(error)))
-            return
+            return False
         processor = Processor(self.worker_id, self._host, os.getpid(), consumer.pid)
         version = self.announcer.version_of(queue.handler)
         try:
@@ -312,11 +338,11 @@ class WorkerLoop:
             except StaleTransition:
                 log.warning("assignment_stale", assignment_id=str(assignment.id), queue=queue.name)
                 completion.release(assignment, self.worker_id)
-                return
+                return False
         settings = QueueSettings.of(queue, database_clock.now())
         counts_due = self._monotonic() + self.config.job_max_seconds
         self.runs.add(ActiveRun(assignment, queue, settings, consumer, self.worker_id, counts_due))
-        consumer.start(assignment.job_id, settings)
+        consumer.start(assignment.job_id, settings, first)
         log.info(
             "job_started",
             queue=queue.name,
@@ -324,27 +350,4 @@ class WorkerLoop:
             consumer_pid=consumer.pid,
             consumer=assignment.slot,
         )
-
-    def _follow_settings(self, now: float) -> None:
-        """Pass changed definitions to the consumers, and end the runs of queues that are paused or gone."""
-        self.watch.settings_due = False
-        self._next_settings = now + SETTINGS_SECONDS
-        definitions = {queue.id: queue for queue in queues.by_ids({run.queue.id for run in self.runs})}
-        for run in self.runs:
-            if run.report is not None or run.consumer is None:
-                continue
-            queue = definitions.get(run.queue.id)
-            if queue is None:
-                run.end(EndReason.QUEUE_MISSING)
-                continue
-            if queue.paused:
-                run.end(EndReason.PAUSED)
-            elif not can_serve(self.announcer.offer, queue):
-                run.end(EndReason.MISPLACED)
-                if self.announcer.version_of(queue.handler) is None:
-                    continue  # what is in flight goes on with the handler that the run began with
-            # Runs that are ending get them too: visibility timeout and dead-letter queue still matter to them.
-            settings = QueueSettings.of(queue, database_clock.now())
-            if settings != run.settings:
-                run.settings = settings
-                run.consumer.apply(settings)
+        return True

@@ -10,13 +10,16 @@ import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from bson import ObjectId
 
+from jobs.consumer.held import Batch
 from jobs.consumer.meter import NONE, WorkCounts
-from jobs.consumer.process import Finished, Finishing, Live
+from jobs.consumer.process import Declined, Finished, Finishing, Live
 from jobs.consumer.process import main as consumer_main
 from jobs.consumer.report import RunReport
 from jobs.consumer.settings import RunLimits
@@ -70,6 +73,8 @@ class Pool:
         #: What the consumers reported of their work, and which runs only finish, since it was last taken.
         self._news: list[News] = []
         self._finishing: list[tuple[ObjectId, RunReport]] = []
+        #: What they were given too late.
+        self._declined: list[Batch] = []
         self._looked_at = time.monotonic()
         self._closing = threading.Event()
         self._recovery: threading.Thread | None = None
@@ -147,11 +152,16 @@ class Pool:
         taken, self._finishing = self._finishing, []
         return taken
 
+    def declined(self) -> list[Batch]:
+        """What a listener had received and a consumer did not take, since the last call."""
+        taken, self._declined = self._declined, []
+        return taken
+
     def _read(self, consumer: ConsumerProcess) -> list[tuple[ObjectId, RunReport]]:
         consumer.channel.flush()
         found: list[tuple[ObjectId, RunReport]] = []
         try:
-            messages: list[Live | Finishing | Finished] = consumer.channel.receive()
+            messages: list[Live | Finishing | Finished | Declined] = consumer.channel.receive()
         except Exception as error:
             # Whatever one of them says must not end the worker of all others.
             log.exception("consumer_unreadable", pid=consumer.pid)
@@ -159,6 +169,9 @@ class Pool:
             consumer.kill(f"what it said cannot be read: {error}")
             return []
         for message in messages:
+            if isinstance(message, Declined):
+                self._declined.append(message.batch)
+                continue
             if consumer.job_id is None or message.job_id != str(consumer.job_id):
                 continue  # of an earlier run
             consumer.memory = message.memory
@@ -265,11 +278,27 @@ class Pool:
 
     def _forked(self) -> ConsumerProcess:
         """A new consumer. Raises `OSError`, or `EOFError` if the fork server dies meanwhile."""
+        process, ours = self.fork(
+            "consumer",
+            consumer_main,
+            self.worker_id,
+            self._limits,
+            self._config.heartbeat_seconds / 2,
+            self._access.prepared(),
+        )
+        log.debug("consumer_started", pid=process.pid)
+        return ConsumerProcess(process, ours)
+
+    def fork(self, name: str, target: Callable[..., None], *arguments: object) -> tuple[BaseProcess, pipes.Channel]:
+        """A new process of the fork server, and a pipe to it. `target` gets the pipe's other end before `arguments`.
+
+        Raises `OSError`, or `EOFError` if the fork server dies meanwhile.
+        """
         ours, theirs = pipes.pair()
         process = self._context.Process(
-            target=consumer_main,
-            args=(theirs, self.worker_id, self._limits, self._config.heartbeat_seconds / 2, self._access.prepared()),
-            name="consumer",
+            target=target,
+            args=(theirs, *arguments),
+            name=name,
             # Not daemonic: a handler may start processes of its own. `close` and the pipe see to their end.
             daemon=False,
         )
@@ -287,8 +316,7 @@ class Pool:
             raise
         finally:
             theirs.close()
-        log.debug("consumer_started", pid=pid)
-        return ConsumerProcess(process, ours)
+        return process, ours
 
     def _recover(self, error: Exception) -> None:
         """Try to start a consumer, in a thread and with pauses, until one has been started."""

@@ -26,6 +26,7 @@ django.setup()
 import queues.sqs.gateway  # noqa: E402, F401 (for the consumers, which make theirs of it)
 from jobs.consumer import process  # noqa: E402
 from jobs.consumer.growth import warn_of_large_imports  # noqa: E402
+from jobs.listener import process as listener_process  # noqa: E402, F401 - a listener is forked from here too
 from jobs.worker import fork_server, inheritance  # noqa: E402
 from queues.handlers import registry  # noqa: E402
 from queues.sqs import preparation  # noqa: E402

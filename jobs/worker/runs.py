@@ -41,6 +41,11 @@ class ActiveRun:
             self.ending = True
             self.consumer.end(reason)
 
+    @property
+    def takes_messages(self) -> bool:
+        """Whether its consumer may be handed what a listener has received, as far as is known."""
+        return self.consumer is not None and not self.ending and self.report is None and self.finishing_report is None
+
     def counts(self) -> Counts | None:
         """What it has done so far, as its consumer last reported; None before it did."""
         if self.consumer is None or not self.consumer.counts:

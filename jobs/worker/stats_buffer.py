@@ -6,6 +6,7 @@ worker goes on taking reports while MongoDB is away.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from bson import ObjectId
@@ -18,6 +19,7 @@ from jobs.repositories.failures import Seen
 from jobs.repositories.handlers import Done
 from jobs.repositories.throughput import Row
 from queues.models import Queue
+from queues.sqs import PURPOSES
 from queuesite.foundation.databases import database_clock
 
 #: Reports within so many seconds are kept as one, so a minute's counts may be off by as much.
@@ -54,6 +56,11 @@ class StatsBuffer:
         if version is not None:
             key = (handler, version, step)
             self._by_version[key] = self._by_version.get(key, NONE).plus(work)
+
+    def requested(self, queue: Queue, purposes: Mapping[str, int], at: float) -> None:
+        """Count requests of the listener for a queue, by their purpose, that were reported at `at`."""
+        counts = tuple(purposes.get(purpose, 0) for purpose in PURPOSES)
+        self.worked(queue, WorkCounts(requests=sum(counts), purposes=counts), at)
 
     def flush(self) -> None:
         """Write what there is. Raises pymongo's errors, and then keeps what was not written."""
@@ -107,6 +114,7 @@ class StatsBuffer:
                 requests=work.requests,
                 durations=work.durations,
                 duration_sum=work.seconds,
+                purposes=dict(zip(PURPOSES, work.purposes, strict=True)),
             )
             for (_, minute), (queue, work) in by_minute.items()
         ]

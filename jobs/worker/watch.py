@@ -1,4 +1,4 @@
-"""What a worker hears of changes in MongoDB: its assignments, its queues' settings, and the order to drain."""
+"""What a worker hears of changes in MongoDB: of its assignments, its listener's queues, settings, and when to drain."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import Any
 
 from bson import ObjectId
 
+from jobs.worker.listening import WorkerListening
 from queuesite.foundation.changes import ChangeWatcher, WakeupPipe
 from queuesite.foundation.databases import Document
+
+#: Of a queue: its settings, and what keeps its messages from being received.
+_WATCHED_FIELDS = ("updatedAt", "notBefore", "troubledUntil")
 
 
 class Watch:
@@ -19,11 +23,16 @@ class Watch:
         wakeup: WakeupPipe,
         is_mine: Callable[[ObjectId], bool],
         is_processed: Callable[[ObjectId], bool],
+        listening: WorkerListening,
     ) -> None:
-        """`is_mine` answers for an assignment's id, `is_processed` for a queue's; both are called in a thread."""
+        """`is_mine` answers for an assignment's id, `is_processed` for a queue's; both are called in a thread.
+
+        `listening` is told what changes for the listener.
+        """
         self._wakeup = wakeup
         self._is_mine = is_mine
         self._is_processed = is_processed
+        self._listening = listening
         self._watcher: ChangeWatcher | None = None
         #: The assignments, or the settings of queues that are being processed, are to be read.
         self.assignments_due = True
@@ -55,14 +64,24 @@ class Watch:
     def read_all(self) -> None:
         """Have everything read: some changes may have been missed."""
         self.assignments_due = self.settings_due = True
+        self._listening.changed()
         self._wakeup.wake()
 
     def _on_change(self, change: dict[str, Any]) -> None:
         # In the watcher's thread, so it only sets flags and wakes the loop.
         if change["ns"]["coll"] == "queues":
-            if not self._is_processed(change["documentKey"]["_id"]):
+            queue_id = change["documentKey"]["_id"]
+            listened = self._listening.holds(queue_id)
+            if listened:
+                self._listening.changed(queue_id)
+            if self._is_processed(queue_id):
+                self.settings_due = True
+            elif not listened:
                 return
-            self.settings_due = True
+        elif change["ns"]["coll"] == "listening":
+            if change["operationType"] == "delete" and not self._listening.has_entry(change["documentKey"]["_id"]):
+                return
+            self._listening.changed()
         elif change["ns"]["coll"] == "workers":
             self.drain_asked = True
         elif change["operationType"] == "delete" and not self._is_mine(change["documentKey"]["_id"]):
@@ -73,7 +92,7 @@ class Watch:
 
 
 def pipeline(worker_id: str) -> list[Document]:
-    """Lets through changes of this worker's assignments, of queues' settings, and the order to drain."""
+    """Lets through changes of this worker's assignments, of what it listens to, of queues, and the order to drain."""
     mine = {
         "ns.coll": "assignments",
         "$or": [
@@ -87,5 +106,15 @@ def pipeline(worker_id: str) -> list[Document]:
         "documentKey._id": worker_id,
         "updateDescription.updatedFields.draining": True,
     }
-    settings = {"ns.coll": "queues", "updateDescription.updatedFields.updatedAt": {"$exists": True}}
-    return [{"$match": {"$or": [mine, settings, drain]}}]
+    listening = {
+        "ns.coll": "listening",
+        "$or": [{"operationType": "insert", "fullDocument.worker": worker_id}, {"operationType": "delete"}],
+    }
+    settings = {
+        "ns.coll": "queues",
+        "$or": [
+            {"operationType": {"$in": ["delete", "replace"]}},
+            *({f"updateDescription.updatedFields.{name}": {"$exists": True}} for name in _WATCHED_FIELDS),
+        ],
+    }
+    return [{"$match": {"$or": [mine, listening, settings, drain]}}]

@@ -24,6 +24,7 @@ from queues.sqs.values import MAX_MESSAGE_BYTES as MAX_MESSAGE_BYTES
 from queues.sqs.values import MAX_VISIBILITY_SECONDS as MAX_VISIBILITY_SECONDS
 from queues.sqs.values import MAX_WAIT_SECONDS as MAX_WAIT_SECONDS
 from queues.sqs.values import NEEDED_ATTRIBUTES as NEEDED_ATTRIBUTES
+from queues.sqs.values import PURPOSES as PURPOSES
 from queues.sqs.values import Depth as Depth
 from queues.sqs.values import OutgoingMessage as OutgoingMessage
 from queues.sqs.values import ReceivedMessage as ReceivedMessage

@@ -16,6 +16,9 @@ MAX_VISIBILITY_SECONDS = 43_200
 #: The longest wait of a receive.
 MAX_WAIT_SECONDS = 20
 
+#: What requests are made for, as costs are counted: a listener's polls, the sweep's looks, and what consumers do.
+PURPOSES = ("listen", "sweep", "receive", "delete", "visibility", "send")
+
 #: The SQS attributes that a handler's message needs. Each further one costs time in every answer.
 NEEDED_ATTRIBUTES = ("ApproximateReceiveCount", "SentTimestamp", "MessageGroupId")
 

@@ -63,6 +63,9 @@ class Config(BaseSettings):
     aws_session_token: SecretStr | None = Field(
         None, description="session token of temporary keys (those that begin with ASIA)"
     )
+    sqs_price_per_million: float = Field(
+        0.40, ge=0, le=1_000, description="what SQS asks for a million requests, for estimates of costs (USD)"
+    )
     aws_sqs_endpoint: Address | None = Field(
         None, description="SQS's address, or aws for AWS itself; empty: the embedded server"
     )
@@ -111,6 +114,9 @@ class Config(BaseSettings):
         30, description="a consumer that has run longer may be asked to yield to a waiting queue"
     )
     sweep_max_seconds: Seconds = Field(30, description="longest interval between checks of an idle queue")
+    listen_queues: int = Field(
+        200, ge=0, le=5_000, description="idle queues that a worker's listener holds long polls on; 0: none"
+    )
     backlog_per_consumer: int = Field(200, ge=1, description="visible messages that justify one more consumer")
     delete_linger_ms: int = Field(200, ge=0, le=5_000, description="how long a delete waits for its batch to fill")
     shutdown_grace_seconds: Seconds = Field(25, description="how long handlers in flight may take to finish")

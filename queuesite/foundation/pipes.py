@@ -60,6 +60,10 @@ class Endpoint:
         """Close this end, which ends the messages for the other."""
         self._socket.close()
 
+    def unblocked(self) -> Channel:
+        """This end as one that never blocks. Use this object for nothing more."""
+        return Channel(self._socket)
+
     def _exactly(self, size: int) -> bytes:
         got = bytearray()
         while len(got) < size:
@@ -92,15 +96,18 @@ class Channel:
         """Messages that are not sent, or not completely; call `flush` once the descriptor is writable."""
         return len(self._outgoing)
 
-    def send(self, message: object) -> None:
+    def send(self, message: object, *, replace: bool = True) -> None:
         """Send a message as soon as the other end takes it.
 
         It replaces a waiting message of its kind, unless part of that has been sent, so at most one of each kind waits.
+        With `replace` false, it waits beside them.
         """
         if self.ended:
             return
         begun = 1 if self._begun else 0
-        kept = [item for n, item in enumerate(self._outgoing) if n < begun or item[0] is not type(message)]
+        kept = [
+            item for n, item in enumerate(self._outgoing) if not replace or n < begun or item[0] is not type(message)
+        ]
         self._outgoing = deque([*kept, (type(message), memoryview(_frame(message)))])
         self.flush()
 

@@ -47,6 +47,7 @@ class Up:
             "AWS_SECRET_ACCESS_KEY": "",
             "QUEUE_NAME_PREFIX": "",
             "LOG_LEVEL": "INFO",
+            "LISTEN_QUEUES": "200",
             "DATA_DIR": str(directory),
             "WEB_PORT": str(self.port),
             **settings,

@@ -116,6 +116,14 @@ def kill_consumer(stage: Stage) -> Injected | None:
     return Injected("kill -9 consumer", f"pid-{consumer.pid}", repeats=True, pids=frozenset({consumer.pid}))
 
 
+def kill_listener(stage: Stage) -> Injected | None:
+    worker = _victim(stage, "runworker")
+    for listener in stage.cluster.listeners_of(worker) if worker is not None else []:
+        listener.kill()
+        return Injected("kill -9 listener", f"pid-{listener.pid}")
+    return None
+
+
 def terminate_worker(stage: Stage) -> Injected | None:
     if (worker := _victim(stage, "runworker")) is None:
         return None
@@ -155,6 +163,13 @@ def freeze_consumer(stage: Stage) -> Injected | None:
     frozen = _freeze("SIGSTOP consumer", f"pid-{pid}", pid, stage.rng.uniform(1, 7))
     frozen.repeats, frozen.pids = True, frozenset({pid})
     return frozen
+
+
+def freeze_listener(stage: Stage) -> Injected | None:
+    worker = _victim(stage, "runworker")
+    for listener in stage.cluster.listeners_of(worker) if worker is not None else []:
+        return _freeze("SIGSTOP listener", f"pid-{listener.pid}", listener.pid, stage.rng.uniform(1, 7))
+    return None
 
 
 def _freeze(kind: str, target: str, pid: int, seconds: float) -> Injected:
@@ -387,11 +402,13 @@ FAULTS: tuple[tuple[Begin, int], ...] = (
     (kill_worker, 3),
     (kill_master, 3),
     (kill_consumer, 4),
+    (kill_listener, 2),
     (terminate_worker, 2),
     (terminate_master, 2),
     (freeze_worker, 2),
     (freeze_master, 2),
     (freeze_consumer, 2),
+    (freeze_listener, 2),
     (restart_mongodb, 2),
     (restart_sqs, 2),
     (freeze_mongodb, 1),

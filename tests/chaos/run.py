@@ -54,6 +54,7 @@ class Chaos:
             worker_stalled_after=3,
             lease_seconds=2,
             max_load=4,
+            listen_queues=50,
             shutdown_grace_seconds=8,
             time_slice_seconds=3,
             consumer_memory_mb=128,

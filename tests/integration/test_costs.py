@@ -92,7 +92,13 @@ def test_operations_of_an_idle_worker_in_a_minute(
 ) -> None:
     clock = Clock()
     pool = SimpleNamespace(
-        ended=list, news=list, finishing=list, kill_silent=lambda patience: None, worker_id="", trouble=None
+        ended=list,
+        news=list,
+        finishing=list,
+        declined=list,
+        kill_silent=lambda patience: None,
+        worker_id="",
+        trouble=None,
     )
     idle = WorkerLoop(configure(), cast(Pool, pool), clock.monotonic)
     # Its change stream is open and reports nothing; it asks for changes twelve times a minute, in its own thread.

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, get_args
 import boto3
 import psutil
 import pytest
-from botocore.exceptions import ClientError
+from botocore.config import Config as BotoConfig
+from botocore.exceptions import ClientError, ReadTimeoutError
 from bson import encode
 from pymongo import MongoClient
 
@@ -234,6 +235,27 @@ def test_another_key_is_refused_as_sqs_refuses_it(sqs_with_a_message: EmbeddedSe
     with pytest.raises(ClientError) as caught:
         client_of(sqs_with_a_message, "test").list_queues()
     assert caught.value.response["Error"]["Code"] == "InvalidClientTokenId"
+
+
+def test_a_receive_whose_client_has_gone_takes_no_message(start: Start) -> None:
+    server = start("sqs")
+    server.wait_ready(30)
+    client = client_of(server)
+    url = client.create_queue(QueueName="abandoned")["QueueUrl"]
+    impatient = boto3.client(
+        "sqs",
+        region_name="us-east-1",
+        endpoint_url=server.address,
+        aws_access_key_id=access_key(server.directory),
+        aws_secret_access_key="any",
+        config=BotoConfig(read_timeout=0.5, retries={"total_max_attempts": 1}),
+    )
+    with pytest.raises(ReadTimeoutError):
+        impatient.receive_message(QueueUrl=url, WaitTimeSeconds=20)
+    impatient.close()
+    client.send_message(QueueUrl=url, MessageBody="kept")
+    received = client.receive_message(QueueUrl=url, WaitTimeSeconds=5, AttributeNames=["ApproximateReceiveCount"])
+    assert [message["Attributes"]["ApproximateReceiveCount"] for message in received["Messages"]] == ["1"]
 
 
 def test_a_web_page_gets_nothing_of_mongodb(start: Start) -> None:

@@ -21,14 +21,17 @@ from bson import ObjectId
 from structlog.testing import capture_logs
 
 from jobs.indexes import ensure_indexes
+from jobs.listening import POLL_SECONDS
 from jobs.master import definitions, depths, rescue, scheduler, upkeep
+from jobs.master.listeners import PLAN_SECONDS
 from jobs.master.planner import YIELD_SECONDS, Plan, plan
 from jobs.master.rescue import Rescue
 from jobs.master.scheduler import Scheduler
 from jobs.master.sweeper import QUEUED, Observation, Sweeper
 from jobs.models import Assignment, EndReason, JobStatus, Lease, Worker
-from jobs.repositories import assignments, jobs, leases, workers
+from jobs.repositories import assignments, jobs, leases, listening, workers
 from jobs.repositories.jobs import Counts
+from jobs.repositories.listening import NewListening
 from queues import adoption, repository, services
 from queues.models import Queue
 from queues.sqs import Depth, get_gateway
@@ -137,9 +140,11 @@ class Master:
         asked: dict[ObjectId, float] = {}
         observed = self.scheduler.backlog.observed
 
-        def note(queue_id: ObjectId, depth: Depth | None, asked_at: float, now: float) -> bool:
+        def note(
+            queue_id: ObjectId, depth: Depth | None, asked_at: float, now: float, date: datetime | None = None
+        ) -> bool:
             asked[queue_id] = asked_at
-            return observed(queue_id, depth, asked_at, now)
+            return observed(queue_id, depth, asked_at, now, date)
 
         self.scheduler.backlog.observed = note  # type: ignore[method-assign]
         count = len(repository.all_queues())
@@ -636,6 +641,87 @@ class TestLeading:
         master.attempt()
         master.turn()
         assert master.term == 2
+
+
+class TestListening:
+    @pytest.fixture
+    def two(self) -> None:
+        for worker_id in ("w1", "w2"):
+            register(worker_id)
+            workers.heartbeat(worker_id, [], 5, 10)
+
+    @staticmethod
+    def held() -> dict[str, str]:
+        names = {queue.id: queue.name for queue in repository.all_queues()}
+        return {names.get(one.queue_id, "?"): one.worker for one in listening.all_listening()}
+
+    def replanned(self, master: Master) -> dict[str, str]:
+        """Who listens to what after another plan."""
+        master.skip(PLAN_SECONDS + 1)
+        master.turn()
+        return self.held()
+
+    def test_idle_queues_are_spread_over_the_listeners(self, master: Master, two: None) -> None:
+        for number in range(6):
+            create(f"idle-{number}", woken=False)
+        master.turn()
+        assert sorted(self.held().values()) == ["w1"] * 3 + ["w2"] * 3
+
+    def test_a_woken_queue_goes_to_its_listener(self, master: Master, two: None) -> None:
+        queue = create(woken=False)
+        master.turn()
+        (listener,) = self.held().values()
+        # The other one has less to do.
+        busy = define("busy")
+        assign(busy, listener, term=master.term or 0)
+        wake(queue)
+        master.until(lambda: "orders" in assigned(), "it is assigned")
+        (assignment,) = [one for one in assignments.all_assignments() if one.queue_id == queue.id]
+        assert assignment.worker == listener
+        assert self.held()["orders"] == listener, "its listener stays"
+
+    def test_paused_and_deleted_queues_are_let_go(self, master: Master, two: None) -> None:
+        paused, deleted = create("paused", woken=False), create("deleted", woken=False)
+        master.turn()
+        assert self.held().keys() == {"paused", "deleted"}
+        repository.update(paused.id, {"paused": True})
+        repository.delete(deleted.id)
+        for queue in (paused, deleted):
+            change = {"operationType": "update", "ns": {"coll": "queues"}, "documentKey": {"_id": queue.id}}
+            master.scheduler.note_change(change)
+        assert self.replanned(master) == {}
+
+    def test_a_worker_that_drains_or_is_gone_has_nothing(self, master: Master, two: None) -> None:
+        for number in range(4):
+            create(f"idle-{number}", woken=False)
+        master.turn()
+        workers.drain("w1")
+        workers.unregister("w2")
+        assert self.replanned(master) == {}
+
+    def test_what_a_listener_let_go_waits_until_its_last_poll_is_over(self, master: Master, two: None) -> None:
+        create(woken=False)
+        master.turn()
+        (first,) = self.held().values()
+        workers.drain(first)
+        assert self.replanned(master) == {}
+        master.skip(POLL_SECONDS)
+        assert self.replanned(master) == {"orders": "w2" if first == "w1" else "w1"}
+
+    def test_a_queue_with_few_receives_is_not_listened_to(self, master: Master, two: None) -> None:
+        create("few", woken=False, max_receive_count=2)
+        create("more", woken=False, max_receive_count=3)
+        master.turn()
+        assert self.held().keys() == {"more"}
+
+    def test_a_new_leader_goes_on_with_what_it_finds(self, master: Master, two: None) -> None:
+        queue = create(woken=False)
+        listening.insert_many([NewListening(queue.queue_url, queue.id, "w2")], 1)
+        gone = define("gone")
+        listening.insert_many([NewListening(gone.queue_url, gone.id, "dead")], 1)
+        repository.delete(gone.id)
+        master.turn()
+        assert self.held() == {"orders": "w2"}
 
 
 class TestIndexes:

@@ -20,6 +20,7 @@ import structlog
 from bson import ObjectId
 
 from jobs import histogram, services
+from jobs.consumer.held import Batch
 from jobs.consumer.meter import NONE, WorkCounts
 from jobs.consumer.report import RunReport
 from jobs.consumer.settings import QueueSettings
@@ -57,9 +58,12 @@ class StandIn:
     memory: int = 7
     told: list[object] = field(default_factory=list)
 
-    def start(self, job_id: ObjectId, settings: QueueSettings) -> None:
+    def start(self, job_id: ObjectId, settings: QueueSettings, first: tuple[Batch, ...] = ()) -> None:
         self.job_id = job_id
-        self.told.append(settings)
+        self.told += [settings, *first]
+
+    def give(self, batch: Batch) -> None:
+        self.told.append(batch)
 
     def apply(self, settings: QueueSettings) -> None:
         self.told.append(settings)
@@ -79,6 +83,7 @@ class StandInPool:
     reports: list[tuple[ObjectId, RunReport]] = field(default_factory=list)
     told: list[News] = field(default_factory=list)
     free: list[tuple[ObjectId, RunReport]] = field(default_factory=list)
+    refused: list[Batch] = field(default_factory=list)
     trouble: str | None = None
     worker_id: str = ""
     closed_with: float | None = None
@@ -106,6 +111,10 @@ class StandInPool:
     def finishing(self) -> list[tuple[ObjectId, RunReport]]:
         free, self.free = self.free, []
         return free
+
+    def declined(self) -> list[Batch]:
+        refused, self.refused = self.refused, []
+        return refused
 
     def kill_silent(self, patience: float) -> None:
         pass

@@ -32,7 +32,7 @@ def this_minute() -> datetime:
     return database_clock.now().replace(second=0, microsecond=0)
 
 
-def row(queue: Any, minute: datetime, *durations: float, **counts: int) -> Row:
+def row(queue: Any, minute: datetime, *durations: float, **counts: Any) -> Row:
     return Row(
         queue.id,
         queue.name,
@@ -42,6 +42,17 @@ def row(queue: Any, minute: datetime, *durations: float, **counts: int) -> Row:
         duration_sum=sum(durations),
         **counts,
     )
+
+
+def test_requests_add_up_by_what_they_were_made_for() -> None:
+    orders = records.define()
+    minute = this_minute()
+    throughput.add([row(orders, minute, requests=5, purposes={"receive": 3, "delete": 2})])
+    throughput.add([row(orders, minute, requests=1, purposes={"listen": 1})])
+    (total,) = throughput.totals()
+    assert (total.requests, total.purposes) == (6, {"receive": 3, "delete": 2, "listen": 1})
+    summed = throughput.sums(minute, minute + MINUTE)
+    assert {purpose: count for purpose, count in summed.purposes.items() if count} == total.purposes
 
 
 def test_counts_of_a_minute_add_up() -> None:
@@ -289,6 +300,7 @@ class TestMetrics:
         records.running(orders)
         leases.acquire("m1", 30)
         throughput.add([row(orders, this_minute(), 0.01, 0.2, 400.0, failed=1, rejected=1, requests=9)])
+        throughput.add([row(orders, this_minute(), requests=3, purposes={"listen": 2, "sweep": 1})])
 
         found = self.parsed()
 
@@ -299,7 +311,11 @@ class TestMetrics:
         assert found["queuesite_messages_processed_total"] == {("orders",): 3}
         assert found["queuesite_messages_failed_total"] == {("orders",): 1}
         assert found["queuesite_messages_rejected_total"] == {("orders",): 1}
-        assert found["queuesite_sqs_requests_total"] == {("orders",): 9}
+        assert found["queuesite_sqs_requests_total"] == {
+            ("listen", "orders"): 2,
+            ("sweep", "orders"): 1,
+            ("unknown", "orders"): 9,
+        }
         buckets = found["queuesite_handler_seconds_bucket"]
         assert (buckets["0.01", "orders"], buckets["0.25", "orders"], buckets["300.0", "orders"]) == (1, 2, 2)
         assert buckets["+Inf", "orders"] == found["queuesite_handler_seconds_count"][("orders",)] == 3

@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 from django.db import connections
 
+from jobs.listener import process as listener_process
 from jobs.models import Assignment, Job
 from jobs.repositories import assignments, leases
 from queues import repository, services
@@ -142,14 +143,20 @@ class Cluster(System):
         return next(p for p in self.living("runworker") if f"-{p.pid}-" in held[0].worker)
 
     def consumers_of(self, worker: Background) -> list[psutil.Process]:
-        """The consumer processes of a worker: the children of its fork server."""
+        """The consumer processes of a worker: the children of its fork server, without its listener."""
         found = []
         with suppress(psutil.Error):
             for child in worker.descendants():
                 with suppress(psutil.Error):
-                    if child.ppid() != worker.pid:
+                    if child.ppid() != worker.pid and child.name() != listener_process.NAME:
                         found.append(child)
         return found
+
+    def listeners_of(self, worker: Background) -> list[psutil.Process]:
+        """The listener process of a worker, if there is one."""
+        with suppress(psutil.Error):
+            return [child for child in worker.descendants() if child.name() == listener_process.NAME]
+        return []
 
     # --- servers and networks ---
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from bson import ObjectId
 
+from jobs.consumer.held import Batch
 from jobs.consumer.report import RunReport
 from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
@@ -33,11 +34,13 @@ _numbers = itertools.count(1)
 class Running:
     """A run in a thread of its own."""
 
-    def __init__(self, gateway: DataPlane, queue: Queue, limits: RunLimits = QUICK, **changes: Any) -> None:
+    def __init__(
+        self, gateway: DataPlane, queue: Queue, limits: RunLimits = QUICK, first: Sequence[Batch] = (), **changes: Any
+    ) -> None:
         self.settings = replace(QueueSettings.of(queue), **changes)
         self.run = Run(gateway, self.settings, limits)
         self.reports: list[RunReport] = []
-        self.thread = threading.Thread(target=lambda: self.reports.append(self.run.execute()), daemon=True)
+        self.thread = threading.Thread(target=lambda: self.reports.append(self.run.execute(first=first)), daemon=True)
         self.thread.start()
 
     def report(self, seconds: float = 30.0) -> RunReport:

@@ -11,9 +11,11 @@ from bson import ObjectId
 
 from jobs.master.backlog import (
     FIRST_LOOKS_PER_SECOND,
+    LISTENED_SECONDS,
     NOT_EMPTY_SECONDS,
     RECORD_EMPTY_SECONDS,
     SCALING_SECONDS,
+    UNHEARD_SECONDS,
     Backlog,
 )
 from jobs.master.planner import WaitingQueue
@@ -509,3 +511,63 @@ class TestLateCounts:
         watched.see(orders, visible(500))
         assert watched.waiting() == []
         assert [found.wanted for found in watched.waiting(after=5)] == [5]
+
+
+class TestListened:
+    """Queues that a worker listens to, and those that nobody may listen to."""
+
+    def listened(self, target: Queue) -> Watched:
+        watched = Watched([target])
+        watched.backlog.listened(frozenset({target.id}), watched.now)
+        return watched
+
+    def test_an_empty_one_is_hardly_looked_at(self) -> None:
+        target = queue()
+        watched = self.listened(target)
+        watched.next_look(target)
+        watched.see(target, EMPTY)
+        assert watched.next_look(target) >= 0.9 * LISTENED_SECONDS
+
+    def test_one_that_holds_something_is_looked_at_as_ever(self) -> None:
+        target = queue()
+        watched = self.listened(target)
+        for _ in range(8):
+            watched.next_look(target)
+            watched.see(target, Depth(0, 1, 0))
+        assert watched.next_look(target) <= MAX
+
+    @pytest.mark.parametrize("field", ["not_before", "troubled_until"])
+    def test_one_that_its_listener_leaves_alone_is_looked_at_as_ever(self, field: str) -> None:
+        target = queue(**{field: DATE + timedelta(seconds=60)})
+        watched = self.listened(target)
+        for _ in range(8):
+            watched.next_look(target)
+            watched.backlog.observed(target.id, EMPTY, watched.now, watched.now, DATE)
+        assert watched.next_look(target) <= MAX
+
+    def test_one_that_nobody_listens_to_any_more_is_looked_at_soon(self) -> None:
+        target = queue()
+        watched = self.listened(target)
+        watched.next_look(target)
+        watched.see(target, EMPTY)
+        watched.backlog.listened(frozenset(), watched.now)
+        assert watched.next_look(target) <= MAX
+        watched.see(target, EMPTY)
+        assert watched.next_look(target) <= MAX
+
+    def test_one_whose_messages_have_few_receives_is_looked_at_often(self) -> None:
+        target = queue(max_receive_count=2)
+        watched = Watched([target])
+        for _ in range(8):
+            watched.next_look(target)
+            watched.see(target, EMPTY)
+        assert watched.next_look(target) <= UNHEARD_SECONDS
+
+    def test_only_what_decides_who_listens_is_a_change(self) -> None:
+        target = queue()
+        watched = Watched([target])
+        before = watched.backlog.changes
+        watched.backlog.learn(target, watched.now)
+        assert watched.backlog.changes == before
+        watched.backlog.learn(Queue(id=target.id, name="orders", queue_url=target.queue_url, paused=True), watched.now)
+        assert watched.backlog.changes == before + 1

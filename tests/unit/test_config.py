@@ -148,6 +148,8 @@ LIMITS: list[tuple[str, list[Any], list[Any]]] = [
     ("LOG_LEVEL", ["DEBUG", "info", "Warning", "ERROR"], ["LOUD", "TRACE"]),
     ("LOG_FORMAT", ["console", "JSON"], ["xml"]),
     ("SQS_TRANSPORT", ["express", "Boto3"], ["aws"]),
+    ("LISTEN_QUEUES", ["0", "5000"], ["-1", "5001", "many"]),
+    ("SQS_PRICE_PER_MILLION", ["0", "0.4", "1000"], ["-0.1", "1001", "nan", "free"]),
     ("DEBUG", ["1", "true", "yes"], ["maybe"]),
     ("HTTP_ALLOW_INTERNAL", ["0", "1"], ["some"]),
     (

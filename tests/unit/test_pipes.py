@@ -133,3 +133,16 @@ def test_a_sender_notices_that_nobody_is_there() -> None:
     assert channel.ended
     assert channel.waiting == 0
     channel.close()
+
+
+def test_messages_that_are_no_state_all_go(ends: tuple[Channel, Endpoint]) -> None:
+    channel, endpoint = ends
+    channel.send(Order(LARGE))
+    for value in ("a", "b"):
+        channel.send(Order(value), replace=False)
+    reader = threading.Thread(target=lambda: received.extend(endpoint.recv().value for _ in range(3)))
+    received: list[str] = []
+    reader.start()
+    while reader.is_alive():
+        channel.flush()
+    assert received == [LARGE, "a", "b"]

@@ -11,6 +11,7 @@ from jobs import reads, statistics
 from jobs.admin.pages import STATUS_VARIANTS
 from jobs.admin.queues.base import QueuePages, shown, working
 from jobs.admin.queues.charts import charts
+from jobs.listening import never_listened_to
 from jobs.models import JobStatus
 from queuesite.admin.records import address
 from queuesite.foundation.databases import database_clock
@@ -36,6 +37,7 @@ class LivePage(QueuePages):
         may = request.user.has_perm
         activity = reads.activity([queue], with_jobs=may("jobs.view_job"))[queue.id]
         now = database_clock.now()
+        costs = statistics.last_day(queue.id)
         jobs = reads.find_jobs(queue=queue.name, limit=_NEWEST)[0] if may("jobs.view_job") else []
         failures = reads.find_failures(queue=queue.name, limit=_NEWEST)[0] if may("jobs.view_failure") else []
         return self.page(
@@ -47,6 +49,10 @@ class LivePage(QueuePages):
             **shown(queue, activity, now),
             **working(request, activity),
             backoff=None if queue.not_before is None else (queue.not_before - now).total_seconds(),
+            listener=reads.listener_of(queue.queue_url),
+            never_listened_to=never_listened_to(queue),
+            costs=costs,
+            monthly_cost=statistics.monthly_cost(costs),
             charts=charts(queue, span),
             spans=[{"text": one, "address": f"?span={one}", "current": one == span} for one in statistics.SPANS],
             jobs=[

@@ -21,7 +21,7 @@ from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from jobs.benchmark import consumption, fleet, limit, report, scale
+from jobs.benchmark import consumption, fleet, idle, limit, report, scale
 from jobs.benchmark.report import Figure
 from jobs.indexes import ensure_indexes
 from jobs.worker.pool import Pool
@@ -81,6 +81,7 @@ class Command(QueuesiteCommand):
             help="milliseconds that a hot queue's handler takes (default: %(default)s)",
         )
         parser.add_argument("--scale", type=integer(100), metavar="N", help="measure one master with N queues instead")
+        parser.add_argument("--idle", action="store_true", help="measure idle queues and their listener instead")
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.add_argument("--update", type=Path, metavar="FILE", help="write this run's table into a Markdown file")
         parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
@@ -117,6 +118,8 @@ class Command(QueuesiteCommand):
             with tempfile.TemporaryDirectory(prefix="queuesite-benchmark-") as directory:
                 if options["scale"]:
                     figures = self._scale(options["scale"], operations)
+                elif options["idle"]:
+                    figures = self._idle(Path(directory))
                 else:
                     figures = self._speed(Path(directory), options)
             self._show(options, figures)  # before a server may fail at the removal of so much
@@ -141,7 +144,7 @@ class Command(QueuesiteCommand):
     def _update(self, options: dict[str, Any], figures: list[Figure]) -> None:
         """Write the figures into the document; without figures, only check that it can be done."""
         path: Path = options["update"]
-        name = "scale" if options["scale"] else "speed"
+        name = "scale" if options["scale"] else "idle" if options["idle"] else "speed"
         try:
             text = report.in_document(path.read_text(), name, figures, machine())
             if figures:
@@ -211,6 +214,12 @@ class Command(QueuesiteCommand):
             step(f"creating {count:,} queues", count)
             queues = scale.make_queues(count, step.advance)
             return report.scale(scale.measure(config, queues, operations, step), config.sweep_max_seconds)
+
+    def _idle(self, directory: Path) -> list[Figure]:
+        with self._steps() as step:
+            step(f"{idle.QUEUES} idle queues; this takes minutes", idle.SAMPLES)
+            stamps = fleet.Stamps(directory / "stamps.jsonl")
+            return idle.figures(idle.measure(get_config(), directory, stamps, step.advance))
 
     def _clean_up(self) -> None:
         with self._steps() as step:

@@ -208,6 +208,10 @@ class Connections:
     # --- opening ---
 
     def _open(self) -> Connection:
+        return Connection(self.open_socket())
+
+    def open_socket(self) -> Any:
+        """A socket that is connected to SQS, for whoever makes requests by itself. Raises `NotSent`."""
         near = self._proxy or self._place
         sock: Any = None
         try:
@@ -219,7 +223,7 @@ class Connections:
             if self._proxy is not None and self._place.tls:
                 self._tunnel(sock, self._proxy)
                 sock = self._secure(sock, self._place)
-            return Connection(sock)
+            return sock
         except BaseException as error:
             if sock is not None:
                 sock.close()

@@ -1,0 +1,147 @@
+"""The listener process, as its worker sees it: started when there is something to listen to, replaced when it dies."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from jobs.listener.orders import Alive, Brought, Leave, Missing
+from jobs.listener.process import main as listener_main
+from jobs.worker.pool import Pool
+from queuesite.foundation.config import Config
+from queuesite.foundation.logs import get_logger
+from queuesite.foundation.outage import Outage
+from queuesite.foundation.pipes import Channel
+
+log = get_logger(__name__)
+
+
+class ListenerProcess:
+    """A worker's listener. Sending to it never waits; times are the monotonic clock's."""
+
+    def __init__(self, config: Config, pool: Pool, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._config = config
+        self._pool = pool
+        self._monotonic = monotonic
+        self._process: BaseProcess | None = None
+        self._channel: Channel | None = None
+        self._outage = Outage("the listener process", monotonic)
+        self._start_at = 0.0
+        self._heard_at = self._looked_at = monotonic()
+        self._killed_for: str | None = None
+        self.alive = Alive(0, 0, 0)
+        #: Requests since they were last taken, by queue's URL and purpose.
+        self.requests: Counter[tuple[str, str]] = Counter()
+        #: All requests since the worker's start.
+        self.made = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process."""
+        return self._process is not None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, if it runs."""
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def next_start(self) -> float:
+        """When one may be started that is to be started."""
+        return self._start_at
+
+    def sources(self) -> tuple[list[Any], list[Channel]]:
+        """What to wait on for its news and its end, and its pipe if that is to take more."""
+        if self._process is None or self._channel is None:
+            return [], []
+        channel = [] if self._channel.ended else [self._channel]
+        return [*channel, self._process.sentinel], [one for one in channel if one.waiting]
+
+    def start(self) -> bool:
+        """Start a process if there is none; whether one was started."""
+        now = self._monotonic()
+        if self._process is not None or now < self._start_at or self._pool.trouble is not None:
+            return False
+        try:
+            self._process, self._channel = self._pool.fork(
+                "listener", listener_main, self._pool.worker_id, self._config.heartbeat_seconds / 2
+            )
+        except (OSError, EOFError) as error:
+            self._start_at = now + self._outage.failed(error)
+            return False
+        self._heard_at = self._looked_at = now
+        self._killed_for = None
+        self.alive = Alive(0, 0, 0)
+        log.info("listener_started", pid=self._process.pid)
+        return True
+
+    def send(self, order: object) -> None:
+        """Send an order, behind those that wait."""
+        if self._channel is not None:
+            self._channel.send(order, replace=False)
+
+    def read(self) -> tuple[list[Brought | Missing], bool]:
+        """What it sent since the last call, and whether it has died meanwhile."""
+        if self._process is None or self._channel is None:
+            return [], False
+        dead = not self._process.is_alive()  # before its last words are read
+        self._channel.flush()
+        found: list[Brought | Missing] = []
+        while messages := self._channel.receive():
+            self._heard_at = self._monotonic()
+            for message in messages:
+                if isinstance(message, Alive):
+                    self.alive = message
+                    self.requests.update(message.requests)
+                    self.made += sum(message.requests.values())
+                    self._outage.over()
+                else:
+                    found.append(message)
+        if dead or self._channel.ended:
+            self._bury()
+            return found, True
+        return found, False
+
+    def _bury(self) -> None:
+        assert self._process is not None
+        assert self._channel is not None
+        self._process.join(timeout=1)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join(timeout=1)
+        cause = self._killed_for or f"exit code {self._process.exitcode}"
+        self._start_at = self._monotonic() + self._outage.failed(ChildProcessError(cause))
+        log.error("listener_died", pid=self._process.pid, cause=cause, meaning="another one is started")
+        self._channel.close()
+        self._process = self._channel = None
+        self.alive = Alive(0, 0, 0)
+
+    def kill_silent(self) -> None:
+        """Kill it if it has said nothing for WORKER_STALLED_AFTER: it is frozen, and its queues are not listened to.
+
+        Silence counts only while this worker itself was running.
+        """
+        now = self._monotonic()
+        gap, self._looked_at = now - self._looked_at, now
+        patience = self._config.worker_stalled_after
+        if gap > patience / 2:
+            self._heard_at += gap
+        if self._process is not None and self._killed_for is None and now - self._heard_at > patience:
+            self._killed_for = f"it gave no sign of life for {patience:g} s"
+            log.error("listener_silent", pid=self._process.pid, seconds=patience)
+            self._process.kill()
+
+    def close(self, timeout: float) -> None:
+        """End it. Polls that are open are broken off."""
+        if self._process is None or self._channel is None:
+            return
+        self._channel.send(Leave())
+        self._process.join(timeout)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._channel.close()
+        self._process = self._channel = None
