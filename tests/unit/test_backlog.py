@@ -555,8 +555,11 @@ class TestListened:
         watched.see(target, EMPTY)
         assert watched.next_look(target) <= MAX
 
-    def test_one_whose_messages_have_few_receives_is_looked_at_often(self) -> None:
-        target = queue(max_receive_count=2)
+    @pytest.mark.parametrize(
+        "unheard", [{"max_receive_count": 2}, {"managed": False, "queue_arn": "arn:aws:sqs:eu-west-3:123456789012:q"}]
+    )
+    def test_one_that_nobody_may_listen_to_is_looked_at_often(self, unheard: dict[str, Any]) -> None:
+        target = queue(**unheard)
         watched = Watched([target])
         for _ in range(8):
             watched.next_look(target)
