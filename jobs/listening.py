@@ -1,4 +1,4 @@
-"""Which queues may be listened to at all. Pure; the leader and the workers ask the same."""
+"""Which queues may be listened to at all. The leader and the workers ask the same."""
 
 from __future__ import annotations
 
@@ -6,25 +6,23 @@ from datetime import datetime
 
 from jobs.consumer.demand import FEW_RECEIVES
 from queues.models import Queue
+from queuesite.foundation.config import get_config
 
 #: How long a listener's poll waits for messages, in seconds: the longest that SQS allows, three requests a minute.
 POLL_SECONDS = 20
 
 
-def spares_a_receive(queue: Queue) -> bool:
-    """Whether a message may be received and given back without coming near the dead-letter queue.
+def never_listened_to(queue: Queue) -> str | None:
+    """Why no listener ever receives from the queue, or None if one may.
 
-    What a listener receives while its worker has no place left is given back, which costs a receive.
+    What a listener receives while its worker has no place left is given back, which costs a receive. And listeners poll
+    the configured region only, on connections of their own.
     """
-    return queue.max_receive_count > FEW_RECEIVES
-
-
-def can_be_polled(queue: Queue) -> bool:
-    """Whether a listener may poll the queue at all.
-
-    It reaches only the configured region; queues that others own may be elsewhere.
-    """
-    return spares_a_receive(queue) and queue.region is None
+    if queue.max_receive_count <= FEW_RECEIVES:
+        return "a message that is given back loses a receive, and its maxReceiveCount is only 1 or 2"
+    if queue.region not in (None, get_config().aws_region):
+        return f"it is in another region, {queue.region}"
+    return None
 
 
 def may_be_listened_to(queue: Queue, date: datetime) -> bool:
@@ -35,4 +33,4 @@ def may_be_listened_to(queue: Queue, date: datetime) -> bool:
     """
     backs_off = queue.not_before is not None and queue.not_before > date
     troubled = queue.troubled_until is not None and queue.troubled_until > date
-    return not (queue.paused or backs_off or troubled) and can_be_polled(queue)
+    return not (queue.paused or backs_off or troubled) and never_listened_to(queue) is None

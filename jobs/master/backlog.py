@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 
 from bson import ObjectId
 
-from jobs.listening import may_be_listened_to, spares_a_receive
+from jobs.listening import may_be_listened_to, never_listened_to
 from jobs.master.planner import WaitingQueue
 from queues.models import Queue
 from queues.sqs import Depth
@@ -37,8 +37,8 @@ RECORD_EMPTY_SECONDS = 300.0
 SCALING_SECONDS = 2.0
 #: Interval, in seconds, for an empty queue that a worker listens to: 0.1 requests a minute, beside three long polls.
 LISTENED_SECONDS = 600.0
-#: Longest interval, in seconds, for a queue that nobody may listen to, since its messages have too few receives.
-FEW_RECEIVES_SECONDS = 5.0
+#: Longest interval, in seconds, for a queue that nobody may listen to (`jobs.listening.never_listened_to`).
+UNHEARD_SECONDS = 5.0
 #: How long depth is not believed after a run that received nothing, in seconds. It doubles with each such run in a row,
 #: up to SWEEP_MAX_SECONDS, within which a message that nobody announced must be found.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html: counts are
@@ -198,7 +198,7 @@ class Backlog:
         return min(doubled, NOT_EMPTY_SECONDS) if depth.total else doubled
 
     def _longest(self, entry: BacklogEntry) -> float:
-        return self._max if spares_a_receive(entry.queue) else min(FEW_RECEIVES_SECONDS, self._max)
+        return self._max if never_listened_to(entry.queue) is None else min(UNHEARD_SECONDS, self._max)
 
     def _busy_interval(self, entry: BacklogEntry) -> float:
         return min(SCALING_SECONDS if entry.queue.max_consumers > 1 else NOT_EMPTY_SECONDS, self._max)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence, Set
 
 from bson import ObjectId
 
-from jobs.listening import POLL_SECONDS, can_be_polled
+from jobs.listening import POLL_SECONDS, never_listened_to
 from jobs.listening_model import Listening
 from jobs.master.backlog import Backlog
 from jobs.master.listening import Candidate, Listener, ListeningPlan, plan
@@ -127,7 +127,7 @@ class Listeners:
         for entry in backlog:
             queue = entry.queue
             # One that backs off or is handled with caution keeps its listener, which waits: such times are short.
-            if queue.paused or not can_be_polled(queue):
+            if queue.paused or never_listened_to(queue) is not None:
                 continue
             kind = (queue.handler, queue.pool)
             if kind not in known:

@@ -75,7 +75,9 @@ class ListenerProcess:
         if self._process is not None or now < self._start_at or self._pool.trouble is not None:
             return False
         try:
-            self._process, self._channel = self._pool.fork("listener", listener_main)
+            self._process, self._channel = self._pool.fork(
+                "listener", listener_main, self._pool.worker_id, self._config.heartbeat_seconds / 2, None
+            )
         except (OSError, EOFError) as error:
             self._start_at = now + self._outage.failed(error)
             self._down_since = self._down_since or now

@@ -153,7 +153,7 @@ class WorkerLoop:
 
     def turn(self) -> None:
         """Do what is due."""
-        reports.take_note(self._pool, self.runs, self._stats, self._followed, self.announcer, self._monotonic)
+        reports.take_note(self._pool, self.runs, self._stats, self.announcer, self._followed, self._monotonic)
         self.listening.take_note(self._pool.declined())
         now = self._monotonic()
         if (self._signals or self.watch.drain_asked) and not self._drain.begun:

@@ -278,20 +278,26 @@ class Pool:
 
     def _forked(self) -> ConsumerProcess:
         """A new consumer. Raises `OSError`, or `EOFError` if the fork server dies meanwhile."""
-        process, ours = self.fork("consumer", consumer_main, self._limits)
+        process, ours = self.fork(
+            "consumer",
+            consumer_main,
+            self.worker_id,
+            self._limits,
+            self._config.heartbeat_seconds / 2,
+            self._access.prepared(),
+        )
         log.debug("consumer_started", pid=process.pid)
         return ConsumerProcess(process, ours)
 
     def fork(self, name: str, target: Callable[..., None], *arguments: object) -> tuple[BaseProcess, pipes.Channel]:
-        """A new process of the fork server, and a pipe to it.
+        """A new process of the fork server, and a pipe to it. `target` gets the pipe's other end before `arguments`.
 
-        `target` gets the pipe's other end, the worker's id, `arguments`, the seconds between its reports, and what is
-        known of SQS. Raises `OSError`, or `EOFError` if the fork server dies meanwhile.
+        Raises `OSError`, or `EOFError` if the fork server dies meanwhile.
         """
         ours, theirs = pipes.pair()
         process = self._context.Process(
             target=target,
-            args=(theirs, self.worker_id, *arguments, self._config.heartbeat_seconds / 2, self._access.prepared()),
+            args=(theirs, *arguments),
             name=name,
             # Not daemonic: a handler may start processes of its own. `close` and the pipe see to their end.
             daemon=False,

@@ -18,13 +18,13 @@ def take_note(
     pool: Pool,
     runs: Runs,
     stats: StatsBuffer,
-    followed: dict[ObjectId, dict[str, Any]],
     announcer: Announcer,
+    followed: dict[ObjectId, dict[str, Any]],
     monotonic: Callable[[], float] = time.monotonic,
 ) -> None:
     """Note runs that ended or only finish, and what was done or failed in them.
 
-    `followed` gets what SQS was found to hold of queues that others own.
+    `followed` gets what SQS was found to hold of queues that others own, by their ids.
     """
     ended = pool.ended()
     now = monotonic()

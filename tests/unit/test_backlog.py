@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from unittest import mock
 
 import pytest
 from bson import ObjectId
 
 from jobs.master.backlog import (
-    FEW_RECEIVES_SECONDS,
     FIRST_LOOKS_PER_SECOND,
     LISTENED_SECONDS,
     NOT_EMPTY_SECONDS,
     RECORD_EMPTY_SECONDS,
     SCALING_SECONDS,
+    UNHEARD_SECONDS,
     Backlog,
 )
 from jobs.master.planner import WaitingQueue
@@ -555,13 +556,16 @@ class TestListened:
         watched.see(target, EMPTY)
         assert watched.next_look(target) <= MAX
 
-    def test_one_whose_messages_have_few_receives_is_looked_at_often(self) -> None:
-        target = queue(max_receive_count=2)
+    @pytest.mark.parametrize(
+        "unheard", [{"max_receive_count": 2}, {"managed": False, "queue_arn": "arn:aws:sqs:eu-west-3:123456789012:q"}]
+    )
+    def test_one_that_nobody_may_listen_to_is_looked_at_often(self, unheard: dict[str, Any]) -> None:
+        target = queue(**unheard)
         watched = Watched([target])
         for _ in range(8):
             watched.next_look(target)
             watched.see(target, EMPTY)
-        assert watched.next_look(target) <= FEW_RECEIVES_SECONDS
+        assert watched.next_look(target) <= UNHEARD_SECONDS
 
     def test_only_what_decides_who_listens_is_a_change(self) -> None:
         target = queue()

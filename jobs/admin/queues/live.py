@@ -11,7 +11,7 @@ from jobs import reads, statistics
 from jobs.admin.pages import STATUS_VARIANTS
 from jobs.admin.queues.base import QueuePages, shown, working
 from jobs.admin.queues.charts import charts
-from jobs.listening import spares_a_receive
+from jobs.listening import never_listened_to
 from jobs.models import JobStatus
 from queuesite.admin.records import address
 from queuesite.foundation.databases import database_clock
@@ -50,7 +50,7 @@ class LivePage(QueuePages):
             **working(request, activity),
             backoff=None if queue.not_before is None else (queue.not_before - now).total_seconds(),
             listener=reads.listener_of(queue.queue_url),
-            few_receives=not spares_a_receive(queue),
+            never_listened_to=never_listened_to(queue),
             costs=costs,
             monthly_cost=statistics.monthly_cost(costs),
             charts=charts(queue, span),
