@@ -151,7 +151,7 @@ class LoopSlots:
         spec, scope = turn.spec, None
         try:
             if awaitable is None:
-                awaitable = spec.handler.function(turn.message)  # type: ignore[arg-type]  # there is one, see `_take`
+                awaitable = spec.handler.call(turn.message)  # type: ignore[arg-type]  # there is one, see `_take`
             if spec.timeout is None:
                 turn.result = await awaitable
             else:

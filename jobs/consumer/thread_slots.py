@@ -62,7 +62,7 @@ class ThreadSlots:
     def _handle(self, turn: Turn) -> None:
         assert turn.message is not None
         try:
-            result = turn.spec.handler.function(turn.message)
+            result = turn.spec.handler.call(turn.message)
             if result is not None and isawaitable(result):
                 # Of a function that does not look like one that is async: a wrapper, say.
                 self._tasks.wait_for(turn, result)
