@@ -24,8 +24,7 @@ class WakeUps:
 
     def __init__(self) -> None:
         self._reset()
-        #: Set in consumers, which never ask MongoDB: they hand their wake-ups to their worker.
-        self.handed_over = False
+        self._handed_over = False
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
@@ -36,18 +35,25 @@ class WakeUps:
 
     def request(self, queue_url: str) -> None:
         """Have the queue looked at soon, if this process has MongoDB."""
-        if not self.handed_over and not directory.mongodb.known:
+        if not self._handed_over and not directory.mongodb.known:
             return
         with self._changed:
             self._due.add(queue_url)
             self._changed.notify_all()
-            if self._thread is None and not self.handed_over:
+            if self._thread is None and not self._handed_over:
                 self._thread = supervised("wake-ups", self._write, self._died)
                 self._thread.start()
                 atexit.register(self.flush, LAST_SECONDS)
 
+    def hand_over(self) -> None:
+        """Have this process ask MongoDB nothing, and leave its wake-ups for whoever takes them: for consumers."""
+        self._handed_over = True
+        directory.mongodb.allowed = False
+
     def take(self) -> tuple[str, ...]:
-        """The URLs of the queues to be woken since the last call, for whoever writes them."""
+        """The URLs of queues to be woken that are handed over, since the last call."""
+        if not self._handed_over:
+            return ()
         with self._changed:
             taken, self._due = tuple(sorted(self._due)), set()
             return taken

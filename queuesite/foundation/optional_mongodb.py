@@ -7,6 +7,7 @@ need not have our apps installed, either.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -41,6 +42,7 @@ class OptionalMongoDB:
         self._avoid_until = 0.0
         self._client: pymongo.MongoClient[Document] | None = None
         self._pid = 0
+        self._making = threading.Lock()
 
     @property
     def known(self) -> bool:
@@ -68,8 +70,15 @@ class OptionalMongoDB:
     def _database(self) -> Database[Document]:
         if MONGO in connections.settings:
             return database()
-        if self._client is None or self._pid != os.getpid():
-            settings = mongo_settings(get_config())
-            self._client = pymongo.MongoClient(settings["HOST"], **settings["OPTIONS"])
-            self._pid = os.getpid()
-        return self._client[get_config().mongodb_name]
+        with self._making:
+            if self._client is None or self._pid != os.getpid():
+                settings = mongo_settings(get_config())
+                self._client = pymongo.MongoClient(settings["HOST"], **settings["OPTIONS"])
+                self._pid = os.getpid()
+            return self._client[get_config().mongodb_name]
+
+    def close(self) -> None:
+        """Close the client, if there is one."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
