@@ -98,8 +98,8 @@ def send_on_commit(
     def committed() -> None:
         try:
             _send(to, message)
-        except Exception:
-            log.exception("send_on_commit_failed", queue=to.queue, handler=to.handler)
+        except Exception as error:
+            log.exception("send_on_commit_failed", queue=to.queue, handler=to.handler, error=str(error))
 
     transaction.on_commit(committed, using=using, robust=True)
 
