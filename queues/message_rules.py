@@ -44,6 +44,10 @@ class ToQueue(Protocol):
     def fifo(self) -> bool:
         """Whether it is a FIFO queue."""
 
+    @property
+    def max_message_bytes(self) -> int | None:
+        """The largest message that it takes; None: SQS's limit."""
+
 
 def problem_of(queue: ToQueue, message: OutgoingMessage) -> tuple[str, str] | None:
     """Why SQS would refuse a message to this queue: the field, and a text that continues "message 3 of 5"."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from queues import sources
 from queues.naming import is_fifo
 from queues.sqs import get_gateway
 from queuesite.foundation.config import get_config
@@ -37,6 +38,10 @@ class Target:
 
     name: str
     url: str
+    #: Its AWS region; None: the configured one.
+    region: str | None = None
+    #: The largest message that it takes; None: SQS's limit, as far as is known.
+    max_message_bytes: int | None = None
 
     @property
     def fifo(self) -> bool:
@@ -53,8 +58,8 @@ class Directory:
 
     def find(self, to: Destination) -> Target:
         """The queue. Raises `NotFound`, `InvalidInput` if several queues have the handler, `ServerError`."""
-        if to.queue is not None and to.queue.startswith(("https://", "http://", "memory://")):
-            return Target(to.queue.rpartition("/")[2], to.queue)
+        if to.queue is not None and to.queue.startswith(("https://", "http://")):
+            return _by_url(to.queue)
         known = self._found.get(to)
         if known is not None and time.monotonic() < known[1]:
             return known[0]
@@ -115,11 +120,23 @@ class Directory:
         return _target(documents[0])
 
 
-_FIELDS: dict[str, Any] = {"name": 1, "queueUrl": 1}
+#: `queueArn` only a queue that others own has, which may be in another region.
+_FIELDS: dict[str, Any] = {"name": 1, "queueUrl": 1, "queueArn": 1, "maxMessageBytes": 1}
 
 
 def _target(document: Mapping[str, Any]) -> Target:
-    return Target(str(document["name"]), str(document["queueUrl"]))
+    arn = document.get("queueArn")
+    return Target(
+        str(document["name"]),
+        str(document["queueUrl"]),
+        sources.of_arn(arn).region if arn else None,
+        document.get("maxMessageBytes"),
+    )
+
+
+def _by_url(url: str) -> Target:
+    source = sources.parse(url)
+    return Target(source.name, url, source.region)
 
 
 directory = Directory()

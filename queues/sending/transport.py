@@ -11,8 +11,9 @@ from typing import Protocol
 from queues.message_rules import ToQueue, problem_of
 from queues.sending.destinations import Destination, Target, directory
 from queues.sending.wakeups import wake_ups
-from queues.sqs import OutgoingMessage, get_gateway
+from queues.sqs import OutgoingMessage
 from queues.sqs.batches import Placed, SendReport, not_sent, send_all
+from queues.sqs.regions import gateway_in
 from queuesite.foundation.errors import InvalidInput, QueueMissing, ServerError
 
 #: A message with its place among those of one call, or what kept it from being made.
@@ -46,7 +47,7 @@ class SqsTransport:
         outages: list[ServerError] = []
         try:
             send_all(
-                get_gateway(),
+                gateway_in(target.region),
                 target.url,
                 _acceptable(target, items, delivery),
                 delivery,

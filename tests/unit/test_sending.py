@@ -30,6 +30,9 @@ class Order(BaseModel):
     number: int
 
 
+URL = "http://127.0.0.1/000000000000/"
+
+
 class Sqs(MemorySqs):
     """SQS in memory, with names; batches whose bodies contain a word fail as a whole or one by one."""
 
@@ -40,9 +43,15 @@ class Sqs(MemorySqs):
         self.away_for = self.refused = "\0"
         self._lock = threading.Lock()
 
+    def create_queue(self, name: str, **options: Any) -> str:
+        memory = super().create_queue(name, **options)
+        url = URL + name
+        self._queues[url] = self._queues.pop(memory)
+        return url
+
     def queue_url(self, name: str) -> str | None:
         self.asked.append(name)
-        url = f"memory://sqs/{name}"
+        url = f"http://127.0.0.1/000000000000/{name}"
         return url if url in self._queues else None
 
     def send(self, queue_url: str, messages: Sequence[OutgoingMessage]) -> SendResult:
@@ -58,7 +67,7 @@ class Sqs(MemorySqs):
         return SendResult(ids, failures)
 
     def stored(self, name: str = "orders") -> list[_Stored]:
-        return sorted(self._queues[f"memory://sqs/{name}"].messages, key=lambda one: one.number)
+        return sorted(self._queues[f"http://127.0.0.1/000000000000/{name}"].messages, key=lambda one: one.number)
 
     def bodies(self, name: str = "orders") -> list[str]:
         return [one.body for one in self.stored(name)]
@@ -72,7 +81,7 @@ def sqs(monkeypatch: pytest.MonkeyPatch) -> Sqs:
     directory.mongodb.allowed = False
     for module in (transport, wakeups):
         monkeypatch.setattr(module, "directory", directory)
-    monkeypatch.setattr(transport, "get_gateway", lambda: made)
+    monkeypatch.setattr(transport, "gateway_in", lambda region: made)
     monkeypatch.setattr(destinations, "get_gateway", lambda: made)
     monkeypatch.setattr(destinations, "get_config", lambda: type("Prefixed", (), {"queue_name_prefix": ""}))
     made.create_queue("orders")
@@ -129,7 +138,7 @@ class TestOne:
         assert sqs.bodies() == [sent]
 
     def test_to_a_queue_by_url_nothing_is_looked_up(self, sqs: Sqs) -> None:
-        queues.send("memory://sqs/orders", "text")
+        queues.send("http://127.0.0.1/000000000000/orders", "text")
 
         assert sqs.bodies() == ["text"]
         assert sqs.asked == []
@@ -321,7 +330,7 @@ class TestMany:
         def bodies() -> Iterator[str]:
             nonlocal most
             for number in range(2_000):
-                most = max(most, number - len(sqs._queues["memory://sqs/orders"].messages))
+                most = max(most, number - len(sqs._queues["http://127.0.0.1/000000000000/orders"].messages))
                 yield str(number)
 
         assert queues.send_many("orders", bodies()).sent == 2_000
