@@ -26,6 +26,7 @@ from jobs.consumer.stuck import StuckHandlers
 from jobs.consumer.time_limits import TimeLimits
 from jobs.consumer.turn import Pipeline
 from jobs.models import EndReason
+from queues.handlers import middleware
 from queues.sqs import DataPlane
 from queuesite.foundation.errors import InvalidInput
 from queuesite.foundation.logs import get_logger
@@ -86,6 +87,7 @@ class Run:
             limits.idle,
             Refusals(self.ending.refused),
             fifo=settings.fifo,
+            system=middleware.system_attributes(),
         )
         self._be_cautious(settings)
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from django.apps import apps
 from pydantic import BaseModel, PydanticUserError, ValidationError
 
-from queues.handlers import payloads, secrets
+from queues.handlers import middleware, payloads, secrets
 from queues.handlers.calling import caller
 from queues.handlers.contract import Message
 from queues.handlers.envelopes import Envelope
@@ -61,6 +61,11 @@ class Handler:
     def is_async(self) -> bool:
         """Whether calling it makes a coroutine."""
         return inspect.iscoroutinefunction(_called(self.function))
+
+    @cached_property
+    def attempt(self) -> Callable[[Message], Any]:
+        """What a slot calls with each message: the function, in HANDLER_MIDDLEWARE. Raises `MiddlewareError`."""
+        return middleware.around(self.call, is_async=self.is_async)
 
     @cached_property
     def _named(self) -> Any:
