@@ -26,6 +26,8 @@ from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.failures import FailureGroup
 from jobs.models import EndReason
 from queues import following
+from queues.handlers import middleware
+from queues.handlers.middleware import MiddlewareError
 from queues.sending.wakeups import wake_ups
 from queues.sqs import begin_with
 from queues.sqs.express.endpoint import Prepared
@@ -156,6 +158,8 @@ def main(
     bind(worker=worker_id, consumer_pid=os.getpid())
     begin_with(prepared)
     Consumer(connection, limits, live_seconds).serve()
+    with suppress(MiddlewareError):  # no run began with it
+        middleware.close()
 
 
 def let_fork_server_end() -> None:

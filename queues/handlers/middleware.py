@@ -20,6 +20,8 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import threading
+import time
 import traceback
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +34,13 @@ from django.core.exceptions import MiddlewareNotUsed
 from queues.handlers.contract import Message
 from queues.sqs import NEEDED_ATTRIBUTES
 from queuesite.foundation.config import get_config
-from queuesite.foundation.errors import InvalidInput
+from queuesite.foundation.errors import InvalidInput, QueuesiteError
+from queuesite.foundation.logs import get_logger
+
+log = get_logger(__name__)
+
+#: How long the end of a process waits for middleware to send what it has, in seconds.
+CLOSE_SECONDS = 2.0
 
 Call = Callable[[Message], Any]
 
@@ -42,6 +50,10 @@ class MiddlewareError(InvalidInput):
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"HANDLER_MIDDLEWARE: {path}: {reason}")
+
+
+class MissingPackage(QueuesiteError):
+    """A package that a factory needs, and that only its users install, is missing."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,8 @@ class Middleware:
             made = self.factory(call)
         except MiddlewareNotUsed:
             return None
+        except MissingPackage as error:
+            raise MiddlewareError(self.path, str(error)) from error
         except Exception as error:
             raise MiddlewareError(self.path, f"it failed when it was built: {_told(error)}") from error
         if not callable(made):
@@ -109,6 +123,8 @@ def around(call: Call, *, is_async: bool) -> Call:
     """`call` with all middleware around it; `call` itself if there is none. Raises `MiddlewareError`."""
     mode = is_async
     for middleware in reversed(load()):
+        if mode and not inspect.iscoroutinefunction(call):
+            call = _coroutine_function(call)
         wanted = is_async if middleware.takes(is_async=is_async) else not is_async
         made = middleware.around(_adapted(call, mode, wanted, threads=is_async), is_async=wanted)
         if made is not None:
@@ -122,12 +138,19 @@ def _adapted(call: Call, is_async: bool, wanted: bool, *, threads: bool) -> Call
         return call
     if not is_async:
         # Without a thread of its own it runs in its slot's, which waits in `async_to_sync`.
-        return sync_to_async(call, thread_sensitive=not threads, executor=_threads() if threads else None)
+        return _coroutine_function(
+            sync_to_async(call, thread_sensitive=not threads, executor=_threads() if threads else None)
+        )
+    return async_to_sync(_coroutine_function(call))
+
+
+def _coroutine_function(call: Call) -> Call:
+    """`call`, which returns awaitables, as a function by which factories can tell that it does."""
 
     async def layer(message: Message) -> Any:
         return await call(message)
 
-    return async_to_sync(layer)
+    return layer
 
 
 @functools.cache
@@ -156,6 +179,23 @@ def system_attributes() -> tuple[str, ...]:
     """The attributes of SQS's own that a receive must ask for: those that messages need, and what middleware names."""
     asked = [name for middleware in load() for name in getattr(middleware.factory, "system_attributes", ())]
     return tuple(dict.fromkeys((*NEEDED_ATTRIBUTES, *asked)))
+
+
+def close() -> None:
+    """Call the `close` of each factory that has one, since the process ends; wait for `CLOSE_SECONDS` at most."""
+    closing = [threading.Thread(target=_close, args=(middleware,), daemon=True) for middleware in load()]
+    for thread in closing:
+        thread.start()
+    deadline = time.monotonic() + CLOSE_SECONDS
+    for thread in closing:
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _close(middleware: Middleware) -> None:
+    try:
+        getattr(middleware.factory, "close", lambda: None)()
+    except Exception:
+        log.exception("middleware_not_closed", middleware=middleware.path)
 
 
 def _told(error: Exception) -> str:

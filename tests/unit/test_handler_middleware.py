@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 import threading
@@ -76,7 +77,7 @@ def coroutines(get_response: Any) -> Any:
 
 @sync_and_async_middleware
 def both(get_response: Any) -> Any:
-    if asyncio.iscoroutinefunction(get_response):
+    if inspect.iscoroutinefunction(get_response):
 
         async def layer(message: Message) -> Any:
             seen.append(("both, async", message.body))
@@ -160,6 +161,16 @@ async def handle_async(message: Message) -> None:
 class TestLayers:
     def test_no_middleware_leaves_the_function_itself(self) -> None:
         assert Handler("h", handle).attempt is handle
+
+    def test_factories_can_tell_what_an_async_handler_is(self, use: Use) -> None:
+        class Callable:
+            async def __call__(self, message: Message) -> None:
+                seen.append("handler")
+
+        use("both", "plain", "both")
+
+        assert handle_all(Callable(), OneQueue("m")).processed == 1
+        assert [one[0] for one in seen] == ["both, async", "plain", "both, async", "h", "plain ends"]
 
     @pytest.mark.parametrize("function", [handle, handle_async])
     def test_the_first_is_the_outermost(self, use: Use, function: Any) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -20,10 +23,15 @@ PAGE = (ROOT / "docs" / "handlers.md").read_text()
 
 def examples(heading: str) -> list[str]:
     """The Python examples below a heading."""
-    section = PAGE.split(f"\n{heading}\n", 1)[1]
-    level = heading.partition(" ")[0]
-    section = re.split(rf"^{level} ", section, maxsplit=1, flags=re.MULTILINE)[0]
-    return re.findall(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    found = []
+    for part in re.finditer(
+        r"^```(\w*)\n(.*?)^```|^(#+) ", PAGE.partition(f"\n{heading}\n")[2], re.MULTILINE | re.DOTALL
+    ):
+        if part[3] and len(part[3]) <= len(heading.partition(" ")[0]):
+            break
+        if part[1] == "python":
+            found.append(part[2])
+    return found
 
 
 def run(example: str, **names: Any) -> dict[str, Any]:
@@ -35,7 +43,7 @@ def run(example: str, **names: Any) -> dict[str, Any]:
 
 class TestMiddleware:
     def test_the_first_example_measures(self) -> None:
-        timed, _ = examples("## Middleware")
+        timed, *_ = examples("## Middleware")
         reported: list[tuple[str, float]] = []
         defined = run(timed, report_seconds=lambda *report: reported.append(report))
 
@@ -47,7 +55,7 @@ class TestMiddleware:
         assert seconds >= 0
 
     def test_the_second_takes_both(self) -> None:
-        _, stale = examples("## Middleware")
+        _, stale, *_ = examples("## Middleware")
         factory = run(stale)["reject_stale"]
         fresh = Message(id="1", body="b", queue="orders")
         old = Message(id="1", body="b", queue="orders", attributes={"deadline": "2023-05-05"})
@@ -59,6 +67,29 @@ class TestMiddleware:
             assert call(fresh) == "b"
             assert isinstance(call(old), Reject)
         assert (factory.sync_capable, factory.async_capable) == (True, True)
+
+
+class TestSetUps:
+    """In programs of their own: OpenTelemetry and Sentry are set up once in a process."""
+
+    def test_opentelemetry_exports_what_ended_before_the_end(self) -> None:
+        [example] = examples("### OpenTelemetry")
+
+        assert carry_out(example, "opentelemetry", "exporter") == [f"process {os.environ['QUEUE_NAME_PREFIX']}orders"]
+
+    def test_sentry_sends_what_was_raised_before_the_end(self) -> None:
+        [example] = examples("### Sentry")
+
+        assert carry_out(example, "sentry", "dsn") == ["LookupError"]
+
+
+def carry_out(example: str, name: str, own: str) -> list[str]:
+    """What a consumer's process has sent at its end if an example's module is before `queues.middleware`'s `name`."""
+    program = [sys.executable, "-m", "tests.support.set_up_program", name, own]
+    environ = {**os.environ, "HANDLER_MIDDLEWARE": f"shop_set_up.set_up,queues.middleware.{name}"}
+    ended = subprocess.run(program, input=example, text=True, env=environ, cwd=ROOT, capture_output=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    return [str(line) for line in json.loads(ended.stdout)]
 
 
 def test_logs_have_the_fields_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
