@@ -22,7 +22,7 @@ MAX_KINDS = 100
 _LIBRARY = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 #: What calls handlers.
-_CALLERS = ("jobs.consumer.", "queues.handlers.calling")
+_CALLERS = ("jobs.consumer.", "queues.handlers.calling", "queues.handlers.middleware", "queues.middleware")
 
 #: Makes a traceback's text, where one is wanted.
 Trace = Callable[[], str]

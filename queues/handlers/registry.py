@@ -52,7 +52,7 @@ class Handler:
 
     @cached_property
     def call(self) -> Callable[[Message], Any]:
-        """What a slot calls with the message: the function itself, unless there is a payload."""
+        """Takes the message: the function itself, unless there is a payload."""
         if self.payload is None or self.invoke is None:
             return self.function
         return caller(self.payload, self.invoke, is_async=self.is_async)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from queues.message_rules import ToQueue, problem_of
+from queues.sending import tracing
 from queues.sending.destinations import Destination, Target, directory
 from queues.sending.wakeups import wake_ups
 from queues.sqs import OutgoingMessage
@@ -45,22 +46,24 @@ class SqsTransport:
         target = directory.find(to)
         delivery = Delivery()
         outages: list[ServerError] = []
-        try:
-            send_all(
-                gateway_in(target.region),
-                target.url,
-                _acceptable(target, items, delivery),
-                delivery,
-                in_order=target.fifo,
-                to_first_failure=target.fifo,
-                outages=outages,
-            )
-        except Exception as error:
-            delivery.interrupted = error
-        if outages:
-            delivery.error = outages[-1]
-            if isinstance(outages[-1], QueueMissing):
-                directory.forget(target.url)
+        with tracing.sending(target) as trace:
+            try:
+                send_all(
+                    gateway_in(target.region),
+                    target.url,
+                    trace.carry(_acceptable(target, items, delivery)),
+                    delivery,
+                    in_order=target.fifo,
+                    to_first_failure=target.fifo,
+                    outages=outages,
+                )
+            except Exception as error:
+                delivery.interrupted = error
+            if outages:
+                delivery.error = outages[-1]
+                if isinstance(outages[-1], QueueMissing):
+                    directory.forget(target.url)
+            trace.ended(delivery, delivery.error or delivery.interrupted)
         if delivery.sent:
             wake_ups.request(target.url)
         return delivery
