@@ -51,7 +51,7 @@ class SqsTransport:
                 send_all(
                     gateway_in(target.region),
                     target.url,
-                    trace.carry(_acceptable(target, items, delivery)),
+                    trace.carry(acceptable(target, items, delivery)),
                     delivery,
                     in_order=target.fifo,
                     to_first_failure=target.fifo,
@@ -69,7 +69,7 @@ class SqsTransport:
         return delivery
 
 
-def _acceptable(target: Target, items: Iterable[Item], delivery: Delivery) -> Iterator[Placed]:
+def acceptable(target: Target, items: Iterable[Item], delivery: Delivery) -> Iterator[Placed]:
     """The messages that SQS would take; the others are failures."""
     for place, item in items:
         if target.fifo and delivery.failures:

@@ -1,4 +1,5 @@
-"""The examples of docs/handlers.md up to its outcomes: each block of Python runs, and each body is handled by the handler above it."""
+"""The examples of docs/handlers.md up to its outcomes: each block of Python runs, and each body is handled by the
+handler above it."""
 
 from __future__ import annotations
 

@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 import structlog
+from pydantic import BaseModel
 
-from queues.handlers import Message, Reject
+import queues
+from jobs.testing import sandbox
+from queues.handlers import Message, Reject, handler, registry
 from queuesite.foundation.config import get_config
 from queuesite.foundation.logs import bind, configure, log_message
 from tests.support.processes import ROOT
@@ -67,6 +70,30 @@ class TestMiddleware:
             assert call(fresh) == "b"
             assert isinstance(call(old), Reject)
         assert (factory.sync_capable, factory.async_capable) == (True, True)
+
+
+def test_the_tests_on_the_page_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin, page = examples("## Testing")[:2]
+    assert run(plugin)["pytest_plugins"] == ["jobs.testing.plugin"]
+    monkeypatch.setattr(registry, "_handlers", dict(registry.all_handlers()))
+
+    class Order(BaseModel):
+        number: int
+
+    @handler("orders", payload=Order)
+    def orders(order: Order) -> None:
+        queues.send("mails", {"order": order.number}, delay=60)
+
+    @handler("mails")
+    def mails(message: Message) -> None:
+        raise LookupError(message.body)
+
+    defined = run(page, Order=Order, queues=queues)
+    tests = [value for name, value in defined.items() if name.startswith("test_")]
+    assert len(tests) == 3
+    for test in tests:
+        with sandbox() as queue_sandbox:
+            test(queue_sandbox)
 
 
 class TestSetUps:
