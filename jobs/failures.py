@@ -21,6 +21,8 @@ MAX_KINDS = 100
 #: Where the interpreter's library and installed packages are: an error in them is put down to the code that called.
 _LIBRARY = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
+#: What calls handlers.
+_CALLERS = ("jobs.consumer.", "queues.handlers.calling", "queues.handlers.middleware", "queues.middleware")
 
 #: Makes a traceback's text, where one is wanted.
 Trace = Callable[[], str]
@@ -106,8 +108,8 @@ def place_of(trace: TracebackType | None, otherwise: str) -> str:
         code = trace.tb_frame.f_code
         module = trace.tb_frame.f_globals.get("__name__", "?")
         innermost = f"{module}.{code.co_qualname}" if hasattr(code, "co_qualname") else f"{module}.{code.co_name}"
-        # The executor's own frames call every handler, and say nothing.
-        if not code.co_filename.startswith((*_LIBRARY, "<")) and not module.startswith("jobs.consumer."):
+        # The frames that call every handler say nothing.
+        if not code.co_filename.startswith((*_LIBRARY, "<")) and not module.startswith(_CALLERS):
             place = innermost
         trace = trace.tb_next
     return place or innermost or otherwise
@@ -117,7 +119,7 @@ def trace_text(error: BaseException) -> str:
     """The traceback as text, without the executor's frames; an exception that cannot be shown does no harm."""
     try:
         trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("jobs.consumer."):
+        while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(_CALLERS):
             trace = trace.tb_next
         text = "".join(traceback.format_exception(type(error), error, trace))
     except BaseException:  # a handler's own class may raise anything from its __str__, SystemExit too

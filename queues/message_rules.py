@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from queues.models import Queue
 from queues.sqs import MAX_DELAY_SECONDS, MAX_MESSAGE_BYTES, OutgoingMessage
 
 MAX_ATTRIBUTES = 10
@@ -34,7 +33,23 @@ def printable(text: str) -> str:
     return _REFUSED.sub("\ufffd", text)
 
 
-def problem_of(queue: Queue, message: OutgoingMessage) -> tuple[str, str] | None:
+class ToQueue(Protocol):
+    """What the rules need to know of a queue."""
+
+    @property
+    def name(self) -> str:
+        """Its name, for messages."""
+
+    @property
+    def fifo(self) -> bool:
+        """Whether it is a FIFO queue."""
+
+    @property
+    def max_message_bytes(self) -> int | None:
+        """The largest message that it takes; None: SQS's limit."""
+
+
+def problem_of(queue: ToQueue, message: OutgoingMessage) -> tuple[str, str] | None:
     """Why SQS would refuse a message to this queue: the field, and a text that continues "message 3 of 5"."""
     if not message.body:
         return "body", " has an empty body: SQS takes 1 byte to 1 MiB"
@@ -51,7 +66,7 @@ def problem_of(queue: Queue, message: OutgoingMessage) -> tuple[str, str] | None
     return _problem_of_order(queue, message)
 
 
-def _problem_of_order(queue: Queue, message: OutgoingMessage) -> tuple[str, str] | None:
+def _problem_of_order(queue: ToQueue, message: OutgoingMessage) -> tuple[str, str] | None:
     if queue.fifo and message.delay:
         return "delay", ": a FIFO queue takes no delay for single messages"
     if queue.fifo and not message.group:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from queues import adopted_repository, moving, naming, repository, services
@@ -18,7 +16,7 @@ from queues.moving import REJECTION_PREFIX as REJECTION_PREFIX
 from queues.moving import RedriveReport as RedriveReport
 from queues.sqs import MAX_BATCH, DataPlane, OutgoingMessage, ReceivedMessage
 from queues.sqs.batches import SendReport as SendReport
-from queues.sqs.batches import batches, send_batch
+from queues.sqs.batches import send_all
 from queues.sqs.regions import gateway_in
 from queuesite.foundation.errors import Conflict, InvalidInput, ServerError
 from queuesite.foundation.logs import get_logger
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
     from queues.sqs.gateway import SqsGateway
 
 log = get_logger(__name__)
-
-#: Batches under way at once. SQS answers a batch in some 10 ms; eight of them keep one core busy with their CPU cost.
-PARALLEL_SENDS = 8
 
 Progress = Callable[[int], None]
 
@@ -72,25 +67,28 @@ def send(
     gateway = gateway_in(queue.region)
     report = SendReport()
     outages: list[ServerError] = []
-    send_one = partial(send_batch, outages=outages if report_outage else None)
     woken = False
-    with ThreadPoolExecutor(1 if queue.fifo else PARALLEL_SENDS, thread_name_prefix="send") as pool:
-        pending: set[Future[SendReport]] = set()
-        try:
-            for first, batch in batches(messages):
-                pending.add(pool.submit(send_one, gateway, queue.queue_url, first, batch))
-                if len(pending) >= 2 * PARALLEL_SENDS:
-                    pending = _collect(pending, report, progress)
-                if report.sent and not woken:
-                    _wake(queue)  # so that consumers start while the rest is being sent
-                    woken = True
-            while pending:
-                pending = _collect(pending, report, progress)
-        finally:
-            for future in pending:
-                future.cancel()
-            # Even after a failure half-way: what SQS has taken must be handled.
-            _wake(queue)
+
+    def sent(count: int) -> None:
+        nonlocal woken
+        if count and not woken:
+            woken = True
+            _wake(queue)  # so that consumers start while the rest is being sent
+        progress(count)
+
+    try:
+        send_all(
+            gateway,
+            queue.queue_url,
+            enumerate(messages),
+            report,
+            in_order=queue.fifo,
+            outages=outages if report_outage else None,
+            progress=sent,
+        )
+    finally:
+        # Even after a failure half-way: what SQS has taken must be handled.
+        _wake(queue)
     if outages and not report.sent:
         raise outages[0]
     return report
@@ -98,17 +96,6 @@ def send(
 
 def _wake(queue: Queue) -> None:
     repository.wake(queue.id)
-
-
-def _collect(pending: set[Future[SendReport]], report: SendReport, progress: Progress) -> set[Future[SendReport]]:
-    done, rest = wait(pending, return_when=FIRST_COMPLETED)
-    for future in done:
-        part = future.result()
-        report.sent += part.sent
-        report.failures.update(part.failures)
-        report.message_ids.update(part.message_ids)
-        progress(part.sent)
-    return rest
 
 
 def redrivable(name: str) -> tuple[Queue, str]:

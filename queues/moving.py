@@ -110,7 +110,7 @@ def move(gateway: SqsGateway, queue: Queue, dlq_url: str, batch: Sequence[Receiv
     Raises `ServerError` if SQS refuses some, which then stay in the dead-letter queue. `already` is how many were moved
     before.
     """
-    report = send_batch(gateway, queue.queue_url, 0, [_copy(message, queue) for message in batch])
+    report = send_batch(gateway, queue.queue_url, [(place, _copy(one, queue)) for place, one in enumerate(batch)])
     delete(gateway, dlq_url, [batch[place] for place in report.message_ids])
     if report.failures and report.refused:
         kind = type(report.refused.error)
@@ -124,8 +124,8 @@ def move(gateway: SqsGateway, queue: Queue, dlq_url: str, batch: Sequence[Receiv
 def fitting(received: list[ReceivedMessage]) -> Iterator[list[ReceivedMessage]]:
     """Split a received batch, which may be larger than SQS takes in one send (10 messages of 1 MiB each)."""
     copies = [OutgoingMessage(m.body, m.attributes) for m in received]
-    for first, batch in batches(copies):
-        yield received[first : first + len(batch)]
+    for batch in batches(enumerate(copies)):
+        yield [received[place] for place, _ in batch]
 
 
 def _copy(message: ReceivedMessage, queue: Queue) -> OutgoingMessage:

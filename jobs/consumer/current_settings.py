@@ -65,9 +65,11 @@ class CurrentSettings:
 def spec_of(settings: QueueSettings) -> HandlerSpec:
     """What the slots do with a message.
 
-    Raises `InvalidInput` if the handler is not registered, its options do not fit, or a run cannot work with a number.
+    Raises `InvalidInput` if the handler is not registered, its options do not fit, its middleware cannot be built, or a
+    run cannot work with a number.
     """
     settings.check()
     handler = registry.get(settings.handler)
+    _ = handler.attempt  # built now, so that what is wrong with middleware ends the run and not each attempt
     timeout = settings.timeout if settings.timeout is not None else handler.timeout
     return HandlerSpec(settings.name, handler, handler.parse_options(settings.handler_options), timeout)

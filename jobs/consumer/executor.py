@@ -8,6 +8,7 @@ from __future__ import annotations
 from jobs.consumer.buffer import Buffer
 from jobs.consumer.handler_loop import HandlerLoop
 from jobs.consumer.loop_slots import LoopSlots
+from jobs.consumer.run_end import RunEnd
 from jobs.consumer.thread_slots import ThreadSlots
 from jobs.consumer.turn import HandlerSpec, Pipeline
 from queuesite.foundation.threads import OnDeath, end_process
@@ -55,6 +56,10 @@ class Executor:
         self._buffer.serve(concurrency, self._tasks.wake if in_loop else None)
         self._threads.resize(0 if in_loop else concurrency)
         self._buffer.wake()
+
+    def work(self, ending: RunEnd) -> None:
+        """Return when the run is to end; until then the slots work."""
+        ending.wait()
 
     def close(self) -> bool:
         """Cancel the handlers that are still on the event loop; whether none is left. Threads end with their buffer."""

@@ -17,7 +17,7 @@ from jobs.consumer.handler_loop import HandlerLoop
 from jobs.consumer.outcome import Done, TimedOut
 from jobs.consumer.time_limits import CANCEL_SECONDS
 from jobs.consumer.turn import HandlerSpec, Pipeline, Turn
-from queuesite.foundation.logs import get_logger, with_log_context
+from queuesite.foundation.logs import get_logger, log_message, with_log_context
 from queuesite.foundation.threads import OnDeath, end_process
 
 log = get_logger(__name__)
@@ -149,9 +149,10 @@ class LoopSlots:
         Nothing is raised: a SystemExit that left its task would end the loop under all others.
         """
         spec, scope = turn.spec, None
+        log_message(turn.held.message.message_id)  # in this task's context, which ends with it
         try:
             if awaitable is None:
-                awaitable = spec.handler.function(turn.message)  # type: ignore[arg-type]  # there is one, see `_take`
+                awaitable = spec.handler.attempt(turn.message)  # type: ignore[arg-type]  # there is one, see `_take`
             if spec.timeout is None:
                 turn.result = await awaitable
             else:

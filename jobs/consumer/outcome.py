@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Awaitable, Generator
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 from jobs.consumer.backoff import retry_delay
 from jobs.failures import storable
 from queues.handlers import Reject, Retry
+from queues.handlers.calling import UNFINISHED
 from queues.sqs import MAX_VISIBILITY_SECONDS
 
 
@@ -23,17 +22,13 @@ class TimedOut(Exception):
         super().__init__(f"the handler took longer than its time limit of {limit:g} s")
 
 
-#: Values that stand for work which nobody has done yet.
-_UNFINISHED = (Awaitable, Generator, AsyncGenerator, Future, map, filter)
-
-
 class Unfinished(Exception):
     """A handler returned work in place of doing it: an awaitable, a generator, a future."""
 
     @classmethod
     def of(cls, result: object) -> Unfinished | None:
         """The error that `result` is, or None if it is a value like any other."""
-        if not isinstance(result, _UNFINISHED):
+        if not isinstance(result, UNFINISHED):
             return None
         return cls(
             f"the handler returned {type(result).__name__!r}, whose work is not done: "
@@ -107,9 +102,11 @@ def describe(error: BaseException) -> str:
 
 
 def text_of(value: object) -> str:
-    """`value` as text that MongoDB and SQS can store: UTF-8 without lone surrogates."""
+    """`value`, with an exception's notes, as text that MongoDB and SQS can store: UTF-8 without lone surrogates."""
     try:
         text = str(value)
+        if notes := getattr(value, "__notes__", None):
+            text = f"{text} ({'; '.join(map(str, notes))})".lstrip()
     except BaseException:  # a handler's own class may raise anything here, SystemExit too
         text = "(its message cannot be shown)"
     return storable(text)

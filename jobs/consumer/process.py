@@ -26,6 +26,9 @@ from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.failures import FailureGroup
 from jobs.models import EndReason
 from queues import following
+from queues.handlers import middleware
+from queues.handlers.middleware import MiddlewareError
+from queues.sending.wakeups import wake_ups
 from queues.sqs import begin_with
 from queues.sqs.express.endpoint import Prepared
 from queues.sqs.regions import gateway_in
@@ -101,6 +104,8 @@ class Live:
     failures: tuple[FailureGroup, ...] = ()
     work: WorkCounts = NONE
     followed: dict[str, Any] | None = None
+    #: URLs of queues that handlers have sent to.
+    sent_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,8 @@ class Finishing:
     failures: tuple[FailureGroup, ...] = ()
     work: WorkCounts = NONE
     followed: dict[str, Any] | None = None
+    #: URLs of queues that handlers have sent to.
+    sent_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,7 @@ class Finished:
     followed: dict[str, Any] | None = None
     #: The process has grown past its limit, and is to be replaced.
     outgrown: bool = False
+    sent_to: tuple[str, ...] = ()
 
 
 def main(
@@ -146,9 +154,12 @@ def main(
     let_fork_server_end()
     # A child that a handler forks must not speak for this process, nor keep the pipe open when this one is gone.
     os.register_at_fork(after_in_child=connection.close)
+    wake_ups.hand_over()
     bind(worker=worker_id, consumer_pid=os.getpid())
     begin_with(prepared)
     Consumer(connection, limits, live_seconds).serve()
+    with suppress(MiddlewareError):  # no run began with it
+        middleware.close()
 
 
 def let_fork_server_end() -> None:
@@ -204,7 +215,8 @@ class Consumer:
                     run, self._run, self._job_id = self._run, None, None
                 news = _news(run) if run is not None else ((), NONE, None)
                 memory = self._growth.memory()
-                self._send(Finished(start.job_id, report, memory, *news, self._growth.too_large(memory)))
+                outgrown = self._growth.too_large(memory)
+                self._send(Finished(start.job_id, report, memory, *news, outgrown, wake_ups.take()))
 
     def _carry_out(self, start: Start) -> RunReport:
         bind(queue=start.settings.name, job_id=start.job_id)
@@ -280,14 +292,14 @@ class Consumer:
             if run is None or job_id is None:
                 return
             memory = self._growth.memory()
-            self._send(Live(job_id, run.live(), memory, *_news(run)))
+            self._send(Live(job_id, run.live(), memory, *_news(run), wake_ups.take()))
         if self._growth.too_large(memory) and run.has_worked(RECYCLE_AFTER_SECONDS):
             run.end(EndReason.RECYCLED, self._growth.in_words(memory))
 
     def _report_finishing(self, run: Run, job_id: str, so_far: RunReport) -> None:
         with self._reporting:
             memory = self._growth.memory()
-            self._send(Finishing(job_id, so_far, memory, *_news(run)))
+            self._send(Finishing(job_id, so_far, memory, *_news(run), wake_ups.take()))
 
     def _send(self, message: object) -> None:
         # If it fails, the reader sees the end of the pipe too, and ends the process.

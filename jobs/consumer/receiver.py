@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +14,7 @@ from jobs.consumer.held import Held
 from jobs.consumer.refused import Refusals
 from jobs.consumer.run_end import RunEnd
 from jobs.consumer.waits import LONGEST_REQUEST_SECONDS
-from queues.sqs import MAX_BATCH, DataPlane
+from queues.sqs import MAX_BATCH, NEEDED_ATTRIBUTES, DataPlane
 from queuesite.foundation.errors import QueueMissing, ServerError, SqsUnavailable, TooManyInFlight
 from queuesite.foundation.outage import Outage
 from queuesite.foundation.threads import supervised
@@ -75,8 +76,9 @@ class Receiver:
         refusals: Refusals | None = None,
         *,
         fifo: bool = False,
+        system: Sequence[str] = NEEDED_ATTRIBUTES,
     ) -> None:
-        """`idle` is how many seconds a queue must have been empty to be drained."""
+        """`idle` is how many seconds a queue must have been empty to be drained; `system` see `DataPlane.receive`."""
         self._gateway = gateway
         self._queue_url = queue_url
         self._demand = demand
@@ -85,6 +87,7 @@ class Receiver:
         self._end = end
         self._idle = idle
         self._fifo = fifo
+        self._system = system
         self._attempt: Attempt | None = None
         self._stopping = threading.Event()
         self._flowing = threading.Event()
@@ -177,7 +180,12 @@ class Receiver:
             attempt_id, limit, window, asked_at = attempt.id, attempt.limit, attempt.window, attempt.begun_at
         try:
             received = self._gateway.receive(
-                self._queue_url, limit=limit, wait=wait, visibility=window, attempt_id=attempt_id
+                self._queue_url,
+                limit=limit,
+                wait=wait,
+                visibility=window,
+                attempt_id=attempt_id,
+                system=self._system,
             )
         except SqsUnavailable:
             raise  # the answer may have been lost: the next request repeats the attempt

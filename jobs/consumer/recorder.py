@@ -44,7 +44,8 @@ class Recorder(Stage):
         if turn.error is not None and not isinstance(turn.error, Retry):  # a requested retry is no failure
             self.raised(turn.error, received, handler)
         elif isinstance(outcome, GiveUp):
-            self.rejected(outcome.reason, received, handler)
+            kind = turn.result if isinstance(turn.result, type) else type(turn.result)
+            self.rejected(outcome.reason, received, handler, kind)
 
     def raised(self, error: BaseException, message: ReceivedMessage, handler: str) -> None:
         """Count an error that the function `handler` raised.
@@ -54,9 +55,9 @@ class Recorder(Stage):
         place = failures.place_of(error.__traceback__, handler)
         self._count(failures.type_name(error), place, text_of(error), message, lambda: failures.trace_text(error))
 
-    def rejected(self, reason: str, message: ReceivedMessage, handler: str) -> None:
-        """Count a message that its handler gave up by returning a `Reject`."""
-        self._count(f"{Reject.__module__}.{Reject.__qualname__}", handler, reason, message, str)
+    def rejected(self, reason: str, message: ReceivedMessage, handler: str, kind: type[Reject] = Reject) -> None:
+        """Count a message that its handler gave up by returning a `Reject` of this kind."""
+        self._count(f"{kind.__module__}.{kind.__qualname__}", handler, reason, message, str)
 
     def stuck(self, error: TimedOut, message: ReceivedMessage, handler: str, stack: str) -> None:
         """Count a handler that is past its time limit and does not end; `stack` is where it is."""

@@ -26,6 +26,7 @@ from jobs.consumer.stuck import StuckHandlers
 from jobs.consumer.time_limits import TimeLimits
 from jobs.consumer.turn import Pipeline
 from jobs.models import EndReason
+from queues.handlers import middleware
 from queues.sqs import DataPlane
 from queuesite.foundation.errors import InvalidInput
 from queuesite.foundation.logs import get_logger
@@ -48,6 +49,7 @@ class Run:
         limits: RunLimits,
         loop: HandlerLoop | None = None,
         read_held: ReadHeld | None = None,
+        executor: type[Executor] = Executor,
     ) -> None:
         """`loop` is for async handlers; by default it is the process's own. `read_held`: of a queue that others own.
 
@@ -69,7 +71,7 @@ class Run:
         self._time_limits = TimeLimits(self._stuck.give_up, self.ending.thread_died)
         # The time limit first: what it has given up does not concern the others.
         stages = [self._time_limits, self.meter, self.recorder, Connections()]
-        self._executor = Executor(
+        self.executor = executor(
             self._buffer,
             self._current.spec,
             Pipeline(stages, self._settler.settle, self._buffer.finished),
@@ -86,6 +88,7 @@ class Run:
             limits.idle,
             Refusals(self.ending.refused),
             fifo=settings.fifo,
+            system=middleware.system_attributes(),
         )
         self._be_cautious(settings)
 
@@ -101,9 +104,9 @@ class Run:
         self.holdings.start()
         for batch in first:
             self.holdings.accept(batch.held())
-        self._executor.resize(self._current.queue.concurrency)
+        self.executor.resize(self._current.queue.concurrency)
         self._receiver.start()
-        self.ending.wait()
+        self.executor.work(self.ending)
         self._wind_down(finishing)
         return self._report()
 
@@ -144,11 +147,11 @@ class Run:
         except InvalidInput as error:
             self.end(EndReason.ERROR, str(error))
             return
-        self._executor.spec = self._current.spec
+        self.executor.spec = self._current.spec
         self.holdings.keeper.wake()
         self._be_cautious(settings)
         if settings.concurrency != before and not self.ending.asked:
-            self._executor.resize(settings.concurrency)
+            self.executor.resize(settings.concurrency)
             log.info("concurrency_changed", queue=settings.name, before=before, now=settings.concurrency)
 
     def followed(self) -> dict[str, Any] | None:
@@ -188,7 +191,7 @@ class Run:
         self._stuck.release()
         acknowledger.close(time.monotonic() + SETTLE_SECONDS)
         self._time_limits.close()
-        if not self._executor.close() and not self._stuck:
+        if not self.executor.close() and not self._stuck:
             self.ending.thread_died(RuntimeError("a task of an async handler did not end when it was cancelled"))
         self.holdings.keeper.stop()
 

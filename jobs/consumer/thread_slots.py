@@ -11,6 +11,7 @@ from jobs.consumer.buffer import Buffer
 from jobs.consumer.forks import end_if_forked
 from jobs.consumer.loop_slots import LoopSlots
 from jobs.consumer.turn import HandlerSpec, Pipeline, Turn
+from queuesite.foundation.logs import log_message
 from queuesite.foundation.threads import OnDeath, supervised
 
 
@@ -61,8 +62,9 @@ class ThreadSlots:
 
     def _handle(self, turn: Turn) -> None:
         assert turn.message is not None
+        log_message(turn.message.id)
         try:
-            result = turn.spec.handler.function(turn.message)
+            result = turn.spec.handler.attempt(turn.message)
             if result is not None and isawaitable(result):
                 # Of a function that does not look like one that is async: a wrapper, say.
                 self._tasks.wait_for(turn, result)

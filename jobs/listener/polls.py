@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from jobs.consumer.receiver import ATTEMPT_SECONDS
 from jobs.listener.orders import Target
 from jobs.listening import POLL_SECONDS
 from queues.naming import is_fifo
-from queues.sqs import MAX_BATCH, ReceivedMessage
+from queues.sqs import MAX_BATCH, NEEDED_ATTRIBUTES, ReceivedMessage
 from queues.sqs.express import protocol
 from queuesite.foundation.errors import QueueMissing, QueuesiteError, SqsUnavailable
 from queuesite.foundation.logs import get_logger
@@ -56,11 +56,13 @@ class Polls:
         missing: Callable[[str], None],
         monotonic: Callable[[], float],
         heard_from: Callable[[], float] | None = None,
+        system: Sequence[str] = NEEDED_ATTRIBUTES,
     ) -> None:
-        """`heard_from` answers since when the process has heard nothing.
+        """`heard_from` answers since when the process has heard nothing; `system` see `DataPlane.receive`.
 
         Visibility counts from then: a process that was frozen finds answers that had come long before.
         """
+        self._system = system
         self._heard_from = heard_from or monotonic
         self._request = request
         self._brought = brought
@@ -144,7 +146,12 @@ class Polls:
         self.open += 1
         self.requests[url, "listen"] += 1
         call = protocol.receive(
-            url, limit=MAX_BATCH, wait=POLL_SECONDS, visibility=poll.target.window, attempt_id=poll.attempt_id
+            url,
+            limit=MAX_BATCH,
+            wait=POLL_SECONDS,
+            visibility=poll.target.window,
+            attempt_id=poll.attempt_id,
+            system=self._system,
         )
         self._request(call, partial(self._ended, poll, now, poll.target.window))
 

@@ -14,6 +14,7 @@ from jobs.consumer.held import Batch
 from jobs.consumer.process import let_fork_server_end, take_no_notice
 from jobs.listener.orders import Alive, Brought, GiveBack, Hold, Leave, Missing
 from jobs.listener.polls import Polls
+from queues.handlers import middleware
 from queues.sqs.express.endpoint import Prepared
 from queues.sqs.express.multiplexer import Multiplexer
 from queues.sqs.preparation import credentials_of, prepare
@@ -56,7 +57,14 @@ class Listener:
         self._next_report = 0.0
         self._leaving = False
         self._memory = psutil.Process()
-        self._polls = Polls(requests.start, self._bring, self._miss, time.monotonic, lambda: requests.heard_from)
+        self._polls = Polls(
+            requests.start,
+            self._bring,
+            self._miss,
+            time.monotonic,
+            lambda: requests.heard_from,
+            middleware.system_attributes(),
+        )
         self._serial = 0
         #: The last report said that no poll is open.
         self._idle = True

@@ -28,6 +28,7 @@ from jobs.models import EndReason
 from jobs.worker import fork_server
 from jobs.worker.access import Access
 from jobs.worker.consumer import ConsumerProcess
+from queues.sending.wakeups import wake_ups
 from queuesite.foundation import pipes
 from queuesite.foundation.config import Config
 from queuesite.foundation.errors import ServerError
@@ -172,6 +173,8 @@ class Pool:
             if isinstance(message, Declined):
                 self._declined.append(message.batch)
                 continue
+            for queue_url in message.sent_to:
+                wake_ups.request(queue_url)
             if consumer.job_id is None or message.job_id != str(consumer.job_id):
                 continue  # of an earlier run
             consumer.memory = message.memory

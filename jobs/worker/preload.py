@@ -28,7 +28,7 @@ from jobs.consumer import process  # noqa: E402
 from jobs.consumer.growth import warn_of_large_imports  # noqa: E402
 from jobs.listener import process as listener_process  # noqa: E402, F401 - a listener is forked from here too
 from jobs.worker import fork_server, inheritance  # noqa: E402
-from queues.handlers import registry  # noqa: E402
+from queues.handlers import middleware, registry  # noqa: E402
 from queues.sqs import preparation  # noqa: E402
 from queuesite.foundation.config import BASE_DIR, get_config  # noqa: E402
 from queuesite.foundation.errors import QueuesiteError  # noqa: E402
@@ -40,6 +40,7 @@ sys.modules["__main__"].__file__ = str(BASE_DIR / "manage.py")
 try:
     before = inheritance.open_sockets()  # the fork server's own
     registry.discover()
+    middleware.load()
     preparation.preload(get_config())
     warn_of_large_imports(get_config().consumer_memory_mb)
 except QueuesiteError:

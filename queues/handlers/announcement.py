@@ -35,6 +35,8 @@ class Announced:
     description: str = ""
     #: JSON Schema of its options, as text: MongoDB has a meaning of its own for names like `$ref`. None: it takes none.
     options: str | None = None
+    #: JSON Schema of the payloads that may be sent to it, as text; None: it declares none.
+    payload: str | None = None
 
     @classmethod
     def of(cls, handler: Handler, app_version: str | None) -> Announced:
@@ -49,6 +51,7 @@ class Announced:
             handler.timeout,
             (inspect.getdoc(handler.function) or "")[:MAX_DESCRIPTION],
             schema,
+            payload_text(handler),
         )
 
     @classmethod
@@ -58,6 +61,7 @@ class Announced:
         kinds: dict[str, tuple[type, ...]] = {
             "timeout": (int, float, type(None)),
             "options": (str, type(None)),
+            "payload": (str, type(None)),
         }
         if not {"name", "version"} <= set(given):
             return None
@@ -81,9 +85,27 @@ class Announced:
         return found if isinstance(found, dict) else dict(json.loads(ANY_OBJECT))
 
     @property
+    def payload_schema(self) -> dict[str, Any] | None:
+        """The JSON Schema of the payloads that may be sent to it; None: nothing is known of them."""
+        try:
+            found = json.loads(self.payload) if self.payload is not None else None
+        except ValueError:
+            found = None
+        return found if isinstance(found, dict) else None
+
+    @property
     def summary(self) -> str:
         """The first line of its docstring."""
         return self.description.partition("\n")[0]
+
+
+def payload_text(handler: Handler) -> str | None:
+    """The JSON Schema of a handler's payloads, unless it has none, is too long, or they come in an envelope only."""
+    declared = handler.payload
+    schema = declared.schema() if declared is not None and declared.sendable else None
+    if schema is None or len((text := json.dumps(schema)).encode()) > MAX_SCHEMA_BYTES:
+        return None
+    return text
 
 
 def module_version(handler: Handler) -> str:

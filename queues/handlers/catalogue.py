@@ -79,6 +79,11 @@ class Known:
         return None if self.newest is None else self.newest.schema
 
     @property
+    def payload_schema(self) -> dict[str, Any] | None:
+        """The JSON Schema of the payloads that may be sent to it; None: nothing is known of them."""
+        return None if self.newest is None else self.newest.payload_schema
+
+    @property
     def _own(self) -> Handler | None:
         """The handler here, if it is the one that workers announce."""
         if self.local is None or (self.announced and self.announced[0].options != self.local.schema_text):

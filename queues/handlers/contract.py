@@ -33,6 +33,8 @@ class Message:
     attributes: Mapping[str, str | bytes] = field(default_factory=dict)
     #: What SQS wants for a deletion. Handlers do not delete: it is here to be logged and compared.
     receipt_handle: str = ""
+    #: SQS's own attributes of the message that were asked for, under SQS's names.
+    system: Mapping[str, str] = field(default_factory=dict)
     #: The queue's options for this handler, validated: an instance of the handler's options model, or None.
     options: BaseModel | None = None
 
@@ -56,6 +58,7 @@ class Message:
                 for name, value in message.attributes.items()
             },
             receipt_handle=message.receipt_handle,
+            system=message.system,
             options=options,
         )
 

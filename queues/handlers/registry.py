@@ -11,20 +11,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 from django.apps import apps
 from pydantic import BaseModel, PydanticUserError, ValidationError
 
-from queues.handlers import secrets
+from queues.handlers import middleware, payloads, secrets
+from queues.handlers.calling import caller
 from queues.handlers.contract import Message
+from queues.handlers.envelopes import Envelope
+from queues.handlers.payloads import NOTHING, Invoke, Payload
+from queues.handlers.sendable import HandlerFunction, P, R, with_sender
 from queues.settings import MAX_HANDLER_NAME
 from queues.sqs import MAX_VISIBILITY_SECONDS
 from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import InvalidInput, QueuesiteError
 
-Function = Callable[[Message], Any]
-F = TypeVar("F", bound=Callable[[Message], Any])
+Function = Callable[..., Any]
 
 
 class HandlerError(QueuesiteError):
@@ -40,11 +43,29 @@ class Handler:
     options: type[BaseModel] | None = None
     #: Time limit for one message in seconds, unless its queue has another; None: no limit.
     timeout: float | None = None
+    #: What it gets in place of the body; None: the message only.
+    payload: Payload | None = None
+    #: How its function is called with a payload and the message; None: with the message only.
+    invoke: Invoke | None = None
+    #: The queue that its `send` sends to; None: the one that has this handler.
+    queue: str | None = None
+
+    @cached_property
+    def call(self) -> Callable[[Message], Any]:
+        """Takes the message: the function itself, unless there is a payload."""
+        if self.payload is None or self.invoke is None:
+            return self.function
+        return caller(self.payload, self.invoke, is_async=self.is_async)
 
     @cached_property
     def is_async(self) -> bool:
         """Whether calling it makes a coroutine."""
         return inspect.iscoroutinefunction(_called(self.function))
+
+    @cached_property
+    def attempt(self) -> Callable[[Message], Any]:
+        """What a slot calls with each message: the function, in HANDLER_MIDDLEWARE. Raises `MiddlewareError`."""
+        return middleware.around(self.call, is_async=self.is_async)
 
     @cached_property
     def _named(self) -> Any:
@@ -170,12 +191,32 @@ _discovered = False
 _lock = threading.RLock()
 
 
-def handler(name: str, *, options: type[BaseModel] | None = None, timeout: float | None = None) -> Callable[[F], F]:
+class Register(Protocol):
+    """A decorator that registers a function, and returns it with the methods of a `Sender`."""
+
+    def __call__(self, function: Callable[P, R], /) -> HandlerFunction[P, R]:
+        """Register the function."""
+
+
+def handler(
+    name: str,
+    *,
+    options: type[BaseModel] | None = None,
+    timeout: float | None = None,
+    payload: Any = NOTHING,
+    envelope: Envelope | None = None,
+    queue: str | None = None,
+) -> Register:
     """Register the decorated function under `name`; `options` is the pydantic model of a queue's options for it.
 
     `timeout` is the handler's time limit for one message, in seconds (above 0, at most 43,200: SQS hides no message for
-    longer); a queue may set another. Raises `HandlerError` if another function has the name, or if calling this one
-    would do no work: a generator function, a class.
+    longer); a queue may set another. `payload` is a type that pydantic takes: the function gets the body parsed as that
+    type, and the message as its second argument if it has one. `envelope` names what the payload comes in (see
+    `queues.handlers.envelopes`). `queue` is the name of the queue that the function's `send` sends to, unless it is the
+    only one with this handler.
+
+    Raises `HandlerError` if another function has the name, if calling this one would do no work (a generator function,
+    a class), or if its parameters do not fit the payload.
     """
     # `@handler` without its brackets passes the function.
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_HANDLER_NAME:  # type: ignore[redundant-expr]
@@ -188,20 +229,31 @@ def handler(name: str, *, options: type[BaseModel] | None = None, timeout: float
             "(12 h), or None for no limit"
         )
 
-    def register(function: F) -> F:
+    def register(function: Callable[P, R], /) -> HandlerFunction[P, R]:
         refusal = _refusal(function)
         if refusal is not None:
-            shown = getattr(function, "__qualname__", None) or repr(function)
-            raise HandlerError(f"@handler({name!r}) cannot take {shown}: {refusal}")
-        new = Handler(name, function, options, timeout)
+            raise HandlerError(f"@handler({name!r}) cannot take {_shown(function)}: {refusal}")
+        try:
+            declared = payloads.declared(payload, envelope)
+            invoke = payloads.invoker(function, declared)
+        except ValueError as error:
+            raise HandlerError(f"@handler({name!r}) of {_shown(function)}: {error}") from error
+        new = Handler(name, function, options, timeout, declared, invoke, queue)
         with _lock:
             old = _handlers.get(name)
             if old is not None and old.path != new.path:
                 raise HandlerError(f"handler {name!r} is registered twice: by {old.path} and by {new.path}; rename one")
             _handlers[name] = new
-        return function
+        return with_sender(function, new)
 
     return register
+
+
+def _shown(function: Any) -> str:
+    """The function with its place, for an error."""
+    shown = getattr(function, "__qualname__", None) or repr(function)
+    code = getattr(_called(function), "__code__", None)
+    return shown if code is None else f"{shown} ({code.co_filename}:{code.co_firstlineno})"
 
 
 def discover() -> None:

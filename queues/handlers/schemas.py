@@ -43,6 +43,17 @@ def check(handler: str, schema: Mapping[str, Any] | None, options: Mapping[str, 
         raise InvalidInput(f"options of handler {handler!r}: {'; '.join(problems)}", field="handler_options")
 
 
+def check_payload(handler: str, schema: Mapping[str, Any], payload: Any) -> None:
+    """Raise `InvalidInput` that names each wrong field, and no value. A schema that is of no use judges nothing."""
+    try:
+        errors = list(Draft202012Validator(schema, registry=Registry()).iter_errors(payload))
+    except Exception as error:  # as above
+        log.warning("handler_schema_unusable", handler=handler, error=str(error)[:300])
+        return
+    if errors:
+        raise InvalidInput(f"the payload does not fit: {'; '.join(map(_problem, errors))}", field="body")
+
+
 def _any(value: Any) -> Any:
     return value
 

@@ -108,6 +108,9 @@ class Config(BaseSettings):
         pattern=r"^[A-Za-z0-9._+:/@-]{1,100}$",
         description="version of your handlers' code; empty: a hash of each handler's module",
     )
+    handler_middleware: CommaSeparated = Field(
+        (), description="middleware around each attempt, the outermost first: dotted paths of factories"
+    )
     idle_seconds: int = Field(2, ge=1, le=20, description="a queue that stays empty this long counts as drained")
     job_max_seconds: Seconds = Field(900, description="interval at which a long run's counts are written")
     time_slice_seconds: Seconds = Field(

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from typing import Any, ParamSpec, TextIO, TypeVar, cast
 
 import structlog
@@ -35,8 +35,22 @@ class _Stderr:
 
 _STDERR = cast(TextIO, _Stderr())
 
+#: The id of the message that is being handled. A variable of our own, since binding a field takes a microsecond.
+_message_id: ContextVar[str | None] = ContextVar("queuesite_message_id", default=None)
+#: Adds `message_id` to every event of this thread's or task's context from now on.
+log_message = _message_id.set
+
+
+def _with_message(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    message_id = _message_id.get()
+    if message_id is not None:
+        event.setdefault("message_id", message_id)
+    return event
+
+
 _SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
+    _with_message,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]

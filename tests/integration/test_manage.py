@@ -189,6 +189,17 @@ def test_broken_handler_module_is_named(tmp_path: Path, queues: SQSClient) -> No
     assert "no_such_module_anywhere" in said
 
 
+def test_worker_does_not_start_with_middleware_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "middleware_of_this_test.py").write_text("def timed(get_response):\n    return None\n")
+
+    said = complaint(
+        manage("runworker", env={"HANDLER_MIDDLEWARE": "middleware_of_this_test.timed", "PYTHONPATH": str(tmp_path)}),
+        2,
+    )
+
+    assert "HANDLER_MIDDLEWARE: middleware_of_this_test.timed: it returned None" in said
+
+
 def test_handlers_of_a_module_of_ones_own(tmp_path: Path) -> None:
     # A name that nobody gives a module beside manage.py, which would be found first.
     (tmp_path / "handlers_of_this_test.py").write_text(

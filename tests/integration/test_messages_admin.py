@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import shlex
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,11 +14,19 @@ from django.contrib.auth.models import Group, User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
+from pydantic import BaseModel, Field
 
+from jobs.admin.queues import payload_fields
 from queues import peek, services
+from queues.handlers import handler, registry
+from queues.handlers.announcement import Announced
+from queues.handlers.catalogue import Known
 from queues.models import Queue
 from queues.sqs import OutgoingMessage, get_gateway
+from queuesite.foundation.errors import InvalidInput
 from queuesite.models import BackgroundTask
+from tests.support.bodies import LAMBDA_SUCCESS, in_sns
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("queues")]
 
@@ -190,3 +199,82 @@ class TestDeadLetters:
                 "delete": client.post(page(queue, "dead_letters"), {"do": "delete"}),
             }
             assert {name for name, answer in answers.items() if answer.status_code == 403} == refused
+
+
+class Order(BaseModel):
+    number: int = Field(description="as on the invoice")
+    express: bool = False
+    lines: list[str] = []
+
+
+@pytest.fixture
+def ordering() -> Iterator[None]:
+    """A handler with a payload, and one with an envelope."""
+    registry.discover()
+    handler("typed", payload=Order)(lambda order: None)
+    handler("wrapped", payload=Order, envelope=("sns", "lambda"))(lambda order: None)
+    yield
+    del registry._handlers["typed"], registry._handlers["wrapped"]
+
+
+@pytest.mark.usefixtures("ordering")
+class TestPayloads:
+    def test_the_form_has_the_payloads_fields_and_sends_it(self, admin: Client) -> None:
+        queue = services.create("orders", settings={"handler": "typed"})
+        shown = html.unescape(admin.get(page(queue)).content.decode())
+        assert "as on the invoice; required" in shown
+        assert 'name="payload.express"' in shown
+
+        fields = {"payload.number": "7", "payload.express": "true", "payload.lines": '["a"]'}
+        told = post(admin, page(queue), do="send", **{**fields, "kind": "payload"})
+
+        assert "1 message sent." in told
+        assert bodies(queue) == ['{"number":7,"express":true,"lines":["a"]}']
+
+    @pytest.mark.parametrize(
+        ("fields", "words"),
+        [
+            ({}, "does not fit Order: number: Field required"),
+            ({"payload.number": "many"}, "does not fit Order: number: Input should be a valid integer"),
+            ({"payload.number": "1", "payload.lines": "["}, "lines: expected JSON"),
+            ({"payload.number": "1", "body": "x"}, "leave this empty, or choose text or JSON"),
+        ],
+    )
+    def test_what_does_not_fit_is_told(self, admin: Client, fields: dict[str, str], words: str) -> None:
+        queue = services.create("orders", settings={"handler": "typed"})
+
+        assert words in post(admin, page(queue), do="send", **{**fields, "kind": "payload"})
+        assert services.size("orders").depth.total == 0
+
+    def test_without_the_handlers_code_its_announced_schema_decides(self, admin: Client) -> None:
+        known = Known("elsewhere", announced=[Announced.of(registry.get("typed"), "1")])
+
+        assert set(payload_fields.fields(known)) == {"payload.number", "payload.express", "payload.lines"}
+        assert json.loads(payload_fields.body(known, {"payload.number": "7"})) == {"number": 7}
+        with pytest.raises(InvalidInput, match="number: expected type integer"):
+            payload_fields.body(known, {"payload.number": "many"})
+        with pytest.raises(InvalidInput, match="number: is missing"):
+            payload_fields.body(known, {})
+
+    def test_a_payload_that_comes_in_an_envelope_is_not_asked_for(self, admin: Client) -> None:
+        queue = services.create("results", settings={"handler": "wrapped"})
+        assert 'name="payload.number"' not in admin.get(page(queue)).content.decode()
+
+    def test_a_look_shows_payloads_and_what_does_not_fit(self, admin: Client) -> None:
+        queue = services.create("results", settings={"handler": "wrapped"})
+        good = in_sns({**LAMBDA_SUCCESS, "responsePayload": {"number": 4711}})
+        wrong = in_sns({**LAMBDA_SUCCESS, "responsePayload": {"number": EVIL}})
+        get_gateway().send(queue.queue_url, [OutgoingMessage(text) for text in (good, wrong, "{}")])
+
+        shown = ""
+
+        def all_seen() -> bool:
+            nonlocal shown
+            shown = admin.post(page(queue), {"do": "look", "last": "1"}).content.decode()
+            return shown.count("Would be rejected") == 2 and "Fits Order" in shown
+
+        eventually(all_seen, 20, "three messages are shown")
+        assert "Payload 1 of 1" in shown
+        assert "does not fit Order: number: Input should be a valid integer" in html.unescape(shown)
+        assert "is not in the envelope sns of lambda: requestContext: expected an object" in html.unescape(shown)
+        assert EVIL not in shown

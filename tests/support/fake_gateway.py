@@ -42,7 +42,14 @@ class FakeGateway:
         return self._answer()
 
     def receive(
-        self, queue_url: str, *, limit: int, wait: int, visibility: int, attempt_id: str | None
+        self,
+        queue_url: str,
+        *,
+        limit: int,
+        wait: int,
+        visibility: int,
+        attempt_id: str | None,
+        system: Sequence[str],
     ) -> list[ReceivedMessage]:
         self.asked.append({"limit": limit, "wait": wait, "visibility": visibility})
         self.attempts.append(attempt_id)

@@ -203,6 +203,7 @@ class TestLimits:
                 "DATA_DIR",
                 "SERVERS_VENV",
                 "HANDLER_MODULES",
+                "HANDLER_MIDDLEWARE",
             ),
             *("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "WEB_HOST"),
         }

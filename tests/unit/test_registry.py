@@ -158,11 +158,11 @@ class TestWhatCannotHandle:
 
     def test_classes_are_refused(self) -> None:
         with pytest.raises(HandlerError, match=r"cannot take AsyncCallable: it is a class"):
-            handler("orders")(AsyncCallable)  # type: ignore[type-var]
+            handler("orders")(AsyncCallable)
 
     def test_what_cannot_be_called_is_refused(self) -> None:
         with pytest.raises(HandlerError, match=r"cannot take 3: it cannot be called"):
-            handler("orders")(3)  # type: ignore[type-var]
+            handler("orders")(3)  # type: ignore[arg-type]
 
     def test_a_wrapper_may_run_a_generator(self) -> None:
         @wraps(generate)
@@ -170,7 +170,8 @@ class TestWhatCannotHandle:
             for _ in generate(message):
                 pass
 
-        assert handler("orders")(drain) is drain
+        registered: object = handler("orders")(drain)
+        assert registered is drain
 
 
 class TestWhatIsCalled:

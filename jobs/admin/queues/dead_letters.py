@@ -69,7 +69,7 @@ class DeadLettersPage(LookingPages):
         seen = None
         if do == "look":
             self.require_peek(request)
-            seen = self.looked_at(request, lambda: peek.peek_dead_letters(queue.name), DeadLetterOut)
+            seen = self.looked_at(request, queue, lambda: peek.peek_dead_letters(queue.name), DeadLetterOut)
         return self._page(
             request,
             queue,

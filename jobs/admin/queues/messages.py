@@ -15,6 +15,8 @@ from jobs.admin.queues.send_form import AT_ONCE, SendForm, curl
 from queues import codec, peek, services, tasks
 from queues import messages as sending
 from queues.api.message_schemas import MessageOut
+from queues.handlers import Message, registry
+from queues.handlers.preview import preview
 from queues.models import Queue
 from queuesite.admin.records import address
 from queuesite.foundation import markup
@@ -25,6 +27,8 @@ from queuesite.tasks import start
 
 #: Characters of a body that are shown.
 SHOWN = 16_384
+#: Payloads of one message that are shown.
+PAYLOADS_SHOWN = 10
 
 
 class LookingPages(QueuePages):
@@ -36,7 +40,7 @@ class LookingPages(QueuePages):
             raise PermissionDenied
 
     def looked_at(
-        self, request: HttpRequest, look: Callable[[], peek.Look], schema: type[MessageOut]
+        self, request: HttpRequest, queue: Queue, look: Callable[[], peek.Look], schema: type[MessageOut]
     ) -> list[dict[str, Any]]:
         """The messages that a look finds. Raises `Conflict` if it would be a message's last receive."""
         try:
@@ -49,9 +53,16 @@ class LookingPages(QueuePages):
             return []
         if found.warning is not None:
             self.message_user(request, f"{found.warning[:1].upper()}{found.warning[1:]}.", messages.WARNING)
+        handler = registry.all_handlers().get(queue.handler)
         return [
-            {"message": one, "body": markup.body(one.body[:SHOWN]), "cut": len(one.body) > SHOWN}
-            for one in map(schema.of, found.messages)
+            {
+                "message": schema.of(one),
+                "body": markup.body(one.body[:SHOWN]),
+                "cut": len(one.body) > SHOWN,
+                "preview": (seen := preview(handler, Message.received(one, queue.name))),
+                "payloads": [markup.body(text[:SHOWN]) for text in seen.payloads[:PAYLOADS_SHOWN]] if seen else [],
+            }
+            for one in found.messages
         ]
 
     def size(self, request: HttpRequest, queue: Queue) -> services.Size | None:
@@ -79,7 +90,9 @@ class MessagesPage(LookingPages):
         if request.method == "POST" and request.POST.get("do") == "look":
             self.require_peek(request)
             try:
-                seen = self.looked_at(request, lambda: peek.peek(queue.name, last="last" in request.POST), MessageOut)
+                seen = self.looked_at(
+                    request, queue, lambda: peek.peek(queue.name, last="last" in request.POST), MessageOut
+                )
             except Conflict as error:
                 refused = str(error)
         elif request.method == "POST":

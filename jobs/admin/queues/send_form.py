@@ -16,7 +16,9 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from jobs.admin.queues import payload_fields
 from queues.api.message_schemas import MessageIn
+from queues.handlers import catalogue
 from queues.message_rules import MAX_ATTRIBUTES
 from queues.messages import validate_messages
 from queues.models import Queue
@@ -30,12 +32,17 @@ AT_ONCE = 100
 _NAMED = 5
 
 
+_KINDS = [("text", "text"), ("json", "JSON")]
+#: The body is made from the fields of the handler's payload.
+PAYLOAD = "payload"
+
+
 class SendForm(forms.Form):
     """What to send. If it is valid, `outgoing` has the messages and `payload` the body of the same API request."""
 
     kind = forms.ChoiceField(
         label="Body is",
-        choices=[("text", "text"), ("json", "JSON")],
+        choices=_KINDS,
         widget=UnfoldAdminSelectWidget,
         help_text="JSON is checked for its syntax and sent as it is",
     )
@@ -82,6 +89,13 @@ class SendForm(forms.Form):
     def __init__(self, queue: Queue, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.queue = queue
+        self.handler = catalogue.current().named(queue.handler)
+        if parts := payload_fields.fields(self.handler):
+            kind = self.fields["kind"]
+            assert isinstance(kind, forms.ChoiceField)
+            kind.choices = [(PAYLOAD, f"a payload of {queue.handler}, from its fields"), *_KINDS]
+            self.fields = {"kind": kind, **parts, **self.fields}
+            self.initial.setdefault("kind", PAYLOAD)
         self.outgoing: list[OutgoingMessage] = []
         self.payload: dict[str, Any] = {}
         most = get_config().api_max_body_mb
@@ -117,7 +131,11 @@ class SendForm(forms.Form):
         cleaned = super().clean() or self.cleaned_data
         if self.errors:
             return cleaned
-        field, bodies = self._bodies(cleaned)
+        try:
+            field, bodies = self._bodies(cleaned)
+        except InvalidInput as error:
+            self.add_error(error.field if error.field in self.fields else None, str(error))
+            return cleaned
         most = get_config().api_max_bulk
         if len(bodies) * cleaned["times"] > most:
             self.add_error("times", f"{len(bodies) * cleaned['times']:,} messages: at most {most:,} (API_MAX_BULK)")
@@ -150,7 +168,13 @@ class SendForm(forms.Form):
         return cleaned
 
     def _bodies(self, cleaned: dict[str, Any]) -> tuple[str, list[tuple[int, str]]]:
-        """The field that the bodies are from, and each body with its line."""
+        """The field that the bodies are from, and each body with its line. Raises `InvalidInput` for a payload."""
+        if cleaned["kind"] == PAYLOAD:
+            if cleaned["body"] or cleaned["file"] is not None:
+                raise InvalidInput(
+                    "Body is the payload's fields: leave this empty, or choose text or JSON.", field="body"
+                )
+            return "kind", [(1, payload_fields.body(self.handler, cleaned))]
         field = "body" if cleaned["file"] is None else "file"
         text = cleaned[field] or ""
         if field == "body" and not cleaned["each_line"]:

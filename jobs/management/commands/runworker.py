@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 
 from jobs.indexes import ensure_indexes
 from jobs.worker.loop import WorkerLoop
-from queues.handlers import registry
+from queues.handlers import middleware, registry
 from queues.settings import SETTINGS
 from queues.sqs import get_gateway
 from queuesite.foundation.commands import QueuesiteCommand
@@ -34,7 +34,7 @@ class Command(QueuesiteCommand):
             SETTINGS["pool"].check(options["pool"])
         worker = WorkerLoop(config, worker_pool=options["pool"])
         worker.begin()
-        registry.discover()
+        middleware.check({handler.is_async for handler in registry.all_handlers().values()})
         wait_for(check_mongodb, "MongoDB", config.startup_wait_seconds)
         wait_for(lambda: get_gateway().check(), "SQS", config.startup_wait_seconds)
         # MongoDB may fail at any of these writes, so all of them are retried.

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jobs import reads
 from jobs import services as processing
+from jobs.management import trying
 from jobs.management.sqs_adoption import AdoptionVerbs
 from jobs.management.sqs_arguments import add_setting
 from jobs.management.sqs_output import handler_as_json, queue_as_json, state_words
@@ -98,6 +99,11 @@ class Command(AdoptionVerbs):
             "list the handlers that live workers announce or that are importable here",
             queue=False,
             as_json=True,
+        )
+        trying.add_arguments(
+            verb(
+                "try", "have a queue's handler handle one message here, in the terminal; nothing is received or deleted"
+            )
         )
 
     def run(self, **options: Any) -> None:
@@ -262,6 +268,9 @@ class Command(AdoptionVerbs):
         if report.failed:
             lines = "; ".join(f"{name}: {reason}" for name, reason in report.failed.items())
             raise CommandError(f"{len(report.failed)} queues failed: {lines}", returncode=1)
+
+    def do_try(self, options: dict[str, Any]) -> None:
+        self.say(trying.try_message(options))
 
     def do_handlers(self, options: dict[str, Any]) -> None:
         try:

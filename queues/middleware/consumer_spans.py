@@ -1,0 +1,106 @@
+"""The CONSUMER span of an attempt, by OpenTelemetry's semantic conventions for messaging and for SQS.
+
+https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/ and …/messaging/sqs/. The parent is what the
+sender put into the message's attributes (`traceparent`, or what OTEL_PROPAGATORS says), else X-Ray's AWSTraceHeader.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from queues.handlers.contract import Message
+from queues.handlers.middleware import CLOSE_SECONDS
+from queues.middleware import outcome_of, reason_of
+from queuesite.foundation.config import get_config
+
+# https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
+_ROOT = re.compile(r"(?:^|;)\s*Root=1-([0-9a-fA-F]{8})-([0-9a-fA-F]{24})\s*(?:;|$)")
+_PARENT = re.compile(r"(?:^|;)\s*Parent=([0-9a-fA-F]{16})\s*(?:;|$)")
+_SAMPLED = re.compile(r"(?:^|;)\s*Sampled=1\s*(?:;|$)")
+
+
+def around(message: Message) -> Generator[Attempt, None, None]:
+    """A span while the message is being handled."""
+    name = get_config().queue_name_prefix + message.queue
+    # Asked for each time: a provider may be set later than this module is imported.
+    with trace.get_tracer("queuesite").start_as_current_span(
+        f"process {name}",
+        parent_of(message),
+        SpanKind.CONSUMER,
+        {
+            "messaging.system": "aws_sqs",
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": name,
+            "messaging.message.id": message.id,
+            "messaging.message.body.size": len(message.body.encode(errors="replace")),
+            "queuesite.receive_count": message.receive_count,
+        },
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        attempt = Attempt(span)
+        try:
+            yield attempt
+        except BaseException as error:
+            attempt.raised(error)
+            raise
+
+
+class Attempt:
+    """The span of an attempt."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def answered(self, answer: object) -> None:
+        """As `Span.answered`: a `Reject` is an error, a `Retry` is not."""
+        outcome = outcome_of(answer)
+        self._span.set_attribute("queuesite.outcome", outcome)
+        if outcome == "rejected":
+            kind = answer if isinstance(answer, type) else type(answer)
+            self._failed(kind, reason_of(answer))
+
+    def raised(self, error: BaseException) -> None:
+        """The handler raised `error`."""
+        self.answered(error)
+        if outcome_of(error) == "failed":
+            if isinstance(error, Exception):
+                self._span.record_exception(error)
+            self._failed(type(error), type(error).__qualname__)
+
+    def _failed(self, kind: type, description: str) -> None:
+        self._span.set_attribute("error.type", f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."))
+        self._span.set_status(Status(StatusCode.ERROR, description))
+
+
+def parent_of(message: Message) -> Context:
+    """The context in which the message was sent; an empty one if it says nothing that can be read."""
+    carrier = {name: value for name, value in message.attributes.items() if isinstance(value, str)}
+    context = propagate.extract(carrier, Context())
+    if trace.get_current_span(context).get_span_context().is_valid:
+        return context
+    found = x_ray_context(message.system.get("AWSTraceHeader", ""))
+    return context if found is None else trace.set_span_in_context(NonRecordingSpan(found), context)
+
+
+def x_ray_context(header: str) -> SpanContext | None:
+    """What an AWSTraceHeader names as the parent, as in Root=1-67891233-abcdef012345678912345678;Parent=…;Sampled=1."""
+    root, parent = _ROOT.search(header), _PARENT.search(header)
+    if root is None or parent is None:
+        return None
+    flags = TraceFlags(TraceFlags.SAMPLED if _SAMPLED.search(header) else TraceFlags.DEFAULT)
+    found = SpanContext(int(root[1] + root[2], 16), int(parent[1], 16), is_remote=True, trace_flags=flags)
+    return found if found.is_valid else None
+
+
+def flush() -> None:
+    """Export what has ended: a process of multiprocessing's ends without the exporters' own `atexit` functions."""
+    provider = trace.get_tracer_provider()
+    if hasattr(provider, "force_flush"):  # the SDK's; the API has none
+        provider.force_flush(int(CLOSE_SECONDS * 1_000))
