@@ -20,12 +20,12 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-import threading
 import time
 import traceback
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from asgiref.sync import async_to_sync, sync_to_async
@@ -36,6 +36,7 @@ from queues.sqs import NEEDED_ATTRIBUTES
 from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import InvalidInput, QueuesiteError
 from queuesite.foundation.logs import get_logger
+from queuesite.foundation.threads import supervised
 
 log = get_logger(__name__)
 
@@ -183,7 +184,10 @@ def system_attributes() -> tuple[str, ...]:
 
 def close() -> None:
     """Call the `close` of each factory that has one, since the process ends; wait for `CLOSE_SECONDS` at most."""
-    closing = [threading.Thread(target=_close, args=(middleware,), daemon=True) for middleware in load()]
+    closing = [
+        supervised("middleware-close", partial(_close, middleware), on_death=lambda error: None)  # the process ends
+        for middleware in load()
+    ]
     for thread in closing:
         thread.start()
     deadline = time.monotonic() + CLOSE_SECONDS

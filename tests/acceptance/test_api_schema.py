@@ -59,7 +59,7 @@ def holds(system: Live, token: str, prepared: dict[str, str], tmp_path: Path) ->
         meant = {operation for operation in reached if re.search(pattern, operation[1])}
         assert meant
         never_done = {operation for operation in meant if not any(status < 300 for status in reached[operation])}
-        assert never_done == set()
+        assert never_done == set(), {one: dict(reached[one]) for one in never_done}
 
     return check
 

@@ -47,12 +47,12 @@ def test_speed(sqs_client: SQSClient) -> None:
     # A receive and a delete for each ten, and more if a busy machine lets deletes wait no longer for their batches.
     assert 0.19 < found["no-op: requests per message"]["value"] < 2
     for what in (
-        "no-op: CPU against the floor",
         "server at no cost: messages/s against the floor",
         "worker: memory",
     ):
         assert found[what]["value"] > 0
         assert found[what]["goal"]
+    assert found["no-op: CPU against the floor"]["goal"]  # a hundred messages may cost less than the clock of CPU shows
     assert 0 < found["50 to 350 ms: slots in use"]["value"] <= 1
     assert found["send to handler, warm: median"]["value"] > 0
     assert found["hot queue: most consumers"]["value"] >= 1
