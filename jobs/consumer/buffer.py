@@ -40,6 +40,8 @@ class Buffer:
         self._caution = Caution(self._caution_may_be_over, monotonic)
         #: The suspect that is being handled: nothing else is begun beside it.
         self._alone: Held | None = None
+        #: Receive the next message only when none is held, until this is set back.
+        self.probing = False
         self._waiting: deque[Held] = deque()
         self._busy_groups: set[str | None] = set()
         self._closed = False
@@ -116,9 +118,9 @@ class Buffer:
             self._tell_receiver()
 
     def _wanted(self, full: bool = False) -> int:
-        if self._caution.active:
+        if self._caution.active or self.probing:
             free = self._idle_slots and not self._waiting and not self._requested and self._alone is None
-            return 1 if free and not full else 0
+            return 1 if free and not full and not (self.probing and self._in_flight) else 0
         wanted = room(self._idle_slots, len(self._waiting) + self._requested, self._target)
         return wanted if wanted == MAX_BATCH or not full else 0
 
@@ -323,6 +325,12 @@ class Buffer:
             self._caution.cancel_timer()
             self._changed(everybody=True)
             return withdrawn
+
+    def halt(self) -> list[Held]:
+        """As `empty_out`, and begin nothing that comes after it either."""
+        with self._lock:
+            self._limit = 0
+            return self.empty_out()
 
     def wait_idle(self, deadline: float) -> bool:
         """Wait until nothing waits and nothing is in a slot; False at `deadline` (monotonic clock)."""

@@ -140,7 +140,7 @@ def _judge(turn: Turn) -> None:
             turn.error = Unfinished.of(turn.result)
             if turn.error is not None:
                 close(turn.result)
-        turn.outcome = judge(turn.result, turn.error, receive_count)
+        turn.outcome = judge(turn.result, turn.error, receive_count, turn.spec.handler.retry)
     except BaseException as error:  # the answer may be of a class of the handler's own, which may do anything
         turn.error = error
         turn.outcome = failed(error, receive_count)
