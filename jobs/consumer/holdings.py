@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from jobs.consumer.acknowledger import Acknowledger
-from jobs.consumer.buffer import Buffer
 from jobs.consumer.comebacks import Comebacks
 from jobs.consumer.current_settings import CurrentSettings
+from jobs.consumer.gathering import GatheringBuffer
 from jobs.consumer.held import Held, spared
 from jobs.consumer.owner import OwnerWatch
 from jobs.consumer.refused import Refusals
@@ -45,7 +45,8 @@ class Holdings:
         self._limits = limits
         self.ending = end
         self.owner = owner
-        self.buffer = Buffer(fifo=current.fifo, let_go=self._let_go)
+        self.buffer = GatheringBuffer(fifo=current.fifo, let_go=self._let_go)
+        self.buffer.hurried = lambda: end.asked
         self.keeper = VisibilityKeeper(
             gateway, queue_url, current.window, self._not_kept, Refusals(end.refused), on_death=end.thread_died
         )

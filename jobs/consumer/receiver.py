@@ -52,7 +52,9 @@ class Demand(Protocol):
 class Intake(Protocol):
     """Where received messages go; see `Holdings`."""
 
-    buffer: Buffer
+    @property
+    def buffer(self) -> Buffer:
+        """What they wait in."""
 
     def accept(self, messages: list[Held]) -> None:
         """Take messages. They may come after the receiver was stopped: its last request had them."""

@@ -17,7 +17,8 @@ installed apps are imported automatically, as are those of HANDLER_MODULES.
 """
 
 from queues.handlers.contract import Message, Reject, Retry, Unavailable
+from queues.handlers.lambdas import from_lambda
 from queues.handlers.registry import handler
 from queues.handlers.retrying import exponential
 
-__all__ = ["Message", "Reject", "Retry", "Unavailable", "exponential", "handler"]
+__all__ = ["Message", "Reject", "Retry", "Unavailable", "exponential", "from_lambda", "handler"]

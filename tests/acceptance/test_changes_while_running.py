@@ -186,6 +186,16 @@ def test_the_queue_is_deleted_in_sqs_by_somebody_else(system: System) -> None:
     assert len(all_jobs(queue)) <= stored(queue).crash_count + 2
 
 
+def test_its_handler_takes_batches(system: System) -> None:
+    queue = create(handler="batch_recorder", handler_options={}, concurrency=1)
+    ids = send(queue, *[do(fail=1)] * 2, *["plain"] * 23)
+    all_handled(system, ids)
+    assert handled(system, queue) == dict.fromkeys(ids, 1)
+    assert len(system.ledger.events("fail")) == 2
+    assert max(int(path.name.rpartition("-")[2]) for path in system.ledger.directory.glob("batch-of-*")) > 1
+    eventually(lambda: depth(queue) == Depth(0, 0, 0), LONG, "all are deleted")
+
+
 def tripped(queue: Queue, trips: int) -> bool:
     return stored(queue).trip_count == trips
 

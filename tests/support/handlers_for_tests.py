@@ -78,6 +78,20 @@ async def async_recorder(message: Message) -> None:
         _act(message, what)
 
 
+@handler("batch_recorder", batch=10, linger=0.3)
+def batch_recorder(messages: list[Message]) -> dict[str, BaseException]:
+    """Record each message of a batch, and how many there are together."""
+    failed: dict[str, BaseException] = {}
+    (Path(os.environ["LEDGER_DIR"]) / f"batch-of-{len(messages)}").touch()
+    for message in messages:
+        try:
+            with Ledger.of_environment().handling(message):
+                _act(message, instructions(message))
+        except Exception as error:
+            failed[message.id] = error
+    return failed
+
+
 def instructions(message: Message) -> dict[str, Any]:
     """The instructions in a body."""
     try:

@@ -1,10 +1,11 @@
-"""The examples of docs/handlers.md about what went wrong, and what is down, do what the page says."""
+"""The examples of docs/handlers.md about what went wrong, what is down, and batches do what the page says."""
 
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from django.conf import settings
 
 from jobs.consumer.outcome import GiveUp, Outcome, TryAgain, Unreachable, judge
 from queues.handlers import Message, registry
+from queues.handlers.batching import Batch
 from queues.handlers.registry import Handler
 from queues.handlers.retrying import Breaker
 
@@ -25,7 +27,8 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 def example(name: str, **defined: Any) -> tuple[Handler, dict[str, Any]]:
     """The handler of this name that the page defines, and the names of its example; `defined` are those it lacks."""
     page = (Path(settings.BASE_DIR) / "docs" / "handlers.md").read_text(encoding="utf-8")
-    (code,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if f'"{name}"' in block)
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (code,) = (block for block in blocks if re.search(rf'^@?handler\(\s*"{name}"', block, re.MULTILINE))
     names = dict(defined)
     exec(compile(code, f"docs/handlers.md ({name})", "exec"), names)
     return registry._handlers[name], names
@@ -62,3 +65,22 @@ def test_what_is_down() -> None:
     found, _ = example("refund", post_to_stripe=lambda order: SimpleNamespace(status=503))
     assert outcome(found) == Unreachable("stripe is unavailable", 60)
     assert example("invoice")[0].breaker == Breaker(20, 60.0)
+
+
+def test_batches() -> None:
+    found, _ = example("events", write_rows=lambda rows: {1: "too long"})
+    assert found.batch == Batch(100, 1.0)
+    messages = [Message(f"id{number}", "{}", "events") for number in range(3)]
+    (failed,) = found.function(messages).items()
+    assert (failed[0], str(failed[1])) == ("id1", "too long")
+
+
+def test_from_lambda(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[Any] = []
+    module = ModuleType("my_function")
+    module.lambda_handler = lambda event, context: events.append(event)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "my_function", module)
+    found, _ = example("uploads")
+    assert (found.batch, found.timeout) == (Batch(10), 60)
+    assert found.function([Message("id", "{}", "orders")]) is None
+    assert events[0]["Records"][0]["messageId"] == "id"
