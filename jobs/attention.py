@@ -68,6 +68,7 @@ def needed(limit: int) -> list[Attention]:
             State.UNSERVED: "depthVisible",
             Condition.VANISHED: "vanishedAt",
             Condition.CRASH_LOOPING: "crashCount",
+            Condition.TRIPPED: "tripCount",
             Condition.PAUSED_WITH_BACKLOG: "depthVisible",
             Condition.DEAD_LETTERS: "deadLetters",
         },
@@ -89,6 +90,8 @@ def needed(limit: int) -> list[Attention]:
         add(queue, Reason(Condition.VANISHED))
     for queue in found[Condition.CRASH_LOOPING]:
         add(queue, Reason(Condition.CRASH_LOOPING, queue.crash_count))
+    for queue in found[Condition.TRIPPED]:
+        add(queue, Reason(Condition.TRIPPED, queue.trip_count))
     for queue_id, (failed, processed) in attempts.items():
         if queue_id in failing:  # it may have been deleted since
             add(failing[queue_id], Reason(Condition.FAILING, failed, failed + processed))

@@ -28,9 +28,9 @@ def never_listened_to(queue: Queue) -> str | None:
 def may_be_listened_to(queue: Queue, date: datetime) -> bool:
     """Whether a listener may receive from the queue at `date` (the database's clock).
 
-    Not while it is paused or backs off, which a message must not end; nor while it is handled with caution, when
-    messages are received one by one.
+    Not while it is paused or backs off, which a message must not end; nor while it is probed or handled with caution,
+    when messages are received one by one.
     """
     backs_off = queue.not_before is not None and queue.not_before > date
     troubled = queue.troubled_until is not None and queue.troubled_until > date
-    return not (queue.paused or backs_off or troubled) and never_listened_to(queue) is None
+    return not (queue.paused or backs_off or queue.trip_count or troubled) and never_listened_to(queue) is None

@@ -58,6 +58,7 @@ def _collected() -> Iterator[Metric]:
     sums = {row.queue_id: row for row in totals()}
     yield from _depths(queues)
     yield from _done([(queue, sums[queue.id]) for queue in queues if queue.id in sums])
+    yield _backoffs(queues, now)
     yield from _processing(queues, now)
 
 
@@ -68,11 +69,21 @@ def _depths(queues: list[Queue]) -> Iterator[Metric]:
         ("depth_delayed", "queue_delayed_messages", "Messages that wait for their delay."),
         ("dead_letters", "queue_dead_letters", "Messages in the dead-letter queue."),
         ("paused", "queue_paused", "1 if the queue is paused."),
+        ("trip_count", "queue_trips", "Runs in a row that tripped because what the handler needs was down."),
     ):
         gauge = _gauge(name, what, "queue")
         for queue in queues:
             gauge.add_metric([queue.name], int(getattr(queue, attribute)))
         yield gauge
+
+
+def _backoffs(queues: list[Queue], now: datetime) -> Metric:
+    gauge = _gauge("queue_backoff_seconds", "Seconds until a queue that backs off is tried again.", "queue")
+    for queue in queues:
+        left = 0.0 if queue.not_before is None else max(0.0, (queue.not_before - now).total_seconds())
+        gauge.add_metric([queue.name], left)
+    metric: Metric = gauge
+    return metric
 
 
 def _done(rows: list[tuple[Queue, Throughput]]) -> Iterator[Metric]:

@@ -44,6 +44,8 @@ class Trait(enum.Flag):
     EMPTIES_BUFFER = enum.auto()
     #: The queue was seen empty, which satisfies the wake-ups from before.
     SATISFIES_QUEUE = enum.auto()
+    #: What the handler needs is down: the queue backs off, and is then tried with one message at a time.
+    TRIPS = enum.auto()
 
 
 class EndReason(models.TextChoices):
@@ -75,6 +77,7 @@ class EndReason(models.TextChoices):
         Trait.FAILURE | Trait.BACKS_OFF,
         "a handler ran past its time limit, and its consumer was replaced",
     )
+    TRIPPED = "tripped", Trait.TRIPS, "what the handler needs is down"
     # Written by a master, which abandons the job and wakes the queue by itself.
     WORKER_DIED = "worker-died", Trait(0), "the worker's heartbeat stopped"
     REVOKED = "revoked", Trait.WAKES_QUEUE, "the assignment was taken away"

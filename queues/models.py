@@ -83,6 +83,12 @@ class Queue(models.Model, Settings):
         db_column="notBefore",
         help_text="end of the backoff after a failed run",
     )
+    trip_count = models.PositiveIntegerField(
+        default=0, editable=False, db_column="tripCount", help_text="runs in a row that tripped: a dependency was down"
+    )
+    trip_reason = models.TextField(
+        null=True, default=None, editable=False, db_column="tripReason", help_text="why the last of them did"
+    )
     troubled_until = models.DateTimeField(
         null=True,
         default=None,

@@ -43,6 +43,7 @@ class Condition(StrEnum):
 
     VANISHED = "not in SQS any more"
     CRASH_LOOPING = "crash-looping"
+    TRIPPED = "tripped"  #: what its handler needs was down when last tried
     FAILING = "failing"
     PAUSED_WITH_BACKLOG = "paused with backlog"
     DEAD_LETTERS = "dead letters"
@@ -146,6 +147,10 @@ CONDITIONS: Mapping[Condition, Rule] = MappingProxyType(
         Condition.CRASH_LOOPING: Rule(
             lambda queue, context: queue.crash_count >= CRASH_LOOP,
             lambda context: {"$gte": ["$crashCount", CRASH_LOOP]},
+        ),
+        Condition.TRIPPED: Rule(
+            lambda queue, context: queue.trip_count > 0,
+            lambda context: {"$gt": ["$tripCount", 0]},
         ),
         Condition.FAILING: Rule(
             lambda queue, context: queue.id in context.failing_queues(),

@@ -110,7 +110,7 @@ class QueueOut(QueueFields):
 
     state: State = Field(
         description="active: a worker has it; waiting: its messages, or a wake-up, wait for a worker; backing-off: it "
-        "waits after failed runs; unserved: no live worker can process it, see `unserved`",
+        "waits after a failed or tripped run; unserved: no live worker can process it, see `unserved`",
         examples=["idle"],
     )
     unserved: str | None = Field(

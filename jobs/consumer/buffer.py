@@ -40,10 +40,13 @@ class Buffer:
         self._caution = Caution(self._caution_may_be_over, monotonic)
         #: The suspect that is being handled: nothing else is begun beside it.
         self._alone: Held | None = None
+        #: Receive the next message only when none is held, until this is set back.
+        self.probing = False
         self._waiting: deque[Held] = deque()
         self._busy_groups: set[str | None] = set()
         self._closed = False
-        self._in_flight = 0
+        #: Slots that have messages, and how many messages beyond one these have; those that slots still gather.
+        self._in_flight = self._beside = self._missing = 0
         self._idle_threads = 0
         self._limit: int | None = None
         #: Messages that are being asked of SQS, and how many to hold as of the last `reserve`.
@@ -61,13 +64,7 @@ class Buffer:
     def counts(self) -> tuple[int, int, int]:
         """Messages that wait, messages in slots, and slots that wait for a message."""
         with self._lock:
-            return len(self._waiting), self._in_flight, self._idle_slots
-
-    @property
-    def waiting(self) -> list[Held]:
-        """The messages that wait, in order."""
-        with self._lock:
-            return list(self._waiting)
+            return len(self._waiting), self._in_flight + self._beside, self._idle_slots
 
     @property
     def _idle_slots(self) -> int:
@@ -116,10 +113,10 @@ class Buffer:
             self._tell_receiver()
 
     def _wanted(self, full: bool = False) -> int:
-        if self._caution.active:
+        if self._caution.active or self.probing:
             free = self._idle_slots and not self._waiting and not self._requested and self._alone is None
-            return 1 if free and not full else 0
-        wanted = room(self._idle_slots, len(self._waiting) + self._requested, self._target)
+            return 1 if free and not full and not (self.probing and self._in_flight) else 0
+        wanted = room(self._idle_slots + self._missing, len(self._waiting) + self._requested, self._target)
         return wanted if wanted == MAX_BATCH or not full else 0
 
     def _tell_receiver(self) -> None:
@@ -134,6 +131,8 @@ class Buffer:
             self._waiting.extend(messages)
             if self._on_change is not None:
                 self._on_change()
+            elif self._missing:
+                self._available.notify_all()
             else:
                 self._available.notify(len(messages))
 
@@ -164,6 +163,8 @@ class Buffer:
         """The next message whose turn it is, if there is one."""
         with self._lock:
             if self._limit is not None and self._in_flight >= self._limit:
+                return None
+            if self._missing and len(self._waiting) <= self._missing:
                 return None
             held = self._next()
             if held is not None:
@@ -221,7 +222,7 @@ class Buffer:
     def finished(self, held: Held) -> None:
         """The message has left its slot, and its group may go on."""
         with self._lock:
-            self._in_flight -= 1
+            self._leave_slot(held)
             if self._alone is held:
                 self._alone = None
             if self._fifo:
@@ -231,8 +232,14 @@ class Buffer:
     def given_up(self, held: Held) -> None:
         """The message's slot does not come back: nobody waits for it, and its group goes no further."""
         with self._lock:
-            self._in_flight -= 1
+            self._leave_slot(held)
             self._changed()
+
+    def _leave_slot(self, held: Held) -> None:
+        if held.beside:
+            self._beside -= 1
+        else:
+            self._in_flight -= 1
 
     def _changed(self, *, everybody: bool = False) -> None:
         if self._on_change is not None:
@@ -323,6 +330,12 @@ class Buffer:
             self._caution.cancel_timer()
             self._changed(everybody=True)
             return withdrawn
+
+    def halt(self) -> list[Held]:
+        """As `empty_out`, and begin nothing that comes after it either."""
+        with self._lock:
+            self._limit = 0
+            return self.empty_out()
 
     def wait_idle(self, deadline: float) -> bool:
         """Wait until nothing waits and nothing is in a slot; False at `deadline` (monotonic clock)."""

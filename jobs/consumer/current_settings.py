@@ -59,7 +59,9 @@ class CurrentSettings:
     def prefetch(self) -> int:
         """How many messages to hold beyond those in the slots."""
         queue = self.queue
-        return prefetch(queue.concurrency, self._meter.mean_seconds, queue.max_receive_count)
+        batch = self.spec.handler.batch
+        most = 1 if batch is None else batch.most
+        return prefetch(queue.concurrency, self._meter.mean_seconds, queue.max_receive_count, most)
 
 
 def spec_of(settings: QueueSettings) -> HandlerSpec:

@@ -10,18 +10,18 @@ PREFETCH_SECONDS = 1.0
 FEW_RECEIVES = 2
 
 
-def prefetch(concurrency: int, mean_seconds: float | None, max_receive_count: int) -> int:
+def prefetch(concurrency: int, mean_seconds: float | None, max_receive_count: int, batch: int = 1) -> int:
     """How many messages to hold beyond those in the slots.
 
     Enough to keep the slots busy while two batches are being received, but no more than a second of work: what waits
     here cannot be handled by anybody else. Before the first message is through (`mean_seconds` None), what fills one
-    receive.
+    receive. A slot handles up to `batch` messages at once; what it still misses then it asks for itself.
     """
     if max_receive_count <= FEW_RECEIVES:
         return 0
     if mean_seconds is None:
         return max(0, MAX_BATCH - concurrency)
-    most = 2 * MAX_BATCH + concurrency
+    most = 2 * MAX_BATCH + concurrency * batch
     work = concurrency * PREFETCH_SECONDS
     return most if mean_seconds * most <= work else int(work / mean_seconds)
 

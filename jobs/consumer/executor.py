@@ -5,7 +5,7 @@ An `async def` handler gets tasks, since a thread that waits for a task costs mo
 
 from __future__ import annotations
 
-from jobs.consumer.buffer import Buffer
+from jobs.consumer.gathering import GatheringBuffer
 from jobs.consumer.handler_loop import HandlerLoop
 from jobs.consumer.loop_slots import LoopSlots
 from jobs.consumer.run_end import RunEnd
@@ -19,7 +19,7 @@ class Executor:
 
     def __init__(
         self,
-        buffer: Buffer,
+        buffer: GatheringBuffer,
         spec: HandlerSpec,
         pipeline: Pipeline,
         loop: HandlerLoop,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import bdb
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
+from functools import partial
 from inspect import isawaitable
 from typing import Any
 
 from asgiref.sync import async_to_sync
 
+from jobs.consumer.batch_turns import BatchTurns
 from jobs.consumer.held import Held
 from jobs.consumer.outcome import TimedOut
 from jobs.consumer.turn import HandlerSpec, Pipeline, Turn
@@ -31,15 +33,15 @@ def attempt(received: ReceivedMessage, spec: HandlerSpec) -> Turn:
     A plain function that exceeds its time limit is not ended, but it has failed. Coroutines run on an event loop of
     their own, whose `sync_to_async` is this thread, as Django's test cases need it.
     """
-    turn = begin(received, spec)
+    turn, end = _begun(received, spec)
     handle(turn)
-    _JUDGING.end(turn)
+    end()
     return turn
 
 
 async def attempt_async(received: ReceivedMessage, spec: HandlerSpec) -> Turn:
     """As `attempt`, on the event loop that is running."""
-    turn = begin(received, spec)
+    turn, end = _begun(received, spec)
     if turn.message is not None:
 
         async def call() -> None:
@@ -53,14 +55,24 @@ async def attempt_async(received: ReceivedMessage, spec: HandlerSpec) -> Turn:
                 turn.error = error
 
         await asyncio.get_running_loop().create_task(call())  # with a context of its own
-    _JUDGING.end(turn)
+    end()
     return turn
 
 
 def begin(received: ReceivedMessage, spec: HandlerSpec) -> Turn:
     """A turn whose handler may be called."""
+    return _begun(received, spec)[0]
+
+
+def _begun(received: ReceivedMessage, spec: HandlerSpec) -> tuple[Turn, Callable[[], object]]:
+    """A turn, and what judges it. To a handler of batches the message is a batch."""
     now = time.monotonic()
-    return _JUDGING.begin(Held(received, now, now + MAX_VISIBILITY_SECONDS, MAX_VISIBILITY_SECONDS), spec)
+    held = Held(received, now, now + MAX_VISIBILITY_SECONDS, MAX_VISIBILITY_SECONDS)
+    if spec.handler.batch is not None:
+        batch = BatchTurns(_JUDGING, [held], spec)
+        return batch.turns[0], batch.end
+    turn = _JUDGING.begin(held, spec)
+    return turn, partial(_JUDGING.end, turn)
 
 
 def handle(turn: Turn) -> None:

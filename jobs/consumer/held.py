@@ -49,6 +49,8 @@ class Held:
     window: float
     #: A slot has taken it.
     begun: bool = False
+    #: It is handled in one slot with another message, which counts for the slot.
+    beside: bool = False
     #: Its visibility could not be kept: another consumer may have it by now.
     lost: bool = False
     #: SQS hides it no longer than this; None: until its 12 h are over by our reckoning, which SQS has not corrected.

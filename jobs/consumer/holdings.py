@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 
 from jobs.consumer.acknowledger import Acknowledger
-from jobs.consumer.buffer import Buffer
 from jobs.consumer.comebacks import Comebacks
 from jobs.consumer.current_settings import CurrentSettings
+from jobs.consumer.gathering import GatheringBuffer
 from jobs.consumer.held import Held, spared
 from jobs.consumer.owner import OwnerWatch
 from jobs.consumer.refused import Refusals
 from jobs.consumer.run_end import RunEnd
+from jobs.consumer.sent_again import send_again
 from jobs.consumer.settings import RunLimits
 from jobs.consumer.visibility import VisibilityKeeper
-from jobs.models import Trait
+from jobs.models import EndReason, Trait
 from queues.sqs import DataPlane
 from queuesite.foundation.logs import get_logger
 
@@ -39,11 +40,13 @@ class Holdings:
     ) -> None:
         """`owner` looks at what is received of a queue that others own."""
         queue_url = current.queue.queue_url
+        self._gateway = gateway
         self._current = current
         self._limits = limits
         self.ending = end
         self.owner = owner
-        self.buffer = Buffer(fifo=current.fifo, let_go=self._let_go)
+        self.buffer = GatheringBuffer(fifo=current.fifo, let_go=self._let_go)
+        self.buffer.hurried = lambda: end.asked
         self.keeper = VisibilityKeeper(
             gateway, queue_url, current.window, self._not_kept, Refusals(end.refused), on_death=end.thread_died
         )
@@ -80,7 +83,22 @@ class Holdings:
     def give_back(self, messages: list[Held]) -> None:
         """Make messages visible again at once."""
         for held in messages:
-            self.acknowledger.release(held, 0, at_once=True)
+            if self.ending.reason is EndReason.TRIPPED:
+                self.spare(held, 0)
+            else:
+                self.acknowledger.release(held, 0, at_once=True)
+
+    def spare(self, held: Held, delay: int) -> None:
+        """Have a message come back after `delay` seconds although it has used up its receives, see `tripping`."""
+        queue = self._current.queue
+        if self._is_last_receive(held) and not queue.fifo and send_again(self._gateway, queue, held, delay):
+            self.acknowledger.delete(held, at_once=True)
+        else:
+            self.acknowledger.release(held, delay, at_once=True)
+
+    def _is_last_receive(self, held: Held) -> bool:
+        queue = self._current.queue
+        return queue.dlq_url is not None and held.message.receive_count >= queue.max_receive_count
 
     def give_back_group(self, held: Held) -> None:
         """On a FIFO queue, give back the waiting messages of this one's group: they must not go before it."""
@@ -104,8 +122,10 @@ class Holdings:
 
     def _is_spare(self, held: Held) -> bool:
         """Whether a message may be given back now that the run ends."""
-        queue, end = self._current.queue, self.ending
-        if queue.dlq_url is not None and held.message.receive_count >= queue.max_receive_count:
+        end = self.ending
+        if end.reason is EndReason.TRIPPED:
+            return True
+        if self._is_last_receive(held):
             return time.monotonic() >= end.asked_at + self._limits.grace
         urgent = end.reason is None or not end.reason.has(Trait.EMPTIES_BUFFER)
         return urgent or time.monotonic() >= end.asked_at + YIELD_SECONDS

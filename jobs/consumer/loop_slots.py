@@ -9,14 +9,18 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
-from jobs.consumer.buffer import Buffer
+from jobs.consumer.batch_turns import BatchTurns
 from jobs.consumer.forks import end_if_forked
+from jobs.consumer.gathering import GatheringBuffer, Gatherings
 from jobs.consumer.handler_loop import HandlerLoop
+from jobs.consumer.held import Held
 from jobs.consumer.outcome import Done, TimedOut
 from jobs.consumer.time_limits import CANCEL_SECONDS
 from jobs.consumer.turn import HandlerSpec, Pipeline, Turn
+from queues.handlers.batching import Batch
 from queuesite.foundation.logs import get_logger, log_message, with_log_context
 from queuesite.foundation.threads import OnDeath, end_process
 
@@ -37,7 +41,7 @@ class LoopSlots:
 
     def __init__(
         self,
-        buffer: Buffer,
+        buffer: GatheringBuffer,
         pipeline: Pipeline,
         spec: Callable[[], HandlerSpec],
         loop: HandlerLoop,
@@ -57,6 +61,7 @@ class LoopSlots:
         self._context = copy_context()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake_due = False
+        self._gatherings = Gatherings(buffer)
         #: The loop itself holds its tasks weakly.
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -78,7 +83,8 @@ class LoopSlots:
     def wait_for(self, turn: Turn, awaitable: Awaitable[Any]) -> None:
         """Have what a handler in a thread returned awaited in the loop, and wait for that, in the handler's thread."""
         over = threading.Event()
-        turn.cancellable = True
+        for one in (turn, *turn.others):
+            one.cancellable = True
 
         def begin() -> None:
             self._begin(turn, self._handle(turn, awaitable), lambda turn: over.set())
@@ -117,8 +123,12 @@ class LoopSlots:
     def _take(self) -> None:
         self._wake_due = False
         try:
+            self._begin_batches()
             # Settings may have changed to a handler for threads: these take the rest.
             while (spec := self._spec()).handler.is_async and (held := self._buffer.take_at_once()) is not None:
+                if spec.handler.batch is not None:
+                    self._gather(held, spec, spec.handler.batch)
+                    continue
                 turn = self._pipeline.begin(held, spec)
                 turn.cancellable = True
                 if turn.message is None:
@@ -128,6 +138,25 @@ class LoopSlots:
         except BaseException as error:  # asyncio would log it and go on, with a message that nobody looks after
             log.critical("loop_slots_failed", exc_info=True)
             self._on_death(error)
+
+    def _gather(self, first: Held, spec: HandlerSpec, wanted: Batch) -> None:
+        self._gatherings.begin(first, spec, wanted)
+        self._begin_batches()
+        if wanted.linger:
+            asyncio.get_running_loop().call_later(wanted.linger, self._take)
+
+    def _begin_batches(self) -> None:
+        for messages, spec in self._gatherings.ready():
+            batch = BatchTurns(self._pipeline, messages, spec)
+            for turn in batch.turns:
+                turn.cancellable = True
+            if batch.lead is None:
+                self._batch_over(batch)
+            else:
+                self._begin(batch.lead, self._handle(batch.lead), partial(self._lead_over, batch))
+
+    def _lead_over(self, batch: BatchTurns, lead: Turn) -> None:
+        self._batch_over(batch)
 
     def _begin(self, turn: Turn, work: Any, over: Callable[[Turn], None]) -> None:
         # Its message's id is what asyncio's debug mode and a dump of all tasks show of it.
@@ -173,15 +202,26 @@ class LoopSlots:
             if isinstance(turn.outcome, Done) and not self._settling_blocks:
                 self._pipeline.settle(turn)
             else:
-                self._settle_elsewhere(turn)
+                self._settle_elsewhere(self._pipeline.settle, turn)
         except BaseException as error:
             log.critical("loop_slots_failed", exc_info=True)
             self._on_death(error)
 
-    def _settle_elsewhere(self, turn: Turn) -> None:
+    def _batch_over(self, batch: BatchTurns) -> None:
+        try:
+            turns = batch.end()
+            if all(isinstance(turn.outcome, Done) for turn in turns) and not self._settling_blocks:
+                self._pipeline.settle_batch(turns)
+            else:
+                self._settle_elsewhere(self._pipeline.settle_batch, turns)
+        except BaseException as error:
+            log.critical("loop_slots_failed", exc_info=True)
+            self._on_death(error)
+
+    def _settle_elsewhere(self, settle: Callable[[Any], None], what: Any) -> None:
         if self._settlers is None:
             self._settlers = ThreadPoolExecutor(SETTLERS, "settle")
         try:
-            self._settlers.submit(with_log_context(self._pipeline.settle), turn)
+            self._settlers.submit(with_log_context(settle), what)
         except RuntimeError:  # the run has ended, and nothing else of it is in the loop
-            self._pipeline.settle(turn)
+            settle(what)

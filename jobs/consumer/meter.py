@@ -93,14 +93,14 @@ class Meter(Stage):
         self.mean_seconds: float | None = None
 
     def after(self, turn: Turn) -> None:
-        """Count the handler's time."""
-        self.handled(turn.started, turn.ended)
-        took, mean = turn.ended - turn.started, self.mean_seconds
+        """Count the handler's time; of a batch's, each message has its share."""
+        took = (turn.ended - turn.started) / turn.share
+        self.handled(turn.started, turn.ended, took)
+        mean = self.mean_seconds
         self.mean_seconds = took if mean is None else mean + _NEWEST * (took - mean)
 
-    def handled(self, started: float, ended: float) -> None:
-        """Record the time of a handler that has ended, in whatever way."""
-        took = ended - started
+    def handled(self, started: float, ended: float, took: float) -> None:
+        """Record the time of a message whose handler has ended, in whatever way, and took it so many seconds."""
         with self._lock:
             self._durations[histogram.bucket_of(took)] += 1
             self._seconds += took

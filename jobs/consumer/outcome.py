@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobs.consumer.backoff import retry_delay
 from jobs.failures import storable
-from queues.handlers import Reject, Retry
+from queues.handlers import Reject, Retry, Unavailable
 from queues.handlers.calling import UNFINISHED
+from queues.handlers.retrying import RetryPolicy
 from queues.sqs import MAX_VISIBILITY_SECONDS
 
 
@@ -48,6 +49,17 @@ class TryAgain:
     delay: int
     error: str
     timed_out: bool = False
+    #: The handler asked for it, which is no failure to a breaker.
+    asked: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Unreachable:
+    """What the handler needs is down: the run ends as tripped, and the message waits as long as the queue does."""
+
+    error: str
+    retry_after: float | None = None
+    timed_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,18 +69,23 @@ class GiveUp:
     reason: str
 
 
-Outcome = Done | TryAgain | GiveUp
+Outcome = Done | TryAgain | Unreachable | GiveUp
 
 DONE = Done()
 
 
-def judge(result: object, error: BaseException | None, receive_count: int) -> Outcome:
+def judge(
+    result: object, error: BaseException | None, receive_count: int, policy: RetryPolicy | None = None
+) -> Outcome:
     """The outcome of a handler that returned `result`, or raised `error`, at a message's `receive_count`th receive.
 
-    The classes `Retry` and `Reject` are as good as instances without a reason. Raises `ValueError` if a retry's delay
-    is none that SQS takes, and whatever an answer of a class of the handler's own raises.
+    The classes `Retry`, `Reject` and `Unavailable` are as good as instances without a reason; `policy` says what other
+    exceptions lead to. Raises `ValueError` if a delay is none that SQS takes, and whatever an answer of a class of the
+    handler's own raises.
     """
     answer = error if error is not None else result
+    if policy is not None and error is not None and not isinstance(error, Retry | Reject | Unavailable):
+        return _by_policy(policy, error, receive_count)
     if answer is None:
         return DONE
     kind = answer if isinstance(answer, type) else type(answer)
@@ -78,8 +95,31 @@ def judge(result: object, error: BaseException | None, receive_count: int) -> Ou
         # A subclass need not call Retry's constructor, and may set what it likes.
         asked: Any = None if answer is kind else answer.delay  # type: ignore[attr-defined]
         reason = (None if answer is kind else answer.reason) or "retry requested"  # type: ignore[attr-defined]
-        return TryAgain(retry_delay(receive_count) if asked is None else _seconds(asked), text_of(reason))
+        return TryAgain(retry_delay(receive_count) if asked is None else _seconds(asked), text_of(reason), asked=True)
+    if issubclass(kind, Unavailable):
+        after: Any = None if answer is kind else answer.retry_after  # type: ignore[attr-defined]
+        name = (None if answer is kind else answer.dependency) or "a dependency"  # type: ignore[attr-defined]
+        return Unreachable(text_of(f"{name} is unavailable"), None if after is None else _seconds(after))
     return failed(error, receive_count) if error is not None else DONE
+
+
+def _by_policy(policy: RetryPolicy, error: BaseException, receive_count: int) -> Outcome:
+    found = policy.answer(error, receive_count)
+    usual = failed(error, receive_count)
+    if found is None:
+        return usual
+    if isinstance(found, int | float):
+        return replace(usual, delay=_seconds(found))
+    outcome = judge(None, found() if isinstance(found, type) else found, receive_count)
+    # The error is what went wrong; the answer may add a reason of its own.
+    match outcome:
+        case GiveUp():
+            return GiveUp(usual.error if outcome.reason == "rejected" else f"{outcome.reason} ({usual.error})")
+        case Unreachable():
+            return replace(outcome, timed_out=usual.timed_out)
+        case TryAgain():
+            return replace(usual, delay=outcome.delay)
+    return usual
 
 
 def failed(error: BaseException, receive_count: int) -> TryAgain:

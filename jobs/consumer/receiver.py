@@ -52,7 +52,9 @@ class Demand(Protocol):
 class Intake(Protocol):
     """Where received messages go; see `Holdings`."""
 
-    buffer: Buffer
+    @property
+    def buffer(self) -> Buffer:
+        """What they wait in."""
 
     def accept(self, messages: list[Held]) -> None:
         """Take messages. They may come after the receiver was stopped: its last request had them."""
@@ -155,7 +157,7 @@ class Receiver:
     def _assist(self) -> None:
         """Ask for a second batch while full ones come in. What fails here the first thread meets too, and reports."""
         while not self._stopping.is_set():
-            if not self._flowing.wait(1.0):
+            if not self._flowing.wait(1.0) or self._stopping.is_set():
                 continue
             limit = self._buffer.reserve(self._demand.prefetch(), 1.0, full=True)
             if limit == 0:

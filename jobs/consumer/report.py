@@ -26,3 +26,5 @@ class RunReport:
     last_end: float | None = None
     #: A handler of it still runs, or one of its threads has died: the process must serve no other run.
     tainted: bool = False
+    #: How long the queue backs off because the run tripped, in seconds.
+    pause: float = 0.0

@@ -24,6 +24,7 @@ from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.consumer.settler import Settler
 from jobs.consumer.stuck import StuckHandlers
 from jobs.consumer.time_limits import TimeLimits
+from jobs.consumer.tripping import Tripping
 from jobs.consumer.turn import Pipeline
 from jobs.models import EndReason
 from queues.handlers import middleware
@@ -66,7 +67,8 @@ class Run:
         self._owner = None if read_held is None else OwnerWatch(read_held, self._current, self.ending.thread_died)
         self.holdings = Holdings(gateway, self._current, limits, self.ending, self._owner)
         self._buffer = self.holdings.buffer
-        self._settler = Settler(gateway, self._current, self.holdings, self.meter)
+        tripping = Tripping(self.holdings, settings.trips)
+        self._settler = Settler(gateway, self._current, self.holdings, self.meter, tripping)
         self._stuck = StuckHandlers(self.holdings, self.meter, self.recorder, self.ending)
         self._time_limits = TimeLimits(self._stuck.give_up, self.ending.thread_died)
         # The time limit first: what it has given up does not concern the others.
@@ -124,6 +126,7 @@ class Run:
             self.meter.first_start,
             self.meter.last_end,
             tainted=bool(self._stuck) or end.broken,
+            pause=end.pause,
         )
 
     def end(self, reason: EndReason, because: str | None = None) -> None:

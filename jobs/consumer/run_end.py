@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from jobs.consumer.outcome import describe
-from jobs.models import EndReason
+from jobs.models import EndReason, Trait
 from queuesite.foundation.errors import ServerError
 
 
@@ -24,6 +24,8 @@ class RunEnd:
         self.asked_at = float("inf")
         #: When the queue was seen empty (monotonic clock); None if it was not.
         self.empty_at: float | None = None
+        #: How long the queue is to back off, in seconds, because the run tripped.
+        self.pause = 0.0
         #: One of the run's threads has died.
         self.broken = False
 
@@ -73,6 +75,14 @@ class RunEnd:
                 self.asked_at = time.monotonic()
         self._asked.set()
         return True
+
+    def tripped(self, because: str, pause: float) -> None:
+        """What the handler needs is down. An end that would handle what is buffered first must not: it is none now."""
+        with self._lock:
+            if self.reason is None or self.reason.has(Trait.EMPTIES_BUFFER):
+                self.reason, self.because, self.pause = EndReason.TRIPPED, because, pause
+                self.asked_at = min(self.asked_at, time.monotonic())
+        self._asked.set()
 
     def queue_missing(self) -> None:
         """The queue is not in SQS any more."""

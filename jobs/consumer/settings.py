@@ -29,6 +29,8 @@ class QueueSettings(Settings):
     region: str | None = field(default=None, compare=False)
     #: Compared with the next reading, so that the worker notices that caution was prolonged.
     troubled_until: datetime | None = None
+    #: Runs in a row that tripped: if there are any, the run tries one message at a time until one is handled.
+    trips: int = field(default=0, compare=False)
 
     def check(self) -> None:
         """Raise `InvalidInput` for a number that no run can work with: anybody may have written it to the database.
@@ -61,6 +63,7 @@ class QueueSettings(Settings):
             managed=queue.managed,
             region=queue.region,
             troubled_until=troubled,
+            trips=queue.trip_count,
             **{name: getattr(queue, name) for name in SETTINGS},
         )
 

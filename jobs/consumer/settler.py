@@ -12,7 +12,8 @@ from jobs.consumer.dead_letters import send_to_dead_letters
 from jobs.consumer.held import Held
 from jobs.consumer.holdings import Holdings
 from jobs.consumer.meter import Meter
-from jobs.consumer.outcome import Done, GiveUp, Outcome, TryAgain, describe
+from jobs.consumer.outcome import Done, GiveUp, Outcome, TryAgain, Unreachable, describe
+from jobs.consumer.tripping import Tripping
 from queues.sqs import DataPlane
 from queuesite.foundation.errors import QueueMissing, ServerError
 
@@ -20,13 +21,16 @@ from queuesite.foundation.errors import QueueMissing, ServerError
 class Settler:
     """Settles messages by their outcomes; called by all slots."""
 
-    def __init__(self, gateway: DataPlane, current: CurrentSettings, holdings: Holdings, meter: Meter) -> None:
+    def __init__(
+        self, gateway: DataPlane, current: CurrentSettings, holdings: Holdings, meter: Meter, tripping: Tripping
+    ) -> None:
         self._gateway = gateway
         self._current = current
         self._holdings = holdings
         self._buffer = holdings.buffer
         self._acknowledger = holdings.acknowledger
         self._meter = meter
+        self._tripping = tripping
         #: Until when to handle the queue with caution (monotonic clock); None if no message gave a reason for it.
         self.troubled_until: float | None = None
 
@@ -44,14 +48,22 @@ class Settler:
     def _act(self, held: Held, outcome: Outcome) -> None:
         if isinstance(outcome, GiveUp):
             outcome = self._reject(held, outcome)
+        elif not isinstance(outcome, Done):
+            outcome = self._tripping.judged(outcome, self._current.spec.handler.breaker)
         fifo = self._current.fifo
         if isinstance(outcome, Done | GiveUp):
             self._delete(held, wait=fifo)
             # Counted only now: what cannot be given to the acknowledger counts as a failure only.
             if isinstance(outcome, Done):
                 self._meter.done()
+                if self._tripping.probing:
+                    self._tripping.handled()
             else:
                 self._meter.failed(f"rejected: {outcome.reason}", rejected=True)
+        elif isinstance(outcome, Unreachable):
+            self._meter.failed(outcome.error, timed_out=outcome.timed_out)
+            self._holdings.spare(held, self._tripping.delay)
+            self._holdings.give_back_group(held)
         else:
             self._meter.failed(outcome.error, timed_out=outcome.timed_out)
             if fifo:

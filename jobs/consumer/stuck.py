@@ -39,7 +39,8 @@ class StuckHandlers:
         held, spec = turn.held, turn.spec
         error = TimedOut(spec.timeout or 0.0)
         outcome = failed(error, held.message.receive_count)
-        self._meter.handled(turn.started, time.monotonic())
+        now = time.monotonic()
+        self._meter.handled(turn.started, now, (now - turn.started) / turn.share)
         self._meter.failed(outcome.error, timed_out=True)
         log.error(
             "handler_stuck",

@@ -7,10 +7,13 @@ import threading
 from collections.abc import Callable
 from inspect import isawaitable
 
-from jobs.consumer.buffer import Buffer
+from jobs.consumer.batch_turns import BatchTurns
 from jobs.consumer.forks import end_if_forked
+from jobs.consumer.gathering import GatheringBuffer
+from jobs.consumer.held import Held
 from jobs.consumer.loop_slots import LoopSlots
 from jobs.consumer.turn import HandlerSpec, Pipeline, Turn
+from queues.handlers.batching import Batch
 from queuesite.foundation.logs import log_message
 from queuesite.foundation.threads import OnDeath, supervised
 
@@ -19,7 +22,12 @@ class ThreadSlots:
     """Threads that take messages one after another. Each ends with the buffer, or when it is one too many."""
 
     def __init__(
-        self, buffer: Buffer, pipeline: Pipeline, spec: Callable[[], HandlerSpec], tasks: LoopSlots, on_death: OnDeath
+        self,
+        buffer: GatheringBuffer,
+        pipeline: Pipeline,
+        spec: Callable[[], HandlerSpec],
+        tasks: LoopSlots,
+        on_death: OnDeath,
     ) -> None:
         self._buffer = buffer
         self._pipeline = pipeline
@@ -53,12 +61,25 @@ class ThreadSlots:
     def _run(self) -> None:
         pipeline = self._pipeline
         while (held := self._buffer.take(self._surplus)) is not None:
-            turn = pipeline.begin(held, self._spec())
+            spec = self._spec()
+            if spec.handler.batch is not None:
+                if not self._handle_batch(held, spec, spec.handler.batch):
+                    return
+                continue
+            turn = pipeline.begin(held, spec)
             if turn.message is not None:
                 self._handle(turn)
             if not pipeline.end(turn):
                 return  # it has been settled as timed out, and the run is ending
             pipeline.settle(turn)
+
+    def _handle_batch(self, first: Held, spec: HandlerSpec, wanted: Batch) -> bool:
+        batch = BatchTurns(self._pipeline, self._buffer.gather(first, wanted), spec)
+        if batch.lead is not None:
+            self._handle(batch.lead)
+        turns = batch.end()
+        self._pipeline.settle_batch(turns)
+        return len(turns) == len(batch.turns)
 
     def _handle(self, turn: Turn) -> None:
         assert turn.message is not None

@@ -44,8 +44,8 @@ class Turn:
     """A message in a slot."""
 
     __slots__ = (
-        "cancellable", "ended", "error", "given_up", "held", "message", "outcome", "result", "spec", "started", "task",
-        "thread",
+        "cancellable", "ended", "error", "given_up", "held", "message", "others", "outcome", "result", "share", "spec",
+        "started", "task", "thread",
     )  # fmt: skip
 
     def __init__(self, held: Held, spec: HandlerSpec) -> None:
@@ -60,6 +60,9 @@ class Turn:
         self.cancellable = False
         #: It ran past its limit and does not end: it has been settled, and its slot is lost.
         self.given_up = False
+        #: How many messages the handler gets with this one, itself included; of the first, the turns of the others.
+        self.share = 1
+        self.others: tuple[Turn, ...] = ()
         self.message: Message | None = None
         self.result: Any = None
         self.error: BaseException | None = None
@@ -96,9 +99,14 @@ class Pipeline:
         self._settle = settle
         self._finished = finished
 
-    def begin(self, held: Held, spec: HandlerSpec) -> Turn:
-        """A turn whose handler may be called with `turn.message`; if that is None, `turn.error` says why not."""
+    def begin(self, held: Held, spec: HandlerSpec, started: float | None = None) -> Turn:
+        """A turn whose handler may be called with `turn.message`; if that is None, `turn.error` says why not.
+
+        `started` is the moment that its time counts from (monotonic clock), if that is not the present one.
+        """
         turn = Turn(held, spec)
+        if started is not None:
+            turn.started = started
         try:
             for before in self._before:
                 before(turn)
@@ -124,12 +132,25 @@ class Pipeline:
     def settle(self, turn: Turn) -> None:
         """Act on the outcome, and free the slot. May wait for SQS unless the outcome is `Done`."""
         try:
+            self._act(turn)
+        finally:
+            self._finished(turn.held)
+
+    def settle_batch(self, turns: Sequence[Turn]) -> None:
+        """As `settle`, for messages of one slot: it is free when all are settled, and so are their FIFO groups."""
+        try:
+            for turn in turns:
+                self._act(turn)
+        finally:
+            for turn in reversed(turns):  # the first one counts for the slot
+                self._finished(turn.held)
+
+    def _act(self, turn: Turn) -> None:
+        try:
             self._settle(turn.held, turn.outcome)
         except BaseException:
             # Its visibility is kept no longer, so that it runs out and the message is handled again.
             log.exception("settling_failed", message_id=turn.held.message.message_id)
-        finally:
-            self._finished(turn.held)
 
 
 def _judge(turn: Turn) -> None:
@@ -140,7 +161,7 @@ def _judge(turn: Turn) -> None:
             turn.error = Unfinished.of(turn.result)
             if turn.error is not None:
                 close(turn.result)
-        turn.outcome = judge(turn.result, turn.error, receive_count)
+        turn.outcome = judge(turn.result, turn.error, receive_count, turn.spec.handler.retry)
     except BaseException as error:  # the answer may be of a class of the handler's own, which may do anything
         turn.error = error
         turn.outcome = failed(error, receive_count)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from queues.handlers import catalogue
 from queues.models import Queue
 from queues.settings import SETTINGS
-from queues.state import Condition, Context, conditions_of, state_of, unserved_reason
+from queues.state import Condition, Context, State, conditions_of, state_of, unserved_reason
 
 
 def state_words(queue: Queue, context: Context) -> str:
-    """The state, and whether the queue's runs or attempts fail."""
-    wrong = conditions_of(queue, context)
+    """The state, how long a backoff lasts, and whether the queue's runs or attempts fail."""
+    state, wrong = state_of(queue, context), conditions_of(queue, context)
+    left = 0 if queue.not_before is None else math.ceil((queue.not_before - context.now).total_seconds())
     reason = unserved_reason(queue, context)
     return ", ".join(
         [
-            state_of(queue, context).value + (f" ({reason})" if reason else ""),
+            state.value + (f" ({reason})" if reason else ""),
+            *([f"next try in {left} s"] if state is State.BACKING_OFF else []),
             *([f"crash-looping ({queue.crash_count} runs)"] if Condition.CRASH_LOOPING in wrong else []),
+            *([f"tripped ({queue.trip_reason})"] if Condition.TRIPPED in wrong else []),
             *(["failing"] if Condition.FAILING in wrong else []),
             *([Condition.VANISHED.value] if Condition.VANISHED in wrong else []),
         ]
@@ -54,6 +58,8 @@ def queue_as_json(queue: Queue, handlers: catalogue.Catalogue, context: Context)
         "state": state_of(queue, context),
         "unserved": unserved_reason(queue, context),
         "crashCount": queue.crash_count,
+        "tripCount": queue.trip_count,
+        "tripReason": queue.trip_reason,
         "notBefore": queue.not_before,
         "depth": {
             "visible": queue.depth_visible,

@@ -286,7 +286,9 @@ class Backlog:
             return 0
         visible = entry.depth.visible if entry.depth is not None and self._believes(entry, date) else 0
         first = 1 if entry.consumers or visible or queue.wake_pending else 0
-        return min(queue.max_consumers, max(first, visible // self._per_consumer))
+        # One probes a tripped queue.
+        most = 1 if queue.trip_count else queue.max_consumers
+        return min(most, max(first, visible // self._per_consumer))
 
     def _believes(self, entry: BacklogEntry, date: datetime) -> bool:
         """Whether a queue's depth is reason enough for a run."""

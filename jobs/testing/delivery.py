@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from jobs.consumer.foreground import attempt, attempt_async
-from jobs.consumer.outcome import Done, GiveUp, Outcome, TryAgain
+from jobs.consumer.outcome import Done, GiveUp, Outcome, TryAgain, Unreachable
 from jobs.consumer.turn import HandlerSpec, Turn
 from jobs.testing.sandbox import handler_of, some_sandbox
 from queues.sending.outgoing import Attributes, outgoing, text_body
@@ -22,7 +22,7 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class Delivery:
-    """What came of a message. Exactly one of `done`, `retried` and `rejected` is true, unless a breaker trips."""
+    """What came of a message. Exactly one of `done`, `retried`, `rejected` and `unavailable` is true."""
 
     outcome: Outcome
     #: What the handler raised, or None.
@@ -44,6 +44,11 @@ class Delivery:
     def rejected(self) -> bool:
         """It would go to the dead-letter queue at once."""
         return isinstance(self.outcome, GiveUp)
+
+    @property
+    def unavailable(self) -> bool:
+        """What the handler needs is down: the queue would trip."""
+        return isinstance(self.outcome, Unreachable)
 
     @property
     def delay(self) -> int | None:

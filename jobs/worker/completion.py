@@ -19,6 +19,7 @@ from jobs.repositories import assignments, jobs
 from jobs.repositories.jobs import Counts, Processor
 from queues import repository as queues
 from queues.models import Queue
+from queues.tripping import recovered, tripped
 from queuesite.foundation.databases import database_clock
 from queuesite.foundation.errors import StaleTransition
 from queuesite.foundation.logs import get_logger
@@ -116,6 +117,15 @@ def _update_queue(queue: Queue, report: RunReport) -> None:
         _be_cautious(queue, caution(longest_window(queue.visibility_timeout)))
     elif report.troubled_until is not None:
         _be_cautious(queue, report.troubled_until - time.monotonic())
+    if report.reason.has(Trait.TRIPS):
+        # As the consumer reckoned: a run that handled messages before it tripped began anew.
+        count = 1 if report.processed else queue.trip_count + 1
+        until = database_clock.now() + timedelta(seconds=report.pause)
+        tripped(queue.id, count, report.last_error or "unknown", until)
+        log.warning("queue_tripped", queue=queue.name, because=report.last_error, trips=count, seconds=report.pause)
+        return
+    if report.processed and queue.trip_count:
+        recovered(queue.id)
     if report.reason.has(Trait.BACKS_OFF):
         # A run that handled messages before it failed is not part of a crash loop.
         count = 1 if report.processed else queue.crash_count + 1

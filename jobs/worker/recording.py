@@ -7,6 +7,7 @@ from contextlib import suppress
 from jobs.repositories import jobs
 from jobs.worker import completion
 from jobs.worker.runs import ActiveRun, Runs
+from queues.tripping import recovered
 from queuesite.foundation.config import Config
 from queuesite.foundation.errors import StaleTransition
 
@@ -24,6 +25,9 @@ def record(runs: Runs, config: Config, now: float) -> bool:
     for run in runs:
         if steps >= STEPS_PER_TURN:
             return True
+        if run.queue.trip_count and run.report is None and (counts := run.counts()) is not None and counts.processed:
+            recovered(run.queue.id)
+            run.queue.trip_count = 0
         if run.report is not None:
             if run.capacity_freed:
                 assert run.finishing_report is not None

@@ -198,7 +198,12 @@ class QueueFields(Out):
     vanished_at: Timestamp | None = Field(description="since when SQS does not have the queue that others own any more")
     depth: DepthOut
     crash_count: int = Field(description="runs in a row that failed", examples=[0])
-    not_before: Timestamp | None = Field(description="end of the backoff after a failed run")
+    trip_count: int = Field(
+        description="runs in a row that tripped, since what the handler needs was down; 0: it is not known to be",
+        examples=[0],
+    )
+    trip_reason: str | None = Field(description="why the last of them tripped", examples=["stripe is unavailable"])
+    not_before: Timestamp | None = Field(description="end of the backoff after a failed or tripped run: the next try")
     troubled_until: Timestamp | None = Field(
         description="until then, messages that were received before are handled one at a time"
     )
@@ -236,6 +241,13 @@ class PausedOut(Out):
     name: str = Field(examples=["orders"])
     paused: bool = Field(examples=[True])
     changed: bool = Field(description="whether this request changed it", examples=[True])
+
+
+class TriedNowOut(Out):
+    """Whether a queue's backoff was ended."""
+
+    name: str = Field(examples=["orders"])
+    changed: bool = Field(description="whether it backed off until now", examples=[True])
 
 
 class PurgedOut(Out):

@@ -11,11 +11,14 @@
         ...
 
 When the function returns, its message is done and is deleted. When it raises, the message is retried after a growing
-delay. `Retry` and `Reject`, raised or returned, choose another outcome. Functions may be `async def`. Modules named
-`handlers.py` in installed apps are imported automatically, as are those of HANDLER_MODULES.
+delay. `Retry`, `Reject` and `Unavailable`, raised or returned, choose another outcome, and so does
+`@handler(…, retry={…})` by the exception's class. Functions may be `async def`. Modules named `handlers.py` in
+installed apps are imported automatically, as are those of HANDLER_MODULES.
 """
 
-from queues.handlers.contract import Message, Reject, Retry
+from queues.handlers.contract import Message, Reject, Retry, Unavailable
+from queues.handlers.lambdas import from_lambda
 from queues.handlers.registry import handler
+from queues.handlers.retrying import exponential
 
-__all__ = ["Message", "Reject", "Retry", "handler"]
+__all__ = ["Message", "Reject", "Retry", "Unavailable", "exponential", "from_lambda", "handler"]

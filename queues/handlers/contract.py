@@ -82,6 +82,29 @@ class Retry(Exception):
         super().__init__(reason or "retry requested")
 
 
+class Unavailable(Exception):
+    """Something that the handler needs is down: the fault is not the message's.
+
+    A handler raises or returns it, as an instance or as the class. The run ends as `tripped`, the queue backs off for
+    30 s, doubling up to 15 min and at least for `retry_after` seconds (0 to 43,200), and is then tried with one message
+    at a time. On a standard queue the message does not go to the dead-letter queue because of it, however often.
+    """
+
+    # Here as well, for a subclass that does not call this constructor.
+    dependency: str = ""
+    retry_after: float | None = None
+
+    def __init__(self, dependency: str = "", *, retry_after: float | None = None) -> None:
+        if retry_after is not None and not 0 <= retry_after <= MAX_VISIBILITY_SECONDS:
+            raise ValueError(
+                f"Unavailable(retry_after={retry_after!r}): expected 0 to {MAX_VISIBILITY_SECONDS} seconds (12 h), "
+                "or None"
+            )
+        self.dependency = dependency
+        self.retry_after = retry_after
+        super().__init__(f"{dependency or 'a dependency'} is unavailable")
+
+
 class Reject(Exception):
     """Give the message up: it goes to the dead-letter queue at once, with `reason` as its attribute.
 

@@ -11,16 +11,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from django.apps import apps
 from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from queues.handlers import middleware, payloads, secrets
+from queues.handlers.batching import Batch
+from queues.handlers.batching import batch as checked_batch
 from queues.handlers.calling import caller
 from queues.handlers.contract import Message
 from queues.handlers.envelopes import Envelope
 from queues.handlers.payloads import NOTHING, Invoke, Payload
+from queues.handlers.retrying import Answer, Breaker, RetryPolicy, retry_policy
+from queues.handlers.retrying import breaker as checked_breaker
 from queues.handlers.sendable import HandlerFunction, P, R, with_sender
 from queues.settings import MAX_HANDLER_NAME
 from queues.sqs import MAX_VISIBILITY_SECONDS
@@ -28,6 +32,7 @@ from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import InvalidInput, QueuesiteError
 
 Function = Callable[..., Any]
+C = TypeVar("C")
 
 
 class HandlerError(QueuesiteError):
@@ -49,6 +54,11 @@ class Handler:
     invoke: Invoke | None = None
     #: The queue that its `send` sends to; None: the one that has this handler.
     queue: str | None = None
+    #: What comes of its exceptions, where that is not the usual.
+    retry: RetryPolicy | None = None
+    breaker: Breaker | None = None
+    #: It takes batches.
+    batch: Batch | None = None
 
     @cached_property
     def call(self) -> Callable[[Message], Any]:
@@ -64,7 +74,12 @@ class Handler:
 
     @cached_property
     def attempt(self) -> Callable[[Message], Any]:
-        """What a slot calls with each message: the function, in HANDLER_MIDDLEWARE. Raises `MiddlewareError`."""
+        """What a slot calls with each message: the function, in HANDLER_MIDDLEWARE. Raises `MiddlewareError`.
+
+        A handler of batches is called without middleware, which takes one message.
+        """
+        if self.batch is not None:
+            return self.function
         return middleware.around(self.call, is_async=self.is_async)
 
     @cached_property
@@ -206,14 +221,25 @@ def handler(
     payload: Any = NOTHING,
     envelope: Envelope | None = None,
     queue: str | None = None,
+    retry: Mapping[type[BaseException], Answer] | None = None,
+    breaker: Mapping[str, float] | None = None,
+    batch: int | None = None,
+    linger: float | None = None,
 ) -> Register:
     """Register the decorated function under `name`; `options` is the pydantic model of a queue's options for it.
 
-    `timeout` is the handler's time limit for one message, in seconds (above 0, at most 43,200: SQS hides no message for
-    longer); a queue may set another. `payload` is a type that pydantic takes: the function gets the body parsed as that
-    type, and the message as its second argument if it has one. `envelope` names what the payload comes in (see
-    `queues.handlers.envelopes`). `queue` is the name of the queue that the function's `send` sends to, unless it is the
-    only one with this handler.
+    `timeout` is the handler's time limit for one message or batch, in seconds (above 0, at most 43,200: SQS hides no
+    message for longer); a queue may set another. `payload` is a type that pydantic takes: the function gets the body
+    parsed as that type, and the message as its second argument if it has one. `envelope` names what the payload comes
+    in (see `queues.handlers.envelopes`). `queue` is the name of the queue that the function's `send` sends to, unless
+    it is the only one with this handler.
+
+    `retry` says by exception class what comes of an exception: seconds until the next try, `exponential(…)`, a function
+    of the receive count, `Reject`, `Retry` or `Unavailable`. `breaker` says how many failed attempts of a run, within
+    how many seconds, are taken for `Unavailable`, as in `{"failures": 20, "within": 60}`.
+
+    With `batch`, the function gets a list of up to so many messages (1 to 1,000), which are gathered for at most
+    `linger` seconds (0 to 60; 0 if it is None). `queues.handlers.batching.failures` says what it may answer.
 
     Raises `HandlerError` if another function has the name, if calling this one would do no work (a generator function,
     a class), or if its parameters do not fit the payload.
@@ -228,6 +254,9 @@ def handler(
             f"@handler({name!r}, timeout={timeout!r}): expected above 0 and at most {MAX_VISIBILITY_SECONDS} seconds "
             "(12 h), or None for no limit"
         )
+    policy = _checked(name, "retry=…): ", retry_policy, retry)
+    limit = _checked(name, "breaker=…): ", checked_breaker, breaker)
+    gathered = _checked(name, "", checked_batch, batch, linger)
 
     def register(function: Callable[P, R], /) -> HandlerFunction[P, R]:
         refusal = _refusal(function)
@@ -238,7 +267,12 @@ def handler(
             invoke = payloads.invoker(function, declared)
         except ValueError as error:
             raise HandlerError(f"@handler({name!r}) of {_shown(function)}: {error}") from error
-        new = Handler(name, function, options, timeout, declared, invoke, queue)
+        if declared is not None and gathered is not None:
+            raise HandlerError(
+                f"@handler({name!r}) of {_shown(function)}: payload= and batch= do not go together; "
+                "parse each message of the batch in the function"
+            )
+        new = Handler(name, function, options, timeout, declared, invoke, queue, policy, limit, gathered)
         with _lock:
             old = _handlers.get(name)
             if old is not None and old.path != new.path:
@@ -254,6 +288,13 @@ def _shown(function: Any) -> str:
     shown = getattr(function, "__qualname__", None) or repr(function)
     code = getattr(_called(function), "__code__", None)
     return shown if code is None else f"{shown} ({code.co_filename}:{code.co_firstlineno})"
+
+
+def _checked(name: str, argument: str, check: Callable[..., C], *given: Any) -> C:
+    try:
+        return check(*given)
+    except ValueError as error:
+        raise HandlerError(f"@handler({name!r}, {argument}{error}") from None
 
 
 def discover() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,10 +11,11 @@ from django.apps import apps
 
 from jobs.models import EndReason, JobStatus, Worker
 from jobs.repositories import assignments, jobs, workers
-from queues import repository, services
+from queues import repository, services, tripping
 from queues.models import Queue
 from queues.sqs import Depth, OutgoingMessage, get_gateway
-from queuesite.foundation.databases import MONGO_APPS, collection
+from queues.state import Context, State, state_of
+from queuesite.foundation.databases import MONGO_APPS, collection, database_clock
 from tests.support.real_sqs import depth
 from tests.support.records import all_jobs, stored
 from tests.support.system import LONG, System, all_handled, create, do, ended_jobs, send, started
@@ -182,6 +184,42 @@ def test_the_queue_is_deleted_in_sqs_by_somebody_else(system: System) -> None:
     missing = [job for job in ended_jobs(queue) if job.end_reason == EndReason.QUEUE_MISSING]
     assert len(missing) >= 2
     assert len(all_jobs(queue)) <= stored(queue).crash_count + 2
+
+
+def test_its_handler_takes_batches(system: System) -> None:
+    queue = create(handler="batch_recorder", handler_options={}, concurrency=1)
+    ids = send(queue, *[do(fail=1)] * 2, *["plain"] * 23)
+    all_handled(system, ids)
+    assert handled(system, queue) == dict.fromkeys(ids, 1)
+    assert len(system.ledger.events("fail")) == 2
+    assert max(int(path.name.rpartition("-")[2]) for path in system.ledger.directory.glob("batch-of-*")) > 1
+    eventually(lambda: depth(queue) == Depth(0, 0, 0), LONG, "all are deleted")
+
+
+def tripped(queue: Queue, trips: int) -> bool:
+    return stored(queue).trip_count == trips
+
+
+def test_what_its_handler_needs_is_down(system: System) -> None:
+    queue = create(concurrency=1, max_receive_count=1)
+    ids = set(send(queue, *[do(need="stripe")] * 12))
+    for trips in (1, 2):
+        eventually(partial(tripped, queue, trips), LONG, "it has tripped")
+        found = stored(queue)
+        assert found.trip_reason == "stripe is unavailable"
+        assert found.not_before is not None
+        assert len(system.ledger.events("fail")) == trips
+        assert state_of(found, Context(database_clock.now(), frozenset())) is State.BACKING_OFF
+        if trips == 2:
+            system.ledger.release("stripe")
+        assert tripping.try_now(queue.name)
+    # The two that failed come later than the queue, as copies.
+    eventually(lambda: len(ids & set(handled(system, queue))) == 10, LONG, "the others are handled")
+    eventually(lambda: stored(queue).trip_count == 0, LONG, "it has recovered")
+    assert {job.end_reason for job in ended_jobs(queue)[:2]} == {EndReason.TRIPPED}
+    assert stored(queue).dlq_url is not None
+    assert services.dead_letters(stored(queue)) == 0
+    assert depth(queue).total == 2
 
 
 def test_its_handler_is_not_there(system: System) -> None:

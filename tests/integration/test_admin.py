@@ -40,7 +40,8 @@ LISTS = [
 #: What operators may do by the API that viewers may not, and so on.
 OPERATORS_MORE = {
     ("PATCH", "/queues/{name}"), ("POST", "/queues/{name}/pause"), ("POST", "/queues/{name}/resume"),
-    ("POST", "/queues/{name}/notify"), ("POST", "/sync"), ("POST", "/queues/{name}/messages"),
+    ("POST", "/queues/{name}/notify"), ("POST", "/queues/{name}/try-now"), ("POST", "/sync"),
+    ("POST", "/queues/{name}/messages"),
     ("POST", "/queues/{name}/messages/bulk"), ("POST", "/queues/{name}/dead-letters/redrive"),
     ("DELETE", "/failures/{failure_id}"), ("POST", "/workers/{worker_id}/drain"),
     ("POST", "/queues/{name}/messages/peek"), ("POST", "/queues/{name}/dead-letters/peek"),

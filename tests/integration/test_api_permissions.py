@@ -50,6 +50,7 @@ OPERATIONS: dict[tuple[str, str], set[str] | None] = {
     ("POST", "/queues/{name}/notify"): {"queues.change_queue"},
     ("POST", "/adopt"): {"queues.add_queue", "queues.change_handler"},
     ("GET", "/discover"): {"queues.add_queue"},
+    ("POST", "/queues/{name}/try-now"): {"queues.change_queue"},
     ("POST", "/purge"): {"queues.purge_queue"},
     ("POST", "/sync"): {"queues.change_queue"},
     ("GET", "/handlers"): {"queues.view_queue"},

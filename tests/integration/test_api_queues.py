@@ -10,9 +10,10 @@ import pytest
 from jobs.models import EndReason
 from jobs.repositories import jobs
 from jobs.repositories.jobs import Counts
-from queues import search, services
+from queues import search, services, tripping
 from queues.sqs import get_gateway
 from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import database_clock
 from queuesite.models import BackgroundTask, TaskState
 from tests.conftest import Configure
 from tests.support import records
@@ -157,6 +158,22 @@ def test_pause_resume_notify(api: Api) -> None:
     assert told["assigned"] is True
     (shown,) = told["assignments"]
     assert (shown["worker"], shown["jobId"]) == ("w1", str(assignment.job_id))
+
+
+def test_a_tripped_queue_says_why_and_until_when_and_can_be_tried_now(api: Api) -> None:
+    api.post("/queues", {"name": "orders"}).ok()
+    assert api.post("/queues/orders/try-now").ok() == {"name": "orders", "changed": False}
+    until = database_clock.now() + timedelta(minutes=1)
+    tripping.tripped(services.get("orders").id, 2, "stripe is unavailable", until)
+
+    shown = api.get("/queues/orders").ok()
+    assert (shown["state"], shown["tripCount"]) == ("backing-off", 2)
+    assert shown["tripReason"] == "stripe is unavailable"
+    assert shown["notBefore"] is not None
+    assert api.post("/queues/orders/try-now").ok() == {"name": "orders", "changed": True}
+    shown = api.get("/queues/orders").ok()
+    assert (shown["state"], shown["tripCount"], shown["notBefore"]) == ("waiting", 2, None)
+    api.post("/queues/nothing/try-now").problem(404)
 
 
 def test_queue_shows_assignments_and_its_newest_job(api: Api) -> None:

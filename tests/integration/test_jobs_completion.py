@@ -187,6 +187,25 @@ class TestQueue:
         assert stored(queue).crash_count == 5
         assert pauses == [0, 2, 4, 8, 16]
 
+    def test_what_tripped_backs_off_for_as_long_as_its_run_says(self) -> None:
+        queue = define(crash_count=1)
+        for count, processed in ((1, 0), (2, 0), (1, 5), (2, 0)):
+            queue = stored(queue)
+            record(queued(queue), queue, RunReport(EndReason.TRIPPED, processed, 1, "stripe", pause=count * 100.0))
+            found = stored(queue)
+            assert (found.trip_count, found.trip_reason, found.crash_count) == (count, "stripe", 1)
+            assert found.wake_pending
+        assert found.not_before is not None
+        assert round((found.not_before - database_clock.now()).total_seconds()) == 200
+
+    @pytest.mark.parametrize("reason", [EndReason.DRAINED, EndReason.YIELDED, EndReason.CRASHED])
+    def test_a_tripped_queue_has_recovered_when_a_message_was_handled(self, reason: EndReason) -> None:
+        queue = define(trip_count=3, trip_reason="stripe")
+        record(queued(queue), queue, RunReport(reason, 0, 1, empty_at=time.monotonic()))
+        assert (stored(queue).trip_count, stored(queue).trip_reason) == (3, "stripe")
+        record(queued(queue), queue, RunReport(reason, 1, 1, empty_at=time.monotonic()))
+        assert (stored(queue).trip_count, stored(queue).trip_reason) == (0, None)
+
     def test_a_run_that_got_something_through_is_no_loop_of_crashes(self) -> None:
         queue = define(crash_count=4)
         record(queued(queue), queue, RunReport(EndReason.CRASHED, processed=1))

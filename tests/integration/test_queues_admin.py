@@ -16,7 +16,7 @@ from pymongo.collection import Collection
 
 from jobs.admin.queues.actions import ACTIONS
 from jobs.repositories import throughput
-from queues import adoption, repository, services
+from queues import adoption, repository, services, tripping
 from queues.messages import send as send_messages
 from queues.models import Queue
 from queues.sqs import Depth, OutgoingMessage, get_gateway
@@ -377,6 +377,23 @@ def test_what_is_done_to_many_tells_what_was_skipped_and_why(admin: Client) -> N
         assert words in history
 
 
+def test_a_tripped_queue_shows_why_and_can_be_tried_now(admin: Client) -> None:
+    one = services.create("one")
+    assert "Try now" not in admin.get(page(one)).content.decode()
+    tripping.tripped(one.id, 2, "stripe is unavailable", database_clock.now() + timedelta(minutes=1))
+
+    shown = admin.get(page(one)).content.decode()
+    for words in ("Tripped 2 times in a row: stripe is unavailable", "Next try in", "Try now"):
+        assert words in shown
+    listed = admin.get(LIST, {"state": "tripped"}).content.decode()
+    assert "stripe is unavailable" in listed
+    assert "next try in" in listed
+    assert "stripe is unavailable" in admin.get(reverse("admin:index")).content.decode()
+    assert "1 tried now: one." in act(admin, "try-now", one)
+    assert "1 not backing off: one." in act(admin, "try-now", one)
+    assert services.get("one").not_before is None
+
+
 def test_purging_asks_first_and_one_is_purged_at_once(admin: Client) -> None:
     one = services.create("one")
     send("one", ["a", "b", "c"])
@@ -409,7 +426,7 @@ def test_many_are_purged_redriven_and_synced_in_the_background(admin: Client) ->
     ("group", "may"),
     [
         ("viewers", set()),
-        ("operators", {"pause", "resume", "notify", "concurrency", "redrive", "sync"}),
+        ("operators", {"pause", "resume", "notify", "try-now", "concurrency", "redrive", "sync"}),
         ("administrators", set(ACTIONS)),
     ],
 )

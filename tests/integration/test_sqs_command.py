@@ -16,7 +16,7 @@ from django.core.management import CommandError, call_command
 from jobs.management.commands import sqs as command
 from jobs.models import Failure, FailureCount, Job, Throughput, ThroughputHour
 from jobs.repositories import throughput, workers
-from queues import adoption, messages, services
+from queues import adoption, messages, services, tripping
 from queues.messages import SendReport
 from queues.models import DepthSample, Queue
 from queues.sqs import OutgoingMessage, get_gateway
@@ -307,6 +307,8 @@ class TestList:
             "timeout": None,
             "paused": False,
             "crashCount": 0,
+            "tripCount": 0,
+            "tripReason": None,
             "notBefore": None,
             "depth": {"visible": 0, "inFlight": 0, "delayed": 0, "observedAt": None},
             "pool": None,
@@ -323,18 +325,23 @@ class TestList:
         records.define("lost", handler="resize", crash_count=2, depth_visible=7)
         records.define("elsewhere", pool="gpu", paused=True)
         records.define("crashing", crash_count=3, not_before=now + timedelta(minutes=1))
+        records.define(
+            "tripped", trip_count=2, trip_reason="stripe is unavailable", not_before=now + timedelta(minutes=1)
+        )
         records.define("full", depth_visible=2, crash_count=1)
         failing = records.define("wrong")
         throughput.add(
             [throughput.Row(failing.id, "wrong", now.replace(second=0, microsecond=0), processed=1, failed=1)]
         )
 
-        states = {line.split()[0]: re.split(" {2,}", line)[5] for line in sqs("list").splitlines()[1:]}
+        lines = [re.split(" {2,}", line) for line in sqs("list").splitlines()[1:]]
+        states = {line[0]: re.sub(r"in \d+ s", "in N s", line[5]) for line in lines}
 
         assert states == {
             "busy": "active",
-            "crashing": "backing-off, crash-looping (3 runs)",
+            "crashing": "backing-off, next try in N s, crash-looping (3 runs)",
             "elsewhere": "paused",
+            "tripped": "backing-off, next try in N s, tripped (stripe is unavailable)",
             "full": "waiting",
             "lost": "unserved (no worker has handler resize), crash-looping (2 runs)",
             "wrong": "idle, failing",
@@ -585,9 +592,23 @@ class TestSettings:
         sqs("pause", "orders")
         assert "(it is paused, and processed once it is resumed)" in sqs("notify", "orders")
 
+    def test_try_now(self) -> None:
+        sqs("create", "orders")
+        assert sqs("try-now", "orders") == "queue 'orders' does not back off\n"
+        tripping.tripped(services.get("orders").id, 1, "stripe", database_clock.now() + timedelta(minutes=1))
+        assert sqs("try-now", "orders") == "queue 'orders' is tried now\n"
+        queue = services.get("orders")
+        assert (queue.not_before, queue.trip_count, queue.wake_pending) == (None, 1, True)
+
     @pytest.mark.parametrize(
         "args",
-        [("set-concurrency", "nothing", 1), ("pause", "nothing"), ("resume", "nothing"), ("notify", "nothing")],
+        [
+            ("set-concurrency", "nothing", 1),
+            ("pause", "nothing"),
+            ("resume", "nothing"),
+            ("notify", "nothing"),
+            ("try-now", "nothing"),
+        ],
     )
     def test_unknown_queue(self, args: tuple[object, ...]) -> None:
         assert refused(*args) == (2, "there is no queue 'nothing'; `manage.py sqs list` shows all queues")

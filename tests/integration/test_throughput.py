@@ -296,6 +296,7 @@ class TestMetrics:
         orders = records.define("orders", depth_visible=5, depth_in_flight=2, depth_observed_at=now, dead_letters=1)
         records.define("late", depth_observed_at=now - timedelta(seconds=100))
         records.define("paused", paused=True, depth_observed_at=now - timedelta(days=1))
+        records.define("tripped", trip_count=2, not_before=now + timedelta(minutes=1), depth_observed_at=now)
         records.register("w1", capacity=5)
         records.running(orders)
         leases.acquire("m1", 30)
@@ -308,6 +309,9 @@ class TestMetrics:
         assert found["queuesite_queue_in_flight_messages"][("orders",)] == 2
         assert found["queuesite_queue_dead_letters"][("orders",)] == 1
         assert found["queuesite_queue_paused"][("paused",)] == 1
+        assert found["queuesite_queue_trips"][("tripped",)] == 2
+        assert 0 < found["queuesite_queue_backoff_seconds"][("tripped",)] <= 60
+        assert found["queuesite_queue_backoff_seconds"][("orders",)] == 0
         assert found["queuesite_messages_processed_total"] == {("orders",): 3}
         assert found["queuesite_messages_failed_total"] == {("orders",): 1}
         assert found["queuesite_messages_rejected_total"] == {("orders",): 1}

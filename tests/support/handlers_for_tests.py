@@ -15,6 +15,7 @@ message itself says how it is to be handled, if its body is a JSON object with t
     {"do": {"program": ["sleep", "60"]}}   starts this program and terminates it
     {"do": {"hold": 60}}                   takes that long and holds the interpreter's lock
     {"do": {"wait": "name"}}               waits until the file `name` is in the ledger's directory
+    {"do": {"need": "name"}}               fails as `Unavailable` unless the file `name` is in the ledger's directory
     {"do": {"grow": 80}}                   makes its process keep this many MiB more
 """
 
@@ -34,7 +35,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from queues.handlers import Message, Reject, Retry, handler
+from queues.handlers import Message, Reject, Retry, Unavailable, handler
 from tests.support.ledger import Ledger
 
 #: Most seconds that a handler waits for a file.
@@ -56,6 +57,8 @@ def recorder(message: Message) -> None:
         what = instructions(message)
         if "wait" in what:
             _wait_for(Path(os.environ["LEDGER_DIR"]) / what["wait"])
+        if "need" in what and not (Path(os.environ["LEDGER_DIR"]) / what["need"]).exists():
+            raise Unavailable(what["need"])
         if "program" in what:
             _run_and_terminate(what["program"])
         if "fork" in what:
@@ -73,6 +76,20 @@ async def async_recorder(message: Message) -> None:
         what = instructions(message)
         await asyncio.sleep(_seconds(message, what))
         _act(message, what)
+
+
+@handler("batch_recorder", batch=10, linger=0.3)
+def batch_recorder(messages: list[Message]) -> dict[str, BaseException]:
+    """Record each message of a batch, and how many there are together."""
+    failed: dict[str, BaseException] = {}
+    (Path(os.environ["LEDGER_DIR"]) / f"batch-of-{len(messages)}").touch()
+    for message in messages:
+        try:
+            with Ledger.of_environment().handling(message):
+                _act(message, instructions(message))
+        except Exception as error:
+            failed[message.id] = error
+    return failed
 
 
 def instructions(message: Message) -> dict[str, Any]:

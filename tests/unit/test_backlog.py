@@ -281,6 +281,16 @@ class TestWaiting:
         assert watched.waiting(after=7.9) == []
         assert len(watched.waiting(after=8)) == 1
 
+    def test_a_tripped_queue_is_probed_by_one_consumer(self) -> None:
+        orders = queue(trip_count=1, max_consumers=5)
+        watched = Watched([orders])
+        watched.see(orders, visible(100_000))
+        assert watched.waiting()[0].wanted == 1
+        orders.trip_count = 0
+        watched.backlog.learn(orders, watched.now)
+        watched.see(orders, visible(100_000))
+        assert watched.waiting()[0].wanted == 5
+
     def test_how_long_it_waits_is_counted_from_when_it_began_to(self) -> None:
         orders = queue()
         watched = Watched([orders])

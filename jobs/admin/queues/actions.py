@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from jobs import services as processing
-from queues import services, tasks
+from queues import services, tasks, tripping
 from queues.models import Queue
 from queuesite.foundation.config import get_config
-from queuesite.foundation.databases import mongodb_errors
+from queuesite.foundation.databases import database_clock, mongodb_errors
 from queuesite.foundation.errors import InvalidInput, QueuesiteError
 from queuesite.foundation.public import public_text
 from queuesite.models import BackgroundTask
@@ -112,6 +112,11 @@ def _notify(queue: Queue, value: int | None) -> tuple[bool, str]:
     return True, "notified"
 
 
+def _try_now(queue: Queue, value: int | None) -> tuple[bool, str]:
+    changed = tripping.try_now(queue.name)
+    return changed, "tried now" if changed else "not backing off"
+
+
 def _set_concurrency(queue: Queue, value: int | None) -> tuple[bool, str]:
     if value == queue.concurrency:
         return False, f"concurrency {value} already"
@@ -164,6 +169,13 @@ ACTIONS: dict[str, Action] = {
         Action("pause", "Pause", _CHANGE, _each(_pause), offered=lambda queue: not queue.paused),
         Action("resume", "Resume", _CHANGE, _each(_resume), offered=lambda queue: queue.paused),
         Action("notify", "Notify (look at it now)", _CHANGE, _each(_notify)),
+        Action(
+            "try-now",
+            "Try now (end the backoff)",
+            _CHANGE,
+            _each(_try_now),
+            offered=lambda queue: queue.not_before is not None and queue.not_before > database_clock.now(),
+        ),
         Action(
             "concurrency",
             "Set concurrency",

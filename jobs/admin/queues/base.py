@@ -63,13 +63,15 @@ class QueuePages(RecordsAdmin):
 
 
 def shown(queue: Queue, activity: reads.Activity, now: datetime) -> dict[str, Any]:
-    """A queue's state, and the seconds since its depth was observed."""
+    """A queue's state, the seconds since its depth was observed, and those until a queue that backs off is tried."""
     seen = queue.depth_observed_at
+    backoff = None if queue.not_before is None else (queue.not_before - now).total_seconds()
     return {
         "queue": queue,
         "state": activity.state.label,
         "variant": STATE_VARIANTS[activity.state],
         "unserved": activity.unserved,
+        "backoff": backoff if backoff is not None and backoff > 0 else None,
         "age": None if seen is None else max(0.0, (now - seen).total_seconds()),
     }
 

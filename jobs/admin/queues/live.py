@@ -48,7 +48,6 @@ class LivePage(QueuePages):
             tabs=self.tabs(queue, "change"),
             **shown(queue, activity, now),
             **working(request, activity),
-            backoff=None if queue.not_before is None else (queue.not_before - now).total_seconds(),
             listener=reads.listener_of(queue.queue_url),
             never_listened_to=never_listened_to(queue),
             costs=costs,

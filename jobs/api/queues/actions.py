@@ -1,4 +1,4 @@
-"""Actions on queues that do not change their settings: notify, pause, resume, purge, sync."""
+"""Actions on queues that do not change their settings: notify, try now, pause, resume, purge, sync."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from ninja import Router
 
 from jobs import reads
 from jobs.api.schemas import AssignmentOut, NotifiedOut
-from queues import services, tasks
-from queues.api.schemas import NamesIn, PausedOut, PurgedOut
+from queues import services, tasks, tripping
+from queues.api.schemas import NamesIn, PausedOut, PurgedOut, TriedNowOut
 from queuesite.api import problems
 from queuesite.api.auth import caller, needs
 from queuesite.api.openapi import also
@@ -62,6 +62,12 @@ def notify_queue(request: HttpRequest, name: str) -> NotifiedOut:
     found = reads.find_assignments(queue_url=queue.queue_url)
     shown = [AssignmentOut.of(a) for a in found] if caller(request).may("jobs.view_assignment") else None
     return NotifiedOut(name=name, assigned=bool(found), assignments=shown)
+
+
+@router.post("/queues/{name}/try-now", response=TriedNowOut, auth=needs("queues.change_queue"))
+def try_queue_now(request: HttpRequest, name: str) -> TriedNowOut:
+    """End the backoff of a queue: it is tried at once, after a trip with one message. Without a backoff: no change."""
+    return TriedNowOut(name=name, changed=tripping.try_now(name))
 
 
 @router.post("/sync", response={202: TaskOut}, auth=needs("queues.change_queue"), openapi_extra=also(links=LINKS))

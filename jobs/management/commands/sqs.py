@@ -20,7 +20,7 @@ from jobs.management import trying
 from jobs.management.sqs_adoption import AdoptionVerbs
 from jobs.management.sqs_arguments import add_setting
 from jobs.management.sqs_output import handler_as_json, queue_as_json, state_words
-from queues import messages, services
+from queues import messages, services, tripping
 from queues import sync as syncing
 from queues.handlers import catalogue, registry, schemas
 from queues.models import Queue
@@ -88,6 +88,7 @@ class Command(AdoptionVerbs):
         )
         verb("redrive", "move dead letters back to their queue")
         verb("notify", "make the master check a queue now, as a send does")
+        verb("try-now", "end a queue's backoff, so that it is tried at once")
         verb(
             "sync",
             "create and update queues in SQS to match the database, and follow what SQS says of adopted queues",
@@ -253,6 +254,10 @@ class Command(AdoptionVerbs):
         queue = services.notify(options["name"])
         after = " (it is paused, and processed once it is resumed)" if queue.paused else ""
         self.say(f"the master has been asked to look at {queue.name!r}{after}")
+
+    def do_try_now(self, options: dict[str, Any]) -> None:
+        changed = tripping.try_now(options["name"])
+        self.say(f"queue {options['name']!r} " + ("is tried now" if changed else "does not back off"))
 
     def do_sync(self, options: dict[str, Any]) -> None:
         with self._progress("syncing", None) as advance:
