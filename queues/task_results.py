@@ -27,6 +27,7 @@ from queuesite.foundation.databases import (
     database_clock,
     ensure_collection_indexes,
 )
+from queuesite.foundation.errors import MongoUnavailable
 from queuesite.foundation.logs import get_logger
 
 if TYPE_CHECKING:
@@ -54,16 +55,13 @@ def ensure_indexes() -> None:
 
 
 def enqueued(call: Call) -> None:
-    """Record that a call was enqueued, unless a worker was faster. Raises pymongo's errors."""
-    _results().update_one(
-        {"_id": call.id},
-        {
-            "$set": _facts(call),
-            "$setOnInsert": {"status": "READY", "attempts": {}},
-            "$currentDate": {"updatedAt": True},
-        },
-        upsert=True,
-    )
+    """Record that a call was enqueued, unless a worker was faster. Raises `MongoUnavailable`."""
+    change = {
+        "$set": _facts(call),
+        "$setOnInsert": {"status": "READY", "attempts": {}},
+        "$currentDate": {"updatedAt": True},
+    }
+    directory.mongodb.ask(COLLECTION, lambda results: results.update_one({"_id": call.id}, change, upsert=True))
 
 
 def write(changes: Iterable[Change]) -> None:
@@ -133,6 +131,8 @@ def _as_document(attempt: Attempt, started: datetime) -> Document:
 
 def find(result_id: str) -> Document | None:
     """The document of a result, or None. Raises `MongoUnavailable`."""
+    if not directory.mongodb.allowed:
+        raise MongoUnavailable("results cannot be read in a handler or task: consumers do not use MongoDB")
     if not directory.mongodb.known:
         raise no_mongodb()
     found: Document | None = directory.mongodb.ask(COLLECTION, lambda results: results.find_one({"_id": result_id}))

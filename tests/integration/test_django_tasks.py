@@ -289,6 +289,12 @@ class TestResults:
         with pytest.raises(MongoUnavailable, match="MONGODB_URI is not set"):
             result.refresh()
 
+    def test_a_task_reads_no_results(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        result = tasks.noop_task.enqueue()
+        monkeypatch.setattr(directory.mongodb, "allowed", False)
+        with pytest.raises(MongoUnavailable, match="consumers do not use MongoDB"):
+            result.refresh()
+
     def test_so_it_is_while_mongodb_is_away(self, empty: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(directory, "mongodb", OptionalMongoDB())
         monkeypatch.setattr(directory.mongodb, "_avoid_until", float("inf"))
