@@ -7,6 +7,7 @@ from jobs.listening_model import Listening
 from jobs.models import Assignment, Departure, Failure, FailureCount, Job, Master, Throughput, ThroughputHour
 from jobs.repositories import assignments, failures, handlers, jobs, listening, masters, throughput, workers
 from queues import repository as queues
+from queues import task_results
 from queuesite.foundation import databases
 
 
@@ -28,6 +29,7 @@ def ensure_indexes() -> None:
             HandlerHour: handlers.HOUR_INDEXES,
         }
     )
+    task_results.ensure_indexes()
 
 
 def ensure_deciding() -> None:

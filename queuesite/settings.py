@@ -101,6 +101,12 @@ DATABASES = {"default": _default_database(), MONGO: mongo_settings(_config)}
 DATABASE_ROUTERS = ["queuesite.foundation.databases.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# Workers run the tasks that were enqueued on any of our queues; which these are is the business of who enqueues.
+TASKS = {
+    alias: {"BACKEND": "queues.django_tasks.SqsBackend", "QUEUES": []}
+    for alias in dict.fromkeys(("default", *_config.task_backends))
+}
+
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")

@@ -32,6 +32,8 @@ from queues.sending.wakeups import wake_ups
 from queues.sqs import begin_with
 from queues.sqs.express.endpoint import Prepared
 from queues.sqs.regions import gateway_in
+from queues.task_calls import Change
+from queues.task_reports import reports
 from queuesite.foundation.errors import QueuesiteError
 from queuesite.foundation.logs import bind, get_logger
 from queuesite.foundation.pipes import Endpoint
@@ -106,6 +108,7 @@ class Live:
     followed: dict[str, Any] | None = None
     #: URLs of queues that handlers have sent to.
     sent_to: tuple[str, ...] = ()
+    tasks: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class Finishing:
     followed: dict[str, Any] | None = None
     #: URLs of queues that handlers have sent to.
     sent_to: tuple[str, ...] = ()
+    tasks: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ class Finished:
     #: The process has grown past its limit, and is to be replaced.
     outgrown: bool = False
     sent_to: tuple[str, ...] = ()
+    tasks: tuple[Change, ...] = ()
 
 
 def main(
@@ -157,6 +162,7 @@ def main(
     wake_ups.hand_over()
     bind(worker=worker_id, consumer_pid=os.getpid())
     begin_with(prepared)
+    reports.worker = f"consumer-{os.getpid()}"
     Consumer(connection, limits, live_seconds).serve()
     with suppress(MiddlewareError):  # no run began with it
         middleware.close()
@@ -216,7 +222,7 @@ class Consumer:
                 news = _news(run) if run is not None else ((), NONE, None)
                 memory = self._growth.memory()
                 outgrown = self._growth.too_large(memory)
-                self._send(Finished(start.job_id, report, memory, *news, outgrown, wake_ups.take()))
+                self._send(Finished(start.job_id, report, memory, *news, outgrown, wake_ups.take(), reports.take()))
 
     def _carry_out(self, start: Start) -> RunReport:
         bind(queue=start.settings.name, job_id=start.job_id)
@@ -292,14 +298,14 @@ class Consumer:
             if run is None or job_id is None:
                 return
             memory = self._growth.memory()
-            self._send(Live(job_id, run.live(), memory, *_news(run), wake_ups.take()))
+            self._send(Live(job_id, run.live(), memory, *_news(run), wake_ups.take(), reports.take()))
         if self._growth.too_large(memory) and run.has_worked(RECYCLE_AFTER_SECONDS):
             run.end(EndReason.RECYCLED, self._growth.in_words(memory))
 
     def _report_finishing(self, run: Run, job_id: str, so_far: RunReport) -> None:
         with self._reporting:
             memory = self._growth.memory()
-            self._send(Finishing(job_id, so_far, memory, *_news(run), wake_ups.take()))
+            self._send(Finishing(job_id, so_far, memory, *_news(run), wake_ups.take(), reports.take()))
 
     def _send(self, message: object) -> None:
         # If it fails, the reader sees the end of the pipe too, and ends the process.

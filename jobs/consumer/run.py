@@ -23,9 +23,10 @@ from jobs.consumer.run_end import RunEnd
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.consumer.settler import Settler
 from jobs.consumer.stuck import StuckHandlers
+from jobs.consumer.task_outcomes import TaskOutcomes
 from jobs.consumer.time_limits import TimeLimits
 from jobs.consumer.tripping import Tripping
-from jobs.consumer.turn import Pipeline
+from jobs.consumer.turn import Pipeline, Turn
 from jobs.models import EndReason
 from queues.handlers import middleware
 from queues.sqs import DataPlane
@@ -70,9 +71,10 @@ class Run:
         tripping = Tripping(self.holdings, settings.trips)
         self._settler = Settler(gateway, self._current, self.holdings, self.meter, tripping)
         self._stuck = StuckHandlers(self.holdings, self.meter, self.recorder, self.ending)
-        self._time_limits = TimeLimits(self._stuck.give_up, self.ending.thread_died)
+        self._tasks = TaskOutcomes(self._current)
+        self._time_limits = TimeLimits(self._give_up, self.ending.thread_died)
         # The time limit first: what it has given up does not concern the others.
-        stages = [self._time_limits, self.meter, self.recorder, Connections()]
+        stages = [self._time_limits, self.meter, self.recorder, self._tasks, Connections()]
         self.executor = executor(
             self._buffer,
             self._current.spec,
@@ -111,6 +113,10 @@ class Run:
         self.executor.work(self.ending)
         self._wind_down(finishing)
         return self._report()
+
+    def _give_up(self, turn: Turn) -> None:
+        self._stuck.give_up(turn)
+        self._tasks.gave_up(turn)
 
     def _report(self) -> RunReport:
         end, work = self.ending, self.meter.total

@@ -177,7 +177,7 @@ class WorkerLoop:
         """Wait for an event, or for what is due next."""
         if self.finished:
             return
-        timers = [self._next_heartbeat, self._next_poll, self._drain.next_due]
+        timers = [self._next_heartbeat, self._next_poll, self._drain.next_due, self._stats.tasks.due()]
         timers.append(self.listening.next_due(registered=self._registered and not self._drain.begun))
         if self.runs:
             timers.append(self._next_settings)
@@ -201,6 +201,7 @@ class WorkerLoop:
         if now >= self._next_flush:
             self._next_flush = now + FLUSH_SECONDS * random.uniform(0.9, 1.1)
             self._stats.flush()
+        self._stats.tasks.flush_if_due(now)
         if self._registered:
             self.announcer.keep(now)
         for queue_id, found in list(self._followed.items()):

@@ -29,6 +29,7 @@ from jobs.worker import fork_server
 from jobs.worker.access import Access
 from jobs.worker.consumer import ConsumerProcess
 from queues.sending.wakeups import wake_ups
+from queues.task_calls import Change
 from queuesite.foundation import pipes
 from queuesite.foundation.config import Config
 from queuesite.foundation.errors import ServerError
@@ -55,6 +56,7 @@ class News:
     failures: tuple[FailureGroup, ...]
     work: WorkCounts
     followed: dict[str, Any] | None = None
+    tasks: tuple[Change, ...] = ()
 
 
 class Pool:
@@ -179,8 +181,10 @@ class Pool:
                 continue  # of an earlier run
             consumer.memory = message.memory
             consumer.heard_at = time.monotonic()
-            if message.failures or message.work or message.followed:
-                self._news.append(News(consumer.job_id, message.failures, message.work, message.followed))
+            if message.failures or message.work or message.followed or message.tasks:
+                self._news.append(
+                    News(consumer.job_id, message.failures, message.work, message.followed, message.tasks)
+                )
             if isinstance(message, Live):
                 consumer.counts = message.counts
             elif isinstance(message, Finishing):

@@ -30,6 +30,7 @@ def take_note(
     now = monotonic()
     for news in pool.news():
         if (run := runs.of_job(news.job_id)) is not None:
+            stats.tasks.add(news.tasks, run.worker_id)
             stats.failed(run.queue, news.failures)
             stats.worked(run.queue, news.work, now, run.settings.handler, announcer.version_of(run.settings.handler))
             if news.followed:

@@ -6,6 +6,7 @@ worker goes on taking reports while MongoDB is away.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -18,6 +19,7 @@ from jobs.repositories import handlers, throughput
 from jobs.repositories.failures import Seen
 from jobs.repositories.handlers import Done
 from jobs.repositories.throughput import Row
+from jobs.worker.task_buffer import TaskBuffer
 from queues.models import Queue
 from queues.sqs import PURPOSES
 from queuesite.foundation.databases import database_clock
@@ -33,6 +35,7 @@ class StatsBuffer:
     """
 
     def __init__(self) -> None:
+        self.tasks = TaskBuffer()
         #: By queue and step of the monotonic clock.
         self._work: dict[tuple[ObjectId, int], tuple[Queue, WorkCounts]] = {}
         #: By handler, version and step.
@@ -64,6 +67,7 @@ class StatsBuffer:
 
     def flush(self) -> None:
         """Write what there is. Raises pymongo's errors, and then keeps what was not written."""
+        self.tasks.flush(time.monotonic())
         if self._work:
             throughput.add(self._rows())
             self._work.clear()

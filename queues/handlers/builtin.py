@@ -1,4 +1,4 @@
-"""The handlers that come with the system: `log`, `simulate` and `http`."""
+"""The handlers that come with the system: `log`, `simulate`, `http` and `task`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from queues.handlers import http
+from queues.handlers import http, task
 from queues.handlers.contract import Message
 from queues.handlers.registry import handler
 from queuesite.foundation.logs import get_logger
@@ -57,3 +57,4 @@ def simulate(message: Message) -> None:
 
 
 handler("http", options=http.HttpOptions)(http.post_message)
+handler("task")(task.run_task)

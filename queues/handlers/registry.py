@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 from django.apps import apps
 from pydantic import BaseModel, PydanticUserError, ValidationError
 
+from queues import declared_tasks
 from queues.handlers import middleware, payloads, secrets
 from queues.handlers.batching import Batch
 from queues.handlers.batching import batch as checked_batch
@@ -310,6 +311,8 @@ def discover() -> None:
                 _import(module, "an installed app's")
         for module in get_config().handler_modules:
             _import(module, "named in HANDLER_MODULES")
+        for module, origin in declared_tasks.modules():
+            _import(module, origin)
         _discovered = True
 
 

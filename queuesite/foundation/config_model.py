@@ -103,6 +103,12 @@ class Config(BaseSettings):
     handler_modules: CommaSeparated = Field(
         (), description="modules with handlers, in addition to the apps' handlers.py"
     )
+    task_modules: CommaSeparated = Field((), description="modules with django.tasks, in addition to the apps' tasks.py")
+    task_backends: CommaSeparated = Field(
+        ("default",),
+        description="aliases in your projects' TASKS, so that workers can import what is declared for them",
+    )
+    task_result_days: int = Field(5, ge=1, le=3_650, description="how long the result of a django.tasks task is kept")
     app_version: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9._+:/@-]{1,100}$",

@@ -47,7 +47,7 @@ Document = dict[str, Any]
 #: The base class of pymongo's errors, for loops that survive them.
 MongoError = PyMongoError
 
-_DUPLICATE_KEY = 11000
+DUPLICATE_KEY = 11000
 
 #: Raised by pymongo if the server is away, in contrast to an operation that it refuses.
 AWAY = (AutoReconnect, NetworkTimeout, ServerSelectionTimeoutError)
@@ -240,7 +240,7 @@ def lost_races(error: BulkWriteError) -> list[int]:
     applied, but a change of MongoDB's primary may still undo it.
     """
     failed = error.details["writeErrors"]
-    if error.details.get("writeConcernErrors") or any(item["code"] != _DUPLICATE_KEY for item in failed):
+    if error.details.get("writeConcernErrors") or any(item["code"] != DUPLICATE_KEY for item in failed):
         raise error
     return [item["index"] for item in failed]
 
@@ -265,16 +265,20 @@ def ensure_indexes(wanted: Mapping[type[models.Model], Sequence[IndexModel]]) ->
     Every index has a name, by which one whose options have changed is found.
     """
     for model, indexes in wanted.items():
-        target = collection(model)
-        for index in indexes:
-            for attempt in range(_INDEX_ATTEMPTS):
-                try:
-                    target.create_indexes([index])
-                    break
-                except OperationFailure as error:
-                    if error.code not in _INDEX_CONFLICTS or attempt == _INDEX_ATTEMPTS - 1:
-                        raise
-                    _make_way(target, index)
+        ensure_collection_indexes(collection(model), indexes)
+
+
+def ensure_collection_indexes(target: Collection[Document], indexes: Sequence[IndexModel]) -> None:
+    """The same for one collection."""
+    for index in indexes:
+        for attempt in range(_INDEX_ATTEMPTS):
+            try:
+                target.create_indexes([index])
+                break
+            except OperationFailure as error:
+                if error.code not in _INDEX_CONFLICTS or attempt == _INDEX_ATTEMPTS - 1:
+                    raise
+                _make_way(target, index)
 
 
 def _make_way(target: Collection[Document], index: IndexModel) -> None:

@@ -74,6 +74,8 @@ class Child:
     delay: float = FIRST_DELAY
     restart_at: float | None = None
     kill_from: float | None = None
+    #: When it was told to end for good.
+    retired_at: float | None = None
     pipe: int | None = None
     lines: LineBuffer = field(default_factory=LineBuffer)
     screen: Callable[[str], str | None] = str
@@ -137,7 +139,25 @@ class Supervisor:
             child = Child(spec)
             self._spawn(child)
             group.append(child)
-        return group
+        return list(group)
+
+    def join(self, other: Child, spec: ChildSpec) -> Child:
+        """Start a child that is stopped together with `other`. Raises the errors of its `spawn`."""
+        child = Child(spec)
+        self._spawn(child)
+        self._group_of(other).append(child)
+        return child
+
+    def retire(self, child: Child) -> None:
+        """Have a child end, and not be started again. It is killed if it takes longer than its `stop_seconds`."""
+        if child.process is None:
+            self._group_of(child).remove(child)
+        elif child.retired_at is None:
+            child.retired_at = time.monotonic()
+            child.process.terminate()
+
+    def _group_of(self, child: Child) -> list[Child]:
+        return next(group for group in self._groups if child in group)
 
     def run_step(self, spec: ChildSpec, what: str = "") -> int:
         """Run a child to its end while the others continue, and return its exit code. Raises `StopRequested`."""
@@ -184,6 +204,8 @@ class Supervisor:
         for child in self._children:
             if child.process is not None and child.process.poll() is not None:
                 self._ended(child, child.process)
+            elif child.process is not None and child.retired_at is not None and not self._stopping:
+                self._kill_if_due(child, child.process, time.monotonic() - child.retired_at)
         if self._output.broken and not self._signals:
             self._signals = 1  # the reader of our output has left
         if self._signals and not self._stopping:
@@ -242,6 +264,9 @@ class Supervisor:
         self._close_pipe(child)
         child.process = None
         if self._stopping:
+            return
+        if child.retired_at is not None:
+            self._group_of(child).remove(child)
             return
         self._plan_restart(child, f"{child.spec.name} (process {process.pid}) {ending(process.returncode)}")
 

@@ -36,7 +36,7 @@ MEND_SECONDS = 90.0
 class Up:
     """A running `manage.py up`, its output in a file."""
 
-    def __init__(self, directory: Path, **settings: str) -> None:
+    def __init__(self, directory: Path, *arguments: str, **settings: str) -> None:
         self.directory = directory
         self.log = directory.with_suffix(".log")
         self.port = free_port()
@@ -60,7 +60,7 @@ class Up:
                 port.write_text(str(free_port()))
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "up"],
+                [sys.executable, "manage.py", "up", *arguments],
                 cwd=ROOT,
                 env={**os.environ, **self.env},
                 stdin=subprocess.DEVNULL,

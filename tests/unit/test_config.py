@@ -130,6 +130,7 @@ LIMITS: list[tuple[str, list[Any], list[Any]]] = [
     ("BACKLOG_PER_CONSUMER", [1], [0]),
     ("DELETE_LINGER_MS", [0, 5_000], [-1, 5_001]),
     ("JOB_RETENTION_DAYS", [1, 3_650], [0, 3_651]),
+    ("TASK_RESULT_DAYS", [1, 3_650], [0, 3_651]),
     ("HSTS_SECONDS", [0, 63_072_000], [-1, "a year"]),
     ("SESSION_HOURS", [1, 8_760], [0, 8_761]),
     ("TRUSTED_PROXIES", ["10.0.0.5", "10.0.0.0/24,::1"], ["proxy.example.com", "10.0.0.1/8"]),
@@ -202,8 +203,7 @@ class TestLimits:
                 "AWS_SESSION_TOKEN",
                 "DATA_DIR",
                 "SERVERS_VENV",
-                "HANDLER_MODULES",
-                "HANDLER_MIDDLEWARE",
+                *("HANDLER_MODULES", "HANDLER_MIDDLEWARE", "TASK_MODULES", "TASK_BACKENDS"),
             ),
             *("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "WEB_HOST"),
         }

@@ -15,7 +15,7 @@ from django.apps import apps
 from queuesite.foundation.config import Config
 from tests.support.processes import ROOT
 
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], key=str)
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], key=str)
 #: Files that belong to the reader's own project.
 READERS_OWN = {"handlers.py", "shop_handlers.py"}
 #: Names in capitals that are not settings: variables of other programs, of compose and of the tests, and constants.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -14,6 +15,7 @@ from queues.sqs import get_gateway
 from queuesite.foundation.commands import QueuesiteCommand
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import check_mongodb, wait_for
+from queuesite.local.reloading import READY
 
 
 class Command(QueuesiteCommand):
@@ -27,6 +29,8 @@ class Command(QueuesiteCommand):
             "--pool", metavar="POOL", help="pool that the worker is in; queues may name one (default: WORKER_POOL)"
         )
 
+        parser.add_argument("--say-ready", action="store_true", help=argparse.SUPPRESS)
+
     def run(self, **options: Any) -> None:
         """Wait for the servers, then work."""
         config = get_config()
@@ -35,6 +39,8 @@ class Command(QueuesiteCommand):
         worker = WorkerLoop(config, worker_pool=options["pool"])
         worker.begin()
         middleware.check({handler.is_async for handler in registry.all_handlers().values()})
+        if options["say_ready"]:
+            self.say(READY)
         wait_for(check_mongodb, "MongoDB", config.startup_wait_seconds)
         wait_for(lambda: get_gateway().check(), "SQS", config.startup_wait_seconds)
         # MongoDB may fail at any of these writes, so all of them are retried.

@@ -7,12 +7,16 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
 from jobs import preparation
+from queues.handlers import code
 from queuesite.foundation import processes
 from queuesite.foundation.addresses import Running, record_path, write_record
 from queuesite.foundation.commands import QueuesiteCommand
@@ -20,7 +24,7 @@ from queuesite.foundation.config import BASE_DIR, Config, get_config
 from queuesite.foundation.errors import Conflict, InvalidInput
 from queuesite.foundation.output import PrefixedOutput
 from queuesite.foundation.private import UMASK, make_private
-from queuesite.local import disk, embedded, ports
+from queuesite.local import disk, embedded, ports, reloading
 from queuesite.local.supervisor import ChildSpec, Restart, Supervisor
 
 #: The prefix of this command's own lines.
@@ -48,6 +52,9 @@ class Command(QueuesiteCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the hidden option that runs one of the steps; compose.yaml uses it too."""
+        parser.add_argument(
+            "--reload", action="store_true", help="replace the workers when the code of handlers or tasks changes"
+        )
         parser.add_argument("--step", choices=["prepare", "announce"], help=argparse.SUPPRESS)
 
     def run(self, **options: Any) -> None:
@@ -58,9 +65,9 @@ class Command(QueuesiteCommand):
         elif options["step"] == "announce":
             preparation.announce(config, self.say)
         else:
-            self._up(config)
+            self._up(config, reload=options["reload"])
 
-    def _up(self, config: Config) -> None:
+    def _up(self, config: Config, *, reload: bool) -> None:
         os.umask(UMASK)  # child processes inherit it
         lock = _lock(config)
         try:
@@ -70,11 +77,11 @@ class Command(QueuesiteCommand):
             if problem := disk.problem(config.data_dir):
                 raise InvalidInput(problem)
             embedded.end_leftovers(config)
-            self._supervise(config)
+            self._supervise(config, code.directories(config) if reload else ())
         finally:
             os.close(lock)
 
-    def _supervise(self, config: Config) -> None:
+    def _supervise(self, config: Config, watched: Sequence[Path]) -> None:
         workers = [f"worker-{number}" for number in range(1, config.worker_instances + 1)]
         output = PrefixedOutput(sys.stdout, width=max(map(len, ("mongodb", *workers))))
         try:
@@ -87,10 +94,14 @@ class Command(QueuesiteCommand):
                 supervisor.say(f"starting master, {', '.join(workers)}, tasks, web")
                 supervisor.start(_manage("master", "runmaster", stop_seconds=MASTER_STOP_SECONDS))
                 grace = config.shutdown_grace_seconds + WORKER_STOP_EXTRA
-                supervisor.start(*(_manage(name, "runworker", stop_seconds=grace) for name in workers))
+                started = supervisor.start(*(_worker(name, grace) for name in workers))
                 supervisor.start(_manage("tasks", "qcluster", stop_seconds=TASKS_STOP_SECONDS))
                 supervisor.start(_manage("web", "runweb", stop_seconds=WEB_STOP_SECONDS))
                 supervisor.start(_manage(NAME, "up", "--step", "announce", restart="on-failure"))
+                if watched:
+                    replacements = reloading.Replacements(supervisor, started)
+                    supervisor.start(reloading.watcher(watched, replacements.changed))
+                    supervisor.wait_until(replacements.step)
                 supervisor.watch()
             supervisor.say("stopped")
         finally:
@@ -109,6 +120,11 @@ def _manage(name: str, *arguments: str, stop_seconds: float = 2.0, restart: Rest
         stop_seconds=stop_seconds,
         restart=restart,
     )
+
+
+def _worker(name: str, stop_seconds: float) -> ChildSpec:
+    spec = _manage(name, "runworker", "--say-ready", stop_seconds=stop_seconds)
+    return replace(spec, screen=reloading.hides_ready)
 
 
 class _Servers:

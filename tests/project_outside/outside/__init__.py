@@ -1,0 +1,1 @@
+"""A shop's Django project, in which tasks are enqueued."""
