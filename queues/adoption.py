@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from queues import adopted_repository, following, naming, repository, services, sources
+from queues import adopted_repository, following, naming, repository, setting_checks, sources
 from queues.models import Queue
 from queues.settings import CHOSEN_FOR_ADOPTED
 from queues.sources import Source
@@ -42,7 +42,7 @@ def adopt(queue: str, *, handler: str, name: str | None = None, settings: Mappin
         **(settings or {}),
         "handler": handler,
     }
-    services.validate_settings(chosen, known=CHOSEN_FOR_ADOPTED)
+    setting_checks.validate_settings(chosen, known=CHOSEN_FOR_ADOPTED)
     url, found = _looked_up(source)
     _refuse_taken(source, url, found)
     if repository.exists(name):

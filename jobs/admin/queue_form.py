@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from queues import adoption, naming, services, settings, sources
+from queues import adoption, naming, services, setting_checks, settings, sources
 from queues.handlers import catalogue, schemas
 from queues.handlers.catalogue import Catalogue, Known
 from queues.handlers.schemas import Option
@@ -203,7 +203,7 @@ class QueueForm(QueueModelForm):
         try:
             if self.instance.pk is None:
                 self.check_name(cleaned)
-            services.validate_settings(chosen, current=self.instance if self.instance.pk else None)
+            setting_checks.validate_settings(chosen, current=self.instance if self.instance.pk else None)
         except InvalidInput as error:
             self.add_error(error.field if error.field in self.fields else None, str(error))
         return cleaned

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jobs.management.sqs_arguments import add_setting
-from queues import adoption, services
+from queues import adoption, setting_checks
 from queues.models import Queue
 from queues.settings import CHOSEN_FOR_ADOPTED
 from queuesite.foundation.commands import QueuesiteCommand
@@ -39,7 +39,7 @@ class AdoptionVerbs(QueuesiteCommand):
         queue = adoption.adopt(
             options["queue"], handler=settings.pop("handler"), name=options["name"], settings=settings
         )
-        for warning in services.warnings(queue):
+        for warning in setting_checks.warnings(queue):
             self.warn(warning)
         self.say(f"queue {queue.name!r} adopted: {queue.queue_arn}")
         self.say(f"  {held(queue)}")

@@ -20,6 +20,7 @@ from queues import declared_tasks
 from queues.handlers import middleware, payloads, secrets
 from queues.handlers.batching import Batch
 from queues.handlers.batching import batch as checked_batch
+from queues.handlers.callables import called, refusal_of
 from queues.handlers.calling import caller
 from queues.handlers.contract import Message
 from queues.handlers.envelopes import Envelope
@@ -71,7 +72,7 @@ class Handler:
     @cached_property
     def is_async(self) -> bool:
         """Whether calling it makes a coroutine."""
-        return inspect.iscoroutinefunction(_called(self.function))
+        return inspect.iscoroutinefunction(called(self.function))
 
     @cached_property
     def attempt(self) -> Callable[[Message], Any]:
@@ -174,34 +175,6 @@ class Handler:
             ) from None
 
 
-def _called(function: Any) -> Any:
-    """The function that runs when `function` is called, below partials, bound methods and callable objects."""
-    while True:
-        if isinstance(function, partial):
-            function = function.func
-        elif inspect.ismethod(function):
-            function = function.__func__
-        elif inspect.isroutine(function) or isinstance(function, type) or not callable(function):
-            return function
-        else:
-            function = type(function).__call__
-
-
-def _refusal(function: Any) -> str | None:
-    """Why `function` cannot handle messages although it can be called: its work would never be done."""
-    if not callable(function):
-        return "it cannot be called; register a function"
-    if isinstance(function, type):
-        return "it is a class, and calling it only makes an instance; register a function, or an instance with __call__"
-    called = _called(function)
-    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
-        return (
-            "it is a generator function, since it has `yield` in it, and calling it runs none of its code; "
-            "do the work in the function itself, and return"
-        )
-    return None
-
-
 _handlers: dict[str, Handler] = {}
 _discovered = False
 _lock = threading.RLock()
@@ -260,7 +233,7 @@ def handler(
     gathered = _checked(name, "", checked_batch, batch, linger)
 
     def register(function: Callable[P, R], /) -> HandlerFunction[P, R]:
-        refusal = _refusal(function)
+        refusal = refusal_of(function)
         if refusal is not None:
             raise HandlerError(f"@handler({name!r}) cannot take {_shown(function)}: {refusal}")
         try:
@@ -287,7 +260,7 @@ def handler(
 def _shown(function: Any) -> str:
     """The function with its place, for an error."""
     shown = getattr(function, "__qualname__", None) or repr(function)
-    code = getattr(_called(function), "__code__", None)
+    code = getattr(called(function), "__code__", None)
     return shown if code is None else f"{shown} ({code.co_filename}:{code.co_firstlineno})"
 
 

@@ -43,7 +43,7 @@ def main() -> None:
     from jobs.admin.queue_form import QueueForm, fieldsets
     from jobs.api.schemas import QueueOut
     from jobs.consumer.settings import QueueSettings
-    from queues import services
+    from queues import setting_checks
     from queues.api.schemas import QueueIn, QueuePatch
     from queues.models import Queue
     from queuesite.foundation import documents
@@ -70,7 +70,7 @@ def main() -> None:
         "field": str(QueueForm().fields["error_budget"].help_text),
         "fieldsets": dict(fieldsets({}))["Pace"]["fields"],
         "column": documents.columns(Queue, {"error_budget": 5}),
-        "validation": refused(lambda: services.validate_settings({"error_budget": 78})),
+        "validation": refused(lambda: setting_checks.validate_settings({"error_budget": 78})),
         "malformed": documents.bounds(Queue)["errorBudget"],
         "consumer": refused(lambda: of_run(78).check()),
         "followed": of_run(5) != of_run(6),

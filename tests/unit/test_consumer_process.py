@@ -121,6 +121,9 @@ def served(probe: Probe, exits: list[int]) -> Iterator[Callable[..., Served]]:
             each.pipe.send(Exit())
         each.thread.join(20)
         each.pipe.close()
+    # A reader whose pipe is closed under it would end the process, which the next test would take for its consumer's.
+    eventually(lambda: all(thread.name != "pipe" for thread in threading.enumerate()), 20, "the readers have ended")
+    for each in made:
         each.theirs.close()
 
 

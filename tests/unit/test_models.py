@@ -8,7 +8,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db.models import Field
 
-from queues import services
+from queues import setting_checks
 from queues.models import Queue
 from queues.settings import SETTINGS, bounds
 from queues.sqs import Depth
@@ -57,4 +57,4 @@ def test_limits_of_the_model_are_those_of_the_services(name: str) -> None:
 
 
 def test_defaults_are_within_the_limits() -> None:
-    services.validate_settings({name: getattr(Queue(), name) for name in SETTINGS})
+    setting_checks.validate_settings({name: getattr(Queue(), name) for name in SETTINGS})

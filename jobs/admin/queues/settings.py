@@ -12,7 +12,7 @@ from django.urls import URLPattern
 
 from jobs.admin.queue_form import AdoptForm, QueueForm, fieldsets
 from jobs.admin.queues.base import QueuePages
-from queues import services
+from queues import services, setting_checks
 from queues.handlers import catalogue
 from queues.models import Queue
 from queues.settings import ASKED, CHOSEN_FOR_ADOPTED, HANDLER_PERMISSION
@@ -100,7 +100,7 @@ class SettingsPage(QueuePages):
             services.update(obj.name, {name: settings[name] for name in form.changed_data if name in settings})
         else:
             obj.pk = form.created.pk
-        for warning in services.warnings(services.get(obj.name)):
+        for warning in setting_checks.warnings(services.get(obj.name)):
             self.message_user(request, warning, messages.WARNING)
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:

@@ -20,7 +20,7 @@ from jobs.management import trying
 from jobs.management.sqs_adoption import AdoptionVerbs
 from jobs.management.sqs_arguments import add_setting
 from jobs.management.sqs_output import handler_as_json, queue_as_json, state_words
-from queues import messages, services, tripping
+from queues import messages, services, setting_checks, tripping
 from queues import sync as syncing
 from queues.handlers import catalogue, registry, schemas
 from queues.models import Queue
@@ -115,7 +115,7 @@ class Command(AdoptionVerbs):
         queue = services.create(
             options["name"], with_dlq=not options["no_dlq"], settings=settings, take_over=options["take_over"]
         )
-        for warning in services.warnings(queue):
+        for warning in setting_checks.warnings(queue):
             self.warn(warning)
         dlq = " with its dead-letter queue" if queue.dlq_url else " without a dead-letter queue"
         self.say(f"queue {queue.name!r} created{dlq}: {queue.queue_url}")

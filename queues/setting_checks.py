@@ -1,0 +1,79 @@
+"""Whether settings may be stored for a queue: each by itself, and with its handler and its owner."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from queues.handlers import catalogue
+from queues.models import Queue
+from queues.settings import MAX_OPTIONS_BYTES, SETTINGS, Setting
+from queuesite.foundation.errors import InvalidInput
+
+
+def validate_settings(
+    settings: Mapping[str, Any], *, current: Queue | None = None, known: Mapping[str, Setting] = SETTINGS
+) -> dict[str, Any]:
+    """Return the settings to store: the stored value replaces each masked option.
+
+    Raises `InvalidInput` for the first setting that is not `known`, is out of range, or does not fit the handler.
+    """
+    for name, value in settings.items():
+        if name not in known:
+            raise InvalidInput(f"{name!r} is not a setting of a queue; those are {', '.join(known)}")
+        known[name].check(value)
+        if current is not None and not current.managed and SETTINGS[name].held_by_sqs:
+            _refuse_of_owner(current, SETTINGS[name], value)
+    if settings.get("pool") is not None and (current is None or settings["pool"] != current.pool):
+        catalogue.current().check_pool(settings["pool"])
+    if "handler" in settings or "handler_options" in settings:
+        known_handlers = catalogue.current()
+        handler = known_handlers.named(
+            settings.get("handler", current.handler if current else SETTINGS["handler"].default)
+        )
+        stored = (current.handler_options or {}) if current else {}
+        same = current is not None and current.handler == handler.name
+        options = settings.get("handler_options", stored)
+        if not isinstance(options, Mapping):
+            raise InvalidInput(
+                f"handler options are a {type(options).__name__}; expected a JSON object", field="handler_options"
+            )
+        size = len(json.dumps(options, default=str).encode())
+        if size > MAX_OPTIONS_BYTES:
+            raise InvalidInput(
+                f"handler options have {size:,} bytes as JSON: expected {MAX_OPTIONS_BYTES:,} at most; "
+                "keep what is larger elsewhere, and name it",
+                field="handler_options",
+            )
+        if "handler_options" in settings:
+            options = handler.kept_options(options, stored if same else {})
+            settings = {**settings, "handler_options": options}
+        elif (
+            current is not None and not same and known_handlers.named(current.handler).masked_options(stored) != stored
+        ):
+            raise InvalidInput(
+                f"the options of handler {current.handler!r} hold secrets, which {handler.name!r} does not take over; "
+                "give its own options with it",
+                field="handler_options",
+            )
+        handler.check_options(options)
+    return dict(settings)
+
+
+def warnings(queue: Queue) -> list[str]:
+    """What a person should know of a queue's handler and options: a handler that nobody knows, options that it refuses.
+
+    Raises pymongo's errors.
+    """
+    return catalogue.current().warnings(queue.handler, queue.handler_options)
+
+
+def _refuse_of_owner(queue: Queue, setting: Setting, value: Any) -> None:
+    """Raise `InvalidInput` for another value than the one that SQS holds."""
+    if value != (held := getattr(queue, setting.name)):
+        raise InvalidInput(
+            f"{setting.words} of queue {queue.name!r} is {held} and belongs to the owner of {queue.queue_arn}: change "
+            "it where that queue is made (Terraform, CloudFormation, the AWS console); the next sync follows",
+            field=setting.name,
+        )
