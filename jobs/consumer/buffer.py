@@ -342,7 +342,7 @@ class Buffer:
         with self._lock:
             while True:
                 self._drop_lost()
-                if not self._waiting and not self._in_flight:
+                if not self._waiting and not self._in_flight and not self._beside:
                     return True
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:

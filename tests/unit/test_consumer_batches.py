@@ -344,6 +344,18 @@ class TestGathering:
         assert buffer.counts[:2] == (0, 0)
         assert buffer.quiet
 
+    def test_it_rests_only_when_all_of_a_batch_have_been_given_up(self) -> None:
+        buffer = GatheringBuffer(fifo=False)
+        buffer.put([held(), held()])
+        first = buffer.take_at_once()
+        assert first is not None
+        batch = [first]
+        buffer.complete(batch, 2)
+        buffer.given_up(first)
+        assert not buffer.wait_idle(0)
+        buffer.given_up(batch[1])
+        assert buffer.wait_idle(0)
+
     def test_no_batch_is_gathered_while_the_queue_is_handled_with_caution_or_has_tripped(self) -> None:
         buffer = GatheringBuffer(fifo=False)
         buffer.put([held(), held()])
