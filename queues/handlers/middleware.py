@@ -20,7 +20,6 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-import threading
 import time
 import traceback
 from collections.abc import Callable, Collection
@@ -36,6 +35,7 @@ from queues.sqs import NEEDED_ATTRIBUTES
 from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import InvalidInput, QueuesiteError
 from queuesite.foundation.logs import get_logger
+from queuesite.foundation.threads import supervised
 
 log = get_logger(__name__)
 
@@ -183,7 +183,7 @@ def system_attributes() -> tuple[str, ...]:
 
 def close() -> None:
     """Call the `close` of each factory that has one, since the process ends; wait for `CLOSE_SECONDS` at most."""
-    closing = [threading.Thread(target=_close, args=(middleware,), daemon=True) for middleware in load()]
+    closing = [supervised("middleware-close", functools.partial(_close, one), lambda error: None) for one in load()]
     for thread in closing:
         thread.start()
     deadline = time.monotonic() + CLOSE_SECONDS
