@@ -469,6 +469,36 @@ class TestForking:
             server._stop()
 
 
+def test_middleware_is_built_once_in_each_process_and_closed_at_its_end(
+    configure: Configure, ledger: Ledger, queues: SQSClient, directory: Path
+) -> None:
+    server: Any = forkserver._forkserver
+    server._stop()  # it has the environment in which it was started
+    config = configure(
+        handler_modules="tests.support.handlers_for_tests",
+        handler_middleware="tests.support.middleware_for_tests.noted",
+        ledger_dir=ledger.directory,
+    )
+    pool = Pool(at_once(config))
+    try:
+        pool.warm_up()
+        queue = create()
+        worker = Worker(pool)
+        for body in ("a", "b"):
+            put(queue, body)
+            consumer = worker.begin(queue)
+            assert worker.end_of(consumer).processed == 1
+        pid = consumer.pid
+    finally:
+        pool.close(5.0)
+        server._stop()
+
+    lines = (directory / "middleware").read_text().splitlines()
+    assert [line for line in lines if line.startswith(f"{pid} ")] == [
+        f"{pid} {what}" for what in ("built", "around a", "around b", "closed")
+    ]
+
+
 def test_adopted_queue_of_another_region_is_processed_there(pool: Pool, ledger: Ledger, queues: SQSClient) -> None:
     client = boto3.client("sqs", region_name="eu-west-1", endpoint_url=queues.meta.endpoint_url)
     owner = Owner(client, get_config().queue_name_prefix)

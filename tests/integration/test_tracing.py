@@ -118,3 +118,23 @@ class TestSend:
 
         assert not span.status.is_ok
         assert (span.attributes or {})["error.type"] == "SqsUnavailable"
+
+
+def test_the_header_of_x_ray_is_received_and_is_the_parent(
+    queues: SQSClient, sqs_client: SQSClient, configure: Configure
+) -> None:
+    configure(handler_middleware="queues.middleware.opentelemetry")
+    queue = services.create("orders")
+    header = "Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled=1"
+    sqs_client.send_message(
+        QueueUrl=queue.queue_url,
+        MessageBody="b",
+        MessageSystemAttributes={"AWSTraceHeader": {"DataType": "String", "StringValue": header}},
+    )
+
+    with registered(lambda message: None), recorded() as spans:
+        Running(get_gateway(), queue, handler="under-test").report()
+        [span] = spans.all
+
+    assert span.parent is not None
+    assert span.parent.span_id == 0x53995C3F42CD8AD8

@@ -33,6 +33,7 @@ class Desk:
             self.missing.append,
             lambda: self.now,
             lambda: self.now if self.heard_from is None else self.heard_from,
+            ("SentTimestamp", "AWSTraceHeader"),
         )
 
     def _request(self, call: Call[Any], done: Callable[[Any, QueuesiteError | None], None]) -> None:
@@ -67,6 +68,13 @@ def test_each_queue_has_one_poll_after_another(desk: Desk) -> None:
     desk.answer()
     assert desk.begin() == ["a", "b"]
     assert desk.polls.requests["http://sqs/a", "listen"] == 2
+
+
+def test_sqs_is_asked_for_the_attributes_that_middleware_names(desk: Desk) -> None:
+    desk.hold("a")
+    desk.begin()
+    call, _ = desk.open[0]
+    assert b'["SentTimestamp","AWSTraceHeader"]' in call.body
 
 
 def test_what_comes_is_brought_and_its_queue_is_left_alone(desk: Desk) -> None:
