@@ -414,3 +414,21 @@ def test_another_transport_takes_all_sends(orders: Orders) -> None:
 def test_unknown_attributes_of_the_package_stay_unknown() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'sent'"):
         queues.sent  # noqa: B018
+
+
+def test_a_consumer_asks_mongodb_nothing_and_leaves_its_wake_ups_to_its_worker(
+    sqs: Sqs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waker = wakeups.WakeUps()
+    monkeypatch.setattr(transport, "wake_ups", waker)
+    directory: Directory = vars(wakeups)["directory"]
+    directory.mongodb.allowed = True
+    waker.hand_over()
+    sqs.create_queue("shop")
+
+    for name in ("shop", "orders", "shop"):
+        queues.send(name, "text")
+
+    assert not directory.mongodb.allowed
+    assert waker.take() == (URL + "orders", URL + "shop")
+    assert waker.take() == ()
