@@ -6,23 +6,23 @@ import difflib
 import threading
 from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.apps import apps
 
 from queuesite.foundation.config import get_config
 
 if TYPE_CHECKING:
-    from queues.task_library import Task
+    from queues.task_library import AnyTask
 
 #: Apps whose tasks.py is not about Django's tasks.
 _OTHERS = frozenset({"queuesite", "queues", "jobs", "django_q"})
 
-_tasks: dict[str, Task[Any, Any]] = {}
+_tasks: dict[str, AnyTask] = {}
 _lock = threading.Lock()
 
 
-def declare(task: Task[Any, Any]) -> None:
+def declare(task: AnyTask) -> None:
     """Note a task. Its variants (`task.using(…)`) are the same task."""
     with _lock:
         known = _tasks.get(task.module_path)
@@ -30,7 +30,7 @@ def declare(task: Task[Any, Any]) -> None:
             _tasks[task.module_path] = task
 
 
-def find(path: str) -> Task[Any, Any] | None:
+def find(path: str) -> AnyTask | None:
     """The task with this path, or None."""
     return _tasks.get(path)
 

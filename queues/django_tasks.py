@@ -21,19 +21,17 @@ from queues.naming import is_fifo, validate_name
 from queues.sqs import MAX_DELAY_SECONDS, MAX_MESSAGE_BYTES
 from queues.task_calls import Call
 from queues.task_library import (
+    AnyTask,
     BaseTaskBackend,
     InvalidTask,
     InvalidTaskBackend,
-    Task,
+    ResultOfAny,
     TaskResultDoesNotExist,
     normalize_json,
     task_enqueued,
 )
-from queues.task_objects import ResultOfAny
 from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import InvalidInput
-
-AnyTask = Task[Any, Any]
 
 
 class SqsBackend(BaseTaskBackend):

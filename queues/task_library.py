@@ -1,6 +1,7 @@
 """Django's tasks under one name: `django.tasks` from Django 6.0, before that its backport, `django_tasks`.
 
-The two have the same classes in the same modules; only the names of two exceptions differ.
+The two have the same classes in the same modules. Only the names of two exceptions differ, and only the backport's
+classes are generic.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from django_tasks.utils import normalize_json as normalize_json
 
     InvalidTask, InvalidTaskBackend = InvalidTaskError, InvalidTaskBackendError
+    AnyTask = Task[Any, Any]
+    ResultOfAny = TaskResult[Any]
 else:
     PACKAGE = "django.tasks" if find_spec("django.tasks") is not None else "django_tasks"
 
@@ -38,6 +41,8 @@ else:
         getattr(_module("base"), name)
         for name in ("Task", "TaskContext", "TaskError", "TaskResult", "TaskResultStatus")
     )
+    # Django's own are not generic.
+    AnyTask, ResultOfAny = Task, TaskResult
     InvalidTask = _either(_module("exceptions"), "InvalidTask", "InvalidTaskError")
     InvalidTaskBackend = _either(_module("exceptions"), "InvalidTaskBackend", "InvalidTaskBackendError")
     TaskResultDoesNotExist = _module("exceptions").TaskResultDoesNotExist

@@ -6,16 +6,13 @@ import json
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from queues.task_calls import Attempt, Call, Change
-from queues.task_library import Task, TaskError, TaskResult, TaskResultStatus
-
-ResultOfAny = TaskResult[Any]
+from queues.task_library import AnyTask, ResultOfAny, TaskError, TaskResult, TaskResultStatus
 
 
 def result(
-    task: Task[Any, Any],
+    task: AnyTask,
     call: Call,
     status: str,
     *,
@@ -47,7 +44,7 @@ def result(
     return made
 
 
-def running(task: Task[Any, Any], call: Call, attempt: Attempt, receive_count: int, sent_at: datetime) -> ResultOfAny:
+def running(task: AnyTask, call: Call, attempt: Attempt, receive_count: int, sent_at: datetime) -> ResultOfAny:
     """The result as a task's context has it: of earlier attempts, a consumer knows only how many there were."""
     now = datetime.now(UTC)
     return result(
@@ -61,7 +58,7 @@ def running(task: Task[Any, Any], call: Call, attempt: Attempt, receive_count: i
     )
 
 
-def finished(task: Task[Any, Any], change: Change) -> ResultOfAny:
+def finished(task: AnyTask, change: Change) -> ResultOfAny:
     """The result after the last attempt, as its signal has it."""
     attempt = change.attempt
     assert attempt is not None

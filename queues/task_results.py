@@ -31,8 +31,7 @@ from queuesite.foundation.errors import MongoUnavailable
 from queuesite.foundation.logs import get_logger
 
 if TYPE_CHECKING:
-    from queues.task_library import Task
-    from queues.task_objects import ResultOfAny
+    from queues.task_library import AnyTask, ResultOfAny
 
 log = get_logger(__name__)
 
@@ -139,7 +138,7 @@ def find(result_id: str) -> Document | None:
     return found
 
 
-def as_result(task: Task[Any, Any], document: Mapping[str, Any]) -> ResultOfAny:
+def as_result(task: AnyTask, document: Mapping[str, Any]) -> ResultOfAny:
     """The result in a document."""
     from queues import task_objects
 
