@@ -100,9 +100,10 @@ def test_consumers_are_used_again_up_to_their_limit_and_then_replaced(system: Sy
 
 def test_a_waiting_queue_gets_its_turn(system: System) -> None:
     system.set(max_load=1, time_slice_seconds=2)
-    first, second = (create(name, concurrency=1, handler_options={"sleep": 0.05}) for name in ("first", "second"))
+    first, second = (create(name, concurrency=1, handler_options={"sleep": 0.03}) for name in ("first", "second"))
     master, _ = system.both()
-    ids = send(first, do(wait="go"), *["m"] * 39)
+    # More than the first queue's consumer has in its buffer when it yields.
+    ids = send(first, do(wait="go"), *["m"] * 99)
     started(system, 1, first)
     ids += send(second, *["m"] * 10)
     master.says("yield_requested", LONG)
@@ -112,7 +113,7 @@ def test_a_waiting_queue_gets_its_turn(system: System) -> None:
     assert "first" in {job.queue_name for job in all_jobs() if job.end_reason == EndReason.YIELDED}
     order = [event.queue for event in system.ledger.events("start")]
     assert sum(a != b for a, b in itertools.pairwise(order)) >= 2
-    assert sum(job.message_count for job in all_jobs()) == 50
+    assert sum(job.message_count for job in all_jobs()) == 110
 
 
 def test_a_large_backlog_is_shared(system: System) -> None:

@@ -34,8 +34,9 @@ def test_every_error_of_ours_has_a_kind() -> None:
     ours = below(errors.QueuesiteError)
     without = {c for c in ours if problems.kind_of(c.__new__(c)) is problems.INTERNAL}
 
-    # Those are faults in the configuration of a process, which no caller can mend.
-    assert {c.__name__ for c in without} <= {"QueuesiteError", "ConfigError", "HandlerError"}
+    # Those are faults in the configuration of a process, which no caller can mend, and what only code that sends gets.
+    configuration = {"QueuesiteError", "ConfigError", "HandlerError", "MissingPackage"}
+    assert {c.__name__ for c in without} <= {*configuration, "SendFailed"}
 
 
 def test_statuses_are_those_of_the_command_line() -> None:
