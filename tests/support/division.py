@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 #: Beginnings of the ids of tests, the longest part of a run first. What no entry fits comes after them, a file at a
 #: time. The longest entry that fits a test is the one that counts.
 LONG = (
+    "tests/acceptance/test_api_schema.py",
+    "tests/acceptance/test_django_tasks.py",
+    "tests/acceptance/test_up_reload.py",
     "tests/acceptance/test_master_worker.py",
     "tests/browser/test_processing.py",
     "tests/browser/test_queues.py",
@@ -24,12 +27,9 @@ LONG = (
     "tests/acceptance/test_up.py::test_a_whole_life",
     "tests/acceptance/test_up.py::test_killed_it_leaves_nothing_and_starts_anew_with_its_data",
     "tests/acceptance/faults/test_servers_away.py",
-    "tests/acceptance/test_api_schema.py::test_operations_of_messages",
     "tests/acceptance/faults/test_promise_3_one_leader.py",
     "tests/integration/test_manage.py",
     "tests/acceptance/test_api_live.py",
-    "tests/acceptance/test_api_schema.py::test_operations_of_queues",
-    "tests/acceptance/test_api_schema.py",
     "tests/integration/test_crawl.py",
     "tests/acceptance/test_changes_while_running.py",
     "tests/acceptance/test_main_job.py",

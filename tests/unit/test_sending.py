@@ -118,7 +118,8 @@ class TestOne:
         (stored,) = sqs.stored()
         assert (stored.message_id, stored.body, stored.group) == (message_id, '{"number":1}', "tenant-7")
         assert round(stored.visible_at - stored.sent_at) == 31
-        assert stored.attributes == {
+        # Once another test of this process has set tracing up, sends carry a trace.
+        assert {name: value for name, value in stored.attributes.items() if name != "traceparent"} == {
             "text": {"DataType": "String", "StringValue": "a"},
             "whole": {"DataType": "Number", "StringValue": "3"},
             "share": {"DataType": "Number", "StringValue": "0.5"},
