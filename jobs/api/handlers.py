@@ -24,7 +24,7 @@ class HandlerSummary(Out):
     name: str = Field(examples=["log"])
     summary: str = Field(description="first line of its docstring", examples=["Log each message."])
     options: dict[str, Any] | None = Field(description="JSON Schema of its options; null: it takes none, or is unknown")
-    kind: str | None = Field(description="sync or async; null: nobody knows it", examples=["sync"])
+    kind: str | None = Field(description="sync, async or batch; null: nobody knows it", examples=["sync"])
     timeout: float | None = Field(description="its own time limit for one message, in seconds", examples=[None])
     importable: bool = Field(description="whether the web server has its code", examples=[True])
     versions: list[str] = Field(description="those that live workers have, the newest first", examples=[["2.1", "2.0"]])

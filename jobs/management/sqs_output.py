@@ -34,7 +34,7 @@ def handler_as_json(handler: catalogue.Known) -> dict[str, Any]:
         "name": handler.name,
         "versions": [one.version for one in handler.announced],
         "path": None if handler.local is None else handler.local.path,
-        "async": handler.kind == "async",
+        "kind": handler.kind or None,
         "timeout": handler.timeout,
         "description": handler.summary,
         "options": handler.schema,

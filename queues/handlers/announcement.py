@@ -27,7 +27,7 @@ class Announced:
 
     name: str
     version: str
-    #: `sync` or `async`.
+    #: `sync`, `async` or `batch`.
     kind: str = "sync"
     #: Time limit for one message in seconds; None: no limit.
     timeout: float | None = None
@@ -47,7 +47,7 @@ class Announced:
         return cls(
             handler.name,
             app_version or module_version(handler),
-            "async" if handler.is_async else "sync",
+            handler.kind,
             handler.timeout,
             (inspect.getdoc(handler.function) or "")[:MAX_DESCRIPTION],
             schema,

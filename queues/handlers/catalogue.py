@@ -63,7 +63,7 @@ class Known:
 
     @property
     def kind(self) -> str:
-        """`sync` or `async`; empty if nobody knows it."""
+        """`sync`, `async` or `batch`; empty if nobody knows it."""
         return "" if self.newest is None else self.newest.kind
 
     @property

@@ -69,6 +69,13 @@ class Handler:
             return self.function
         return caller(self.payload, self.invoke, is_async=self.is_async)
 
+    @property
+    def kind(self) -> str:
+        """How it takes messages: `sync`, `async`, or `batch` for several at once."""
+        if self.batch is not None:
+            return "batch"
+        return "async" if self.is_async else "sync"
+
     @cached_property
     def is_async(self) -> bool:
         """Whether calling it makes a coroutine."""

@@ -217,7 +217,7 @@ def test_handlers_of_a_module_of_ones_own(tmp_path: Path) -> None:
         "versions": [],
         "timeout": None,
         "path": "handlers_of_this_test.take",
-        "async": True,
+        "kind": "async",
         "description": "Takes an order.",
         "options": None,
     }

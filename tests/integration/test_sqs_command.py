@@ -721,7 +721,7 @@ class TestHandlers:
             "name": "log",
             "versions": [],
             "path": "queues.handlers.builtin.log_message",
-            "async": False,
+            "kind": "sync",
             "timeout": None,
             "description": "Log each message.",
             "options": None,
@@ -732,7 +732,7 @@ class TestHandlers:
     def test_those_of_workers(self) -> None:
         records.announce(records.RESIZE)
         found = {handler["name"]: handler for handler in json.loads(sqs("handlers", "--json"))}
-        assert (found["resize"]["versions"], found["resize"]["path"], found["resize"]["async"]) == (["7"], None, True)
+        assert (found["resize"]["versions"], found["resize"]["path"], found["resize"]["kind"]) == (["7"], None, "async")
         (line,) = (line for line in sqs("handlers").splitlines() if line.startswith("resize"))
         assert re.split(" {2,}", line.strip()) == ["resize", "7", "async", "width, token", "Make a smaller copy."]
 

@@ -17,6 +17,7 @@ from jobs.placement import announced, announcement, can_serve, fleet_of, offer_o
 from queues.fleet import Fleet, Offer
 from queues.handlers import Message, registry
 from queues.handlers.announcement import ANY_OBJECT, MAX_SCHEMA_BYTES, Announced, module_version
+from queues.handlers.batching import Batch
 from queues.handlers.registry import Handler
 from queues.models import Queue
 
@@ -121,6 +122,11 @@ class TestAnnouncement:
         async def later(message: Message) -> None: ...
 
         assert Announced.of(Handler("later", later), None).kind == "async"
+
+    def test_handlers_of_batches_say_so(self) -> None:
+        def many(messages: list[Message]) -> None: ...
+
+        assert Announced.of(Handler("many", many, batch=Batch(10, 1.0)), None).kind == "batch"
 
     def test_a_schema_that_is_too_long_or_cannot_be_made_accepts_any_object(self) -> None:
         class Endless(BaseModel):
