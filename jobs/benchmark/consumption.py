@@ -87,7 +87,7 @@ def measure_consumer(pool: Pool, queue: Queue, count: int) -> Usage:
         report = dict(pool.ended()).get(job_id)
     if report.processed != count or report.last_end is None or report.first_start is None:
         raise ServerError(f"the consumer handled {report.processed} of {count} messages ({report.last_error})")
-    work = [news.work for news in pool.news() if news.job_id == job_id]
+    work = [news.work for of_job, news in pool.news() if of_job == job_id]
     span = report.last_end - report.first_start
     return Usage(
         messages=count,

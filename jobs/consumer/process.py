@@ -18,12 +18,11 @@ from typing import Any
 from jobs.consumer.growth import Growth
 from jobs.consumer.handler_loop import get_handler_loop
 from jobs.consumer.held import Batch
-from jobs.consumer.meter import NONE, WorkCounts
+from jobs.consumer.news import News
 from jobs.consumer.outcome import describe
 from jobs.consumer.report import RunReport
 from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
-from jobs.failures import FailureGroup
 from jobs.models import EndReason
 from queues import following
 from queues.handlers import middleware
@@ -32,7 +31,6 @@ from queues.sending.wakeups import wake_ups
 from queues.sqs import begin_with
 from queues.sqs.express.endpoint import Prepared
 from queues.sqs.regions import gateway_in
-from queues.task_calls import Change
 from queues.task_reports import reports
 from queuesite.foundation.errors import QueuesiteError
 from queuesite.foundation.logs import bind, get_logger
@@ -95,20 +93,12 @@ class Exit:
 
 @dataclass(frozen=True)
 class Live:
-    """Consumer to worker: counts so far of the run, and the process's memory in bytes.
-
-    `followed` is what SQS was found to hold of a queue that others own.
-    """
+    """Consumer to worker: counts so far of the run, and the process's memory in bytes."""
 
     job_id: str
     counts: dict[str, Any]
     memory: int
-    failures: tuple[FailureGroup, ...] = ()
-    work: WorkCounts = NONE
-    followed: dict[str, Any] | None = None
-    #: URLs of queues that handlers have sent to.
-    sent_to: tuple[str, ...] = ()
-    tasks: tuple[Change, ...] = ()
+    news: News
 
 
 @dataclass(frozen=True)
@@ -118,12 +108,7 @@ class Finishing:
     job_id: str
     report: RunReport
     memory: int
-    failures: tuple[FailureGroup, ...] = ()
-    work: WorkCounts = NONE
-    followed: dict[str, Any] | None = None
-    #: URLs of queues that handlers have sent to.
-    sent_to: tuple[str, ...] = ()
-    tasks: tuple[Change, ...] = ()
+    news: News
 
 
 @dataclass(frozen=True)
@@ -133,13 +118,9 @@ class Finished:
     job_id: str
     report: RunReport
     memory: int
-    failures: tuple[FailureGroup, ...] = ()
-    work: WorkCounts = NONE
-    followed: dict[str, Any] | None = None
+    news: News
     #: The process has grown past its limit, and is to be replaced.
-    outgrown: bool = False
-    sent_to: tuple[str, ...] = ()
-    tasks: tuple[Change, ...] = ()
+    outgrown: bool
 
 
 def main(
@@ -219,10 +200,8 @@ class Consumer:
             with self._reporting:
                 with self._state:
                     run, self._run, self._job_id = self._run, None, None
-                news = _news(run) if run is not None else ((), NONE, None)
                 memory = self._growth.memory()
-                outgrown = self._growth.too_large(memory)
-                self._send(Finished(start.job_id, report, memory, *news, outgrown, wake_ups.take(), reports.take()))
+                self._send(Finished(start.job_id, report, memory, _news(run), self._growth.too_large(memory)))
 
     def _carry_out(self, start: Start) -> RunReport:
         bind(queue=start.settings.name, job_id=start.job_id)
@@ -298,14 +277,14 @@ class Consumer:
             if run is None or job_id is None:
                 return
             memory = self._growth.memory()
-            self._send(Live(job_id, run.live(), memory, *_news(run), wake_ups.take(), reports.take()))
+            self._send(Live(job_id, run.live(), memory, _news(run)))
         if self._growth.too_large(memory) and run.has_worked(RECYCLE_AFTER_SECONDS):
             run.end(EndReason.RECYCLED, self._growth.in_words(memory))
 
     def _report_finishing(self, run: Run, job_id: str, so_far: RunReport) -> None:
         with self._reporting:
             memory = self._growth.memory()
-            self._send(Finishing(job_id, so_far, memory, *_news(run), wake_ups.take(), reports.take()))
+            self._send(Finishing(job_id, so_far, memory, _news(run)))
 
     def _send(self, message: object) -> None:
         # If it fails, the reader sees the end of the pipe too, and ends the process.
@@ -334,6 +313,9 @@ class Consumer:
             run.end(EndReason.SHUTDOWN)
 
 
-def _news(run: Run) -> tuple[tuple[FailureGroup, ...], WorkCounts, dict[str, Any] | None]:
-    """What has come up in a run since the last report: failures, work, and what SQS was found to hold."""
-    return run.recorder.take(), run.meter.news(), run.followed()
+def _news(run: Run | None) -> News:
+    """Take what has come up since the last report. None: the run was not made."""
+    tasks, sent_to = reports.take(), wake_ups.take()
+    if run is None:
+        return News(tasks=tasks, sent_to=sent_to)
+    return News(run.recorder.take(), run.meter.news(), run.followed(), tasks, sent_to)

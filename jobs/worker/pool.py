@@ -11,14 +11,13 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from bson import ObjectId
 
 from jobs.consumer.held import Batch
-from jobs.consumer.meter import NONE, WorkCounts
+from jobs.consumer.news import News
 from jobs.consumer.process import Declined, Finished, Finishing, Live
 from jobs.consumer.process import main as consumer_main
 from jobs.consumer.report import RunReport
@@ -29,7 +28,6 @@ from jobs.worker import fork_server
 from jobs.worker.access import Access
 from jobs.worker.consumer import ConsumerProcess
 from queues.sending.wakeups import wake_ups
-from queues.task_calls import Change
 from queuesite.foundation import pipes
 from queuesite.foundation.config import Config
 from queuesite.foundation.errors import ServerError
@@ -48,17 +46,6 @@ class CannotStart(ServerError):
     """A consumer process cannot be started at the moment."""
 
 
-@dataclass(frozen=True)
-class News:
-    """What a consumer reported of its work on a job since its last report."""
-
-    job_id: ObjectId
-    failures: tuple[FailureGroup, ...]
-    work: WorkCounts
-    followed: dict[str, Any] | None = None
-    tasks: tuple[Change, ...] = ()
-
-
 class Pool:
     """Consumer processes of one worker: those at work, idle ones that wait to be used again, and those that leave."""
 
@@ -74,7 +61,7 @@ class Pool:
         #: Told to end, or killed, and not gone yet.
         self._leaving: list[ConsumerProcess] = []
         #: What the consumers reported of their work, and which runs only finish, since it was last taken.
-        self._news: list[News] = []
+        self._news: list[tuple[ObjectId, News]] = []
         self._finishing: list[tuple[ObjectId, RunReport]] = []
         #: What they were given too late.
         self._declined: list[Batch] = []
@@ -142,8 +129,8 @@ class Pool:
         self._see_off(time.monotonic())
         return found
 
-    def news(self) -> list[News]:
-        """What the consumers reported of their work since the last call."""
+    def news(self) -> list[tuple[ObjectId, News]]:
+        """What the consumers reported since the last call, each with the id of its job."""
         taken, self._news = self._news, []
         return taken
 
@@ -175,16 +162,14 @@ class Pool:
             if isinstance(message, Declined):
                 self._declined.append(message.batch)
                 continue
-            for queue_url in message.sent_to:
+            for queue_url in message.news.sent_to:
                 wake_ups.request(queue_url)
             if consumer.job_id is None or message.job_id != str(consumer.job_id):
                 continue  # of an earlier run
             consumer.memory = message.memory
             consumer.heard_at = time.monotonic()
-            if message.failures or message.work or message.followed or message.tasks:
-                self._news.append(
-                    News(consumer.job_id, message.failures, message.work, message.followed, message.tasks)
-                )
+            if message.news != News():
+                self._news.append((consumer.job_id, message.news))
             if isinstance(message, Live):
                 consumer.counts = message.counts
             elif isinstance(message, Finishing):
@@ -211,7 +196,7 @@ class Pool:
         )
         now = time.monotonic()
         crash = FailureGroup("ConsumerCrashed", "the consumer process", cause, "", first_at=now, last_at=now)
-        self._news.append(News(consumer.job_id, (crash,), NONE))
+        self._news.append((consumer.job_id, News((crash,))))
         return [(consumer.job_id, report)]
 
     # --- how they leave ---

@@ -28,8 +28,8 @@ def take_note(
     """
     ended = pool.ended()
     now = monotonic()
-    for news in pool.news():
-        if (run := runs.of_job(news.job_id)) is not None:
+    for job_id, news in pool.news():
+        if (run := runs.of_job(job_id)) is not None:
             stats.tasks.add(news.tasks, run.worker_id)
             stats.failed(run.queue, news.failures)
             stats.worked(run.queue, news.work, now, run.settings.handler, announcer.version_of(run.settings.handler))

@@ -281,8 +281,8 @@ class TestPool:
         assert consumer not in pool.consumers
         eventually(lambda: gone(consumer.pid), 10, "its process was ended")
         news = pool.news()
-        assert {one.job_id for one in news} == {worker.begun[consumer.pid]}
-        (failure,) = [failure for one in news for failure in one.failures]
+        assert {job_id for job_id, _ in news} == {worker.begun[consumer.pid]}
+        (failure,) = [failure for _, one in news for failure in one.failures]
         assert "_wait_for" in failure.traceback
 
     def test_one_that_gives_no_sign_of_life_is_killed(self, pool: Pool, ledger: Ledger) -> None:

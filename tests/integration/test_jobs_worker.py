@@ -22,6 +22,7 @@ from bson import ObjectId
 from jobs import histogram, services
 from jobs.consumer.held import Batch
 from jobs.consumer.meter import NONE, WorkCounts
+from jobs.consumer.news import News
 from jobs.consumer.report import RunReport
 from jobs.consumer.settings import QueueSettings
 from jobs.failures import FailureGroup
@@ -31,7 +32,7 @@ from jobs.repositories import assignments, failures, jobs, leases, throughput, w
 from jobs.worker import recording
 from jobs.worker.drain import RECORD_SECONDS
 from jobs.worker.loop import WorkerLoop
-from jobs.worker.pool import CannotStart, News, Pool
+from jobs.worker.pool import CannotStart, Pool
 from queues import repository
 from queues.handlers import registry
 from queues.models import Queue
@@ -81,7 +82,7 @@ class StandInPool:
 
     consumers: list[StandIn] = field(default_factory=list)
     reports: list[tuple[ObjectId, RunReport]] = field(default_factory=list)
-    told: list[News] = field(default_factory=list)
+    told: list[tuple[ObjectId, News]] = field(default_factory=list)
     free: list[tuple[ObjectId, RunReport]] = field(default_factory=list)
     refused: list[Batch] = field(default_factory=list)
     trouble: str | None = None
@@ -104,7 +105,7 @@ class StandInPool:
         reports, self.reports = self.reports, []
         return reports
 
-    def news(self) -> list[News]:
+    def news(self) -> list[tuple[ObjectId, News]]:
         told, self.told = self.told, []
         return told
 
@@ -434,9 +435,9 @@ class TestFailures:
         queue = define()
         assignment, _ = worker.take(queue)
         now = time.monotonic()
-        worker.pool.told = [News(assignment.job_id, (self.seen(now - 2), self.seen(now - 1, "m2")), NONE)]
+        worker.pool.told = [(assignment.job_id, News((self.seen(now - 2), self.seen(now - 1, "m2")), NONE))]
         worker.until(lambda: failures_of(queue), "they were written")
-        worker.pool.told = [News(assignment.job_id, (self.seen(now, "m3"),), NONE)]
+        worker.pool.told = [(assignment.job_id, News((self.seen(now, "m3"),), NONE))]
         worker.until(lambda: failures_of(queue)[0].count == 3, "one more was counted")
         (found,) = failures_of(queue)
         assert (found.exception_type, found.place, found.message_id) == ("ValueError", "shop.buy", "m3")
@@ -448,9 +449,9 @@ class TestFailures:
         assignment, _ = worker.take(queue)
         with monkeypatch.context() as patch:
             patch.setattr(failures, "add", away)
-            worker.pool.told = [News(assignment.job_id, (self.seen(),), NONE)]
+            worker.pool.told = [(assignment.job_id, News((self.seen(),), NONE))]
             worker.until(lambda: worker.loop.outage.active, "MongoDB is away")
-            worker.pool.told = [News(assignment.job_id, (self.seen(2.0),), NONE)]
+            worker.pool.told = [(assignment.job_id, News((self.seen(2.0),), NONE))]
             worker.turn()
         worker.until(lambda: failures_of(queue), "they were written")
         assert failures_of(queue)[0].count == 2
@@ -461,7 +462,7 @@ class TestFailures:
         worker.skip(3_600.0)
         assignment, _ = worker.take(queue)
         worker.turn()
-        worker.pool.told = [News(assignment.job_id, (self.seen(),), NONE)]
+        worker.pool.told = [(assignment.job_id, News((self.seen(),), NONE))]
         worker.stop()
         worker.report(assignment, RunReport(EndReason.SHUTDOWN))
         worker.until(lambda: worker.loop.finished, "it has finished")
@@ -478,9 +479,9 @@ class TestThroughput:
             processed=2, failed=1, rejected=1, timed_out=0, requests=5, durations=durations, seconds=0.201
         )
         worker.pool.told = [
-            News(first.job_id, (), work),
-            News(second.job_id, (), WorkCounts(requests=1)),
-            News(first.job_id, (), work),
+            (first.job_id, News((), work)),
+            (second.job_id, News((), WorkCounts(requests=1))),
+            (first.job_id, News((), work)),
         ]
         worker.until(throughput.totals, "it was written")
         found = {row.queue_name: row for row in throughput.totals()}
@@ -494,7 +495,7 @@ class TestThroughput:
         assignment, _ = worker.take(define())
         with monkeypatch.context() as patch:
             patch.setattr(throughput, "add", away)
-            worker.pool.told = [News(assignment.job_id, (), WorkCounts(processed=3))]
+            worker.pool.told = [(assignment.job_id, News((), WorkCounts(processed=3)))]
             worker.until(lambda: worker.loop.outage.active, "MongoDB is away")
         worker.until(throughput.totals, "it was written")
         for _ in range(3):
@@ -508,7 +509,7 @@ class TestQueuesOfOthers:
         queue = define(managed=False, max_receive_count=3, visibility_timeout=60)
         assignment, consumer = worker.take(queue)
         found = {"max_receive_count": 10, "dlq_url": "http://sqs/other", "visibility_timeout": 60}
-        worker.pool.told = [News(assignment.job_id, (), NONE, found)]
+        worker.pool.told = [(assignment.job_id, News((), NONE, found))]
         with monkeypatch.context() as patch:
             patch.setattr("jobs.worker.loop.adopted_queues.followed", away)
             worker.until(lambda: worker.loop.outage.active, "MongoDB is away")

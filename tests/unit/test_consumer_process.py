@@ -403,7 +403,7 @@ class TestQueuesOfOthers:
         consumer.start(queue, max_receive_count=1, dlq_url="memory://sqs/gone")
 
         # A Live says so: the handler still works.
-        assert eventually(lambda: consumer.next(Live).followed, 20, "what was found is reported") == found
+        assert eventually(lambda: consumer.next(Live).news.followed, 20, "what was found is reported") == found
         gate.set()
 
         assert consumer.next(Finished).report.processed == 1
