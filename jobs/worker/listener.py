@@ -11,6 +11,7 @@ from typing import Any
 from jobs.listener.orders import Alive, Brought, Leave, Missing
 from jobs.listener.process import main as listener_main
 from jobs.worker.pool import Pool
+from jobs.worker.silence import OwnPauses
 from queuesite.foundation.config import Config
 from queuesite.foundation.logs import get_logger
 from queuesite.foundation.outage import Outage
@@ -33,7 +34,8 @@ class ListenerProcess:
         self._channel: Channel | None = None
         self._outage = Outage("the listener process", monotonic)
         self._start_at = 0.0
-        self._heard_at = self._looked_at = monotonic()
+        self._heard_at = monotonic()
+        self._pauses = OwnPauses(self._heard_at)
         self._killed_for: str | None = None
         self._down_since: float | None = None
         self.alive = Alive(0, 0, 0)
@@ -76,13 +78,13 @@ class ListenerProcess:
             return False
         try:
             self._process, self._channel = self._pool.fork(
-                "listener", listener_main, self._pool.worker_id, self._config.heartbeat_seconds / 2, None
+                "listener", listener_main, self._pool.worker_id, self._config.heartbeat_seconds / 2
             )
         except (OSError, EOFError) as error:
             self._start_at = now + self._outage.failed(error)
             self._down_since = self._down_since or now
             return False
-        self._heard_at = self._looked_at = now
+        self._heard_at = now
         self._killed_for = None
         self.alive = Alive(0, 0, 0)
         log.info("listener_started", pid=self._process.pid)
@@ -138,10 +140,8 @@ class ListenerProcess:
         Silence counts only while this worker itself was running.
         """
         now = self._monotonic()
-        gap, self._looked_at = now - self._looked_at, now
         patience = self._config.worker_stalled_after
-        if gap > patience / 2:
-            self._heard_at += gap
+        self._heard_at += self._pauses.since(now, patience)
         if self._process is not None and self._killed_for is None and now - self._heard_at > patience:
             self._killed_for = f"it gave no sign of life for {patience:g} s"
             log.error("listener_silent", pid=self._process.pid, seconds=patience)

@@ -27,6 +27,7 @@ from jobs.models import EndReason
 from jobs.worker import fork_server
 from jobs.worker.access import Access
 from jobs.worker.consumer import ConsumerProcess
+from jobs.worker.silence import OwnPauses
 from queues.sending.wakeups import wake_ups
 from queuesite.foundation import pipes
 from queuesite.foundation.config import Config
@@ -65,7 +66,7 @@ class Pool:
         self._finishing: list[tuple[ObjectId, RunReport]] = []
         #: What they were given too late.
         self._declined: list[Batch] = []
-        self._looked_at = time.monotonic()
+        self._pauses = OwnPauses(time.monotonic())
         self._closing = threading.Event()
         self._recovery: threading.Thread | None = None
         #: Why no consumer can be started at the moment; None if one can.
@@ -207,10 +208,9 @@ class Pool:
         Silence is counted while this worker itself was running: one that was frozen has heard nobody.
         """
         now = time.monotonic()
-        gap, self._looked_at = now - self._looked_at, now
+        paused = self._pauses.since(now, patience)
         for consumer in self.consumers:
-            if gap > patience / 2:
-                consumer.heard_at += gap
+            consumer.heard_at += paused
             if consumer.job_id is not None and now - consumer.heard_at > patience and consumer.killed_for is None:
                 log.error("consumer_silent", pid=consumer.pid, job_id=str(consumer.job_id), seconds=patience)
                 consumer.kill(f"it gave no sign of life for {patience:g} s (a handler may hold the interpreter)")
@@ -271,25 +271,21 @@ class Pool:
     def _forked(self) -> ConsumerProcess:
         """A new consumer. Raises `OSError`, or `EOFError` if the fork server dies meanwhile."""
         process, ours = self.fork(
-            "consumer",
-            consumer_main,
-            self.worker_id,
-            self._limits,
-            self._config.heartbeat_seconds / 2,
-            self._access.prepared(),
+            "consumer", consumer_main, self.worker_id, self._limits, self._config.heartbeat_seconds / 2
         )
         log.debug("consumer_started", pid=process.pid)
         return ConsumerProcess(process, ours)
 
     def fork(self, name: str, target: Callable[..., None], *arguments: object) -> tuple[BaseProcess, pipes.Channel]:
-        """A new process of the fork server, and a pipe to it. `target` gets the pipe's other end before `arguments`.
+        """A new process of the fork server, and a pipe to it.
 
-        Raises `OSError`, or `EOFError` if the fork server dies meanwhile.
+        `target` gets the pipe's other end, `arguments`, and what the worker has found out of SQS. Raises `OSError`, or
+        `EOFError` if the fork server dies meanwhile.
         """
         ours, theirs = pipes.pair()
         process = self._context.Process(
             target=target,
-            args=(theirs, *arguments),
+            args=(theirs, *arguments, self._access.prepared()),
             name=name,
             # Not daemonic: a handler may start processes of its own. `close` and the pipe see to their end.
             daemon=False,

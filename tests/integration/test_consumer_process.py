@@ -310,7 +310,7 @@ class TestPool:
         eventually(lambda: ledger.events("start"), 10, "it is being handled")
         long_ago = 3_600.0
         consumer.heard_at -= long_ago
-        pool._looked_at -= long_ago
+        pool._pauses.looked_at -= long_ago
         pool.kill_silent(60.0)
         assert consumer.killed_for is None
         ledger.release("go")
