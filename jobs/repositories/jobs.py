@@ -237,17 +237,22 @@ class UnfinishedJob:
 
 
 def unfinished(before: datetime | None = None, workers: Iterable[str] | None = None) -> list[UnfinishedJob]:
-    """The jobs that are queued or running: those that last changed before a moment, those of some workers."""
+    """The jobs that are queued or running: those that last changed before a moment, those of some workers.
+
+    One whose date is missing or no date counts as old.
+    """
     wanted: Document = {"status": {"$in": _UNFINISHED}}
-    if before is not None:
-        wanted["lastModified"] = {"$lt": before}
     if workers is not None:
         wanted["processor.workerId"] = {"$in": list(workers)}
     # One whose queue's id is no id cannot be rescued, nor can anything wait for it: it lives out its time.
     wanted["queueId"] = {"$type": "objectId"}
-    documents = _jobs().find(wanted, {"queueId": 1, "processor.workerId": 1})
+    documents = _jobs().find(wanted, {"queueId": 1, "processor.workerId": 1, "lastModified": 1})
     found = []
     for document in documents:
+        # Not part of the query, see `queuesite.foundation.workarounds`. There are few unfinished jobs.
+        changed = document.get("lastModified")
+        if before is not None and isinstance(changed, datetime) and changed >= before:
+            continue
         processor = document.get("processor")
         worker_id = processor.get("workerId") if isinstance(processor, dict) else None
         found.append(UnfinishedJob(document["_id"], document["queueId"], str(worker_id or "")))

@@ -1,4 +1,9 @@
-"""Workarounds for the embedded MongoDB (SecantusDB), which compares and sorts without indexes.
+"""Workarounds for the embedded MongoDB (SecantusDB).
+
+It compares and sorts without indexes. And a document that is written while an index is built, as happens after a
+collection was dropped, is missing from that index for good: a query that uses it does not find the document. So what
+must not be overlooked, such as an unfinished job that nobody owns, is found by `_id` or by its status, and we check its
+other conditions ourselves.
 
 MongoDB itself does not need them, and they cost it nothing. Look here before you simplify a query, and remove a
 workaround when the embedded server no longer needs it.
