@@ -59,6 +59,12 @@ def test_a_dead_letter_that_no_handler_saw_is_a_broken_promise() -> None:
     assert problem == "1 dead-lettered, and no handler saw them: 2"
 
 
+def test_but_faults_may_use_up_the_receives_of_a_queue_that_has_few() -> None:
+    verdict = judge(record(events=handling("1", 1), dead={"2"}, few_receives={"q"}))
+    assert verdict.problems == []
+    assert verdict.counts["dead letters that no handler saw"] == 1
+
+
 def test_a_message_whose_send_had_no_answer_may_be_there_or_not() -> None:
     unsure = replace(sent("3"), certain=False)
     for events in (record().events, [*record().events, *handling("3", 3)]):
