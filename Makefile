@@ -59,6 +59,7 @@ lint: install ## check style, types, import contracts and the lock file, without
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/check_lock.py
+	$(BIN)/hadolint --failure-threshold warning Dockerfile
 
 lock: install ## rewrite requirements.lock from requirements-postgres.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
