@@ -20,7 +20,7 @@ SERVERS_PYTHON ?= $(PYTHON) python3.13 python3.12 python3.11 python3
 SERVERS_NEWEST := 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help python run install servers up test check lint lock docs format chaos failover bench clean
+.PHONY: help python run install servers up test check lint lock docs site format chaos failover bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -68,6 +68,9 @@ lock: install ## rewrite requirements.lock from requirements-postgres.txt
 docs: install ## write the reference in README.md and docs/reference.md from the code
 	PYTHONPATH=. $(BIN)/python .ci/write_docs.py
 
+site: install ## build the docs as a site into site/ (mkdocs serve shows it while you write)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 format: install ## format the code and apply ruff's automatic fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -84,6 +87,6 @@ failover: install servers ## measure how long hand-overs take and print a table 
 	$(BIN)/python -m tests.chaos.failover --kills $(KILLS)
 
 clean: ## remove virtualenvs, caches and reports, but keep .data (queues, messages, users)
-	rm -rf $(VENV) $(VENV).lock $(SERVERS) $(SERVERS).lock staticfiles htmlcov .coverage .coverage.*
+	rm -rf $(VENV) $(VENV).lock $(SERVERS) $(SERVERS).lock staticfiles site htmlcov .coverage .coverage.*
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
