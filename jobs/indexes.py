@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from jobs.attempt_model import Attempt
 from jobs.handler_models import HandlerHour, HandlerVersion
 from jobs.listening_model import Listening
 from jobs.models import Assignment, Departure, Failure, FailureCount, Job, Master, Throughput, ThroughputHour
-from jobs.repositories import assignments, failures, handlers, jobs, listening, masters, throughput, workers
+from jobs.repositories import assignments, attempts, failures, handlers, jobs, listening, masters, throughput, workers
 from queues import repository as queues
 from queues import task_results
 from queuesite.foundation import databases
@@ -19,6 +20,7 @@ def ensure_indexes() -> None:
             Assignment: assignments.INDEXES,
             Listening: listening.INDEXES,
             Job: jobs.indexes(),
+            Attempt: attempts.indexes(),
             Failure: failures.indexes(),
             FailureCount: failures.COUNT_INDEXES,
             Departure: workers.departure_indexes(),

@@ -1,6 +1,7 @@
 """The collections of processing: `jobs`, `failures`, `assignments`, `workers`, `throughput`, `leases`.
 
-Those of handlers are in `jobs.handler_models`, that of listeners is in `jobs.listening_model`.
+Those of handlers are in `jobs.handler_models`, of listeners in `jobs.listening_model`, of attempts in
+`jobs.attempt_model`.
 
 Field names in MongoDB are the reference system's. Collections and indexes are made by `jobs.indexes.ensure_indexes`,
 not by migrations; hence `managed = False`.
@@ -15,7 +16,8 @@ from django.db import models
 from django_mongodb_backend.fields import ObjectIdAutoField, ObjectIdField
 
 from jobs import histogram
-from jobs.handler_models import HandlerHour, HandlerVersion  # noqa: F401 - Django looks for models here
+from jobs.attempt_model import Attempt  # noqa: F401 - Django looks for models here
+from jobs.handler_models import HandlerHour, HandlerVersion  # noqa: F401
 from jobs.listening_model import Listening  # noqa: F401
 
 

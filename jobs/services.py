@@ -7,7 +7,7 @@ from datetime import datetime
 from bson import ObjectId
 
 from jobs.models import Worker
-from jobs.repositories import failures, jobs, throughput, workers
+from jobs.repositories import attempts, failures, jobs, throughput, workers
 from queues import services as queues
 from queues.models import Queue
 from queuesite.foundation.config import get_config
@@ -50,6 +50,7 @@ def delete_queue(name: str) -> Queue:
         # The definition first: then nobody begins to process it again.
         jobs.forget(queue.queue_url)
         failures.forget(queue.queue_url)
+        attempts.forget(queue.queue_url)
         throughput.forget(queue.id)
     return queue
 

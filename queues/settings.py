@@ -223,6 +223,14 @@ class Settings:
         held_by_sqs=True,
         followed=True,
     )
+    sample_one_in: int | None = setting(
+        None,
+        group="Records",
+        help="one of so many successful attempts is recorded with what it logged (1: all; 0: none)",
+        limits=(0, 1_000_000),
+        empty="as SAMPLE_ONE_IN says",
+        followed=True,
+    )
     paused: bool = setting(
         False,
         group="Pace",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.attempts import AttemptReport
 from jobs.consumer.meter import NONE, WorkCounts
 from jobs.failures import FailureGroup
 from queues.task_calls import Change
@@ -22,3 +23,6 @@ class News:
     tasks: tuple[Change, ...] = ()
     #: URLs of queues that handlers have sent to, whichever run they belong to.
     sent_to: tuple[str, ...] = ()
+    #: Attempts to be recorded, and how many were dropped because there were too many.
+    attempts: tuple[AttemptReport, ...] = ()
+    attempts_dropped: int = 0

@@ -318,4 +318,4 @@ def _news(run: Run | None) -> News:
     tasks, sent_to = reports.take(), wake_ups.take()
     if run is None:
         return News(tasks=tasks, sent_to=sent_to)
-    return News(run.recorder.take(), run.meter.news(), run.followed(), tasks, sent_to)
+    return News(run.recorder.take(), run.meter.news(), run.followed(), tasks, sent_to, *run.attempts.take())

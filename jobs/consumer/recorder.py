@@ -42,34 +42,37 @@ class Recorder(Stage):
             error=outcome.reason if isinstance(outcome, GiveUp) else outcome.error,
         )
         if turn.error is not None and not isinstance(turn.error, Retry):  # a requested retry is no failure
-            self.raised(turn.error, received, handler)
+            turn.fingerprint = self.raised(turn.error, received, handler)
         elif isinstance(outcome, GiveUp):
             kind = turn.result if isinstance(turn.result, type) else type(turn.result)
-            self.rejected(outcome.reason, received, handler, kind)
+            turn.fingerprint = self.rejected(outcome.reason, received, handler, kind)
 
-    def raised(self, error: BaseException, message: ReceivedMessage, handler: str) -> None:
-        """Count an error that the function `handler` raised.
+    def raised(self, error: BaseException, message: ReceivedMessage, handler: str) -> str:
+        """Count an error that the function `handler` raised; return the fingerprint of its kind.
 
         Formatting is expensive; format one traceback per kind and report.
         """
         place = failures.place_of(error.__traceback__, handler)
-        self._count(failures.type_name(error), place, text_of(error), message, lambda: failures.trace_text(error))
+        return self._count(
+            failures.type_name(error), place, text_of(error), message, lambda: failures.trace_text(error)
+        )
 
-    def rejected(self, reason: str, message: ReceivedMessage, handler: str, kind: type[Reject] = Reject) -> None:
-        """Count a message that its handler gave up by returning a `Reject` of this kind."""
-        self._count(f"{kind.__module__}.{kind.__qualname__}", handler, reason, message, str)
+    def rejected(self, reason: str, message: ReceivedMessage, handler: str, kind: type[Reject] = Reject) -> str:
+        """Count a message that its handler gave up by returning a `Reject` of this kind; return the fingerprint."""
+        return self._count(f"{kind.__module__}.{kind.__qualname__}", handler, reason, message, str)
 
-    def stuck(self, error: TimedOut, message: ReceivedMessage, handler: str, stack: str) -> None:
+    def stuck(self, error: TimedOut, message: ReceivedMessage, handler: str, stack: str) -> str:
         """Count a handler that is past its time limit and does not end; `stack` is where it is."""
-        self._count(failures.type_name(error), handler, str(error), message, lambda: stack)
+        return self._count(failures.type_name(error), handler, str(error), message, lambda: stack)
 
-    def _count(self, kind: str, place: str, text: str, message: ReceivedMessage, trace: failures.Trace) -> None:
+    def _count(self, kind: str, place: str, text: str, message: ReceivedMessage, trace: failures.Trace) -> str:
         now = time.monotonic()
         kind = failures.storable(kind)[: failures.NAME_CHARACTERS]
         place = failures.storable(place)[: failures.PLACE_CHARACTERS]
+        fingerprint = failures.fingerprint(kind, place)
         with self._lock:
-            if self._groups.seen(failures.fingerprint(kind, place), now):
-                return
+            if self._groups.seen(fingerprint, now):
+                return fingerprint
         failure = failures.FailureGroup(
             exception_type=kind,
             place=place,
@@ -83,3 +86,4 @@ class Recorder(Stage):
         )
         with self._lock:
             self._groups.add([failure])
+        return fingerprint

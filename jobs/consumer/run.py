@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jobs.consumer.attempts import Attempts
 from jobs.consumer.connections import Connections
 from jobs.consumer.counted import Counted
 from jobs.consumer.current_settings import CurrentSettings
@@ -72,9 +73,11 @@ class Run:
         self._settler = Settler(gateway, self._current, self.holdings, self.meter, tripping)
         self._stuck = StuckHandlers(self.holdings, self.meter, self.recorder, self.ending)
         self._tasks = TaskOutcomes(self._current)
+        self.attempts = Attempts(self._current, limits.sample_one_in)
         self._time_limits = TimeLimits(self._give_up, self.ending.thread_died)
-        # The time limit first: what it has given up does not concern the others.
-        stages = [self._time_limits, self.meter, self.recorder, self._tasks, Connections()]
+        # The time limit first: what it has given up does not concern the others. The recorder before the attempts,
+        # which name the kind of failure.
+        stages = [self._time_limits, self.meter, self.recorder, self.attempts, self._tasks, Connections()]
         self.executor = executor(
             self._buffer,
             self._current.spec,
@@ -116,6 +119,7 @@ class Run:
 
     def _give_up(self, turn: Turn) -> None:
         self._stuck.give_up(turn)
+        self.attempts.gave_up(turn)
         self._tasks.gave_up(turn)
 
     def _report(self) -> RunReport:

@@ -78,6 +78,8 @@ class RunLimits:
     #: How long handlers in flight get once the run must end because another is stuck, and messages that must not be
     #: given back when it ends for any reason.
     grace: float = 25.0
+    #: One of so many successful attempts is recorded, for queues that do not say; 0: none.
+    sample_one_in: int = 0
 
     @classmethod
     def of(cls, config: Config) -> RunLimits:
@@ -87,4 +89,5 @@ class RunLimits:
             config.delete_linger_ms / 1000,
             config.consumer_memory_mb,
             config.shutdown_grace_seconds,
+            config.sample_one_in,
         )

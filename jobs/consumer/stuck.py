@@ -49,7 +49,7 @@ class StuckHandlers:
             seconds=error.limit,
             meaning="the run ends, and its consumer is replaced",
         )
-        self._recorder.stuck(error, held.message, spec.handler.path, stack_of(turn))
+        turn.fingerprint = self._recorder.stuck(error, held.message, spec.handler.path, stack_of(turn))
         with self._lock:
             self._messages.append((held, outcome.delay))
         self._end.ask(EndReason.TIMED_OUT)

@@ -44,8 +44,8 @@ class Turn:
     """A message in a slot."""
 
     __slots__ = (
-        "cancellable", "ended", "error", "given_up", "held", "message", "others", "outcome", "result", "share", "spec",
-        "started", "task", "thread",
+        "cancellable", "ended", "error", "fingerprint", "given_up", "held", "message", "others", "outcome", "result",
+        "share", "spec", "started", "task", "thread",
     )  # fmt: skip
 
     def __init__(self, held: Held, spec: HandlerSpec) -> None:
@@ -67,6 +67,8 @@ class Turn:
         self.result: Any = None
         self.error: BaseException | None = None
         self.outcome: Outcome = DONE
+        #: Its kind of failure, once the recorder has counted it.
+        self.fingerprint: str | None = None
 
 
 class Stage:

@@ -17,6 +17,7 @@ from bson import ObjectId
 
 from jobs.consumer.demand import PREFETCH_SECONDS
 from jobs.identity import new_id
+from jobs.master.attempt_upkeep import AttemptUpkeep
 from jobs.master.backlog import Backlog
 from jobs.master.changes import LOSSES, PIPELINE
 from jobs.master.definitions import Definitions
@@ -85,6 +86,7 @@ class Scheduler:
         self._unserved = Unserved()
         self._listeners = Listeners()
         self._indexes = IndexUpkeep()
+        self._attempts = AttemptUpkeep(config.attempts_max)
         self._next_orphan_search = 0.0
         self._next_heartbeat = float("-inf")
         #: When this leader first saw each assignment (monotonic clock).
@@ -140,7 +142,7 @@ class Scheduler:
 
     def join(self, timeout: float) -> bool:
         """Wait for the threads of a closed master, and close its descriptors; False if one goes on after `timeout`."""
-        parts = (self._start_sync, self.watcher, self.sweeper, self._depths, self._looks, self._indexes)
+        parts = (self._start_sync, self.watcher, self.sweeper, self._depths, self._looks, self._indexes, self._attempts)
         deadline = time.monotonic() + timeout
         if not all(part.join(max(0.0, deadline - time.monotonic())) for part in parts):
             return False
@@ -198,6 +200,7 @@ class Scheduler:
                     self._begin_term()
                     self._begun = term
                 self._indexes.turn(self._monotonic())
+                self._attempts.turn(self._monotonic())
                 self._lead()
             if self._monotonic() >= self._next_heartbeat:
                 self._next_heartbeat = self._monotonic() + masters.HEARTBEAT_SECONDS * random.uniform(0.9, 1.0)

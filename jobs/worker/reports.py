@@ -33,6 +33,7 @@ def take_note(
             stats.tasks.add(news.tasks, run.worker_id)
             stats.failed(run.queue, news.failures)
             stats.worked(run.queue, news.work, now, run.settings.handler, announcer.version_of(run.settings.handler))
+            stats.attempts.add(news.attempts, news.attempts_dropped, run, announcer.version_of(run.settings.handler))
             if news.followed:
                 followed[run.queue.id] = news.followed
     for job_id, report in pool.finishing():

@@ -19,6 +19,7 @@ from jobs.repositories import handlers, throughput
 from jobs.repositories.failures import Seen
 from jobs.repositories.handlers import Done
 from jobs.repositories.throughput import Row
+from jobs.worker.attempt_buffer import AttemptBuffer
 from jobs.worker.task_buffer import TaskBuffer
 from queues.models import Queue
 from queues.sqs import PURPOSES
@@ -36,6 +37,7 @@ class StatsBuffer:
 
     def __init__(self) -> None:
         self.tasks = TaskBuffer()
+        self.attempts = AttemptBuffer()
         #: By queue and step of the monotonic clock.
         self._work: dict[tuple[ObjectId, int], tuple[Queue, WorkCounts]] = {}
         #: By handler, version and step.
@@ -68,6 +70,10 @@ class StatsBuffer:
     def flush(self) -> None:
         """Write what there is. Raises pymongo's errors, and then keeps what was not written."""
         self.tasks.flush(time.monotonic())
+        self._flush_counts()
+        self.attempts.flush()
+
+    def _flush_counts(self) -> None:
         if self._work:
             throughput.add(self._rows())
             self._work.clear()

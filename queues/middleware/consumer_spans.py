@@ -17,6 +17,7 @@ from queues.handlers.contract import Message
 from queues.handlers.middleware import CLOSE_SECONDS
 from queues.middleware import outcome_of, reason_of
 from queuesite.foundation.config import get_config
+from queuesite.foundation.log_tails import tails
 
 # https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
 _ROOT = re.compile(r"(?:^|;)\s*Root=1-([0-9a-fA-F]{8})-([0-9a-fA-F]{24})\s*(?:;|$)")
@@ -44,6 +45,9 @@ def around(message: Message) -> Generator[Attempt, None, None]:
         record_exception=False,
         set_status_on_exception=False,
     ) as span:
+        context = span.get_span_context()
+        if context.is_valid:
+            tails.trace(message.id, trace.format_trace_id(context.trace_id))
         attempt = Attempt(span)
         try:
             yield attempt

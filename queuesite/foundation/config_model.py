@@ -130,6 +130,13 @@ class Config(BaseSettings):
     delete_linger_ms: int = Field(200, ge=0, le=5_000, description="how long a delete waits for its batch to fill")
     shutdown_grace_seconds: Seconds = Field(25, description="how long handlers in flight may take to finish")
     job_retention_days: int = Field(5, ge=1, le=3_650, description="how long a job's record is kept")
+    sample_one_in: int = Field(
+        100, ge=0, le=1_000_000, description="one of so many successful attempts is recorded (100: 1 %); 0: none"
+    )
+    attempt_retention_days: int = Field(5, ge=1, le=365, description="how long the record of an attempt is kept")
+    attempts_max: int = Field(
+        100_000, ge=1_000, le=100_000_000, description="most records of attempts; those of the busiest queues go first"
+    )
     http_allow_internal: bool = Field(
         False, description="let the http handler call any address, cloud metadata included"
     )

@@ -16,6 +16,8 @@ from typing import Any, ParamSpec, TextIO, TypeVar, cast
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
+from queuesite.foundation.log_tails import tails
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -45,6 +47,13 @@ def _with_message(logger: object, method: str, event: MutableMapping[str, Any]) 
     message_id = _message_id.get()
     if message_id is not None:
         event.setdefault("message_id", message_id)
+    return event
+
+
+def _into_tail(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    message_id = _message_id.get()
+    if message_id is not None:
+        tails.note(message_id, event)
     return event
 
 
@@ -101,7 +110,7 @@ def configure(level: str, fmt: str) -> None:
         ]
     number = logging.getLevelNamesMapping()[level]
     structlog.configure(
-        processors=[*_SHARED, *renderer],
+        processors=[*_SHARED, _into_tail, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(file=_STDERR),
         cache_logger_on_first_use=False,
@@ -109,7 +118,7 @@ def configure(level: str, fmt: str) -> None:
     handler = logging.StreamHandler(_STDERR)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*_SHARED, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[*_SHARED, structlog.stdlib.add_logger_name, _into_tail],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )
     )

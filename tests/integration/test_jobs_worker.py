@@ -20,6 +20,8 @@ import structlog
 from bson import ObjectId
 
 from jobs import histogram, services
+from jobs.attempt_model import Attempt
+from jobs.attempts import AttemptOutcome, AttemptReport
 from jobs.consumer.held import Batch
 from jobs.consumer.meter import NONE, WorkCounts
 from jobs.consumer.news import News
@@ -36,7 +38,7 @@ from jobs.worker.pool import CannotStart, Pool
 from queues import repository
 from queues.handlers import registry
 from queues.models import Queue
-from queuesite.foundation.databases import MongoError, database_clock
+from queuesite.foundation.databases import MongoError, collection, database_clock
 from queuesite.foundation.errors import NotFound
 from tests.support.records import all_jobs, assign, define, failures_of, job_of, processor, stored
 from tests.support.waiting import eventually
@@ -467,6 +469,18 @@ class TestFailures:
         worker.report(assignment, RunReport(EndReason.SHUTDOWN))
         worker.until(lambda: worker.loop.finished, "it has finished")
         assert failures_of(queue)[0].count == 1
+
+
+def test_attempts_are_recorded_with_the_job_the_worker_and_the_version(worker: Worker) -> None:
+    queue = define()
+    assignment, _ = worker.take(queue)
+    one = AttemptReport("m1", 2, AttemptOutcome.FAILED, time.monotonic() - 2, 0.5, 3.0, "KeyError", "no", log="line")
+    worker.pool.told = [(assignment.job_id, News(attempts=(one,)))]
+    worker.until(lambda: collection(Attempt).count_documents({}), "it was written")
+    found = collection(Attempt).find_one({"messageId": "m1"})
+    assert found is not None
+    assert (found["queueName"], found["jobId"], found["worker"]) == (queue.name, assignment.job_id, worker.id)
+    assert found["handlerVersion"] == worker.loop.announcer.version_of(queue.handler)
 
 
 class TestThroughput:

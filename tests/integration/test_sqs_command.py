@@ -305,6 +305,7 @@ class TestList:
             "visibilityTimeout": 30,
             "maxReceiveCount": 5,
             "timeout": None,
+            "sampleOneIn": None,
             "paused": False,
             "crashCount": 0,
             "tripCount": 0,
