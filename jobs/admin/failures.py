@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.urls import URLPattern, path
+from django.urls import URLPattern
 
 from jobs import reads, services
 from jobs.admin.pages import queue_address
@@ -28,6 +28,7 @@ _HEIGHT, _STEP, _BAR = 20, 4, 3
 class FailureAdmin(RecordsAdmin):
     """Errors of handlers, grouped by kind."""
 
+    at = "failures"
     place = Place(Section.WORK, 3, "Failures", "error")
     grants = Grants(viewers=("view_failure",), operators=("delete_failure",))
 
@@ -35,10 +36,7 @@ class FailureAdmin(RecordsAdmin):
         return False
 
     def get_urls(self) -> list[URLPattern]:
-        resolve = path(
-            "<str:object_id>/resolve/", self.admin_site.admin_view(self.resolve_view), name="jobs_failure_resolve"
-        )
-        return [resolve, *super().get_urls()]
+        return [self.route("<str:object_id>/resolve/", self.resolve_view, "resolve"), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
         """List the kinds of failure (of one queue), the latest seen first."""
@@ -83,7 +81,7 @@ class FailureAdmin(RecordsAdmin):
             sparkline=Sparkline(reads.hourly_failures([failure])[failure.id]),
             traceback=markup.traceback(failure.traceback),
             sample=None if failure.sample_body is None else markup.body(failure.sample_body),
-            queue_address=queue_address(failure.queue_id) if request.user.has_perm("queues.view_queue") else None,
+            queue_address=queue_address(failure.queue_name) if request.user.has_perm("queues.view_queue") else None,
             jobs=address("jobs_job_changelist", queue=failure.queue_name)
             if request.user.has_perm("jobs.view_job")
             else None,

@@ -21,6 +21,7 @@ from queuesite.navigation import Place, Section
 class HandlerAdmin(RecordsAdmin):
     """The handlers that workers announce, that the web server has, or that queues name."""
 
+    at, key = "handlers", "path"
     place = Place(Section.WORK, 4, "Handlers", "function")
     grants = Grants()  # it asks for permissions that the pages of queues and workers grant
 
@@ -73,7 +74,7 @@ class HandlerAdmin(RecordsAdmin):
                 }
                 for one in found.versions
             ],
-            queues=[{"queue": queue, "address": queue_address(queue.id)} for queue in found.queues],
+            queues=[{"queue": queue, "address": queue_address(queue.name)} for queue in found.queues],
             may_workers=may_workers,
             poll=True,
         )

@@ -15,7 +15,7 @@ from django import forms
 from django.contrib import admin
 from django.core.validators import MaxValueValidator
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from jobs import reads, services
@@ -87,6 +87,7 @@ def _live(jobs: Sequence[Job]) -> dict[ObjectId, dict[str, Any]]:
 class JobAdmin(RecordsAdmin):
     """The runs of the last days."""
 
+    at = "jobs"
     place = Place(Section.WORK, 2, "Jobs", "play_circle")
     grants = Grants(viewers=("view_job", "view_throughput"))
 
@@ -94,8 +95,7 @@ class JobAdmin(RecordsAdmin):
         return False
 
     def get_urls(self) -> list[URLPattern]:
-        export = path("export/", self.admin_site.admin_view(self.export_view), name="jobs_job_export")
-        return [export, *super().get_urls()]
+        return [self.route("export/", self.export_view, "export"), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
         """List a page of the jobs that match, the newest first."""

@@ -20,6 +20,7 @@ from queuesite.navigation import Place, Section
 class MasterAdmin(RecordsAdmin):
     """The live masters, and the lease by which one of them leads."""
 
+    at = "masters"
     place = Place(Section.PROCESSES, 2, "Masters", "hub")
     grants = Grants(viewers=("view_lease",))
 

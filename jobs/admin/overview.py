@@ -90,7 +90,7 @@ def _attention() -> dict[str, Any]:
     rows = [
         {
             "queue": one.queue,
-            "address": queue_address(one.queue.id),
+            "address": queue_address(one.queue.name),
             "reasons": [
                 {"reason": reason, "seconds": None if reason.since is None else (now - reason.since).total_seconds()}
                 for reason in one.reasons

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.urls import NoReverseMatch
-
 from jobs import reads
 from jobs.models import JobStatus
 from queuesite.admin.records import address
@@ -21,12 +19,9 @@ STATUS_VARIANTS = {
 }
 
 
-def queue_address(queue_id: object) -> str | None:
-    """The address of a queue's page, or None if the admin has none."""
-    try:
-        return address("queues_queue_change", queue_id)
-    except NoReverseMatch:
-        return None
+def queue_address(name: object) -> str:
+    """The address of the page of a queue, which its name or its id finds."""
+    return address("queues_queue_change", name)
 
 
 def leader() -> dict[str, Any]:

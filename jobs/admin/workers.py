@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern
 
 from jobs import reads, services
 from jobs.admin.pages import queue_address
@@ -26,12 +26,12 @@ from queuesite.navigation import Place, Section
 class WorkerAdmin(RecordsAdmin):
     """The live workers."""
 
+    at = "workers"
     place = Place(Section.PROCESSES, 1, "Workers", "memory")
     grants = Grants(viewers=("view_worker", "view_assignment"), operators=("change_worker",))
 
     def get_urls(self) -> list[URLPattern]:
-        drain = path("<str:object_id>/drain/", self.admin_site.admin_view(self.drain_view), name="jobs_worker_drain")
-        return [drain, *super().get_urls()]
+        return [self.route("<str:object_id>/drain/", self.drain_view, "drain"), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
         """List every worker with its consumers, and the workers that have left."""
@@ -132,7 +132,7 @@ def _consumer(assignment: Assignment, report: dict[str, Any], now: datetime) -> 
     processed = report.get("processed", 0)
     return {
         "queue": report.get("queueName") or assignment.queue_url.rpartition("/")[2],
-        "queue_address": queue_address(assignment.queue_id),
+        "queue_address": queue_address(report.get("queueName") or assignment.queue_id),
         "job_address": address("jobs_job_change", assignment.job_id),
         "number": assignment.slot,
         "pid": report.get("pid"),

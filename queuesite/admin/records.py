@@ -2,19 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
+from django.contrib import admin
 from django.contrib.admin.options import IS_POPUP_VAR
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, URLResolver, include, path, reverse
 from unfold.admin import ModelAdmin
 
 
 class RecordsAdmin(ModelAdmin):
     """The base of pages with our own templates, of records that nobody adds, changes or deletes by hand."""
+
+    #: Where the pages are below /admin/: the list, and under it each record by its id or name.
+    at: str
+    #: The converter of a record's id in an address; ids with slashes need `path`.
+    key = "str"
+
+    def route(self, pattern: str, view: Callable[..., HttpResponseBase], name: str) -> URLPattern:
+        """A page below the list, which `address("APP_MODEL_NAME")` gives the address of."""
+        made: URLPattern = path(
+            pattern, self.admin_site.admin_view(view), name=f"{self.opts.app_label}_{self.opts.model_name}_{name}"
+        )
+        return made
+
+    def get_urls(self) -> list[URLPattern]:
+        """The pages below the list; classes put theirs in front."""
+        return [
+            self.route("", self.changelist_view, "changelist"),
+            self.route(f"<{self.key}:object_id>/history/", self.history_view, "history"),
+            self.route(f"<{self.key}:object_id>/", self.change_view, "change"),
+        ]
+
+    @property
+    def urls(self) -> list[URLPattern]:
+        """Nothing at Django's place: `placed` has these pages at their own."""
+        return []
+
+    def pages(self) -> list[URLPattern | URLResolver]:
+        """The addresses below /admin/."""
+        return [path(f"{self.at}/", include(self.get_urls()))]
+
+    def old_pages(self) -> list[URLPattern | URLResolver]:
+        """The addresses that these pages had before they had their own; they redirect."""
+        moved = self.admin_site.admin_view(self.moved_view)
+        old = f"{self.opts.app_label}/{self.opts.model_name}/"
+        return [path(old, moved), path(f"{old}<path:rest>", moved)]
+
+    def moved_view(self, request: HttpRequest, rest: str = "") -> HttpResponse:
+        """Redirect an old address to the page that it was of."""
+        return moved(request, f"{reverse('admin:index')}{self.at}/{quote(rest.removesuffix('change/'))}")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -29,12 +71,6 @@ class RecordsAdmin(ModelAdmin):
         """Redirect to the record's page, which shows what the system did; what people did is in the log."""
         self.require_view(request)
         return HttpResponseRedirect(address(f"{self.opts.app_label}_{self.opts.model_name}_change", object_id))
-
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Refuse it. Django's page would first read the record, in a way that some records do not support."""
-        raise PermissionDenied
 
     def require_view(self, request: HttpRequest) -> None:
         """Raise `PermissionDenied` unless the user may see these records."""
@@ -67,3 +103,15 @@ def address(name: str, *args: object, **query: object) -> str:
     """The address of a page of the admin. Its query has the values that are not None."""
     given = {key: value for key, value in query.items() if value is not None}
     return reverse(f"admin:{name}", args=args) + (f"?{urlencode(given)}" if given else "")
+
+
+def moved(request: HttpRequest, address: str) -> HttpResponse:
+    """Redirect for good to an address, with the query of the request."""
+    query = request.META.get("QUERY_STRING", "")
+    return HttpResponsePermanentRedirect(f"{address}{'?' if query else ''}{query}")
+
+
+def placed() -> list[URLPattern | URLResolver]:
+    """The pages of records, each at its own place below /admin/, after the redirects from their old addresses."""
+    found = [page for page in admin.site._registry.values() if isinstance(page, RecordsAdmin)]
+    return [*(one for page in found for one in page.old_pages()), *(one for page in found for one in page.pages())]

@@ -38,6 +38,7 @@ _VARIANTS = {
 class BackgroundTaskAdmin(RecordsAdmin):
     """Long operations. They can be viewed, but not changed."""
 
+    at = "tasks"
     place = Place(Section.PROCESSES, 3, "Background tasks", "pending_actions")
     grants = Grants(viewers=("view_backgroundtask",))
 

@@ -22,12 +22,6 @@ def send(api: httpx.Client, name: str, *bodies: Any) -> None:
     assert sent.is_success, sent.text
 
 
-def queue_id(api: httpx.Client, name: str) -> str:
-    """A queue's id, which its pages have in their addresses."""
-    found: str = api.get(f"/queues/{name}").json()["id"]
-    return found
-
-
 def wait_for_dead_letters(api: httpx.Client, name: str, count: int) -> None:
     """Wait until a queue has so many dead letters."""
     eventually(lambda: api.get(f"/queues/{name}/size").json()["deadLetters"] == count, PATIENCE / 1000, "dead letters")

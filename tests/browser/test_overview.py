@@ -91,7 +91,7 @@ def test_what_happens_shows_up_without_a_reload(visit: Visit, api: httpx.Client,
     expect(page.get_by_role("img", name="Messages per minute in the last 24 hours")).to_be_visible()
     row.get_by_role("link", name="held").focus()
     page.keyboard.press("Enter")
-    page.wait_for_url("**/queues/queue/*/change/")
+    page.wait_for_url("**/queues/held/")
 
 
 def test_it_fits_a_phone_and_its_navigation_leads_on(visit: Visit) -> None:

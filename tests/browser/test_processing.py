@@ -11,13 +11,13 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
-from tests.browser.steps import create, finished_job, queue_id, send
+from tests.browser.steps import create, finished_job, send
 from tests.support.browser import PHONE
 from tests.support.live import Live
 
 pytestmark = pytest.mark.timeout(600)
 
-JOBS, FAILURES, WORKERS, MASTERS = (f"/admin/jobs/{name}/" for name in ("job", "failure", "worker", "master"))
+JOBS, FAILURES, WORKERS, MASTERS = (f"/admin/{name}/" for name in ("jobs", "failures", "workers", "masters"))
 #: A body and an error's text that would leave a trace where they were taken for HTML.
 EVIL = "<img src=x onerror='window.evil=1'><script>window.evil=1</script>"
 
@@ -77,7 +77,7 @@ def test_a_failure_shows_up_is_looked_at_and_resolved(visit: Visit, api: httpx.C
     expect(operator.page.get_by_role("region", name="Body")).to_contain_text("onerror")
     assert operator.page.evaluate("window.evil") is None
     operator.has_no_barrier()
-    queue = f"/admin/queues/queue/{queue_id(api, 'poison')}/change/"
+    queue = "/admin/queues/poison/"
     expect(operator.page.get_by_role("link", name="poison", exact=True)).to_have_attribute("href", queue)
 
     viewer = visit("viewer")
@@ -111,8 +111,8 @@ def test_pages_fit_and_have_no_barrier(visit: Visit, api: httpx.Client, screen: 
     stranger.fits()
     administrator = visit("administrator", **options)
     for path in (
-        JOBS, f"{JOBS}{job}/change/", FAILURES, WORKERS, MASTERS,
-        "/admin/queuesite/backgroundtask/", "/admin/queuesite/token/", "/admin/queuesite/token/add/",
+        JOBS, f"{JOBS}{job}/", FAILURES, WORKERS, MASTERS,
+        "/admin/tasks/", "/admin/queuesite/token/", "/admin/queuesite/token/add/",
         "/admin/auth/user/", "/admin/auth/group/", "/admin/admin/logentry/", "/admin/axes/accessattempt/",
         "/admin/auth/user/1/change/", "/admin/auth/group/1/change/", "/admin/django_q/schedule/",
         "/admin/django_q/schedule/1/change/", "/admin/django_q/success/",
@@ -139,7 +139,7 @@ def test_a_token_is_made_shown_once_and_in_the_log(visit: Visit) -> None:
 
 def test_a_background_task_is_followed_to_its_end(visit: Visit, api: httpx.Client) -> None:
     viewer = visit("viewer")
-    viewer.go("/admin/queuesite/backgroundtask/")
+    viewer.go("/admin/tasks/")
     create(api, "many")
     asked = api.post("/queues/many/messages/bulk", json={"messages": [{"body": "x"}], "repeat": 500})
     assert asked.status_code == 202, asked.text

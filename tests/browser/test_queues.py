@@ -13,19 +13,19 @@ from playwright.sync_api import expect
 
 from queues.sqs import get_gateway
 from tests.browser.conftest import Visit
-from tests.browser.steps import create, finished_job, queue_id, wait_for_dead_letters
+from tests.browser.steps import create, finished_job, wait_for_dead_letters
 from tests.support.browser import PHONE
 from tests.support.live import Live
 
 pytestmark = pytest.mark.timeout(600)
 
-QUEUES = "/admin/queues/queue/"
+QUEUES = "/admin/queues/"
 #: A body that would leave a trace where it was taken for HTML.
 EVIL = "<img src=x onerror='window.evil=1'><script>window.evil=1</script>"
 
 
-def page_of(api: httpx.Client, name: str, page: str = "change") -> str:
-    return f"{QUEUES}{queue_id(api, name)}/{page}/"
+def page_of(name: str, page: str = "") -> str:
+    return f"{QUEUES}{name}/{page and page + '/'}"
 
 
 def test_a_queue_is_made_filled_and_followed_to_the_end(visit: Visit, system: Live) -> None:
@@ -114,7 +114,7 @@ def test_queues_are_steered_in_the_list(visit: Visit, api: httpx.Client) -> None
     expect(page.get_by_text("completed", exact=True)).to_be_visible()
     assert api.get("/queues/slow/size").json()["visible"] == 0
 
-    person.go(page_of(api, "slow", "history"))
+    person.go(page_of("slow", "history"))
     history = page.get_by_role("region", name="History")
     for words in ("To be purged.", "Paused.", "Concurrency set from 5 to 2."):
         expect(history).to_contain_text(words)
@@ -129,7 +129,7 @@ def test_poison_goes_to_the_dead_letters_and_comes_back(visit: Visit, api: httpx
     assert api.post("/queues/poison/messages", json={"messages": evil}).is_success
     wait_for_dead_letters(api, "poison", 2)
 
-    person.go(page_of(api, "poison", "dead-letters"))
+    person.go(page_of("poison", "dead-letters"))
     letters = page.get_by_role("region", name="Dead letter ")
     deadline = time.monotonic() + 60
     while letters.count() < 2:  # SQS may give out one at a time
@@ -152,7 +152,7 @@ def test_poison_goes_to_the_dead_letters_and_comes_back(visit: Visit, api: httpx
     page.get_by_role("link", name="Background task: redrive").click()
     expect(page.get_by_text("completed", exact=True)).to_be_visible()
 
-    person.go(page_of(api, "poison", "messages"))
+    person.go(page_of("poison", "messages"))
     page.get_by_role("button", name="Look", exact=True).click()
     messages = page.get_by_role("region", name="Message ")
     expect(messages.first).to_contain_text(EVIL)
@@ -161,11 +161,11 @@ def test_poison_goes_to_the_dead_letters_and_comes_back(visit: Visit, api: httpx
     person.has_no_barrier()
 
     visitor = visit("viewer")
-    visitor.go(page_of(api, "poison", "messages"))
+    visitor.go(page_of("poison", "messages"))
     expect(visitor.page.get_by_role("button", name="Send", exact=True)).to_have_count(0)
     visitor.go(QUEUES)
     expect(visitor.page.get_by_role("button", name="Go")).to_have_count(0)
-    visitor.is_refused(f"{QUEUES}add/")
+    visitor.is_refused("/admin/new-queue/")
 
 
 @pytest.mark.parametrize("screen", ["desktop", "phone"])
@@ -175,13 +175,13 @@ def test_pages_fit_and_have_no_barrier(visit: Visit, api: httpx.Client, system: 
     finished_job(api, queue)
     options: dict[str, Any] = {} if screen == "desktop" else {"viewport": PHONE, "color_scheme": "dark"}
     person = visit("administrator", **options)
-    pages = [page_of(api, queue, name) for name in ("change", "messages", "dead-letters", "settings", "history")]
+    pages = [page_of(queue, name) for name in ("", "messages", "dead-letters", "settings", "history")]
     theirs = {"queue": f"{system.prefix}theirs-{screen}", "handler": "log", "name": f"theirs-{screen}"}
     get_gateway().create_queue(theirs["queue"], {})
     api.post("/adopt", json=theirs).raise_for_status()
-    pages += [page_of(api, theirs["name"], name) for name in ("change", "settings")]
-    adopting = (f"{QUEUES}discover/?q={system.prefix}", f"{QUEUES}adopt/")
-    for path in (QUEUES, f"{QUEUES}?state=paused", f"{QUEUES}add/", *adopting, *pages):
+    pages += [page_of(theirs["name"], name) for name in ("", "settings")]
+    adopting = (f"/admin/discover-queues/?q={system.prefix}", "/admin/adopt-queue/")
+    for path in (QUEUES, f"{QUEUES}?state=paused", "/admin/new-queue/", *adopting, *pages):
         assert person.go(path) == 200, path
         person.has_no_barrier()
         person.fits()

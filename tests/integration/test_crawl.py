@@ -83,7 +83,7 @@ def ids() -> dict[str, object]:
         evil = base64.b64encode(pickle.dumps(Evil())).decode()
         cursor.execute("UPDATE django_q_task SET args = %s, kwargs = %s, result = %s", [evil] * 3)
     return {
-        "queues_queue": queue.id,
+        "queues_queue": queue.name,
         "jobs_job": assignment.job_id,
         "jobs_failure": failure,
         "jobs_worker": worker,

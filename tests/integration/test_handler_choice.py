@@ -46,7 +46,7 @@ def member(group: str) -> User:
 
 
 def settings_of(queue: Queue) -> str:
-    return reverse("admin:queues_queue_settings", args=[queue.pk])
+    return reverse("admin:queues_queue_settings", args=[queue.name])
 
 
 def form(**changes: Any) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class TestSecrets:
         assert api.get("/queues/orders").ok()["handlerOptions"] == MASKED
         client.force_login(User.objects.get(username="root"))
         for name in ("change", "settings", "messages", "history"):
-            page = client.get(reverse(f"admin:queues_queue_{name}", args=[hooked.pk])).content.decode()
+            page = client.get(reverse(f"admin:queues_queue_{name}", args=[hooked.name])).content.decode()
             assert SECRET not in page
         client.force_login(member("viewers"))
         assert SECRET not in client.get(settings_of(hooked)).content.decode()

@@ -125,10 +125,10 @@ class TestQueues:
         broken = define("broken")
         break_(Queue, broken.id, "handlerOptions", "x")
         assert "handlerOptions" in admin_client.get("/admin/").content.decode()
-        page = admin_client.get("/admin/queues/queue/")
+        page = admin_client.get("/admin/queues/")
         assert page.status_code == 200
         assert "sound" in page.content.decode()
-        assert admin_client.get(f"/admin/queues/queue/{broken.id}/").status_code < 500
+        assert admin_client.get(f"/admin/queues/{broken.name}/").status_code < 500
 
 
 class TestWorkersAndAssignments:

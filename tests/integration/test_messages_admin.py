@@ -40,7 +40,7 @@ def admin(client: Client) -> Client:
 
 
 def page(queue: Queue, name: str = "messages") -> str:
-    return reverse(f"admin:queues_queue_{name}", args=[queue.pk])
+    return reverse(f"admin:queues_queue_{name}", args=[queue.name])
 
 
 def post(client: Client, address: str, **data: Any) -> str:

@@ -157,7 +157,7 @@ class TestAdmin:
     def test_button_looks_and_asks_before_a_last_receive(self, client: Client) -> None:
         queue = filled(1, 2)
         client.force_login(member("operators"))
-        address = reverse("admin:queues_queue_messages", args=[queue.pk])
+        address = reverse("admin:queues_queue_messages", args=[queue.name])
 
         assert "Look anyway" not in client.get(address).content.decode()
         assert "another look would be the last receive" in self.page(client, address, do="look").lower()
@@ -172,7 +172,7 @@ class TestAdmin:
     def test_viewer_has_no_button_and_no_look(self, client: Client, name: str) -> None:
         queue = filled(1, 5)
         client.force_login(member("viewers"))
-        address = reverse(f"admin:queues_queue_{name}", args=[queue.pk])
+        address = reverse(f"admin:queues_queue_{name}", args=[queue.name])
 
         assert 'value="look"' not in client.get(address).content.decode()
         assert client.post(address, {"do": "look"}).status_code == 403

@@ -66,7 +66,7 @@ def form(**changes: Any) -> dict[str, Any]:
 
 
 def page(queue: Queue, name: str = "change") -> str:
-    return reverse(f"admin:queues_queue_{name}", args=[queue.pk])
+    return reverse(f"admin:queues_queue_{name}", args=[queue.name])
 
 
 def settings_page(queue: Queue) -> str:

@@ -90,8 +90,7 @@ def _walk(part: URLResolver, before: str, ids: Mapping[str, object], other: str 
             yield from _walk(one, before, ids, other)
         elif isinstance(one, URLPattern):
             route = before + re.sub(r"^\^|\\Z|\$$", "", str(one.pattern))
-            app, model, *_ = [*route.split("/")[2:], "", ""]
-            model_name = f"{app}_{model}" if f"{app}_{model}" in ids else ""
+            model_name = next((model for model in ids if (one.name or "").startswith(f"{model}_")), "")
             for path in _filled(route, ids.get(model_name, "1") if other is None else other):
                 yield Address(path, one.name or "", model_name)
 

@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.urls import URLPattern
+from django.urls import URLPattern, URLResolver
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 
@@ -26,8 +26,8 @@ from queuesite.foundation.public import public_text
 class ActionPage(QueuePages):
     """Actions on the selected queues, by the table of actions."""
 
-    def get_urls(self) -> list[URLPattern]:
-        return [self.route("act/", self.act_view, "act"), *super().get_urls()]
+    def pages(self) -> list[URLPattern | URLResolver]:
+        return [self.route("act-on-queues/", self.act_view, "act"), *super().pages()]
 
     def act_view(self, request: HttpRequest) -> HttpResponse:
         """Take an action, or ask for confirmation."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import URLPattern, path
+from django.http.response import HttpResponseBase
+from django.urls import NoReverseMatch, URLPattern, URLResolver, path
 
 from jobs import reads
 from jobs.admin.queues.actions import ACTIONS, Action
 from queues import services
 from queues.models import Queue
 from queues.state import State
-from queuesite.admin.records import RecordsAdmin, address
+from queuesite.admin.records import RecordsAdmin, address, moved
+from queuesite.foundation.errors import MalformedDocument, NotFound
 
 #: The colour of each state, which is also shown in words.
 STATE_VARIANTS = {
@@ -28,20 +31,62 @@ STATE_VARIANTS = {
 }
 
 
+class NoSuchQueue(Http404):
+    """No queue has the name that the address gives."""
+
+
 class QueuePages(RecordsAdmin):
     """The base of each group of pages, which adds its own addresses to `get_urls`."""
 
-    def route(self, pattern: str, view: Callable[..., HttpResponse], name: str) -> URLPattern:
-        """The address of a page, which `address("queues_queue_NAME")` gives."""
-        made: URLPattern = path(pattern, self.admin_site.admin_view(view), name=f"queues_queue_{name}")
-        return made
+    at = "queues"
 
-    def queue(self, object_id: str) -> Queue:
-        """The queue of this id, or 404."""
-        found = services.by_ids([object_id])
-        if not found:
-            raise Http404("there is no such queue; it has been deleted, or never existed")
-        return found[0]
+    def route(self, pattern: str, view: Callable[..., HttpResponseBase], name: str) -> URLPattern:
+        """As for other records; an id in place of a queue's name redirects to the name."""
+        return super().route(pattern, self._by_name(view), name)
+
+    def _by_name(self, view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+        @functools.wraps(view)
+        def shown(request: HttpRequest, **given: str) -> HttpResponseBase:
+            try:
+                return view(request, **given)
+            except NoSuchQueue:
+                key = given["object_id"]
+                page = (request.resolver_match and request.resolver_match.url_name) or "queues_queue_change"
+                if found := services.by_ids([key]):
+                    return moved(request, address(page, found[0].name))
+                if (key, page) == (
+                    "queue",
+                    "queues_queue_change",
+                ):  # the list's old address, unless a queue has this name
+                    return moved(request, address("queues_queue_changelist"))
+                raise
+
+        return shown
+
+    def old_pages(self) -> list[URLPattern | URLResolver]:
+        """Precisely those of old, since a queue named `queue` has pages under the same address."""
+        move = self.admin_site.admin_view(self.page_moved_view)
+        return [
+            *(path(f"queues/queue/{name}/", move, {"page": name}) for name in ("add", "adopt", "discover")),
+            path("queues/queue/<str:key>/<str:page>/", move),
+        ]
+
+    def page_moved_view(self, request: HttpRequest, page: str, key: str | None = None) -> HttpResponse:
+        """Redirect an old address, which had a queue's id, to one with its name."""
+        name = f"queues_queue_{page.replace('-', '_')}"
+        try:
+            return moved(request, address(name) if key is None else address(name, key))
+        except NoReverseMatch:
+            raise Http404("there is no such page") from None
+
+    def queue(self, name: str) -> Queue:
+        """The queue of this name, or 404."""
+        try:
+            return services.get(name)
+        except NotFound:
+            raise NoSuchQueue("there is no such queue; it has been deleted, or never existed") from None
+        except MalformedDocument as error:
+            raise Http404(str(error)) from None
 
     def tabs(self, queue: Queue, current: str) -> list[dict[str, Any]]:
         """Links to the pages of a queue."""
@@ -53,7 +98,7 @@ class QueuePages(RecordsAdmin):
             "history": "History",
         }
         return [
-            {"text": text, "address": address(f"queues_queue_{name}", queue.id), "current": name == current}
+            {"text": text, "address": address(f"queues_queue_{name}", queue.name), "current": name == current}
             for name, text in pages.items()
         ]
 

@@ -92,7 +92,7 @@ class DeadLettersPage(LookingPages):
             original=queue,
             queue=queue,
             tabs=self.tabs(queue, "dead_letters"),
-            back=address("queues_queue_dead_letters", queue.id),
+            back=address("queues_queue_dead_letters", queue.name),
             poll=False,
             **context,
         )
@@ -109,4 +109,4 @@ class DeadLettersPage(LookingPages):
                 self.log_change(request, queue, f"{words}.")
             missing = f"; {len(ids) - count} not found: deleted, or in flight elsewhere" if count < len(ids) else ""
             self.message_user(request, f"{words}{missing}.", messages.WARNING if missing else messages.SUCCESS)
-        return HttpResponseRedirect(address("queues_queue_dead_letters", queue.id))
+        return HttpResponseRedirect(address("queues_queue_dead_letters", queue.name))

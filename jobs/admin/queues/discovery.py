@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern
+from django.urls import URLPattern, URLResolver
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from jobs.admin.queues.base import QueuePages
@@ -46,8 +46,8 @@ class DiscoverFilters(forms.Form):
 class DiscoverPage(QueuePages):
     """The list of what may be adopted."""
 
-    def get_urls(self) -> list[URLPattern]:
-        return [self.route("discover/", self.discover_view, "discover"), *super().get_urls()]
+    def pages(self) -> list[URLPattern | URLResolver]:
+        return [self.route("discover-queues/", self.discover_view, "discover"), *super().pages()]
 
     def discover_view(self, request: HttpRequest) -> HttpResponse:
         """What SQS has; it is asked at each look."""

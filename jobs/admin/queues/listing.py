@@ -123,7 +123,7 @@ def _row(
     return {
         **shown(queue, activity, now),
         **working(request, activity),
-        "address": address("queues_queue_change", queue.id),
+        "address": address("queues_queue_change", queue.name),
         "sparkline": Sparkline(counts),
     }
 

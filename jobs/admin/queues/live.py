@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.admin.models import LogEntry
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse
 
 from jobs import reads, statistics
 from jobs.admin.pages import STATUS_VARIANTS
@@ -89,9 +89,3 @@ class LivePage(QueuePages):
             entries=with_user.order_by("-action_time", "-id")[:_ENTRIES],
             poll=False,
         )
-
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Refuse it: deleting is an action, with its own confirmation."""
-        return HttpResponseRedirect(address("queues_queue_change", object_id))

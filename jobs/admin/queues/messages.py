@@ -125,7 +125,7 @@ class MessagesPage(LookingPages):
         """Send a few messages at once, and many in the background."""
         times = form.cleaned_data["times"]
         total = len(form.outgoing) * times
-        back = address("queues_queue_messages", queue.id)
+        back = address("queues_queue_messages", queue.name)
         try:
             if total > AT_ONCE:
                 items = [codec.as_json(message) for message in form.outgoing]

@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern
+from django.urls import URLPattern, URLResolver
 
 from jobs.admin.queue_form import AdoptForm, QueueForm, fieldsets
 from jobs.admin.queues.base import QueuePages
@@ -35,9 +35,16 @@ class SettingsPage(QueuePages):
 
     def get_urls(self) -> list[URLPattern]:
         return [
-            self.route("adopt/", self.adopt_view, "adopt"),
             self.route("<str:object_id>/settings/", self.settings_view, "settings"),
             *super().get_urls(),
+        ]
+
+    def pages(self) -> list[URLPattern | URLResolver]:
+        """Also those of no queue in particular, beside the queues: a queue may have any name."""
+        return [
+            self.route("new-queue/", self.add_view, "add"),
+            self.route("adopt-queue/", self.adopt_view, "adopt"),
+            *super().pages(),
         ]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -47,7 +54,8 @@ class SettingsPage(QueuePages):
     def settings_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The settings of a queue; they are a form for those who may change them."""
         self.require_view(request)
-        return self.changeform_view(request, object_id, "", {"tabs": self.tabs(self.queue(object_id), "settings")})
+        queue = self.queue(object_id)
+        return self.changeform_view(request, str(queue.id), "", {"tabs": self.tabs(queue, "settings")})
 
     def adopt_view(self, request: HttpRequest) -> HttpResponse:
         """The form that adopts a queue of others; `?queue=` is filled in."""
@@ -113,10 +121,10 @@ class SettingsPage(QueuePages):
         return f"Changed {', '.join(new)}." if new else "Saved without a change."
 
     def response_post_save_add(self, request: HttpRequest, obj: Queue) -> HttpResponse:
-        return HttpResponseRedirect(address("queues_queue_change", obj.pk))
+        return HttpResponseRedirect(address("queues_queue_change", obj.name))
 
     def response_post_save_change(self, request: HttpRequest, obj: Queue) -> HttpResponse:
-        return HttpResponseRedirect(address("queues_queue_change", obj.pk))
+        return HttpResponseRedirect(address("queues_queue_change", obj.name))
 
     def changeform_view(
         self,
