@@ -110,7 +110,7 @@ def mongo_settings(config: Config) -> dict[str, Any]:
         if "journal" not in stated and "w" not in stated:
             options["journal"] = True
     return {
-        "ENGINE": "django_mongodb_backend",
+        "ENGINE": "queuesite.foundation.mongodb",
         "NAME": config.mongodb_name,
         "HOST": address or _NOWHERE,
         "OPTIONS": options,

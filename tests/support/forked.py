@@ -57,7 +57,8 @@ class Forked:
     def send_signal(self, number: int) -> None:
         """Send it a signal, if it still runs."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # the template reaps it before it reports its end
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """Send SIGTERM."""

@@ -36,7 +36,7 @@ def test_development(settings_of: Any, tmp_path: Path) -> None:
     assert default["NAME"] == tmp_path / "data" / "queuesite.sqlite3"
     assert default["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
     assert "journal_mode=WAL" in default["OPTIONS"]["init_command"]
-    assert settings["DATABASES"]["mongo"]["ENGINE"] == "django_mongodb_backend"
+    assert settings["DATABASES"]["mongo"]["ENGINE"] == "queuesite.foundation.mongodb"
     assert "SECURE_SSL_REDIRECT" not in settings
 
 
