@@ -47,7 +47,7 @@ async def attempt_async(received: ReceivedMessage, spec: HandlerSpec) -> Turn:
         async def call() -> None:
             _enter(turn)
             try:
-                result = spec.handler.attempt(turn.message)  # type: ignore[arg-type]
+                result = spec.handler.attempt(turn.message)
                 turn.result = await _in_time(result, spec.timeout) if isawaitable(result) else result
             except _LEAVING:
                 raise

@@ -181,7 +181,7 @@ class LoopSlots:
         log_message(turn.held.message.message_id)  # in this task's context, which ends with it
         try:
             if awaitable is None:
-                awaitable = spec.handler.attempt(turn.message)  # type: ignore[arg-type]  # there is one, see `_take`
+                awaitable = spec.handler.attempt(turn.message)
             if spec.timeout is None:
                 turn.result = await awaitable
             else:

@@ -16,9 +16,10 @@ delay. `Retry`, `Reject` and `Unavailable`, raised or returned, choose another o
 installed apps are imported automatically, as are those of HANDLER_MODULES.
 """
 
+from queues.handlers.batching import MessageBatch
 from queues.handlers.contract import Message, Reject, Retry, Unavailable
 from queues.handlers.lambdas import from_lambda
 from queues.handlers.registry import handler
 from queues.handlers.retrying import exponential
 
-__all__ = ["Message", "Reject", "Retry", "Unavailable", "exponential", "from_lambda", "handler"]
+__all__ = ["Message", "MessageBatch", "Reject", "Retry", "Unavailable", "exponential", "from_lambda", "handler"]

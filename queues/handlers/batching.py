@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from queues.handlers.contract import Message, Reject, Retry, Unavailable
+from queues.handlers.contract import Message, is_outcome
 
 #: Most messages in a batch, and the longest time in which one is gathered, in seconds: a message waits meanwhile.
 MOST_MESSAGES = 1_000
@@ -25,7 +25,12 @@ class Batch:
 
 
 class MessageBatch(list[Message]):
-    """The messages that a handler of batches gets."""
+    """The messages that a handler of batches gets, in order; at least one."""
+
+    @property
+    def queue(self) -> str:
+        """The queue's name."""
+        return self[0].queue
 
     @property
     def id(self) -> str:
@@ -69,8 +74,8 @@ def failures(answer: object, ids: Collection[str]) -> Mapping[str, Failure]:
     """
     if answer is None:
         return {}
-    if _is_outcome(answer):
-        return dict.fromkeys(ids, answer)  # type: ignore[arg-type]  # see `_is_outcome`
+    if is_outcome(answer):
+        return dict.fromkeys(ids, answer)  # type: ignore[arg-type]  # see `is_outcome`
     if not isinstance(answer, Mapping):
         raise WrongAnswer(
             f"the handler returned {type(answer).__name__!r} for a batch: expected None if all is done, a mapping of "
@@ -84,12 +89,6 @@ def failures(answer: object, ids: Collection[str]) -> Mapping[str, Failure]:
         if failure is not None:
             failed[message_id] = _as_failure(message_id, failure)
     return failed
-
-
-def _is_outcome(value: object) -> bool:
-    return isinstance(value, Retry | Reject | Unavailable) or (
-        isinstance(value, type) and issubclass(value, Retry | Reject | Unavailable)
-    )
 
 
 def _of_lambda(items: object) -> dict[Any, Failure]:
@@ -106,7 +105,7 @@ def _of_lambda(items: object) -> dict[Any, Failure]:
 
 
 def _as_failure(message_id: str, failure: Any) -> Failure:
-    if isinstance(failure, BaseException) or _is_outcome(failure):
+    if isinstance(failure, BaseException) or is_outcome(failure):
         return failure  # type: ignore[no-any-return]
     if isinstance(failure, type) and issubclass(failure, BaseException):
         return failure()

@@ -7,8 +7,9 @@ from concurrent.futures import Future
 from inspect import isawaitable
 from typing import Any, NoReturn
 
-from queues.handlers.contract import Message, Reject, Retry
-from queues.handlers.payloads import Invoke, Payload, WrongPayload
+from queues.handlers.contract import OUTCOMES, Message, Reject
+from queues.handlers.declaring import Invoke
+from queues.handlers.payloads import Payload, WrongPayload
 
 #: Values that stand for work which nobody has done yet.
 UNFINISHED = (Awaitable, Generator, AsyncGenerator, Future, map, filter)
@@ -71,7 +72,7 @@ async def _rest(invoke: Invoke, payloads: Payloads, first: int = 0, begun: Await
 def decides(result: object) -> bool:
     """Whether a handler's answer for one payload is the answer for the whole message."""
     kind = result if isinstance(result, type) else type(result)
-    return issubclass(kind, Retry | Reject) or isinstance(result, UNFINISHED)
+    return issubclass(kind, OUTCOMES) or isinstance(result, UNFINISHED)
 
 
 def _placed(answer: Any, place: int, count: int) -> Any:

@@ -117,3 +117,12 @@ class Reject(Exception):
     def __init__(self, reason: str = "") -> None:
         self.reason = reason
         super().__init__(reason or "rejected")
+
+
+#: What a handler raises or returns, as an instance or as the class, to choose what becomes of its message.
+OUTCOMES = (Retry, Reject, Unavailable)
+
+
+def is_outcome(value: object) -> bool:
+    """Whether a value is one of them."""
+    return isinstance(value, OUTCOMES) or (isinstance(value, type) and issubclass(value, OUTCOMES))

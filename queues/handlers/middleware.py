@@ -13,6 +13,9 @@ A factory gets the next layer, or the handler, and returns what is called with e
 is the attempt's outcome, as if the handler had. Django's decorators `async_only_middleware` and
 `sync_and_async_middleware` mark what a factory takes: a plain one takes functions, not coroutine functions. Where a
 layer and the handler differ, the layer is adapted as Django does it, which costs a change of threads for each message.
+
+Around a handler of batches a layer is called once with the whole `MessageBatch`. So a factory must say whether its
+layer takes one: `batch_capable = True`, or False to be left out there.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import importlib
 import inspect
 import time
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +34,7 @@ from typing import Any
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.exceptions import MiddlewareNotUsed
 
+from queues.handlers.batching import MessageBatch
 from queues.handlers.contract import Message
 from queues.sqs import NEEDED_ATTRIBUTES
 from queuesite.foundation.config import get_config
@@ -43,7 +47,8 @@ log = get_logger(__name__)
 #: How long the end of a process waits for middleware to send what it has, in seconds.
 CLOSE_SECONDS = 2.0
 
-Call = Callable[[Message], Any]
+#: Takes a message, or a batch.
+Call = Callable[[Any], Any]
 
 
 class MiddlewareError(InvalidInput):
@@ -68,6 +73,12 @@ class Middleware:
         """Whether it can surround coroutine functions, or plain ones."""
         marker, default = ("async_capable", False) if is_async else ("sync_capable", True)
         return bool(getattr(self.factory, marker, default))
+
+    @property
+    def takes_batches(self) -> bool | None:
+        """Whether it surrounds handlers of batches; None: it does not say."""
+        found = getattr(self.factory, "batch_capable", None)
+        return found if isinstance(found, bool) else None
 
     def around(self, call: Call, *, is_async: bool) -> Call | None:
         """What it makes of the next layer; None if it says that it is not used."""
@@ -120,16 +131,29 @@ def _imported(path: str) -> Middleware:
     return found
 
 
-def around(call: Call, *, is_async: bool) -> Call:
-    """`call` with all middleware around it; `call` itself if there is none. Raises `MiddlewareError`."""
+def around(call: Call, *, is_async: bool, batches_of: str | None = None) -> Call:
+    """`call` with all middleware around it; `call` itself if there is none. Raises `MiddlewareError`.
+
+    `batches_of` names the handler if `call` takes batches.
+    """
     mode = is_async
     for middleware in reversed(load()):
+        if batches_of is not None and middleware.takes_batches is False:
+            continue
         if mode and not inspect.iscoroutinefunction(call):
             call = _coroutine_function(call)
         wanted = is_async if middleware.takes(is_async=is_async) else not is_async
         made = middleware.around(_adapted(call, mode, wanted, threads=is_async), is_async=wanted)
-        if made is not None:
-            call, mode = made, wanted
+        if made is None:
+            continue
+        if batches_of is not None and middleware.takes_batches is None:
+            raise MiddlewareError(
+                middleware.path,
+                f"handler {batches_of!r} takes batches, and this factory does not say whether it does: set its "
+                "attribute batch_capable to True if its layer takes a queues.handlers.MessageBatch in place of one "
+                "message, or to False to have it left out around batches",
+            )
+        call, mode = made, wanted
     return _adapted(call, mode, is_async, threads=is_async)
 
 
@@ -148,7 +172,7 @@ def _adapted(call: Call, is_async: bool, wanted: bool, *, threads: bool) -> Call
 def _coroutine_function(call: Call) -> Call:
     """`call`, which returns awaitables, as a function by which factories can tell that it does."""
 
-    async def layer(message: Message) -> Any:
+    async def layer(message: Message | MessageBatch) -> Any:
         return await call(message)
 
     return layer
@@ -160,8 +184,8 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(get_config().max_concurrency * max(1, len(load())), thread_name_prefix="middleware")
 
 
-def check(modes: Collection[bool]) -> None:
-    """Build all middleware around a handler that does nothing, in each of `modes` (async: True).
+def check(modes: Iterable[tuple[bool, str | None]]) -> None:
+    """Build all middleware around a handler that does nothing, in each of `modes`, as `around` takes them.
 
     Raises `MiddlewareError` for the first that cannot be used.
     """
@@ -172,8 +196,8 @@ def check(modes: Collection[bool]) -> None:
     async def nothing_async(message: Message) -> None:
         pass
 
-    for is_async in modes:
-        around(nothing_async if is_async else nothing, is_async=is_async)
+    for is_async, batches_of in modes:
+        around(nothing_async if is_async else nothing, is_async=is_async, batches_of=batches_of)
 
 
 def system_attributes() -> tuple[str, ...]:

@@ -17,14 +17,15 @@ from django.apps import apps
 from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from queues import declared_tasks
-from queues.handlers import middleware, payloads, secrets
+from queues.handlers import declaring, middleware, secrets
+from queues.handlers.batch_calling import batch_caller
 from queues.handlers.batching import Batch
 from queues.handlers.batching import batch as checked_batch
 from queues.handlers.callables import called, refusal_of
 from queues.handlers.calling import caller
-from queues.handlers.contract import Message
+from queues.handlers.declaring import Invoke
 from queues.handlers.envelopes import Envelope
-from queues.handlers.payloads import NOTHING, Invoke, Payload
+from queues.handlers.payloads import NOTHING, Payload
 from queues.handlers.retrying import Answer, Breaker, RetryPolicy, retry_policy
 from queues.handlers.retrying import breaker as checked_breaker
 from queues.handlers.sendable import HandlerFunction, P, R, with_sender
@@ -63,11 +64,12 @@ class Handler:
     batch: Batch | None = None
 
     @cached_property
-    def call(self) -> Callable[[Message], Any]:
-        """Takes the message: the function itself, unless there is a payload."""
+    def call(self) -> Callable[[Any], Any]:
+        """Takes the message, or the batch: the function itself, unless there is a payload."""
         if self.payload is None or self.invoke is None:
             return self.function
-        return caller(self.payload, self.invoke, is_async=self.is_async)
+        calls = caller if self.batch is None else batch_caller
+        return calls(self.payload, self.invoke, is_async=self.is_async)
 
     @property
     def kind(self) -> str:
@@ -82,14 +84,17 @@ class Handler:
         return inspect.iscoroutinefunction(called(self.function))
 
     @cached_property
-    def attempt(self) -> Callable[[Message], Any]:
-        """What a slot calls with each message: the function, in HANDLER_MIDDLEWARE. Raises `MiddlewareError`.
+    def attempt(self) -> Callable[[Any], Any]:
+        """What a slot calls with each message or batch: the function, in HANDLER_MIDDLEWARE. Raises `MiddlewareError`.
 
-        A handler of batches is called without middleware, which takes one message.
+        The error names a layer that does not say whether it takes batches, if the handler does.
         """
-        if self.batch is not None:
-            return self.function
-        return middleware.around(self.call, is_async=self.is_async)
+        return middleware.around(self.call, is_async=self.is_async, batches_of=self.batches_of)
+
+    @property
+    def batches_of(self) -> str | None:
+        """Its name if it takes batches, as `middleware.around` wants it."""
+        return None if self.batch is None else self.name
 
     @cached_property
     def _named(self) -> Any:
@@ -220,7 +225,8 @@ def handler(
     how many seconds, are taken for `Unavailable`, as in `{"failures": 20, "within": 60}`.
 
     With `batch`, the function gets a list of up to so many messages (1 to 1,000), which are gathered for at most
-    `linger` seconds (0 to 60; 0 if it is None). `queues.handlers.batching.failures` says what it may answer.
+    `linger` seconds (0 to 60; 0 if it is None); with `payload`, it gets the list of their payloads, and that of the
+    messages second. `queues.handlers.batching.failures` says what it may answer.
 
     Raises `HandlerError` if another function has the name, if calling this one would do no work (a generator function,
     a class), or if its parameters do not fit the payload.
@@ -244,15 +250,10 @@ def handler(
         if refusal is not None:
             raise HandlerError(f"@handler({name!r}) cannot take {_shown(function)}: {refusal}")
         try:
-            declared = payloads.declared(payload, envelope)
-            invoke = payloads.invoker(function, declared)
+            declared = declaring.declared(payload, envelope)
+            invoke = declaring.invoker(function, declared, batched=gathered is not None)
         except ValueError as error:
             raise HandlerError(f"@handler({name!r}) of {_shown(function)}: {error}") from error
-        if declared is not None and gathered is not None:
-            raise HandlerError(
-                f"@handler({name!r}) of {_shown(function)}: payload= and batch= do not go together; "
-                "parse each message of the batch in the function"
-            )
         new = Handler(name, function, options, timeout, declared, invoke, queue, policy, limit, gathered)
         with _lock:
             old = _handlers.get(name)

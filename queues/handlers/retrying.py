@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from queues.handlers.contract import Reject, Retry, Unavailable
+from queues.handlers.contract import OUTCOMES, is_outcome
 from queues.sqs import MAX_VISIBILITY_SECONDS
 
-_ANSWERS = (Reject, Retry, Unavailable)
 #: Most failures that a breaker counts, and the longest span of time in which it does, in seconds.
 MOST_FAILURES = 10_000
 LONGEST_WITHIN = 3_600.0
@@ -85,16 +84,14 @@ def retry_policy(given: Any) -> RetryPolicy | None:
     for kind, answer in given.items():
         if not isinstance(kind, type) or not issubclass(kind, BaseException):
             raise ValueError(f"{kind!r} is no exception class")
-        if issubclass(kind, _ANSWERS):
+        if issubclass(kind, OUTCOMES):
             raise ValueError(f"{kind.__name__} is an outcome already, which a handler raises itself")
         _check_answer(kind, answer)
     return RetryPolicy(dict(given))
 
 
 def _check_answer(kind: type[BaseException], answer: Any) -> None:
-    if isinstance(answer, _ANSWERS) or (isinstance(answer, type) and issubclass(answer, _ANSWERS)):
-        return
-    if (callable(answer) and not isinstance(answer, type)) or _is_delay(answer):
+    if is_outcome(answer) or (callable(answer) and not isinstance(answer, type)) or _is_delay(answer):
         return
     raise ValueError(
         f"{kind.__name__} has {answer!r}: expected 0 to {MAX_VISIBILITY_SECONDS} seconds (12 h), exponential(…), "

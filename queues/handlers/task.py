@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from queues import declared_tasks
-from queues.handlers.contract import Message, Reject, Retry
+from queues.handlers.contract import Message, Reject, is_outcome
 from queues.task_calls import Call, Change, NoCall
 from queues.task_reports import reports
 
@@ -37,7 +37,7 @@ def run_task(message: Message) -> Any:
     library.task_started.send(sender=backend, task_result=result)
     context = (library.TaskContext(task_result=result),) if task.takes_context else ()
     returned = task.call(*context, *result.args, **result.kwargs)
-    if isinstance(returned, Retry | Reject) or returned in (Retry, Reject):
+    if is_outcome(returned):
         return returned
     try:
         text = json.dumps(library.normalize_json(returned))

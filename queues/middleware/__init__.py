@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from importlib.util import find_spec
 from inspect import iscoroutinefunction
@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 from django.utils.decorators import sync_and_async_middleware
 
-from queues.handlers.contract import Message, Reject, Retry
+from queues.handlers.batching import Failure, MessageBatch, failures
+from queues.handlers.contract import Message, Reject, Retry, Unavailable, is_outcome
 from queues.handlers.middleware import Call, MissingPackage
 
 
@@ -27,7 +28,7 @@ class Span(Protocol):
 
 
 #: Surrounds an attempt; the error of one that fails is raised at its yield.
-Around = Callable[[Message], Generator[Span, None, None]]
+Around = Callable[[Any], Generator[Span, None, None]]
 
 
 def opentelemetry(get_response: Call) -> Call:
@@ -53,6 +54,8 @@ sync_and_async_middleware(opentelemetry)
 sync_and_async_middleware(sentry)
 #: X-Ray's header, for messages that were sent by AWS's own services.
 opentelemetry.system_attributes = ("AWSTraceHeader",)  # type: ignore[attr-defined]
+#: One span, or transaction, for a batch.
+opentelemetry.batch_capable = sentry.batch_capable = True  # type: ignore[attr-defined]
 
 
 def _require(module: str, package: str, file: str) -> None:
@@ -66,7 +69,7 @@ def _layer(get_response: Call, around: Around) -> Call:
     if iscoroutinefunction(get_response):
 
         @functools.wraps(get_response)
-        async def layer(message: Message) -> Any:
+        async def layer(message: Message | MessageBatch) -> Any:
             with surround(message) as span:
                 answer = await get_response(message)
                 span.answered(answer)
@@ -75,7 +78,7 @@ def _layer(get_response: Call, around: Around) -> Call:
         return layer
 
     @functools.wraps(get_response)
-    def plain_layer(message: Message) -> Any:
+    def plain_layer(message: Message | MessageBatch) -> Any:
         with surround(message) as span:
             answer = get_response(message)
             span.answered(answer)
@@ -85,12 +88,11 @@ def _layer(get_response: Call, around: Around) -> Call:
 
 
 def outcome_of(answer: object) -> str:
-    """What an answer or an error comes to: done, retry, rejected or failed."""
+    """What an answer or an error comes to: done, retry, rejected, unavailable or failed."""
     kind = answer if isinstance(answer, type) else type(answer)
-    if issubclass(kind, Retry):
-        return "retry"
-    if issubclass(kind, Reject):
-        return "rejected"
+    for outcome, name in ((Retry, "retry"), (Reject, "rejected"), (Unavailable, "unavailable")):
+        if issubclass(kind, outcome):
+            return name
     return "failed" if isinstance(answer, BaseException) else "done"
 
 
@@ -100,3 +102,23 @@ def reason_of(answer: object) -> str:
         return str(getattr(answer, "reason", "")) or "rejected"
     except Exception:
         return "rejected"
+
+
+def failures_in(batch: MessageBatch, answer: object) -> dict[str, Failure]:
+    """The messages of a batch that are not done, by id, as its handler's answer or error says."""
+    ids = [message.id for message in batch]
+    if isinstance(answer, BaseException) and not is_outcome(answer):
+        return dict.fromkeys(ids, answer)
+    try:
+        return dict(failures(answer, ids))
+    except Exception as error:
+        return dict.fromkeys(ids, error)
+
+
+def kinds_of(failed: Iterable[Failure]) -> list[BaseException]:
+    """The errors among the failures of a batch, one of each class, and ten at most: a thousand may have one cause."""
+    found: dict[type, BaseException] = {}
+    for one in failed:
+        if isinstance(one, BaseException) and outcome_of(one) == "failed":
+            found.setdefault(type(one), one)
+    return list(found.values())[:10]

@@ -1,5 +1,7 @@
 """The CONSUMER span of an attempt, by OpenTelemetry's semantic conventions for messaging and for SQS.
 
+A batch has one span, which has no parent, and a link to the context of each message.
+
 https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/ and …/messaging/sqs/. The parent is what the
 sender put into the message's attributes (`traceparent`, or what OTEL_PROPAGATORS says), else X-Ray's AWSTraceHeader.
 """
@@ -11,11 +13,12 @@ from collections.abc import Generator
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from queues.handlers.batching import MessageBatch
 from queues.handlers.contract import Message
 from queues.handlers.middleware import CLOSE_SECONDS
-from queues.middleware import outcome_of, reason_of
+from queues.middleware import failures_in, kinds_of, outcome_of, reason_of
 from queuesite.foundation.config import get_config
 from queuesite.foundation.log_tails import tails
 
@@ -25,30 +28,38 @@ _PARENT = re.compile(r"(?:^|;)\s*Parent=([0-9a-fA-F]{16})\s*(?:;|$)")
 _SAMPLED = re.compile(r"(?:^|;)\s*Sampled=1\s*(?:;|$)")
 
 
-def around(message: Message) -> Generator[Attempt, None, None]:
-    """A span while the message is being handled."""
+def around(message: Message | MessageBatch) -> Generator[Attempt | BatchAttempt, None, None]:
+    """A span while the message, or the batch, is being handled."""
     name = get_config().queue_name_prefix + message.queue
+    attributes: dict[str, str | int] = {
+        "messaging.system": "aws_sqs",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": name,
+    }
+    if isinstance(message, MessageBatch):
+        parent, links = Context(), list(map(link_to, message))
+        attributes["messaging.batch.message_count"] = len(message)
+    else:
+        parent, links = parent_of(message), []
+        attributes["messaging.message.id"] = message.id
+        attributes["messaging.message.body.size"] = len(message.body.encode(errors="replace"))
+        attributes["queuesite.receive_count"] = message.receive_count
     # Asked for each time: a provider may be set later than this module is imported.
     with trace.get_tracer("queuesite").start_as_current_span(
         f"process {name}",
-        parent_of(message),
+        parent,
         SpanKind.CONSUMER,
-        {
-            "messaging.system": "aws_sqs",
-            "messaging.operation.name": "process",
-            "messaging.operation.type": "process",
-            "messaging.destination.name": name,
-            "messaging.message.id": message.id,
-            "messaging.message.body.size": len(message.body.encode(errors="replace")),
-            "queuesite.receive_count": message.receive_count,
-        },
+        attributes,
+        [link for link in links if link is not None],
         record_exception=False,
         set_status_on_exception=False,
     ) as span:
         context = span.get_span_context()
         if context.is_valid:
-            tails.trace(message.id, trace.format_trace_id(context.trace_id))
-        attempt = Attempt(span)
+            for one in message if isinstance(message, MessageBatch) else [message]:
+                tails.trace(one.id, trace.format_trace_id(context.trace_id))
+        attempt = BatchAttempt(span, message) if isinstance(message, MessageBatch) else Attempt(span)
         try:
             yield attempt
         except BaseException as error:
@@ -63,12 +74,11 @@ class Attempt:
         self._span = span
 
     def answered(self, answer: object) -> None:
-        """As `Span.answered`: a `Reject` is an error, a `Retry` is not."""
+        """As `Span.answered`: a `Reject` and an `Unavailable` are errors, a `Retry` is not."""
         outcome = outcome_of(answer)
         self._span.set_attribute("queuesite.outcome", outcome)
-        if outcome == "rejected":
-            kind = answer if isinstance(answer, type) else type(answer)
-            self._failed(kind, reason_of(answer))
+        if outcome in ("rejected", "unavailable"):
+            _fail(self._span, answer, reason_of(answer) if outcome == "rejected" else outcome)
 
     def raised(self, error: BaseException) -> None:
         """The handler raised `error`."""
@@ -76,11 +86,44 @@ class Attempt:
         if outcome_of(error) == "failed":
             if isinstance(error, Exception):
                 self._span.record_exception(error)
-            self._failed(type(error), type(error).__qualname__)
+            _fail(self._span, error, type(error).__qualname__)
 
-    def _failed(self, kind: type, description: str) -> None:
-        self._span.set_attribute("error.type", f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."))
-        self._span.set_status(Status(StatusCode.ERROR, description))
+
+class BatchAttempt:
+    """The span of an attempt at a batch."""
+
+    def __init__(self, span: Span, batch: MessageBatch) -> None:
+        self._span = span
+        self._batch = batch
+
+    def answered(self, answer: object) -> None:
+        """As `Span.answered`. An outcome that all messages have is the span's; else it is `partial`."""
+        failed = failures_in(self._batch, answer)
+        outcomes = set(map(outcome_of, failed.values()))
+        if len(failed) < len({message.id for message in self._batch}):
+            outcomes.add("done")
+        self._span.set_attribute("queuesite.outcome", outcomes.pop() if len(outcomes) == 1 else "partial")
+        self._span.set_attribute("queuesite.failed_count", len(failed))
+        for error in kinds_of(failed.values()):
+            if isinstance(error, Exception):
+                self._span.record_exception(error)
+        wrong = [one for one in failed.values() if outcome_of(one) != "retry"]
+        if wrong:
+            _fail(self._span, wrong[0], f"{len(failed)} of {len(self._batch)} messages failed")
+
+    raised = answered
+
+
+def _fail(span: Span, answer: object, description: str) -> None:
+    kind = answer if isinstance(answer, type) else type(answer)
+    span.set_attribute("error.type", f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."))
+    span.set_status(Status(StatusCode.ERROR, description))
+
+
+def link_to(message: Message) -> Link | None:
+    """A link to the context in which the message was sent; None if it says nothing that can be read."""
+    context = trace.get_current_span(parent_of(message)).get_span_context()
+    return Link(context, {"messaging.message.id": message.id}) if context.is_valid else None
 
 
 def parent_of(message: Message) -> Context:

@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 
 from jobs.consumer.outcome import GiveUp, Outcome, TryAgain, Unreachable, judge
-from queues.handlers import Message, registry
+from queues.handlers import Message, MessageBatch, registry
 from queues.handlers.batching import Batch
 from queues.handlers.registry import Handler
 from queues.handlers.retrying import Breaker
@@ -73,6 +73,15 @@ def test_batches() -> None:
     messages = [Message(f"id{number}", "{}", "events") for number in range(3)]
     (failed,) = found.function(messages).items()
     assert (failed[0], str(failed[1])) == ("id1", "too long")
+
+
+def test_batches_of_payloads() -> None:
+    found, _ = example("typed-events", count=lambda kind: kind == "click")
+    bodies = ['{"kind": "click"}', '{"kind": "odd"}', "{}"]
+    failed = found.call(MessageBatch(Message(f"id{number}", body, "events") for number, body in enumerate(bodies)))
+    assert str(failed["id1"]) == "unknown kind"
+    assert failed["id2"].reason == "the body does not fit Event: kind: Field required"
+    assert len(failed) == 2
 
 
 def test_from_lambda(monkeypatch: pytest.MonkeyPatch) -> None:

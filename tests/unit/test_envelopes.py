@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from queues.handlers import Message
+from queues.handlers.declaring import declared
 from queues.handlers.envelopes import Envelope
-from queues.handlers.payloads import NOTHING, WrongPayload, declared
+from queues.handlers.payloads import NOTHING, WrongPayload
 from tests.support.bodies import (
     EVENTBRIDGE,
     LAMBDA_FAILURE,

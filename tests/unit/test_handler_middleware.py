@@ -16,7 +16,8 @@ import structlog
 from django.core.exceptions import MiddlewareNotUsed
 from django.utils.decorators import async_only_middleware, sync_and_async_middleware
 
-from queues.handlers import Message, Reject, Retry, middleware
+from queues.handlers import Message, MessageBatch, Reject, Retry, middleware
+from queues.handlers.batching import Batch
 from queues.handlers.middleware import MiddlewareError
 from queues.handlers.registry import Handler
 from queues.sqs import NEEDED_ATTRIBUTES
@@ -144,6 +145,29 @@ def wanting(get_response: Any) -> Any:
     return get_response
 
 
+@sync_and_async_middleware
+def counting(get_response: Any) -> Any:
+    if inspect.iscoroutinefunction(get_response):
+
+        async def layer(batch: MessageBatch) -> Any:
+            seen.append(("counted", batch.queue, [message.body for message in batch]))
+            return await get_response(batch)
+
+        return layer
+
+    def plain_layer(batch: MessageBatch) -> Any:
+        seen.append(("counted", batch.queue, [message.body for message in batch]))
+        return get_response(batch)
+
+    return plain_layer
+
+
+def one_by_one(get_response: Any) -> Any:
+    return plain(get_response)
+
+
+counting.batch_capable = True  # type: ignore[attr-defined]
+one_by_one.batch_capable = False  # type: ignore[attr-defined]
 wanting.system_attributes = ("AWSTraceHeader",)  # type: ignore[attr-defined]
 
 not_callable = 5
@@ -328,7 +352,7 @@ class TestBadInput:
         use("plain", name)
 
         with pytest.raises(MiddlewareError) as caught:
-            middleware.check([is_async])
+            middleware.check([(is_async, None)])
 
         assert str(caught.value).startswith(f"HANDLER_MIDDLEWARE: {HERE}.{name}: ")
         assert told in str(caught.value)
@@ -338,6 +362,49 @@ class TestBadInput:
 
         with registered(handle), pytest.raises(InvalidInput, match="returned None"):
             MemoryRun(OneQueue("m"))
+
+
+class TestBatches:
+    def run(self, function: Any) -> None:
+        with registered(function, batch=Batch(10)):
+            MemoryRun(OneQueue("a", "b", "c"), concurrency=1).run.execute()
+
+    @pytest.mark.parametrize("is_async", [False, True])
+    def test_a_layer_is_called_once_for_a_batch(self, use: Use, is_async: bool) -> None:
+        use("counting")
+
+        def take(messages: list[Message]) -> None:
+            seen.append(len(messages))
+
+        async def take_async(messages: list[Message]) -> None:
+            take(messages)
+
+        self.run(take_async if is_async else take)
+
+        batches = [one[2] for one in seen if isinstance(one, tuple)]
+        assert sorted(body for bodies in batches for body in bodies) == ["a", "b", "c"]
+        assert [one for one in seen if isinstance(one, int)] == list(map(len, batches))
+        assert max(map(len, batches)) > 1
+        assert all(one[1] == "orders" for one in seen if isinstance(one, tuple))
+
+    def test_one_that_takes_none_is_left_out(self, use: Use) -> None:
+        use("one_by_one", "counting")
+        self.run(lambda messages: None)
+        assert {one[0] for one in seen} == {"counted"}
+
+    def test_one_that_does_not_say_is_refused(self, use: Use) -> None:
+        use("counting", "plain")
+
+        with pytest.raises(MiddlewareError) as caught:
+            self.run(lambda messages: None)
+        assert str(caught.value).startswith(f"HANDLER_MIDDLEWARE: {HERE}.plain: handler 'under-test' takes batches")
+        assert "batch_capable to True" in str(caught.value)
+        with pytest.raises(MiddlewareError, match="handler 'events' takes batches"):
+            middleware.check([(True, "events"), (False, None)])
+
+    def test_one_that_is_not_used_need_not_say(self, use: Use) -> None:
+        use("unused", "counting")
+        middleware.check([(False, "events")])
 
 
 class TestSystemAttributes:

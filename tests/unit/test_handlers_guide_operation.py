@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 import queues
 from jobs.testing import sandbox
-from queues.handlers import Message, Reject, handler, registry
+from queues.handlers import Message, MessageBatch, Reject, handler, registry
 from queuesite.foundation.config import get_config
 from queuesite.foundation.logs import bind, configure, log_message
 from tests.support.processes import ROOT
@@ -70,6 +70,18 @@ class TestMiddleware:
             assert call(fresh) == "b"
             assert isinstance(call(old), Reject)
         assert (factory.sync_capable, factory.async_capable) == (True, True)
+
+    def test_the_third_takes_batches(self) -> None:
+        _, _, sizes = examples("## Middleware")[:3]
+        reported: list[tuple[str, int]] = []
+        factory = run(sizes, report_size=lambda *report: reported.append(report))["sized"]
+        message = Message(id="1", body="b", queue="orders")
+
+        factory(lambda given: None)(message)
+        factory(lambda given: None)(MessageBatch([message] * 3))
+
+        assert factory.batch_capable is True
+        assert reported == [("orders", 1), ("orders", 3)]
 
 
 def test_the_tests_on_the_page_pass(monkeypatch: pytest.MonkeyPatch) -> None:

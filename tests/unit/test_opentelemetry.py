@@ -12,7 +12,8 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 
 import queues.middleware
-from queues.handlers import Message, Reject, Retry, middleware
+from queues.handlers import Message, MessageBatch, Reject, Retry, Unavailable, middleware
+from queues.handlers.batching import Batch
 from queues.handlers.middleware import MiddlewareError
 from queues.handlers.registry import Handler
 from queues.middleware import consumer_spans
@@ -85,6 +86,8 @@ class TestSpan:
             (Retry, "retry", None),
             (Reject("no"), "rejected", "queues.handlers.contract.Reject"),
             (Reject, "rejected", "queues.handlers.contract.Reject"),
+            (Unavailable("stripe"), "unavailable", "queues.handlers.contract.Unavailable"),
+            (Unavailable, "unavailable", "queues.handlers.contract.Unavailable"),
         ],
     )
     def test_answers(self, spans: Spans, answer: Any, outcome: str, error_type: str | None) -> None:
@@ -117,6 +120,73 @@ class TestSpan:
 
         span = spans.one("process orders")
         assert (span.status.status_code, span.events) == (StatusCode.UNSET, ())
+
+
+class TestBatch:
+    """A batch is one span, with links to where its messages were sent."""
+
+    def attempt(self, function: Any, is_async: bool = False) -> None:
+        batch = MessageBatch(
+            [message(attributes={"traceparent": TRACEPARENT}), message(id="m-2"), message(id="m-3", system={"a": "b"})]
+        )
+        Handler("h", function, batch=Batch(10)).attempt(batch)
+
+    def test_attributes_and_links(self, spans: Spans) -> None:
+        self.attempt(lambda batch: None)
+
+        span = spans.one("process orders")
+        assert (span.kind, span.parent) == (SpanKind.CONSUMER, None)
+        assert dict(span.attributes or {}) == {
+            "messaging.system": "aws_sqs",
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": "orders",
+            "messaging.batch.message_count": 3,
+            "queuesite.outcome": "done",
+            "queuesite.failed_count": 0,
+        }
+        [link] = span.links
+        assert link.context.span_id == 0x00F067AA0BA902B7
+        assert dict(link.attributes or {}) == {"messaging.message.id": "m-1"}
+
+    @pytest.mark.parametrize(
+        ("answer", "outcome", "count", "error_type", "events"),
+        [
+            ({"m-2": KeyError("a"), "m-3": KeyError("b")}, "partial", 2, "KeyError", 1),
+            ({"m-2": Retry("later")}, "partial", 1, None, 0),
+            (Retry, "retry", 3, None, 0),
+            (Unavailable("stripe"), "unavailable", 3, "queues.handlers.contract.Unavailable", 0),
+            (
+                {"batchItemFailures": [{"itemIdentifier": "m-1"}]},
+                "partial",
+                1,
+                "queues.handlers.batching.ItemFailed",
+                1,
+            ),
+            (5, "failed", 3, "queues.handlers.batching.WrongAnswer", 1),
+        ],
+    )
+    def test_answers(
+        self, spans: Spans, answer: Any, outcome: str, count: int, error_type: str | None, events: int
+    ) -> None:
+        self.attempt(lambda batch: answer)
+
+        span = spans.one("process orders")
+        found = dict(span.attributes or {})
+        assert (found["queuesite.outcome"], found["queuesite.failed_count"]) == (outcome, count)
+        assert found.get("error.type") == error_type
+        assert len(span.events) == events
+        assert span.status.status_code is (StatusCode.UNSET if error_type is None else StatusCode.ERROR)
+
+    def test_errors(self, spans: Spans) -> None:
+        def fail(batch: MessageBatch) -> None:
+            raise KeyError("number")
+
+        with pytest.raises(KeyError):
+            self.attempt(fail)
+        span = spans.one("process orders")
+        assert (span.attributes or {})["queuesite.outcome"] == "failed"
+        assert (span.status.description, len(span.events)) == ("3 of 3 messages failed", 1)
 
 
 class TestParent:
@@ -184,7 +254,7 @@ def test_a_missing_package_is_named_with_its_file(
     monkeypatch.setattr(queues.middleware, "find_spec", lambda module: None if module in missing else find_spec(module))
 
     with pytest.raises(MiddlewareError) as caught:
-        middleware.check([False])
+        middleware.check([(False, None)])
 
     assert str(caught.value) == (
         f"HANDLER_MIDDLEWARE: queues.middleware.{name}: the package {package} is missing: "

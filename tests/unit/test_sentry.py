@@ -11,7 +11,8 @@ import sentry_sdk
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
-from queues.handlers import Message, Reject, Retry
+from queues.handlers import Message, MessageBatch, Reject, Retry, Unavailable
+from queues.handlers.batching import Batch
 from queues.handlers.registry import Handler
 from tests.conftest import Configure
 from tests.support.memory_sqs import OneQueue, handle_all
@@ -113,7 +114,28 @@ def test_what_a_handler_raises_is_captured_once_with_its_message(kept: Kept, is_
     assert transaction["contexts"]["trace"]["status"] == "internal_error"
 
 
-@pytest.mark.parametrize(("answer", "status"), [(Retry("later"), "unavailable"), (Reject("no"), "invalid_argument")])
+def test_a_batch_is_one_transaction_and_sends_one_error_of_each_kind(kept: Kept) -> None:
+    failed = {"m-1": KeyError("a"), "m-2": KeyError("b"), "m-3": ValueError("c"), "m-4": Retry("later")}
+    batch = MessageBatch(message(id=f"m-{place}", receive_count=place) for place in (1, 2, 3, 4, 5))
+    Handler("h", lambda batch: failed, batch=Batch(10)).attempt(batch)
+
+    [transaction] = kept.transactions
+    [span] = transaction["spans"]
+    assert {
+        "messaging.message.id": "m-1 and 4 more",
+        "messaging.batch.message_count": 5,
+        "messaging.message.body.size": 10,
+        "messaging.message.retry.count": 4,
+    }.items() <= span["data"].items()
+    assert [one["exception"]["values"][0]["type"] for one in kept.errors] == ["KeyError", "ValueError"]
+    assert kept.errors[0]["contexts"]["batch"] == {"id": "m-1 and 4 more", "messages": 5}
+    assert transaction["contexts"]["trace"]["status"] == "internal_error"
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [(Retry("later"), "unavailable"), (Unavailable("stripe"), "unavailable"), (Reject("no"), "invalid_argument")],
+)
 def test_answers_are_no_errors(kept: Kept, answer: Exception, status: str) -> None:
     def ask(message: Message) -> None:
         raise answer

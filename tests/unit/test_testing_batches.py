@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from jobs.testing import Sandbox, adeliver, deliver, drain, sandbox
 from queues.handlers import Message, Reject, Unavailable, handler, registry
-from queues.handlers.registry import HandlerError
 from queues.sqs import OutgoingMessage
 
 
@@ -75,14 +73,3 @@ def test_a_dependency_that_is_down_ends_the_drain(box: Sandbox) -> None:
     assert (drained.tripped, drained.failed, drained.dead_letters) == ("stripe is unavailable", 1, [])
     assert deliver("payments").unavailable
     assert deliver("payments").reason == "stripe is unavailable"
-
-
-def test_a_payload_and_a_batch_do_not_go_together() -> None:
-    class Order(BaseModel):
-        number: int
-
-    def orders(order: Order) -> None:
-        pass
-
-    with pytest.raises(HandlerError, match=r"payload= and batch= do not go together; parse each message"):
-        handler("orders", payload=Order, batch=10)(orders)

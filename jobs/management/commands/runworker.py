@@ -38,7 +38,7 @@ class Command(QueuesiteCommand):
             SETTINGS["pool"].check(options["pool"])
         worker = WorkerLoop(config, worker_pool=options["pool"])
         worker.begin()
-        middleware.check({handler.is_async for handler in registry.all_handlers().values()})
+        middleware.check({(one.is_async, one.batches_of) for one in registry.all_handlers().values()})
         if options["say_ready"]:
             self.say(READY)
         wait_for(check_mongodb, "MongoDB", config.startup_wait_seconds)
