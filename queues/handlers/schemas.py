@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from jsonschema import Draft202012Validator, ValidationError
-from referencing import Registry
+from typing import TYPE_CHECKING, Any
 
 from queues.handlers import secrets
 from queuesite.foundation.errors import InvalidInput
 from queuesite.foundation.logs import get_logger
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
 
 log = get_logger(__name__)
 
@@ -34,7 +34,7 @@ def check(handler: str, schema: Mapping[str, Any] | None, options: Mapping[str, 
             )
         return
     try:
-        errors = list(Draft202012Validator(schema, registry=Registry()).iter_errors(dict(options)))
+        errors = _errors(schema, dict(options))
     except Exception as error:  # any worker may announce anything, such as a pattern that Python does not know
         log.warning("handler_schema_unusable", handler=handler, error=str(error)[:300])
         return
@@ -46,12 +46,20 @@ def check(handler: str, schema: Mapping[str, Any] | None, options: Mapping[str, 
 def check_payload(handler: str, schema: Mapping[str, Any], payload: Any) -> None:
     """Raise `InvalidInput` that names each wrong field, and no value. A schema that is of no use judges nothing."""
     try:
-        errors = list(Draft202012Validator(schema, registry=Registry()).iter_errors(payload))
+        errors = _errors(schema, payload)
     except Exception as error:  # as above
         log.warning("handler_schema_unusable", handler=handler, error=str(error)[:300])
         return
     if errors:
         raise InvalidInput(f"the payload does not fit: {'; '.join(map(_problem, errors))}", field="body")
+
+
+def _errors(schema: Mapping[str, Any], value: Any) -> list[ValidationError]:
+    # Imported here, since masters, workers and most commands judge nothing: it is an eighth of what they import.
+    from jsonschema import Draft202012Validator
+    from referencing import Registry
+
+    return list(Draft202012Validator(schema, registry=Registry()).iter_errors(value))
 
 
 def _any(value: Any) -> Any:

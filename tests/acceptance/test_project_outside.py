@@ -1,29 +1,35 @@
-"""A Django project that is not ours: it sends after its transactions, and our workers run its handlers.
+"""A Django project that is not ours: it sends after its transactions and enqueues tasks, and our workers do the work.
 
-The project has none of our apps. Its process knows SQS and no MongoDB; our processes know nothing of its settings.
+The project has none of our apps. Its process knows SQS, and MongoDB only where it asks for the results of tasks; our
+processes know nothing of its settings.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from queues import services
 from queues.handlers import registry
+from queues.models import Queue
 from queuesite.foundation.config import BASE_DIR, get_config
+from tests.support.background import Background
 from tests.support.records import all_jobs
-from tests.support.system import LONG, System
+from tests.support.system import LONG, System, ended_jobs
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.usefixtures("queues"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.usefixtures("queues"), pytest.mark.timeout(240)]
 
 SHOP = BASE_DIR / "tests" / "shop"
+PATH = os.pathsep.join([str(SHOP), str(BASE_DIR)])
 
 
 @pytest.fixture
@@ -38,9 +44,11 @@ def system(tmp_path: Path, book: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     importlib.import_module("shop.handlers")  # a queue may name only what is registered
 
     made = System(tmp_path)
+    # As a team would run it: its code beside ours, and its handlers and tasks named.
     made.set(
         handler_modules="shop.handlers",
-        pythonpath=os.pathsep.join([str(SHOP), str(BASE_DIR)]),
+        task_modules="shop.tasks",
+        pythonpath=PATH,
         shop_book=book,
         queue_name_prefix=get_config().queue_name_prefix,
     )
@@ -52,11 +60,12 @@ def system(tmp_path: Path, book: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         del sys.modules[name]
 
 
-def manage(system: System, directory: Path, *arguments: str) -> str:
-    """Run a command of the project, which has no MongoDB."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MONGODB", "DJANGO"))}
-    environment |= {"PYTHONPATH": system.environment["PYTHONPATH"], "SHOP_DATABASE": str(directory / "shop.sqlite3")}
-    environment |= {"DATA_DIR": str(directory / "none"), "ENV_FILE": ""}
+def manage(directory: Path, *arguments: str, mongodb: bool = False) -> str:
+    """Run a command of the project, without MongoDB or with it."""
+    dropped = ("DJANGO",) if mongodb else ("DJANGO", "MONGODB")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    environment |= {"PYTHONPATH": PATH, "SHOP_DATABASE": str(directory / "shop.sqlite3")}
+    environment |= {} if mongodb else {"DATA_DIR": str(directory / "none"), "ENV_FILE": ""}
     ended = subprocess.run(
         [sys.executable, str(SHOP / "manage.py"), *arguments],
         cwd=directory,
@@ -69,23 +78,60 @@ def manage(system: System, directory: Path, *arguments: str) -> str:
     return ended.stdout + ended.stderr
 
 
-def test_what_a_project_sends_on_commit_is_handled_by_a_worker(system: System, tmp_path: Path, book: Path) -> None:
+def tasks(directory: Path, *arguments: str, mongodb: bool = True) -> list[dict[str, Any]]:
+    """Run the project's command `order`. Returns what it knows of the results of tasks."""
+    return list(json.loads(manage(directory, "order", *arguments, mongodb=mongodb)))
+
+
+def test_what_it_sends_on_commit_is_handled_and_its_tasks_are_run_by_our_workers(
+    system: System, tmp_path: Path, book: Path
+) -> None:
     for name in ("shop-orders", "shop-receipts"):
         services.create(name, settings={"handler": name})
-    system.both()
+    queue = services.create(
+        "shop-tasks", settings={"handler": "task", "max_receive_count": 1, "visibility_timeout": 30}
+    )
+    calls = ('["total", 3, 4]', '["ship", 7]', '["charge", "x"]')
+    enqueued = tasks(tmp_path, "enqueue", *calls)
+    # With nothing but SQS: it is recorded when it runs.
+    enqueued += tasks(tmp_path, "enqueue", '["total", 1]', mongodb=False)
+    ids = [one["id"] for one in enqueued]
+    stored = tasks(tmp_path, "result", *ids[: len(calls)])
+    assert {one["status"] for one in (*enqueued, *stored)} == {"READY"}
+    _, worker = system.both()
 
-    output = manage(system, tmp_path, "checkout", "ann", "nobody", "bob")
+    assert "rolled back" in manage(tmp_path, "checkout", "ann", "nobody", "bob")
 
-    assert "rolled back" in output
     eventually(lambda: book.exists() and len(book.read_text().splitlines()) == 2, LONG, "both receipts are in the book")
     # SQLite gives the number of what was rolled back again.
     assert sorted(book.read_text().splitlines()) == ["1 for ann by orders", "2 for bob by orders"]
     (orders, *_) = all_jobs(services.get("shop-orders"))
     assert orders.failed_count == 0
+    tasks_have_run(queue, len(calls) + 1)
+    results_are_known(tasks(tmp_path, "result", *ids), worker)
 
 
-def test_without_a_queue_the_project_is_told_which_one_it_lacks(system: System, tmp_path: Path) -> None:
-    output = manage(system, tmp_path, "checkout", "ann")
+def tasks_have_run(queue: Queue, count: int) -> None:
+    def counted() -> bool:
+        return sum(job.message_count + job.failed_count for job in ended_jobs(queue)) == count
+
+    eventually(counted, 2 * LONG, "all tasks have ended")
+
+
+def results_are_known(found: list[dict[str, Any]], worker: Background) -> None:
+    total, ship, charge, alone = found
+    assert total["value"]["total"] == 7
+    assert total["value"]["process"] in {child.pid for child in worker.descendants()}
+    assert alone["value"]["total"] == 1
+    assert ship["value"] == "7 shipped at attempt 1"
+    assert (charge["status"], charge["errors"]) == ("FAILED", ["builtins.LookupError"])
+    assert all(one["attempts"] == 1 for one in found)
+    assert all(f"-{worker.pid}-" in one["workers"][0] for one in found)
+
+
+@pytest.mark.usefixtures("system")
+def test_without_a_queue_it_is_told_which_one_it_lacks(tmp_path: Path) -> None:
+    output = manage(tmp_path, "checkout", "ann")
 
     assert "send_on_commit_failed" in output
     assert "sends to the queue of its own name" in output

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 #: time. The longest entry that fits a test is the one that counts.
 LONG = (
     "tests/acceptance/test_api_schema.py",
-    "tests/acceptance/test_django_tasks.py",
     "tests/acceptance/test_up_reload.py",
     "tests/acceptance/test_master_worker.py",
     "tests/browser/test_processing.py",

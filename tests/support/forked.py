@@ -19,6 +19,8 @@ from queuesite.foundation.config import BASE_DIR
 
 #: Variables with these prefixes affect how the interpreter or the loader starts.
 _FOR_THE_INTERPRETER = ("PYTHON", "LD_", "LC_", "LANG", "FAKETIME")
+#: The one of these that the template heeds.
+_PATH = "PYTHONPATH"
 
 
 class Forked:
@@ -113,4 +115,6 @@ def can_fork(environment: Mapping[str, str]) -> bool:
 
 
 def _for_the_interpreter(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name.startswith(_FOR_THE_INTERPRETER)}
+    return {
+        name: value for name, value in environment.items() if name.startswith(_FOR_THE_INTERPRETER) and name != _PATH
+    }

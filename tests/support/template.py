@@ -47,7 +47,14 @@ LIBRARIES = (
         "django.templatetags.i18n",
     ),
     *("django.contrib.auth.password_validation", "django.contrib.auth.tokens", "django.contrib.staticfiles.finders"),
-    *("pydantic.networks", "packaging.version", "unfold.dataclasses", "csp.checks", "picklefield.fields"),
+    *(
+        "prometheus_client",
+        "pydantic.networks",
+        "packaging.version",
+        "unfold.dataclasses",
+        "csp.checks",
+        "picklefield.fields",
+    ),
     *("unittest.mock", "xml.dom.minidom", "multiprocessing.sharedctypes", "uvicorn.main"),
     *("django.core.management.commands.migrate", "multiprocessing.forkserver", "multiprocessing.popen_forkserver"),
 )
@@ -114,6 +121,7 @@ def become(start: Start) -> None:
     os.chdir(start.directory)
     os.environ.clear()
     os.environ.update(start.environment)
+    sys.path[1:1] = (path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", *sys.path))
     sys.argv = start.arguments
     if "COVERAGE_PROCESS_CONFIG" in os.environ:
         import coverage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def test_it_is_as_one_that_was_started(tmp_path: Path, monkeypatch: pytest.Monke
     for from_nothing in (False, True):
         ended = manage(
             *("shell", "-v", "0", "-c", LOOK),
-            env={"DATA_DIR": str(tmp_path), "MARK": "as given"},
+            env={"DATA_DIR": str(tmp_path), "MARK": "as given", "PYTHONPATH": f"{tmp_path}{os.pathsep}/elsewhere"},
             stdin="zażółć\n",
             from_nothing=from_nothing,
         )

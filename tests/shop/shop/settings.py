@@ -8,3 +8,5 @@ SECRET_KEY = "not a secret: nothing is signed"
 INSTALLED_APPS = ["shop"]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ.get("SHOP_DATABASE", ":memory:")}}
 USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+TASKS = {"default": {"BACKEND": "queues.django_tasks.SqsBackend", "QUEUES": ["shop-tasks"]}}

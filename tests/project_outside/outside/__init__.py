@@ -1,1 +1,0 @@
-"""A shop's Django project, in which tasks are enqueued."""
