@@ -18,8 +18,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from queuesite.foundation.databases import database
 from queuesite.foundation.processes import wait_gone
+from tests.support.living import command_line
 from tests.support.processes import ROOT, manage
 from tests.support.servers import free_port
 from tests.support.waiting import eventually
@@ -100,7 +100,7 @@ class Up:
         """The direct child whose command line has these words."""
         self.children()
         for process in psutil.Process(self.process.pid).children():
-            line = " ".join(process.cmdline())
+            line = command_line(process)
             if all(word in line for word in words):
                 return process
         raise AssertionError(f"no child with {words}")
@@ -144,8 +144,41 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def test_a_whole_life(start: Start) -> None:
     up = start(WORKER_INSTANCES="2")
     up.wait_ready()
+    password = it_keeps_its_promises_at_its_start(up)
+    shown = a_second_shell_needs_no_settings(up)
+    what_is_killed_is_restarted(up)
+    eventually(lambda: embedded_servers(up) == shown, MEND_SECONDS, "the servers are where they were")
+    # ministack has forgotten its queues, since it was killed.
+    up.manage("sqs", "sync")
+    send_and_wait(up)
+    assert_login(up.port, password)
 
-    # What it promises at its start.
+    # Killed itself, it starts again with its data: at once, while the servers of the first may still be ending.
+    up.manage("sqs", "create", "orders")
+    before = addresses(up)
+    up.children()
+    up.process.kill()
+    up.process.wait()
+    second = start(WORKER_INSTANCES="2")
+    second.wait_ready()
+    up.leaves_nothing()
+    assert addresses(second) == before
+    names = {queue["name"] for queue in json.loads(second.manage("sqs", "list", "--json").stdout)}
+    assert names == {"demo", "orders"}
+    assert "created the user" not in second.output
+    assert password not in second.output
+
+    # It stops in order and leaves nothing behind.
+    assert second.stop(signal.SIGTERM) == 0
+    stopped = re.findall(r"^up +\| stopping (.*)$", second.output, re.MULTILINE)
+    assert stopped == ["web", "tasks", "worker-1, worker-2", "master", "mongodb, sqs"]
+    second.leaves_nothing()
+    assert not (second.directory / "embedded.json").exists()
+    assert "not running" in manage("showconfig", env=second.env).stdout
+
+
+def it_keeps_its_promises_at_its_start(up: Up) -> str:
+    """Returns the password."""
     assert f"http://127.0.0.1:{up.port}/admin/\n" in up.output
     kept = up.directory / "admin-password"
     up.says(rf"^up +\|   password  in {kept}$")
@@ -156,19 +189,23 @@ def test_a_whole_life(start: Start) -> None:
     assert [path for path in paths if path.exists() and path.stat().st_mode & 0o077] == [], "others may read it"
     assert_no_secret_is_seen(up)
     assert_login(up.port, password)
+    return password
 
-    # From a second shell, without any setting but DATA_DIR, messages are sent and processed.
+
+def a_second_shell_needs_no_settings(up: Up) -> dict[str, str]:
+    """Messages are sent and processed, and another `up` is refused. Returns the servers' addresses."""
     send_and_wait(up)
     shown = embedded_servers(up)
     assert shown["mongodb"].startswith("mongodb://127.0.0.1:")
     assert shown["sqs"].startswith("http://127.0.0.1:")
-
-    # A second one is refused.
     second = manage("up", env=up.env)
     assert second.returncode == 2
     assert f"(process {up.process.pid}); stop it" in second.stderr
+    return shown
 
-    # What is killed is restarted, its own children included, and the system works again.
+
+def what_is_killed_is_restarted(up: Up) -> None:
+    """Each child in turn, whose own children end with it."""
     for name, words in {
         "tasks": ("qcluster",),
         "worker-[12]": ("runworker",),
@@ -183,43 +220,11 @@ def test_a_whole_life(start: Start) -> None:
         up.says(rf"^up +\| {name} \(process {victim.pid}\) was killed by SIGKILL; restarting in 0\.5 s$")
         up.says(rf"^up +\| {name} .*\n(.*\n)*?up +\| starting {name}$")
         assert all(wait_gone(process, MEND_SECONDS) for process in family)
-    eventually(lambda: embedded_servers(up) == shown, MEND_SECONDS, "the servers are where they were")
-    # ministack has forgotten its queues, since it was killed.
-    up.manage("sqs", "sync")
-    send_and_wait(up)
-    assert_login(up.port, password)
-
-    # It stops in order and leaves nothing behind.
-    assert up.stop(signal.SIGTERM) == 0
-    stopped = re.findall(r"^up +\| stopping (.*)$", up.output, re.MULTILINE)
-    assert stopped == ["web", "tasks", "worker-1, worker-2", "master", "mongodb, sqs"]
-    up.leaves_nothing()
-    assert not (up.directory / "embedded.json").exists()
-    assert "not running" in manage("showconfig", env=up.env).stdout
 
 
-def test_killed_it_leaves_nothing_and_starts_anew_with_its_data(start: Start) -> None:
-    first = start()
-    first.wait_ready()
-    first.manage("sqs", "create", "orders")
-    ports = re.findall(r"embedded servers: (.*)$", first.output, re.MULTILINE)
-    first.children()
-    first.process.kill()
-    first.process.wait()
-
-    # At once, while the servers of the first may still be ending.
-    second = start()
-    second.wait_ready()
-    first.leaves_nothing()
-    assert re.findall(r"embedded servers: (.*)$", second.output, re.MULTILINE) == ports
-    names = {queue["name"] for queue in json.loads(second.manage("sqs", "list", "--json").stdout)}
-    assert names == {"demo", "orders"}
-    assert "created the user" not in second.output
-    assert (second.directory / "admin-password").read_text() not in second.output
-
-    # Ctrl-C in a terminal is SIGINT.
-    assert second.stop(signal.SIGINT) == 0
-    second.leaves_nothing()
+def addresses(up: Up) -> list[str]:
+    """The addresses of the servers that it started, as it said at its start."""
+    return re.findall(r"embedded servers: (.*)$", up.output, re.MULTILINE)
 
 
 def test_it_can_be_stopped_before_it_is_ready(start: Start) -> None:
@@ -228,21 +233,6 @@ def test_it_can_be_stopped_before_it_is_ready(start: Start) -> None:
     assert up.stop(signal.SIGTERM) == 0
     up.leaves_nothing()
     assert "Traceback" not in up.output
-
-
-def test_configured_servers_are_used_and_not_started(start: Start) -> None:
-    """The servers of the test run stand for a MongoDB and an SQS of one's own."""
-    names = ("MONGODB_URI", "AWS_SQS_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "QUEUE_NAME_PREFIX")
-    given = {name: os.environ[name] for name in names if name in os.environ}
-    up = start(**given, MONGODB_NAME=f"{os.environ['MONGODB_NAME']}_up")
-    up.wait_ready()
-    commands = [" ".join(process.cmdline()) for process in up.children()]
-    assert not [line for line in commands if "secantusd" in line or "ministack" in line]
-    assert "embedded" not in up.output
-    manage("sqs", "delete", "demo", "--yes", env=up.env)
-    assert up.stop(signal.SIGTERM) == 0
-    up.leaves_nothing()
-    database().client.drop_database(up.env["MONGODB_NAME"])
 
 
 # --- what it refuses ---
@@ -314,7 +304,8 @@ def size(up: Up, name: str) -> int:
 
 def assert_no_secret_is_seen(up: Up) -> None:
     """No generated secret is in the output, but for the password's making, or in the arguments of any process."""
-    arguments = " ".join(" ".join(process.cmdline()) for process in up.children())
+    arguments = " ".join(map(command_line, up.children()))
+    assert "runweb" in arguments
     for path in ("secret_key", "sqs/access-key", "admin-password"):
         secret = (up.directory / path).read_text()
         assert secret not in arguments

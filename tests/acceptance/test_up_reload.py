@@ -1,4 +1,7 @@
-"""`manage.py up --reload`: code that changes is used by workers within moments, and code that is wrong is not."""
+"""`manage.py up --reload`: code that changes is used by workers within moments, and code that is wrong is not.
+
+It runs on the servers of the test run, which stand for a MongoDB and an SQS of one's own.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.test_up import Up
+from tests.support.living import command_line
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(600)
@@ -31,7 +35,6 @@ def up(tmp_path: Path) -> Iterator[Up]:
     module.parent.mkdir()
     module.write_text(CODE.format(ledger=str(tmp_path / "ledger"), version="old "))
     path = os.pathsep.join(filter(None, [str(module.parent), os.environ.get("PYTHONPATH")]))
-    # The servers of the test run: this is not about the embedded ones.
     servers = {name: os.environ[name] for name in ("MONGODB_URI", "AWS_SQS_ENDPOINT", "QUEUE_NAME_PREFIX")}
     keys = {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
     started = Up(tmp_path / "data", "--reload", HANDLER_MODULES="dev_handlers", PYTHONPATH=path, **servers, **keys)
@@ -40,7 +43,7 @@ def up(tmp_path: Path) -> Iterator[Up]:
 
 
 @pytest.mark.usefixtures("queues")
-def test_code_is_followed(up: Up, tmp_path: Path) -> None:
+def test_code_is_followed_and_configured_servers_are_used(up: Up, tmp_path: Path) -> None:
     module, ledger = tmp_path / "code" / "dev_handlers.py", tmp_path / "ledger"
 
     def change(text: str) -> None:
@@ -53,6 +56,10 @@ def test_code_is_followed(up: Up, tmp_path: Path) -> None:
         eventually(lambda: ledger.exists() and line in ledger.read_text().splitlines(), 90.0, f"{line!r} was handled")
 
     up.wait_ready()
+    commands = list(map(command_line, up.children()))
+    assert [line for line in commands if "runworker" in line]
+    assert not [line for line in commands if "secantusd" in line or "ministack" in line]
+    assert "embedded" not in up.output
     up.says("watching the code of handlers")
     up.manage("sqs", "create", "dev", "--handler", "dev")
     handled("old 1")
@@ -64,5 +71,6 @@ def test_code_is_followed(up: Up, tmp_path: Path) -> None:
     up.says("worker-1 has the new code")
     eventually(lambda: up.output.count("worker_stopped") == 1, 90.0, "the old worker has left")
     handled("new 3")
+    # Ctrl-C in a terminal is SIGINT.
     assert up.stop(signal.SIGINT) == 0
     up.leaves_nothing()

@@ -65,11 +65,12 @@ def worker_killed(cluster: Cluster, queue: Queue) -> float:
 def consumer_killed(cluster: Cluster, queue: Queue) -> float:
     """From the consumer's kill until a message of its queue is begun by another."""
     cluster.ensure(masters=2, workers=1)
+    from queuesite.foundation.processes import signal_all
+
     before = at_work(cluster, queue)
     consumers = [c for c in cluster.consumers_of(cluster.holder_of(queue)) if c.pid in before]
     began = time.monotonic()
-    for consumer in consumers:
-        consumer.kill()
+    signal_all(consumers, signal.SIGKILL)
     return begun(cluster, queue, before) - began
 
 

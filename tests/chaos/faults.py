@@ -21,6 +21,7 @@ from queues.models import Queue
 from queues.sqs import MAX_VISIBILITY_SECONDS
 from queuesite.foundation.databases import collection, database_clock
 from queuesite.foundation.errors import QueuesiteError
+from queuesite.foundation.processes import signal_all
 from tests.chaos.verdict import Fault
 from tests.support.background import Background
 from tests.support.cluster import Cluster
@@ -112,14 +113,14 @@ def kill_consumer(stage: Stage) -> Injected | None:
     if not consumers:
         return None
     consumer = stage.rng.choice(consumers)
-    consumer.kill()
+    signal_all([consumer], signal.SIGKILL)
     return Injected("kill -9 consumer", f"pid-{consumer.pid}", repeats=True, pids=frozenset({consumer.pid}))
 
 
 def kill_listener(stage: Stage) -> Injected | None:
     worker = _victim(stage, "runworker")
     for listener in stage.cluster.listeners_of(worker) if worker is not None else []:
-        listener.kill()
+        signal_all([listener], signal.SIGKILL)
         return Injected("kill -9 listener", f"pid-{listener.pid}")
     return None
 

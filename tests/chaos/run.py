@@ -26,6 +26,7 @@ from tests.chaos.traffic import Traffic, Watch
 from tests.chaos.verdict import Ending, Fault, Record, Verdict, judge
 from tests.support.background import Background
 from tests.support.cluster import Cluster, unfinished
+from tests.support.living import lives
 from tests.support.records import all_jobs
 from tests.support.system import LONG, create, worker_of
 from tests.support.waiting import eventually
@@ -238,7 +239,7 @@ class Chaos:
             if len(running) != wanted:
                 found.append(f"{len(running)} of {wanted} {command} run")
         found += [f"{w.name} is not registered" for w in self.awake("runworker") if worker_of(w) is None]
-        found += [f"consumer {consumer.pid} lives ({why})" for consumer, why in self.doomed.items() if _lives(consumer)]
+        found += [f"consumer {consumer.pid} lives ({why})" for consumer, why in self.doomed.items() if lives(consumer)]
         return found
 
     def _end(self) -> list[str]:
@@ -292,11 +293,3 @@ def _workers() -> dict[int, int]:
         for job in all_jobs()
         if job.processor.get("consumerPid")
     }
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        # It knows its process from a later one of the same pid.
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from queuesite.foundation.processes import signal_all
 from tests.support.processes import start
 from tests.support.waiting import eventually
 
@@ -99,6 +100,5 @@ def end(processes: Sequence[Background]) -> None:
         try:
             process.process.wait(ORDERLY)
         except subprocess.TimeoutExpired:
-            for child in descendants:
-                child.kill()
+            signal_all(descendants, signal.SIGKILL)
             process.kill()

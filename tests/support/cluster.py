@@ -34,6 +34,7 @@ from tests.support import servers
 from tests.support.background import ORDERLY, Background
 from tests.support.faults import SqsProxy
 from tests.support.ledger import Sent, key_of
+from tests.support.living import name_of
 from tests.support.system import LONG, System, leader_is, worker_of
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.waiting import eventually
@@ -145,18 +146,15 @@ class Cluster(System):
     def consumers_of(self, worker: Background) -> list[psutil.Process]:
         """The consumer processes of a worker: the children of its fork server, without its listener."""
         found = []
-        with suppress(psutil.Error):
-            for child in worker.descendants():
-                with suppress(psutil.Error):
-                    if child.ppid() != worker.pid and child.name() != listener_process.NAME:
-                        found.append(child)
+        for child in worker.descendants():
+            with suppress(psutil.NoSuchProcess):
+                if child.ppid() != worker.pid and child.name() != listener_process.NAME:
+                    found.append(child)
         return found
 
     def listeners_of(self, worker: Background) -> list[psutil.Process]:
         """The listener process of a worker, if there is one."""
-        with suppress(psutil.Error):
-            return [child for child in worker.descendants() if child.name() == listener_process.NAME]
-        return []
+        return [child for child in worker.descendants() if name_of(child) == listener_process.NAME]
 
     # --- servers and networks ---
 

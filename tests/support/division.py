@@ -24,7 +24,6 @@ LONG = (
     "tests/browser/test_queues.py",
     "tests/integration/test_consumer_process.py",
     "tests/acceptance/test_up.py::test_a_whole_life",
-    "tests/acceptance/test_up.py::test_killed_it_leaves_nothing_and_starts_anew_with_its_data",
     "tests/acceptance/faults/test_servers_away.py",
     "tests/acceptance/faults/test_promise_3_one_leader.py",
     "tests/integration/test_manage.py",

@@ -8,8 +8,6 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from jobs.models import Job, Worker
 from jobs.repositories import assignments, jobs, leases, workers
 from queues import messages, services
@@ -132,8 +130,3 @@ def started(system: System, count: int, queue: Queue | None = None) -> None:
     """Wait until handling of this many messages (of one queue) has begun."""
     name = None if queue is None else queue.name
     eventually(lambda: len(system.ledger.events("start", name)) >= count, LONG, f"{count} messages have been begun")
-
-
-def gone(processes: list[psutil.Process]) -> bool:
-    """Whether none of these processes runs any more."""
-    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)

@@ -17,6 +17,7 @@ import pytest
 from queuesite.foundation.output import PrefixedOutput
 from queuesite.foundation.processes import ending, group_members, spawn, stop, wait_gone
 from queuesite.local.supervisor import Child, ChildSpec, Restart, Supervisor
+from tests.support.living import gone
 from tests.support.processes import ROOT
 from tests.support.waiting import eventually
 
@@ -273,7 +274,7 @@ def test_a_child_dies_with_its_killed_parent() -> None:
         child = psutil.Process(int(parent.stdout.readline()))
         assert child.is_running()
         parent.kill()
-    eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, LONG, "the child ends")
+    eventually(lambda: gone([child]), LONG, "the child ends")
 
 
 def test_a_child_leads_a_session_of_its_own() -> None:

@@ -17,6 +17,7 @@ from jobs.repositories import listening
 from queues import services
 from queues.models import Queue
 from queues.sqs import get_gateway
+from queuesite.foundation.processes import signal_all
 from tests.support.background import Background
 from tests.support.cluster import Cluster
 from tests.support.ledger import key_of
@@ -117,8 +118,7 @@ def test_nothing_is_lost_with_whoever_has_the_messages(cluster: Cluster, victim:
             cluster.send(queue, [{}] * 3, announce=False)
         time.sleep(rng.uniform(0.0, 0.15))
         if victim == "listener":
-            for listener in cluster.listeners_of(worker):
-                listener.kill()
+            signal_all(cluster.listeners_of(worker), signal.SIGKILL)
         elif victim == "worker":
             worker.kill()
         else:

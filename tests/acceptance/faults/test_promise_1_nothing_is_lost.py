@@ -13,11 +13,13 @@ import pytest
 from jobs.models import JobStatus
 from jobs.repositories import assignments
 from queues.models import Queue
+from queuesite.foundation.processes import signal_all
 from tests.support.cluster import Cluster
 from tests.support.ledger import key_of
+from tests.support.living import gone
 from tests.support.real_sqs import depth
 from tests.support.records import all_jobs
-from tests.support.system import LONG, create, gone
+from tests.support.system import LONG, create
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
@@ -37,8 +39,7 @@ def handled_without_deletes(cluster: Cluster, queue: Queue, *, after: bool = Fal
 def kill(cluster: Cluster, queue: Queue, who: str) -> None:
     worker = cluster.holder_of(queue)
     if who == "consumer":
-        for consumer in cluster.consumers_of(worker):
-            consumer.kill()
+        signal_all(cluster.consumers_of(worker), signal.SIGKILL)
     elif who == "worker":
         worker.kill()
     elif who == "everything":

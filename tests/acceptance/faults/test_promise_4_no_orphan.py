@@ -10,9 +10,10 @@ from jobs.models import EndReason, JobStatus
 from jobs.repositories import assignments, jobs, workers
 from queues.sqs import Depth
 from tests.support.cluster import Cluster
+from tests.support.living import gone
 from tests.support.real_sqs import depth
 from tests.support.records import all_jobs
-from tests.support.system import LONG, create, gone, worker_of
+from tests.support.system import LONG, create, worker_of
 from tests.support.values import given
 from tests.support.waiting import eventually
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from queues.models import Queue
+from queuesite.foundation.processes import signal_all
 from tests.chaos.verdict import Fault, Record, judge
 from tests.support.cluster import Cluster
 from tests.support.system import LONG, create
@@ -65,19 +66,15 @@ def test_across_deaths_freezes_and_hand_overs(cluster: Cluster) -> None:
             cluster.send(queue, [*[{"sleep": 0.05}] * 4, middle, *[{"sleep": 0.05}] * 3], group=group)
     more_handled(cluster, 0.1)
     first, second = cluster.living("runworker")
-    for consumer in cluster.consumers_of(first):
-        consumer.kill()
+    signal_all(cluster.consumers_of(first), signal.SIGKILL)
     more_handled(cluster, 0.25)
     first.send(signal.SIGTERM)
     cluster.start("runworker").says("worker_registered", LONG)
     more_handled(cluster, 0.4)
     frozen = cluster.consumers_of(second)
-    for consumer in frozen:
-        consumer.suspend()
+    signal_all(frozen, signal.SIGSTOP)
     more_handled(cluster, 0.5)
-    for consumer in frozen:
-        if consumer.is_running():
-            consumer.resume()
+    signal_all(frozen, signal.SIGCONT)
     cluster.answer_by_proxy().cut("DeleteMessageBatch")
     eventually(lambda: cluster.http.count("DeleteMessageBatch"), LONG, "a delete was cut off")
     second.kill()
