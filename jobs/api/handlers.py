@@ -18,6 +18,20 @@ from queuesite.api.schemas import Out, Timestamp
 router = Router(tags=["handlers"], by_alias=True)
 
 
+class BatchOut(Out):
+    """The batches that a handler takes."""
+
+    most: int = Field(description="messages of one batch at most", examples=[100])
+    linger: float = Field(description="for how many seconds one is gathered at most", examples=[1.0])
+
+
+class BreakerOut(Out):
+    """How many failed attempts trip a handler's queue."""
+
+    failures: int = Field(description="failed attempts of one run", examples=[20])
+    within: float = Field(description="seconds within which they occur", examples=[60.0])
+
+
 class HandlerSummary(Out):
     """A handler."""
 
@@ -26,6 +40,12 @@ class HandlerSummary(Out):
     options: dict[str, Any] | None = Field(description="JSON Schema of its options; null: it takes none, or is unknown")
     kind: str | None = Field(description="sync, async or batch; null: nobody knows it", examples=["sync"])
     timeout: float | None = Field(description="its own time limit for one message, in seconds", examples=[None])
+    batch: BatchOut | None = Field(description="the batches that it takes; null: single messages")
+    retry: list[str] = Field(
+        description="what comes of its exceptions, in words; empty: as usual",
+        examples=[["TimeoutError: again after 30 s"]],
+    )
+    breaker: BreakerOut | None = Field(description="what trips its queue; null: it has no breaker")
     importable: bool = Field(description="whether the web server has its code", examples=[True])
     versions: list[str] = Field(description="those that live workers have, the newest first", examples=[["2.1", "2.0"]])
 
@@ -38,6 +58,9 @@ class HandlerSummary(Out):
             "options": handler.schema,
             "kind": handler.kind or None,
             "timeout": handler.timeout,
+            "batch": batch_of(handler),
+            "retry": list(handler.retry),
+            "breaker": None if handler.breaker is None else vars(handler.breaker),
             "importable": handler.local is not None,
             "versions": [one.version for one in handler.announced],
         }
@@ -90,6 +113,12 @@ class HandlerOut(HandlerSummary):
             queue_count=report.queue_count,
             queues=[queue.name for queue in report.queues],
         )
+
+
+def batch_of(handler: Known) -> dict[str, Any] | None:
+    """The values of a `BatchOut`."""
+    newest = handler.newest
+    return None if newest is None or newest.batch is None else {"most": newest.batch, "linger": newest.linger or 0.0}
 
 
 _READ = {"read": link("read_handler", "items/0/name", "name")}

@@ -36,6 +36,9 @@ def handler_as_json(handler: catalogue.Known) -> dict[str, Any]:
         "path": None if handler.local is None else handler.local.path,
         "kind": handler.kind or None,
         "timeout": handler.timeout,
+        "batch": handler.batch or None,
+        "retry": list(handler.retry),
+        "breaker": None if handler.breaker is None else vars(handler.breaker),
         "description": handler.summary,
         "options": handler.schema,
     }

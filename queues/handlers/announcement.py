@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from queues.handlers.registry import Handler
+from queues.handlers.retrying import Breaker
 
 #: Longest docstring, in characters, and longest schema, in bytes of JSON, that are announced: every page about handlers
 #: reads those of all workers.
 MAX_DESCRIPTION = 2_000
 MAX_SCHEMA_BYTES = 32_768
+#: Most rules of `retry=` that are announced, and the longest one, in characters.
+MAX_RULES = 50
+MAX_RULE = 200
 #: Announced in place of a schema that is too long or that pydantic cannot make: any object may be valid.
 ANY_OBJECT = '{"type": "object"}'
 
@@ -37,10 +41,19 @@ class Announced:
     options: str | None = None
     #: JSON Schema of the payloads that may be sent to it, as text; None: it declares none.
     payload: str | None = None
+    #: Most messages of a batch, and for how many seconds one is gathered; None: it takes single messages.
+    batch: int | None = None
+    linger: float | None = None
+    #: What comes of its exceptions, in words.
+    retry: tuple[str, ...] = ()
+    #: How many failed attempts within how many seconds trip its queue; None: it has no breaker.
+    breaker_failures: int | None = None
+    breaker_within: float | None = None
 
     @classmethod
     def of(cls, handler: Handler, app_version: str | None) -> Announced:
         """What this process would announce of a handler."""
+        batch, retry, breaker = handler.batch, handler.retry, handler.breaker
         schema = handler.schema_text
         if schema is not None and len(schema.encode()) > MAX_SCHEMA_BYTES:
             schema = ANY_OBJECT
@@ -52,6 +65,11 @@ class Announced:
             (inspect.getdoc(handler.function) or "")[:MAX_DESCRIPTION],
             schema,
             payload_text(handler),
+            batch=batch.most if batch is not None else None,
+            linger=batch.linger if batch is not None else None,
+            retry=tuple(rule[:MAX_RULE] for rule in retry.rules[:MAX_RULES]) if retry is not None else (),
+            breaker_failures=breaker.failures if breaker is not None else None,
+            breaker_within=breaker.within if breaker is not None else None,
         )
 
     @classmethod
@@ -62,16 +80,28 @@ class Announced:
             "timeout": (int, float, type(None)),
             "options": (str, type(None)),
             "payload": (str, type(None)),
+            "batch": (int, type(None)),
+            "linger": (int, float, type(None)),
+            "retry": (list, tuple),
+            "breaker_failures": (int, type(None)),
+            "breaker_within": (int, float, type(None)),
         }
         if not {"name", "version"} <= set(given):
             return None
         if not all(isinstance(value, kinds.get(name, (str,))) for name, value in given.items()):
             return None
-        return cls(**given)
+        return cls(**{**given, "retry": tuple(map(str, given.get("retry", ())))})
 
     def as_document(self) -> dict[str, Any]:
         """Its entry in a worker's document."""
-        return dict(vars(self))
+        return {**vars(self), "retry": list(self.retry)}
+
+    @property
+    def breaker(self) -> Breaker | None:
+        """Its breaker."""
+        if self.breaker_failures is None or self.breaker_within is None:
+            return None
+        return Breaker(self.breaker_failures, self.breaker_within)
 
     @property
     def schema(self) -> dict[str, Any] | None:

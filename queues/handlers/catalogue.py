@@ -14,6 +14,7 @@ from typing import Any
 from queues.handlers import registry, schemas, secrets
 from queues.handlers.announcement import Announced
 from queues.handlers.registry import Handler
+from queues.handlers.retrying import Breaker
 from queuesite.foundation.errors import InvalidInput
 
 
@@ -70,6 +71,24 @@ class Known:
     def timeout(self) -> float | None:
         """Its own time limit in seconds."""
         return None if self.newest is None else self.newest.timeout
+
+    @property
+    def batch(self) -> str:
+        """The batches that it takes, such as `up to 100, gathered for 1 s`; empty if it takes single messages."""
+        found = self.newest
+        if found is None or found.batch is None:
+            return ""
+        return f"up to {found.batch:,}" + (f", gathered for {found.linger:g} s" if found.linger else "")
+
+    @property
+    def retry(self) -> Sequence[str]:
+        """What comes of its exceptions, in words; empty: as usual."""
+        return () if self.newest is None else self.newest.retry
+
+    @property
+    def breaker(self) -> Breaker | None:
+        """How many failed attempts trip its queue."""
+        return None if self.newest is None else self.newest.breaker
 
     @property
     def schema(self) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
@@ -231,19 +232,25 @@ def handler(
     Raises `HandlerError` if another function has the name, if calling this one would do no work (a generator function,
     a class), or if its parameters do not fit the payload.
     """
+    frame = sys._getframe(1)
+    place = f"({frame.f_code.co_filename}:{frame.f_lineno})"
     # `@handler` without its brackets passes the function.
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_HANDLER_NAME:  # type: ignore[redundant-expr]
         raise HandlerError(
-            f"@handler({name!r}): expected a name of 1 to {MAX_HANDLER_NAME} characters, as in @handler('orders')"
+            f"@handler({name!r}): expected a name of 1 to {MAX_HANDLER_NAME} characters, as in @handler('orders') "
+            + place
         )
     if timeout is not None and not 0 < timeout <= MAX_VISIBILITY_SECONDS:
         raise HandlerError(
             f"@handler({name!r}, timeout={timeout!r}): expected above 0 and at most {MAX_VISIBILITY_SECONDS} seconds "
-            "(12 h), or None for no limit"
+            f"(12 h), or None for no limit {place}"
         )
-    policy = _checked(name, "retry=…): ", retry_policy, retry)
-    limit = _checked(name, "breaker=…): ", checked_breaker, breaker)
-    gathered = _checked(name, "", checked_batch, batch, linger)
+    try:
+        policy = _checked("retry=…): ", retry_policy, retry)
+        limit = _checked("breaker=…): ", checked_breaker, breaker)
+        gathered = checked_batch(batch, linger)
+    except ValueError as error:
+        raise HandlerError(f"@handler({name!r}, {error} {place}") from None
 
     def register(function: Callable[P, R], /) -> HandlerFunction[P, R]:
         refusal = refusal_of(function)
@@ -272,11 +279,11 @@ def _shown(function: Any) -> str:
     return shown if code is None else f"{shown} ({code.co_filename}:{code.co_firstlineno})"
 
 
-def _checked(name: str, argument: str, check: Callable[..., C], *given: Any) -> C:
+def _checked(argument: str, check: Callable[[Any], C], given: Any) -> C:
     try:
-        return check(*given)
+        return check(given)
     except ValueError as error:
-        raise HandlerError(f"@handler({name!r}, {argument}{error}") from None
+        raise ValueError(f"{argument}{error}") from None
 
 
 def discover() -> None:

@@ -66,6 +66,22 @@ class RetryPolicy:
                 return found(receive_count)
         return None
 
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """What comes of each exception in words, such as `TimeoutError: again after 30 s`."""
+        return tuple(f"{kind.__qualname__}: {_in_words(answer)}" for kind, answer in self.answers.items())
+
+
+def _in_words(answer: Answer) -> str:
+    if isinstance(answer, int | float):
+        return f"again after {answer:g} s"
+    if isinstance(answer, Exponential):
+        return f"again after up to {answer.first:g} s, doubling up to {answer.cap:g} s"
+    kind = answer if isinstance(answer, type) else type(answer)
+    if issubclass(kind, OUTCOMES):
+        return kind.__name__ if answer is kind else f"{kind.__name__} ({answer})"
+    return f"again as {getattr(answer, '__qualname__', kind.__qualname__)} says"
+
 
 @dataclass(frozen=True)
 class Breaker:
@@ -73,6 +89,9 @@ class Breaker:
 
     failures: int
     within: float
+
+    def __str__(self) -> str:
+        return f"{self.failures} failed attempts within {self.within:g} s"
 
 
 def retry_policy(given: Any) -> RetryPolicy | None:

@@ -81,6 +81,31 @@ def test_the_list_has_what_is_known_and_what_queues_name(api: Api) -> None:
     assert (found["log"]["kind"], found["log"]["importable"]) == ("sync", True)
 
 
+RULES = replace(
+    RESIZE,
+    kind="batch",
+    batch=100,
+    linger=1.0,
+    retry=("TimeoutError: again after 30 s", "KeyError: Reject"),
+    breaker_failures=20,
+    breaker_within=60.0,
+)
+
+
+def test_batches_and_what_comes_of_failures(api: Api, admin_client: Client) -> None:
+    announce(RULES)
+    found = api.get("/handlers/resize").ok()
+    assert (found["kind"], found["batch"]) == ("batch", {"most": 100, "linger": 1.0})
+    assert found["retry"] == ["TimeoutError: again after 30 s", "KeyError: Reject"]
+    assert found["breaker"] == {"failures": 20, "within": 60.0}
+    (log,) = (one for one in api.get("/handlers").ok()["items"] if one["name"] == "log")
+    assert (log["batch"], log["retry"], log["breaker"]) == (None, [], None)
+    shown = html.unescape(admin_client.get(page("resize")).content.decode())
+    for text in ("up to 100, gathered for 1 s", "KeyError: Reject", "20 failed attempts within 60 s"):
+        assert text in shown, text
+    assert "batch (up to 100, gathered for 1 s)" in admin_client.get(LIST).content.decode()
+
+
 def test_one_that_nobody_knows(api: Api, admin_client: Client) -> None:
     assert "there is no handler 'nope'" in api.get("/handlers/nope").problem(404)["detail"]
     assert admin_client.get(page("nope")).status_code == 404

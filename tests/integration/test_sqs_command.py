@@ -6,6 +6,7 @@ import io
 import json
 import re
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -708,7 +709,7 @@ class TestHandlers:
     def test_table(self) -> None:
         lines = sqs("handlers").splitlines()
 
-        assert lines[0].split() == ["handler", "versions", "kind", "options", "description"]
+        assert lines[0].split() == ["handler", "versions", "kind", "options", "failures", "description"]
         names = [line.split()[0] for line in lines[1:] if not line.startswith(" ")]
         assert names == sorted(names)
         assert {"http", "log", "simulate"} <= set(names)
@@ -724,6 +725,9 @@ class TestHandlers:
             "path": "queues.handlers.builtin.log_message",
             "kind": "sync",
             "timeout": None,
+            "batch": None,
+            "retry": [],
+            "breaker": None,
             "description": "Log each message.",
             "options": None,
         }
@@ -736,6 +740,13 @@ class TestHandlers:
         assert (found["resize"]["versions"], found["resize"]["path"], found["resize"]["kind"]) == (["7"], None, "async")
         (line,) = (line for line in sqs("handlers").splitlines() if line.startswith("resize"))
         assert re.split(" {2,}", line.strip()) == ["resize", "7", "async", "width, token", "Make a smaller copy."]
+
+    def test_batches_and_what_comes_of_failures(self) -> None:
+        made = replace(records.RESIZE, batch=100, linger=0.5, retry=("KeyError: Reject",))
+        records.announce(replace(made, breaker_failures=20, breaker_within=60.0))
+        (line,) = (line for line in sqs("handlers").splitlines() if line.startswith("resize"))
+        assert "batch (up to 100, gathered for 0.5 s)" in line
+        assert "KeyError: Reject; breaker: 20 failed attempts" in line
 
 
 class TestUsage:

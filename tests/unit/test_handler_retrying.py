@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from jobs.consumer.outcome import GiveUp, Outcome, TryAgain, Unreachable, judge
 from queues.handlers import Message, Reject, Retry, Unavailable, exponential, handler, registry
+from queues.handlers.announcement import Announced
 from queues.handlers.registry import HandlerError
 from queues.handlers.retrying import Breaker, retry_policy
 
@@ -158,3 +160,38 @@ def test_a_handler_keeps_what_it_was_given() -> None:
     assert found.breaker == Breaker(20, 60.0)
     assert found.retry is not None
     assert found.retry.answer(KeyError(), 1) is Reject
+
+
+def test_rules_in_words() -> None:
+    def backoff(receive_count: int) -> float:
+        return 5.0
+
+    found = retry_policy(
+        {
+            TimeoutError: 30,
+            OSError: exponential(2, cap=600),
+            KeyError: Reject,
+            ConnectionError: Unavailable("stripe"),
+            ValueError: backoff,
+        }
+    )
+    assert found is not None
+    assert found.rules == (
+        "TimeoutError: again after 30 s",
+        "OSError: again after up to 2 s, doubling up to 600 s",
+        "KeyError: Reject",
+        "ConnectionError: Unavailable (stripe is unavailable)",
+        "ValueError: again as test_rules_in_words.<locals>.backoff says",
+    )
+    handler("orders", retry={TimeoutError: 30}, batch=5, linger=1, breaker={"failures": 3, "within": 9})(print)
+    announced = Announced.of(registry._handlers["orders"], "1")
+    assert Announced.from_document(announced.as_document()) == announced
+    assert (announced.batch, announced.linger, announced.retry) == (5, 1.0, ("TimeoutError: again after 30 s",))
+    assert announced.breaker == Breaker(3, 9.0)
+
+
+def test_a_refusal_names_the_place() -> None:
+    with pytest.raises(HandlerError, match=rf"\({re.escape(__file__)}:\d+\)$"):
+        handler("orders", batch=0)
+    with pytest.raises(HandlerError, match=rf"\({re.escape(__file__)}:\d+\)$"):
+        handler("orders", timeout=0)

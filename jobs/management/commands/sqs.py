@@ -289,13 +289,14 @@ class Command(AdoptionVerbs):
             self.print_json([handler_as_json(one) for one in handlers.values()])
             return
         self.print_table(
-            ("handler", "versions", "kind", "options", "description"),
+            ("handler", "versions", "kind", "options", "failures", "description"),
             (
                 (
                     one.name,
                     ", ".join(announced.version for announced in one.announced) or "no live worker",
-                    one.kind,
+                    f"batch ({one.batch})" if one.batch else one.kind,
                     ", ".join(option.name for option in schemas.options(one.schema)),
+                    "; ".join([*one.retry, *([f"breaker: {one.breaker}"] if one.breaker is not None else [])]),
                     one.summary,
                 )
                 for one in handlers.values()
