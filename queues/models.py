@@ -89,6 +89,13 @@ class Queue(models.Model, Settings):
     trip_reason = models.TextField(
         null=True, default=None, editable=False, db_column="tripReason", help_text="why the last of them did"
     )
+    counted_failures = models.JSONField(
+        null=True,
+        default=None,
+        editable=False,
+        db_column="countedFailures",
+        help_text="failures that a breaker counted in runs that a time limit ended: when (epoch seconds), and how many",
+    )
     troubled_until = models.DateTimeField(
         null=True,
         default=None,

@@ -18,6 +18,10 @@ MAX_NAME = 500
 MAX_ID = 64
 
 
+class ConsumerDied(Exception):
+    """The process that ran a task has died; stands in the errors of a result."""
+
+
 class NoCall(ValueError):
     """A message is no call of a task."""
 
@@ -117,6 +121,9 @@ class Attempt:
     error: tuple[str, str] | None = None
     #: What the function returned, as JSON.
     returned: str | None = None
+    #: Its message becomes a dead letter unless the attempt ends; and the job that it is part of, if so.
+    last: bool = False
+    job: str = ""
 
 
 @dataclass(frozen=True)

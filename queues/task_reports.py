@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 
 from queues.task_calls import Attempt, Call, Change
@@ -20,14 +21,26 @@ class Reports:
         self._under_way: dict[str, Change] = {}
         #: Names a consumer to its tasks; empty in a process that is none, and records what it enqueues itself.
         self.worker = ""
+        #: Messages whose last receive this is, which are about to be handled.
+        self._last: set[str] = set()
+        #: Reports what there is at once.
+        self.urgent: Callable[[], None] = lambda: None
+
+    def last_receive(self, message_id: str) -> None:
+        """An attempt at this message is about to begin; if the process dies in it, the message is a dead letter."""
+        with self._lock:
+            self._last.add(message_id)
 
     def begin(self, call: Call, message_id: str) -> Attempt:
         """An attempt begins."""
-        attempt = Attempt(uuid.uuid4().hex[:12], self.worker or "no worker", time.monotonic())
+        last = message_id in self._last
+        attempt = Attempt(uuid.uuid4().hex[:12], self.worker or "no worker", time.monotonic(), last=last)
         change = Change(call, attempt)
         with self._lock:
             self._under_way[message_id] = change
         self.add(change)
+        if last:
+            self.urgent()  # nobody can say so once the process has died
         return attempt
 
     def returned(self, message_id: str, value: str) -> None:
@@ -39,9 +52,10 @@ class Reports:
 
     def take_attempt(self, message_id: str) -> Change | None:
         """The attempt at this message, which is under way no more; None if it is none at a task."""
-        if not self._under_way:  # of other handlers' messages nothing else is asked
+        if not self._under_way and not self._last:  # of other handlers' messages nothing else is asked
             return None
         with self._lock:
+            self._last.discard(message_id)
             return self._under_way.pop(message_id, None)
 
     def add(self, change: Change) -> None:

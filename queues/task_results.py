@@ -7,7 +7,7 @@ limits and meanings of its own for the names in objects.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
 from queues.sending.destinations import directory
-from queues.task_calls import Attempt, Call, Change
+from queues.task_calls import Attempt, Call, Change, ConsumerDied
 from queuesite.foundation.addresses import no_mongodb
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import (
@@ -49,7 +49,11 @@ def ensure_indexes() -> None:
     """Create the index that removes results, or change it if TASK_RESULT_DAYS has changed."""
     seconds = get_config().task_result_days * 86_400
     ensure_collection_indexes(
-        _results(), [IndexModel([("updatedAt", ASCENDING)], name="updatedAt_ttl", expireAfterSeconds=seconds)]
+        _results(),
+        [
+            IndexModel([("updatedAt", ASCENDING)], name="updatedAt_ttl", expireAfterSeconds=seconds),
+            IndexModel([("lastReceiveOf", ASCENDING)], name="lastReceiveOf_1", sparse=True),
+        ],
     )
 
 
@@ -97,6 +101,7 @@ def _write(change: Change) -> UpdateOne:
     started = database_clock.at(attempt.started)
     over = attempt.ended is not None and attempt.status in ("SUCCESSFUL", "FAILED")
     last: Document = {
+        "lastReceiveOf": attempt.job if attempt.last and attempt.status == "RUNNING" else None,
         "status": attempt.status,
         "finishedAt": database_clock.at(attempt.ended) if attempt.ended is not None and over else None,
         "returned": attempt.returned,
@@ -126,6 +131,27 @@ def _as_document(attempt: Attempt, started: datetime) -> Document:
     if attempt.error is not None:
         made["error"], made["traceback"] = attempt.error
     return made
+
+
+def died(jobs: Sequence[str], cause: str) -> None:
+    """Record that the consumers of these jobs have died: tasks at their messages' last receives are not tried again.
+
+    What was reported of their tasks must have been written. Raises pymongo's errors; to repeat it does no harm.
+    """
+    for document in _results().find({"lastReceiveOf": {"$in": list(jobs)}}):
+        latest = max(document["attempts"], key=lambda one: document["attempts"][one]["startedAt"])
+        error = {"error": f"{ConsumerDied.__module__}.{ConsumerDied.__qualname__}", "traceback": cause}
+        _results().update_one(
+            {"_id": document["_id"], "lastReceiveOf": document["lastReceiveOf"]},
+            {
+                "$set": {
+                    "status": "FAILED",
+                    "lastReceiveOf": None,
+                    **{f"attempts.{latest}.{name}": value for name, value in error.items()},
+                },
+                "$currentDate": {"finishedAt": True, "updatedAt": True},
+            },
+        )
 
 
 def find(result_id: str) -> Document | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from bson import ObjectId
@@ -19,11 +20,17 @@ def tripped(queue_id: ObjectId, count: int, reason: str, not_before: datetime) -
     collection(Queue).update_one(
         {"_id": queue_id},
         {
-            "$set": {"tripCount": count, "tripReason": reason},
+            "$set": {"tripCount": count, "tripReason": reason, "countedFailures": None},
             "$max": {"notBefore": not_before},
             "$currentDate": {"wakeRequestedAt": True},
         },
     )
+
+
+def counted(queue_id: ObjectId, failures: Iterable[tuple[datetime, int]]) -> None:
+    """Record the failures that a breaker has counted in a run that ended by a time limit, for the next one."""
+    entries = [[moment.timestamp(), number] for moment, number in failures]
+    collection(Queue).update_one({"_id": queue_id}, {"$set": {"countedFailures": entries}})
 
 
 def recovered(queue_id: ObjectId) -> None:

@@ -184,6 +184,7 @@ class Consumer:
         self._job_id: str | None = None
         self._exiting = False
         self._growth = Growth(limits.memory_mb)
+        reports.urgent = self._report_live
 
     def serve(self) -> None:
         """Run what the worker asks for, until it sends `Exit` or is gone."""

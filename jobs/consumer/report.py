@@ -28,3 +28,6 @@ class RunReport:
     tainted: bool = False
     #: How long the queue backs off because the run tripped, in seconds.
     pause: float = 0.0
+    #: The failures that its handler's breaker has counted, for the next run, since a time limit ended this one:
+    #: moments, and how many at each.
+    counted: tuple[tuple[float, int], ...] = ()

@@ -69,9 +69,9 @@ class Run:
         self._owner = None if read_held is None else OwnerWatch(read_held, self._current, self.ending.thread_died)
         self.holdings = Holdings(gateway, self._current, limits, self.ending, self._owner)
         self._buffer = self.holdings.buffer
-        tripping = Tripping(self.holdings, settings.trips)
-        self._settler = Settler(gateway, self._current, self.holdings, self.meter, tripping)
-        self._stuck = StuckHandlers(self.holdings, self.meter, self.recorder, self.ending)
+        self._tripping = Tripping(self.holdings, settings.trips, settings.counted)
+        self._settler = Settler(gateway, self._current, self.holdings, self.meter, self._tripping)
+        self._stuck = StuckHandlers(self.holdings, self.meter, self.recorder, self.ending, self._tripping)
         self._tasks = TaskOutcomes(self._current)
         self.attempts = Attempts(self._current, limits.sample_one_in)
         self._time_limits = TimeLimits(self._give_up, self.ending.thread_died)
@@ -137,6 +137,7 @@ class Run:
             self.meter.last_end,
             tainted=bool(self._stuck) or end.broken,
             pause=end.pause,
+            counted=self._tripping.counted if end.reason is EndReason.TIMED_OUT else (),
         )
 
     def end(self, reason: EndReason, because: str | None = None) -> None:

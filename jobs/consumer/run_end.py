@@ -77,9 +77,12 @@ class RunEnd:
         return True
 
     def tripped(self, because: str, pause: float) -> None:
-        """What the handler needs is down. An end that would handle what is buffered first must not: it is none now."""
+        """What the handler needs is down. An end that would handle what is buffered first must not: it is none now.
+
+        Nor does a handler's time limit stand, which was one of the failures that show it.
+        """
         with self._lock:
-            if self.reason is None or self.reason.has(Trait.EMPTIES_BUFFER):
+            if self.reason in (None, EndReason.TIMED_OUT) or self.reason.has(Trait.EMPTIES_BUFFER):
                 self.reason, self.because, self.pause = EndReason.TRIPPED, because, pause
                 self.asked_at = min(self.asked_at, time.monotonic())
         self._asked.set()

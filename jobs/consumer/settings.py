@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from queues.handlers.retrying import LONGEST_WITHIN
 from queues.models import Queue
 from queues.settings import SETTINGS, Settings, is_whole
 from queuesite.foundation.config import Config
@@ -31,6 +32,8 @@ class QueueSettings(Settings):
     troubled_until: datetime | None = None
     #: Runs in a row that tripped: if there are any, the run tries one message at a time until one is handled.
     trips: int = field(default=0, compare=False)
+    #: Failures that a breaker counted in runs that a time limit ended: how many seconds ago, and how many.
+    counted: tuple[tuple[float, int], ...] = field(default=(), compare=False)
 
     def check(self) -> None:
         """Raise `InvalidInput` for a number that no run can work with: anybody may have written it to the database.
@@ -64,8 +67,20 @@ class QueueSettings(Settings):
             region=queue.region,
             troubled_until=troubled,
             trips=queue.trip_count,
+            counted=() if now is None else _counted(queue, now),
             **{name: getattr(queue, name) for name in SETTINGS},
         )
+
+
+def _counted(queue: Queue, now: datetime) -> tuple[tuple[float, int], ...]:
+    """What `queues.tripping.counted` recorded, and is not too old for any breaker. Malformed entries are absent."""
+    found = []
+    for entry in queue.counted_failures if isinstance(queue.counted_failures, list) else ():
+        match entry:
+            case [int() | float() as moment, int() as number]:
+                if (ago := max(0.0, now.timestamp() - moment)) <= LONGEST_WITHIN:
+                    found.append((ago, number))
+    return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ import time
 from jobs.consumer.held import Held
 from jobs.consumer.holdings import Holdings
 from jobs.consumer.meter import Meter
-from jobs.consumer.outcome import TimedOut, failed
+from jobs.consumer.outcome import TimedOut, Unreachable, failed
 from jobs.consumer.recorder import Recorder
 from jobs.consumer.run_end import RunEnd
 from jobs.consumer.time_limits import stack_of
+from jobs.consumer.tripping import Tripping
 from jobs.consumer.turn import Turn
 from jobs.models import EndReason
 from queuesite.foundation.logs import get_logger
@@ -22,7 +23,8 @@ log = get_logger(__name__)
 class StuckHandlers:
     """Counts such handlers as failed, and ends the run: neither can the process end them, which has to be replaced."""
 
-    def __init__(self, holdings: Holdings, meter: Meter, recorder: Recorder, end: RunEnd) -> None:
+    def __init__(self, holdings: Holdings, meter: Meter, recorder: Recorder, end: RunEnd, tripping: Tripping) -> None:
+        self._tripping = tripping
         self._holdings = holdings
         self._meter = meter
         self._recorder = recorder
@@ -50,9 +52,10 @@ class StuckHandlers:
             meaning="the run ends, and its consumer is replaced",
         )
         turn.fingerprint = self._recorder.stuck(error, held.message, spec.handler.path, stack_of(turn))
+        judged = self._tripping.judged(outcome, spec.handler.breaker)
         with self._lock:
-            self._messages.append((held, outcome.delay))
-        self._end.ask(EndReason.TIMED_OUT)
+            self._messages.append((held, self._tripping.delay if isinstance(judged, Unreachable) else outcome.delay))
+        self._end.ask(EndReason.TIMED_OUT)  # unless a breaker has opened
         self._holdings.buffer.given_up(held)
 
     def release(self) -> None:
@@ -62,4 +65,7 @@ class StuckHandlers:
         same time.
         """
         for held, delay in self._messages:
-            self._holdings.acknowledger.release(held, delay, at_once=True)
+            if self._end.reason is EndReason.TRIPPED:
+                self._holdings.spare(held, delay)
+            else:
+                self._holdings.acknowledger.release(held, delay, at_once=True)

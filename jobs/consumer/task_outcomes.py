@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from jobs import failures
 from jobs.consumer.current_settings import CurrentSettings
-from jobs.consumer.outcome import Done, GiveUp, Outcome, TimedOut, TryAgain
+from jobs.consumer.outcome import Done, GiveUp, Outcome, TimedOut, TryAgain, Unreachable
 from jobs.consumer.turn import Stage, Turn
 from queues.handlers import Reject, Retry
-from queues.handlers.task import finished
+from queues.handlers.task import TASK_HANDLER, finished
 from queues.task_calls import Change
 from queues.task_reports import reports
 
@@ -23,6 +23,13 @@ class TaskOutcomes(Stage):
 
     def __init__(self, current: CurrentSettings) -> None:
         self._current = current
+
+    def before(self, turn: Turn) -> None:
+        """Note that it is the last receive of a task's message."""
+        if turn.spec.handler.name == TASK_HANDLER:
+            queue = self._current.queue
+            if queue.dlq_url is not None and turn.held.message.receive_count >= queue.max_receive_count:
+                reports.last_receive(turn.held.message.message_id)
 
     def after(self, turn: Turn) -> None:
         """Report an attempt that ended."""
@@ -51,6 +58,8 @@ class TaskOutcomes(Stage):
         if isinstance(outcome, Done):
             return "SUCCESSFUL"
         queue = self._current.queue
+        if isinstance(outcome, Unreachable) and not queue.fifo:
+            return "READY"  # its receives do not count, see `tripping`
         # Without a dead-letter queue the message is kept and tried again, whatever happened.
         last = isinstance(outcome, GiveUp) or receive_count >= queue.max_receive_count
         return "FAILED" if last and queue.dlq_url is not None else "READY"

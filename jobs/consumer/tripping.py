@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 
 from jobs.consumer.backoff import trip_pause
 from jobs.consumer.holdings import Holdings
 from jobs.consumer.outcome import Outcome, TryAgain, Unreachable
 from jobs.models import EndReason
-from queues.handlers.retrying import Breaker
+from queues.handlers.retrying import MOST_FAILURES, Breaker
 from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
@@ -32,12 +33,18 @@ BEHIND_SECONDS = 5
 class Tripping:
     """Whether a run has tripped, or probes; safe for all slots."""
 
-    def __init__(self, holdings: Holdings, trips: int) -> None:
-        """`trips` is how many runs in a row before this one tripped."""
+    def __init__(self, holdings: Holdings, trips: int, counted: Sequence[tuple[float, int]] = ()) -> None:
+        """`trips` is how many runs in a row before this one tripped.
+
+        `counted` are failures of earlier runs that a handler's time limit ended: how many seconds ago, and how many.
+        """
         self._holdings = holdings
         self._trips = trips
         self._lock = threading.Lock()
+        now = time.monotonic()
         self._failures: deque[float] = deque()
+        for ago, count in sorted(counted, reverse=True):
+            self._failures.extend([now - ago] * min(count, MOST_FAILURES))
         self.probing = holdings.buffer.probing = trips > 0
 
     def handled(self) -> None:
@@ -59,6 +66,12 @@ class Tripping:
         return outcome
 
     @property
+    def counted(self) -> tuple[tuple[float, int], ...]:
+        """The failures that count, for the next run: moments (monotonic clock, whole seconds), and how many each."""
+        with self._lock:
+            return tuple(sorted(Counter(float(int(moment)) for moment in self._failures).items()))
+
+    @property
     def delay(self) -> int:
         """For how many seconds to hide a message whose attempt showed that the dependency is down."""
         pause = self._holdings.ending.pause or trip_pause(self._trips + 1)
@@ -71,7 +84,7 @@ class Tripping:
         with self._lock:
             failures = self._failures
             failures.append(now)
-            while len(failures) > breaker.failures or failures[0] <= now - breaker.within:
+            while failures and (len(failures) > breaker.failures or failures[0] <= now - breaker.within):
                 failures.popleft()
             return len(failures) >= breaker.failures
 

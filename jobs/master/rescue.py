@@ -19,6 +19,7 @@ from jobs.repositories import jobs as job_repository
 from jobs.repositories import workers as worker_repository
 from jobs.repositories.jobs import Abandoned, Counts, UnfinishedJob
 from queues import repository as queues
+from queues import task_results
 from queuesite.foundation import documents
 from queuesite.foundation.logs import get_logger
 
@@ -66,6 +67,7 @@ class Rescue:
                 )
                 for assignment in chunk
             )
+            task_results.died([str(assignment.job_id) for assignment in chunk], "its worker died")
             queues.wake_many(list({assignment.queue_id for assignment in chunk}))
             freed = assignment_repository.release_many(chunk)
             log.warning("assignments_rescued", count=freed, workers=sorted({one.worker for one in chunk}))
@@ -102,6 +104,7 @@ class Rescue:
         count = job_repository.abandon_many(
             Abandoned(job.job_id, cause, self._counts.get(str(job.job_id), Counts())) for job in lost
         )
+        task_results.died([str(job.job_id) for job in lost], cause)
         queues.wake_many(list({job.queue_id for job in lost}))
         log.warning("jobs_abandoned", count=count, cause=cause)
 

@@ -18,8 +18,9 @@ from jobs.models import Assignment, EndReason, Trait
 from jobs.repositories import assignments, jobs
 from jobs.repositories.jobs import Counts, Processor
 from queues import repository as queues
+from queues import task_results
 from queues.models import Queue
-from queues.tripping import recovered, tripped
+from queues.tripping import counted, recovered, tripped
 from queuesite.foundation.databases import database_clock
 from queuesite.foundation.errors import StaleTransition
 from queuesite.foundation.logs import get_logger
@@ -46,6 +47,8 @@ def _end_job(assignment: Assignment, queue: Queue, worker_id: str, report: RunRe
             jobs.fail(assignment.job_id, worker_id, counts, report.reason, report.last_error or "unknown")
         else:
             jobs.complete(assignment.job_id, worker_id, counts, report.reason, report.last_error)
+    if report.reason is EndReason.CRASHED:
+        task_results.died([str(assignment.job_id)], report.last_error or "its consumer died")
     log.info(
         "job_failed" if failed else "job_completed",
         queue=queue.name,
@@ -131,6 +134,8 @@ def _update_queue(queue: Queue, report: RunReport) -> None:
         count = 1 if report.processed else queue.crash_count + 1
         pause = crash_pause(count)
         queues.failed(queue.id, count, database_clock.now() + timedelta(seconds=pause))
+        if report.counted:
+            counted(queue.id, [(database_clock.at(moment), number) for moment, number in report.counted])
         if pause:
             log.warning("queue_backs_off", queue=queue.name, failed_runs=count, seconds=pause)
     elif report.reason.has(Trait.SATISFIES_QUEUE) and report.empty_at is not None:

@@ -207,7 +207,7 @@ class WorkerLoop:
         for queue_id, found in list(self._followed.items()):
             adopted_queues.followed(queue_id, found)
             del self._followed[queue_id]
-        self.has_more = recording.record(self.runs, self.config, now)
+        self.has_more = recording.record(self.runs, self._stats.tasks, self.config, now)
         if self._registered and (self.watch.assignments_due or now >= self._next_poll):
             self._reconcile(now)
         if self.runs and (self.watch.settings_due or now >= self._next_settings):

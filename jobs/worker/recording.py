@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from jobs.models import EndReason
 from jobs.repositories import jobs
 from jobs.worker import completion
 from jobs.worker.runs import ActiveRun, Runs
+from jobs.worker.task_buffer import TaskBuffer
 from queues.tripping import recovered
 from queuesite.foundation.config import Config
 from queuesite.foundation.errors import StaleTransition
@@ -16,11 +18,15 @@ from queuesite.foundation.errors import StaleTransition
 STEPS_PER_TURN = 10
 
 
-def record(runs: Runs, config: Config, now: float) -> bool:
+def record(runs: Runs, tasks: TaskBuffer, config: Config, now: float) -> bool:
     """Record what is due at `now` (monotonic clock); whether there is more than one turn should do.
+
+    `tasks` has what was reported of the runs' tasks: of a crashed run it is written first.
 
     Raises pymongo's errors; the next call then records what MongoDB did not take.
     """
+    if any(run.report is not None and run.report.reason is EndReason.CRASHED for run in runs):
+        tasks.flush(now)
     steps = 0
     for run in runs:
         if steps >= STEPS_PER_TURN:

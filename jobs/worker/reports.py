@@ -30,7 +30,7 @@ def take_note(
     now = monotonic()
     for job_id, news in pool.news():
         if (run := runs.of_job(job_id)) is not None:
-            stats.tasks.add(news.tasks, run.worker_id)
+            stats.tasks.add(news.tasks, run.worker_id, job_id)
             stats.failed(run.queue, news.failures)
             stats.worked(run.queue, news.work, now, run.settings.handler, announcer.version_of(run.settings.handler))
             stats.attempts.add(news.attempts, news.attempts_dropped, run, announcer.version_of(run.settings.handler))

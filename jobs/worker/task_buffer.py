@@ -27,11 +27,11 @@ class TaskBuffer:
         self._dropped = 0
         self._not_before = 0.0
 
-    def add(self, changes: Iterable[Change], worker: str) -> None:
+    def add(self, changes: Iterable[Change], worker: str, job_id: object = "") -> None:
         """Keep what consumers of this worker reported, each change in place of an earlier one of the same attempt."""
         for change in changes:
             if change.attempt is not None:  # a consumer may have been forked before its worker had its id
-                change = replace(change, attempt=replace(change.attempt, worker=worker))
+                change = replace(change, attempt=replace(change.attempt, worker=worker, job=str(job_id)))
             before = self._changes.pop(change.key, None)
             self._size += change.size - (before.size if before is not None else 0)
             self._changes[change.key] = change

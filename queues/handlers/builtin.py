@@ -57,4 +57,4 @@ def simulate(message: Message) -> None:
 
 
 handler("http", options=http.HttpOptions)(http.post_message)
-handler("task")(task.run_task)
+handler(task.TASK_HANDLER)(task.run_task)

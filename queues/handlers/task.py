@@ -14,6 +14,8 @@ from queues.handlers.contract import Message, Reject, is_outcome
 from queues.task_calls import Call, Change, NoCall
 from queues.task_reports import reports
 
+#: The handler's name.
+TASK_HANDLER = "task"
 #: Longest return value, in bytes of JSON: MongoDB's documents may have 16 MiB, and arguments and errors count too.
 MAX_RETURNED_BYTES = 1_048_576
 

@@ -110,6 +110,16 @@ def test_what_it_sends_on_commit_is_handled_and_its_tasks_are_run_by_our_workers
     tasks_have_run(queue, len(calls) + 1)
     results_are_known(tasks(tmp_path, "result", *ids), worker)
 
+    # One whose process dies: nobody is left to say so, and it was the message's only receive.
+    (died,) = tasks(tmp_path, "enqueue", '["crash"]')
+
+    def failed() -> dict[str, Any]:
+        (found,) = tasks(tmp_path, "result", died["id"])
+        assert found["status"] == "FAILED", found
+        return found
+
+    assert eventually(failed, 2 * LONG, "it has failed")["errors"] == ["queues.task_calls.ConsumerDied"]
+
 
 def tasks_have_run(queue: Queue, count: int) -> None:
     def counted() -> bool:

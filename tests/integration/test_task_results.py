@@ -56,6 +56,32 @@ def test_an_attempt_from_its_begin_to_its_end() -> None:
     assert done.finished_at > done.started_at
 
 
+def test_a_task_whose_consumer_dies_at_the_last_receive_has_failed() -> None:
+    last, another, again = call(), call(), call()
+    buffer = TaskBuffer()
+    buffer.add([Change(last, attempt(1, "RUNNING", last=True)), Change(again, attempt(2, "RUNNING"))], "w", "job-1")
+    buffer.add([Change(another, attempt(3, "RUNNING", last=True))], "w", "job-2")
+    buffer.flush(0.0)
+
+    task_results.died(["job-1"], "the consumer process 7 was killed by signal 9 (SIGKILL)")
+    task_results.died(["job-1"], "again")
+
+    failed = result(last)
+    assert (failed.status, result(again).status, result(another).status) == ("FAILED", "RUNNING", "RUNNING")
+    assert failed.finished_at > failed.started_at
+    [error] = failed.errors
+    assert (error.exception_class_path, error.traceback) == (
+        "queues.task_calls.ConsumerDied",
+        "the consumer process 7 was killed by signal 9 (SIGKILL)",
+    )
+    # One that ended before its consumer did is left alone, and one that is redriven runs again.
+    buffer.add([Change(another, attempt(3, "SUCCESSFUL", last=True, returned="1"))], "w", "job-2")
+    buffer.add([Change(last, attempt(4, "RUNNING"))], "w", "job-3")
+    buffer.flush(0.0)
+    task_results.died(["job-2"], "killed")
+    assert (result(another).status, result(last).status) == ("SUCCESSFUL", "RUNNING")
+
+
 def test_the_latest_attempt_counts_in_whatever_order_it_is_written() -> None:
     one = call()
     first = Change(one, attempt(1, "READY", error=("builtins.OSError", "trace 1")))

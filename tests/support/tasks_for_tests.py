@@ -7,7 +7,7 @@ from typing import Any
 
 from django_tasks import TaskContext, task
 
-from queues.handlers import Reject, Retry
+from queues.handlers import Reject, Retry, Unavailable
 
 #: What ran, by its first argument.
 ran: list[Any] = []
@@ -91,6 +91,11 @@ def asks_for_a_retry() -> None:
 @task()
 def rejects() -> Any:
     return Reject("no use")
+
+
+@task()
+def depends() -> None:
+    raise Unavailable("stripe")
 
 
 @task()

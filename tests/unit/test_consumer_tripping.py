@@ -245,6 +245,31 @@ class TestBreaker:
         assert (report.reason, report.failed) == (EndReason.DRAINED, 30)
         assert system.dead == 15
 
+    def test_the_time_limit_of_a_thread_counts_and_what_was_counted_goes_to_the_next_run(self) -> None:
+        system = System(concurrency=1, max_receive_count=2)
+        go = threading.Event()
+        system.dependency.ask = lambda message: go.wait(60)  # type: ignore[method-assign,assignment]
+        system.sqs.put(system.queue, *numbers(3))
+        try:
+            with registered(system.dependency, breaker=breaker({"failures": 2, "within": 60}), timeout=0.05):
+                first = Running(system.sqs, system.queue).report()
+                assert (first.reason, first.timed_out, [count for _, count in first.counted]) == (
+                    EndReason.TIMED_OUT,
+                    1,
+                    [1],
+                )
+                assert Running(system.sqs, system.queue, counted=((61.0, 1),)).report().reason is EndReason.TIMED_OUT
+                second = Running(system.sqs, system.queue, counted=((5.0, 1),)).report()
+                assert (second.reason, second.tainted, second.pause) == (EndReason.TRIPPED, True, FIRST_TRIP_PAUSE)
+                assert second.last_error == "2 failed attempts within 60 s, the last by TimedOut"
+                # A probe that times out trips at once, and its message, which was received twice, is spared.
+                system.clock.advance(LONGEST_TRIP_PAUSE)
+                probe = Running(system.sqs, system.queue, trips=1).report()
+                assert (probe.reason, probe.pause) == (EndReason.TRIPPED, 60)
+            assert system.dead == 0
+        finally:
+            go.set()
+
     def test_failures_that_are_too_old_do_not_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
         now = iter(range(0, 10_000, 20))  # one each 20 s: three within 60 s
         monkeypatch.setattr("jobs.consumer.tripping.time.monotonic", lambda: float(next(now)))

@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from typing_extensions import TypedDict
 
-from queues.handlers import Message, Reject, Retry, handler, registry
+from queues.handlers import Message, Reject, Retry, Unavailable, handler, registry
 from queues.handlers.payloads import NOTHING, WrongPayload
 from queues.handlers.registry import HandlerError
 from queuesite.foundation.errors import InvalidInput
@@ -261,7 +261,7 @@ class TestSeveral:
         assert caught.value.__notes__ == ["record 2 of 3"]
 
     @pytest.mark.parametrize("raised", [True, False])
-    @pytest.mark.parametrize("answer", [Reject("no picture"), Reject, Retry("later")])
+    @pytest.mark.parametrize("answer", [Reject("no picture"), Reject, Retry("later"), Unavailable("s3")])
     def test_outcomes_are_those_of_the_whole_message(self, answer: Any, raised: bool) -> None:
         seen = []
 
@@ -274,11 +274,11 @@ class TestSeveral:
 
         try:
             found = call(s3_event("a", "b"))
-        except (Reject, Retry) as error:
+        except (Reject, Retry, Unavailable) as error:
             found = error
 
         assert len(seen) == 1
-        if isinstance(answer, Retry):
+        if isinstance(answer, Retry | Unavailable):
             assert found is answer
         else:
             assert found.reason == f"record 1 of 2: {answer.reason or 'rejected'}"

@@ -109,6 +109,29 @@ class TestOutcomes:
 
         assert [(attempt.status, attempt.error) for attempt in attempts] == [("READY", None), ("FAILED", None)]
 
+    @pytest.mark.parametrize(("name", "status"), [("orders", "READY"), ("orders.fifo", "FAILED")])
+    def test_what_is_down_does_not_use_up_receives(self, name: str, status: str) -> None:
+        sqs = MemoryQueues()
+        queue = sqs.create(name, handler="task", max_receive_count=1)
+        sqs.put(queue, call("depends").body, group="a" if queue.fifo else None)
+        assert Running(sqs, queue).report().reason is EndReason.TRIPPED
+
+        attempt = only([change.attempt for change in reports.take() if change.attempt])
+        assert (attempt.status, attempt.error and attempt.error[0]) == (status, "queues.handlers.contract.Unavailable")
+
+    def test_an_attempt_at_the_last_receive_is_told_before_it_may_end_the_process(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        told: list[Change] = []
+        monkeypatch.setattr(reports, "urgent", lambda: told.extend(reports.take()))
+        run(call("note", "many receives").body, max_receive_count=2)
+        assert told == []
+
+        ended, _, _ = run(call("note", "the last").body, max_receive_count=1)
+        [begun] = [change.attempt for change in told if change.attempt]
+        assert (begun.status, begun.last, begun.ended) == ("RUNNING", True, None)
+        assert (only(ended).id, only(ended).status) == (begun.id, "SUCCESSFUL")
+
     def test_without_a_dead_letter_queue_nothing_fails_for_good(self) -> None:
         sqs = MemoryQueues()
         queue = sqs.create(handler="task", with_dlq=False, max_receive_count=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from django_tasks import TaskContext, task
 
@@ -23,3 +24,9 @@ async def ship(context: TaskContext, order: int) -> str:
 def charge(card: str) -> None:
     """Fail."""
     raise LookupError(f"no card {card}")
+
+
+@task(queue_name="shop-tasks")
+def crash() -> None:
+    """End the process that runs it."""
+    os.kill(os.getpid(), signal.SIGKILL)
