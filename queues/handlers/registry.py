@@ -18,7 +18,7 @@ from django.apps import apps
 from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from queues import declared_tasks
-from queues.handlers import declaring, middleware, secrets
+from queues.handlers import arguments, declaring, middleware, secrets
 from queues.handlers.batch_calling import batch_caller
 from queues.handlers.batching import Batch
 from queues.handlers.batching import batch as checked_batch
@@ -30,8 +30,6 @@ from queues.handlers.payloads import NOTHING, Payload
 from queues.handlers.retrying import Answer, Breaker, RetryPolicy, retry_policy
 from queues.handlers.retrying import breaker as checked_breaker
 from queues.handlers.sendable import HandlerFunction, P, R, with_sender
-from queues.settings import MAX_HANDLER_NAME
-from queues.sqs import MAX_VISIBILITY_SECONDS
 from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import InvalidInput, QueuesiteError
 
@@ -234,23 +232,13 @@ def handler(
     """
     frame = sys._getframe(1)
     place = f"({frame.f_code.co_filename}:{frame.f_lineno})"
-    # `@handler` without its brackets passes the function.
-    if not isinstance(name, str) or not 1 <= len(name) <= MAX_HANDLER_NAME:  # type: ignore[redundant-expr]
-        raise HandlerError(
-            f"@handler({name!r}): expected a name of 1 to {MAX_HANDLER_NAME} characters, as in @handler('orders') "
-            + place
-        )
-    if timeout is not None and not 0 < timeout <= MAX_VISIBILITY_SECONDS:
-        raise HandlerError(
-            f"@handler({name!r}, timeout={timeout!r}): expected above 0 and at most {MAX_VISIBILITY_SECONDS} seconds "
-            f"(12 h), or None for no limit {place}"
-        )
     try:
-        policy = _checked("retry=…): ", retry_policy, retry)
-        limit = _checked("breaker=…): ", checked_breaker, breaker)
-        gathered = checked_batch(batch, linger)
+        arguments.check(name, timeout=timeout, options=options, queue=queue)
+        policy = _checked(name, "retry=…): ", retry_policy, retry)
+        limit = _checked(name, "breaker=…): ", checked_breaker, breaker)
+        gathered = _checked(name, "", lambda most: checked_batch(most, linger), batch)
     except ValueError as error:
-        raise HandlerError(f"@handler({name!r}, {error} {place}") from None
+        raise HandlerError(f"{error} {place}") from None
 
     def register(function: Callable[P, R], /) -> HandlerFunction[P, R]:
         refusal = refusal_of(function)
@@ -279,11 +267,11 @@ def _shown(function: Any) -> str:
     return shown if code is None else f"{shown} ({code.co_filename}:{code.co_firstlineno})"
 
 
-def _checked(argument: str, check: Callable[[Any], C], given: Any) -> C:
+def _checked(name: str, argument: str, check: Callable[[Any], C], given: Any) -> C:
     try:
         return check(given)
     except ValueError as error:
-        raise ValueError(f"{argument}{error}") from None
+        raise ValueError(f"@handler({name!r}, {argument}{error}") from None
 
 
 def discover() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import random
 from collections.abc import Callable, Mapping
@@ -72,7 +73,7 @@ class RetryPolicy:
         return tuple(f"{kind.__qualname__}: {_in_words(answer)}" for kind, answer in self.answers.items())
 
 
-def _in_words(answer: Answer) -> str:
+def _in_words(answer: Any) -> str:
     if isinstance(answer, int | float):
         return f"again after {answer:g} s"
     if isinstance(answer, Exponential):
@@ -110,7 +111,19 @@ def retry_policy(given: Any) -> RetryPolicy | None:
 
 
 def _check_answer(kind: type[BaseException], answer: Any) -> None:
-    if is_outcome(answer) or (callable(answer) and not isinstance(answer, type)) or _is_delay(answer):
+    if is_outcome(answer) or _is_delay(answer):
+        return
+    if callable(answer) and not isinstance(answer, type):
+        if inspect.iscoroutinefunction(answer):
+            raise ValueError(f"{kind.__name__} has {answer!r}: expected a plain function, not one that is async")
+        try:
+            inspect.signature(answer).bind(1)
+        except TypeError as error:
+            raise ValueError(
+                f"{kind.__name__} has {answer!r}, which cannot be called with a receive count: {error}"
+            ) from None
+        except ValueError:  # some of C's have no signature
+            pass
         return
     raise ValueError(
         f"{kind.__name__} has {answer!r}: expected 0 to {MAX_VISIBILITY_SECONDS} seconds (12 h), exponential(…), "

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jobs.management.commands.sqs import Command as Sqs
-from queues.handlers import Message, Retry, registry
+from queues.handlers import Message, registry
 from tests.support.processes import ROOT
 
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
@@ -42,24 +42,20 @@ def run(block: str, **names: Any) -> dict[str, Any]:
 def test_examples(guide: Path, own_registry: dict[str, registry.Handler]) -> None:
     for block in blocks(guide, "python"):
         ast.parse(block)
-    (ours,) = our_handlers(guide)
-    run(ours, process=lambda number: None)
-    (handler,) = own_registry.values()
-    handler.function(Message(id="1", body='{"number": 1, "order_id": 1}', queue="orders"))
+    assert our_handlers(guide)
+    for block in our_handlers(guide):
+        own_registry.clear()
+        run(block, process=lambda number: None, lambda_handler=lambda event, context: None)
+        (handler,) = own_registry.values()
+        handler.function(Message(id="1", body='{"number": 1, "order_id": 1}', queue="orders"))
 
 
 def test_shoryukens_intervals(own_registry: dict[str, registry.Handler]) -> None:
-    def fails(number: int) -> None:
-        raise OSError("no")
-
     (ours,) = our_handlers(ROOT / "docs" / "guides" / "shoryuken.md")
-    orders = run(ours, process=fails)["orders"]
-    delays = []
-    for count in (1, 2, 3, 4):
-        with pytest.raises(Retry) as raised:
-            orders(Message(id="1", body='{"number": 1}', queue="orders", receive_count=count))
-        delays.append(raised.value.delay)
-    assert delays == [30, 300, 3600, 3600]
+    run(ours)
+    policy = own_registry["orders"].retry
+    assert policy is not None
+    assert [policy.answer(OSError("no"), count) for count in (1, 2, 3, 4)] == [30, 300, 3600, 3600]
 
 
 @guides
