@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -15,9 +16,11 @@ from jobs.models import Throughput
 from jobs.repositories import failures
 from jobs.repositories.throughput import totals
 from queues import services
+from queues.health.figures import oldest_message
+from queues.health.rules import PROBLEMS, Health, problems_of
 from queues.models import Queue
 from queues.sqs import PURPOSES
-from queues.state import State, state_of
+from queues.state import Context, State, state_of
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
 
@@ -144,6 +147,7 @@ def _processing(queues: list[Queue], now: datetime) -> Iterator[Metric]:
     for queue, state in zip(queues, found, strict=True):
         unserved.add_metric([queue.name], int(state is State.UNSERVED))
     yield unserved
+    yield from _health(queues, context)
     yield _gauge("workers", "Live workers.", value=len(workers))
     yield _gauge(
         "workers_draining", "Live workers that take no more assignments.", value=sum(w.draining for w in workers)
@@ -168,6 +172,26 @@ def _processing(queues: list[Queue], now: datetime) -> Iterator[Metric]:
     )
 
 
+def _health(queues: list[Queue], context: Context) -> Iterator[Metric]:
+    ill = _gauge("queue_problem", "1 for each problem that a queue has; absent for others.", "queue", "problem")
+    counts = Counter[Health]()
+    for queue in queues:
+        for problem in problems_of(queue, context):
+            ill.add_metric([queue.name, problem.health], 1)
+            counts[problem.health] += 1
+    yield ill
+    problems = _gauge("queues_with_problem", "Queues by problem; one that has several counts for each.", "problem")
+    for health in PROBLEMS:
+        problems.add_metric([health], counts[health])
+    yield problems
+    oldest = _gauge("queue_oldest_message_seconds", "Age of the oldest message that is known of, at least.", "queue")
+    for queue in queues:
+        found = oldest_message(queue, context)
+        age = 0.0 if found is None else max(0.0, (context.now - found.sent_at).total_seconds())
+        oldest.add_metric([queue.name], age)
+    yield oldest
+
+
 def _sweep_lag(queues: list[Queue], now: datetime) -> float:
     seen = [moment for queue in queues if (moment := queue.depth_observed_at or queue.created_at) is not None]
     if not seen:
@@ -175,5 +199,5 @@ def _sweep_lag(queues: list[Queue], now: datetime) -> float:
     return max(0.0, (now - min(seen)).total_seconds() - get_config().sweep_max_seconds)
 
 
-def _gauge(name: str, what: str, label: str | None = None, value: float | None = None) -> Any:
-    return GaugeMetricFamily(f"queuesite_{name}", what, labels=None if label is None else [label], value=value)
+def _gauge(name: str, what: str, *labels: str, value: float | None = None) -> Any:
+    return GaugeMetricFamily(f"queuesite_{name}", what, labels=labels or None, value=value)

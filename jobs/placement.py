@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +25,11 @@ from queues.fleet import Fleet, Offer
 from queues.handlers.announcement import Announced
 from queues.handlers.registry import all_handlers
 from queues.models import Queue
+
+#: What is believed of ages (seconds) and of dates (seconds since 1970): SQS keeps no message longer than 14 days, and
+#: a date beyond the year 2200 cannot be one.
+_OLDEST = 15 * 86_400
+_LATEST = 7_258_118_400
 
 
 @dataclass(frozen=True)
@@ -79,3 +85,39 @@ def can_serve(worker: Worker | Offer, queue: Queue) -> bool:
 def fleet_of(workers: Iterable[Worker]) -> Fleet:
     """What these workers can do together. Those that drain take no more queues."""
     return Fleet(tuple(offer_of(worker) for worker in workers if not worker.draining))
+
+
+def handling_since(workers: Iterable[Worker]) -> dict[str, datetime]:
+    """Since when the oldest message in a slot has been held, by the queues' names.
+
+    As of the workers' last heartbeats, by the database's clock. Entries that are malformed count as absent.
+    """
+    return _earliest(
+        (entry, worker.heartbeat_at - timedelta(seconds=age))
+        for worker in workers
+        for entry in worker.consumers
+        if _is_number(age := entry.get("handlingFor")) and age < _OLDEST
+    )
+
+
+def oldest_sent_at(workers: Iterable[Worker]) -> dict[str, datetime]:
+    """When the oldest message that consumers hold was sent, by SQS's clock, by the queues' names."""
+    return _earliest(
+        (entry, datetime.fromtimestamp(sent_at, UTC))
+        for worker in workers
+        for entry in worker.consumers
+        if _is_number(sent_at := entry.get("oldestSentAt")) and sent_at < _LATEST
+    )
+
+
+def _earliest(moments: Iterable[tuple[dict[str, Any], datetime]]) -> dict[str, datetime]:
+    found: dict[str, datetime] = {}
+    for entry, moment in moments:
+        queue = entry.get("queueName")
+        if isinstance(queue, str):
+            found[queue] = min(found.get(queue, moment), moment)
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and value > 0

@@ -5,19 +5,22 @@ Functions raise `NotFound`, `InvalidInput` and `MongoUnavailable`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
 
 from jobs import services
 from jobs.models import Assignment, Departure, Failure, Job, JobStatus, Lease, Master, Worker
-from jobs.placement import fleet_of
-from jobs.repositories import assignments, failures, jobs, leases, listening, masters, throughput, workers
+from jobs.placement import fleet_of, handling_since, oldest_sent_at
+from jobs.repositories import assignments, failures, jobs, leases, listening, masters, workers
+from queues.health.figures import Oldest, oldest_message, seconds_to_drain
+from queues.health.rules import UNHEALTHY, Health, HealthSelection, Problem, problems_of
 from queues.models import Queue
-from queues.state import FAILING_WITHIN_MINUTES, Condition, Context, Selection, State, state_of, unserved_reason
+from queues.state import Context, Selection, State, state_of, unserved_reason
 from queuesite.foundation.databases import database_clock
 from queuesite.foundation.errors import InvalidInput, NotFound
 from queuesite.foundation.pages import Cursor, cut
@@ -130,35 +133,57 @@ def find_masters() -> list[Master]:
     return masters.present()
 
 
-def queue_context(
-    found: Iterable[Assignment] | None = None, *, present: Iterable[Worker] | None = None, failing: bool = False
-) -> Context:
-    """What states and conditions of queues depend on beside the queues.
+def queue_context(found: Iterable[Assignment] | None = None, *, present: Iterable[Worker] | None = None) -> Context:
+    """What states and health of queues depend on beside the queues.
 
-    `found`, `present`: all assignments and workers, if they have been read. `failing`: whether a rule asks for the
-    failing queues, which are counted from the throughput of the last minutes.
+    `found`, `present`: all assignments and workers, if they have been read.
     """
-    assigned = frozenset(one.queue_id for one in (find_assignments() if found is None else found))
+    held = list(find_assignments() if found is None else found)
     now = database_clock.now()
-    attempts = throughput.failing(now - timedelta(minutes=FAILING_WITHIN_MINUTES)) if failing else None
     live = [one for one in (services.list_workers() if present is None else present) if services.is_alive(one, now)]
-    return Context(now, assigned, attempts, fleet_of(live))
+    load = Counter(one.worker for one in held)
+    return Context(
+        now,
+        frozenset(one.queue_id for one in held),
+        fleet_of(live),
+        fleet_of(one for one in live if load[one.worker_id] < one.capacity),
+        handling=handling_since(live),
+        oldest=oldest_sent_at(live),
+    )
 
 
-def select(what: State | Condition) -> Selection:
-    """The queues in a state or condition at this moment."""
-    return Selection(what, queue_context(failing=what is Condition.FAILING))
+def selections(*, health: str | None = None, state: str | None = None) -> list[Selection | HealthSelection]:
+    """The queues in a state, or with a problem (`unhealthy`: any), at this moment; those without any are `healthy`."""
+    if health is None and state is None:
+        return []
+    context = queue_context()
+    found: list[Selection | HealthSelection] = []
+    if state is not None:
+        found.append(Selection(State(state), context))
+    if health is not None:
+        found.append(HealthSelection(None if health == UNHEALTHY else Health(health), context))
+    return found
 
 
 @dataclass(frozen=True)
 class Activity:
-    """A queue's state, who processes it, and its newest job."""
+    """What a queue does, how it is, who processes it, and its newest job."""
 
     state: State
     #: Why no worker can serve it; None unless that is its state.
     unserved: str | None
     assignments: Sequence[Assignment]
     last_job: Job | None
+    #: All that is wrong with it, the worst first.
+    problems: Sequence[Problem] = ()
+    oldest: Oldest | None = None
+    #: For how many seconds its messages last at the pace of the last minutes; None: nothing was processed.
+    drain_seconds: float | None = None
+
+    @property
+    def health(self) -> Health:
+        """The worst of what is wrong with it."""
+        return self.problems[0].health if self.problems else Health.HEALTHY
 
 
 def activity(queues: Iterable[Queue], *, with_jobs: bool = True) -> dict[ObjectId, Activity]:
@@ -175,7 +200,13 @@ def activity(queues: Iterable[Queue], *, with_jobs: bool = True) -> dict[ObjectI
     last = jobs.newest_of([queue.name for queue in wanted]) if with_jobs else {}
     return {
         queue.id: Activity(
-            state_of(queue, context), unserved_reason(queue, context), running[queue.id], last.get(queue.name)
+            state_of(queue, context),
+            unserved_reason(queue, context),
+            running[queue.id],
+            last.get(queue.name),
+            problems_of(queue, context),
+            oldest_message(queue, context),
+            seconds_to_drain(queue, context),
         )
         for queue in wanted
     }

@@ -15,8 +15,8 @@ from jobs import histogram, reads
 from jobs import services as processing
 from jobs.models import Throughput
 from jobs.repositories import failures, throughput
-from queues import observation, services
-from queues import repository as queues
+from queues import observation, services, summaries
+from queues.health.rules import PROBLEMS, Health
 from queues.models import Queue
 from queues.sqs import PURPOSES, Depth
 from queues.state import State
@@ -73,6 +73,9 @@ class Statistics:
 
     at: datetime
     queues: dict[State, int]
+    #: Queues with a problem, and how many have each; a queue may have several.
+    ill: int
+    health: dict[Health, int]
     visible: int
     in_flight: int
     delayed: int
@@ -100,12 +103,15 @@ def current() -> Statistics:
     minute = throughput.sums(this_minute - MINUTE, this_minute)
     hour = throughput.sums(this_minute - 60 * MINUTE, this_minute)
     kinds, kinds_last_hour = failures.count(), failures.count(now - 60 * MINUTE)
-    sums = queues.sums(context)
-    waiting = queues.longest_waiting(context, 1)
+    sums = summaries.sums(context)
+    health = summaries.health_counts(context)
+    waiting = summaries.longest_waiting(context, 1)
     workers = [worker for worker in present if processing.is_alive(worker, now)]
     return Statistics(
         at=now,
         queues={state: sums[state].queues if state in sums else 0 for state in State},
+        ill=health.ill,
+        health={one: health.problems.get(one, 0) for one in PROBLEMS},
         visible=sum(of.visible for of in sums.values()),
         in_flight=sum(of.in_flight for of in sums.values()),
         delayed=sum(of.delayed for of in sums.values()),

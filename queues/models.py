@@ -96,6 +96,40 @@ class Queue(models.Model, Settings):
         db_column="countedFailures",
         help_text="failures that a breaker counted in runs that a time limit ended: when (epoch seconds), and how many",
     )
+    crashing_since = models.DateTimeField(
+        null=True,
+        default=None,
+        editable=False,
+        db_column="crashingSince",
+        help_text="when the first of the runs in a row failed",
+    )
+    tripped_since = models.DateTimeField(
+        null=True,
+        default=None,
+        editable=False,
+        db_column="trippedSince",
+        help_text="when the first of the runs in a row tripped",
+    )
+    attempts: models.JSONField[dict[str, Any]] = models.JSONField(
+        default=dict,
+        editable=False,
+        db_column="recentAttempts",
+        help_text="attempts of the last minutes (see queues.health.attempts)",
+    )
+    last_attempt_at = models.DateTimeField(
+        null=True,
+        default=None,
+        editable=False,
+        db_column="lastAttemptAt",
+        help_text="when an attempt last ended, well or not",
+    )
+    failing_since = models.DateTimeField(
+        null=True,
+        default=None,
+        editable=False,
+        db_column="failingSince",
+        help_text="since when the share of failed attempts has been too large, as of the last attempt",
+    )
     troubled_until = models.DateTimeField(
         null=True,
         default=None,
@@ -109,6 +143,20 @@ class Queue(models.Model, Settings):
     dead_letters = models.PositiveIntegerField("dead letters", default=0, editable=False, db_column="deadLetters")
     dead_letters_observed_at = models.DateTimeField(
         null=True, default=None, editable=False, db_column="deadLettersObservedAt"
+    )
+    dead_letters_grown_at = models.DateTimeField(
+        null=True,
+        default=None,
+        editable=False,
+        db_column="deadLettersGrownAt",
+        help_text="when a count last found more dead letters than the one before",
+    )
+    visible_since = models.DateTimeField(
+        null=True,
+        default=None,
+        editable=False,
+        db_column="visibleSince",
+        help_text="since when each observation has found visible messages",
     )
     depth_observed_at = models.DateTimeField(null=True, default=None, editable=False, db_column="depthObservedAt")
     created_at = models.DateTimeField(null=True, default=None, editable=False, db_column="createdAt")

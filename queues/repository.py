@@ -6,8 +6,7 @@ API, the admin and tasks turn them into `MongoUnavailable` (`queuesite.foundatio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,7 +19,6 @@ from pymongo.errors import DuplicateKeyError
 
 from queues.models import DepthSample, Queue
 from queues.sqs import Depth
-from queues.state import WAKE_PENDING, Condition, Context, State, matching, state_expression
 from queuesite.foundation.databases import Document, collection, database_clock
 from queuesite.foundation.documents import columns, read, step_of, to_document, to_model, to_models
 from queuesite.foundation.errors import AlreadyExists, NotFound
@@ -82,13 +80,28 @@ def least_observed(limit: int) -> list[Queue]:
 
 
 def dead_letters_observed(counts: Mapping[ObjectId, int]) -> None:
-    """Record how many dead letters queues were seen to have."""
+    """Record how many dead letters queues were seen to have, and whether they were fewer at the last count."""
     if counts:
+        counted_before = {"$gt": ["$deadLettersObservedAt", None]}
         _queues().bulk_write(
             [
                 UpdateOne(
                     {"_id": queue_id},
-                    {"$set": {"deadLetters": count}, "$currentDate": {"deadLettersObservedAt": True}},
+                    [
+                        {
+                            "$set": {
+                                "deadLetters": count,
+                                "deadLettersObservedAt": "$$NOW",
+                                "deadLettersGrownAt": {
+                                    "$cond": [
+                                        {"$and": [counted_before, {"$lt": ["$deadLetters", count]}]},
+                                        "$$NOW",
+                                        {"$ifNull": ["$deadLettersGrownAt", None]},
+                                    ]
+                                },
+                            }
+                        }
+                    ],
                 )
                 for queue_id, count in counts.items()
             ],
@@ -176,9 +189,9 @@ def served(queue_id: ObjectId, until: datetime, empty_runs: int = 0) -> None:
 
 def failed(queue_id: ObjectId, count: int, not_before: datetime) -> None:
     """Record the `count`th failed run in a row; the queue is assigned again at `not_before` (server's time)."""
+    dated = {"wakeRequestedAt": True, **({"crashingSince": True} if count == 1 else {})}
     _queues().update_one(
-        {"_id": queue_id},
-        {"$set": {"crashCount": count, "notBefore": not_before}, "$currentDate": {"wakeRequestedAt": True}},
+        {"_id": queue_id}, {"$set": {"crashCount": count, "notBefore": not_before}, "$currentDate": dated}
     )
 
 
@@ -209,20 +222,23 @@ def looked_at(queue_ids: Sequence[ObjectId]) -> None:
 
 
 def observed(depths: Mapping[ObjectId, Depth]) -> None:
-    """Record what queues were seen to hold."""
+    """Record what queues were seen to hold, and since when each has always been seen to hold visible messages."""
     if depths:
         _queues().bulk_write(
             [
                 UpdateOne(
                     {"_id": queue_id},
-                    {
-                        "$set": {
-                            "depthVisible": depth.visible,
-                            "depthInFlight": depth.in_flight,
-                            "depthDelayed": depth.delayed,
-                        },
-                        "$currentDate": {"depthObservedAt": True},
-                    },
+                    [
+                        {
+                            "$set": {
+                                "depthVisible": depth.visible,
+                                "depthInFlight": depth.in_flight,
+                                "depthDelayed": depth.delayed,
+                                "depthObservedAt": "$$NOW",
+                                "visibleSince": {"$ifNull": ["$visibleSince", "$$NOW"]} if depth.visible else None,
+                            }
+                        }
+                    ],
                 )
                 for queue_id, depth in depths.items()
             ],
@@ -268,25 +284,6 @@ def depth_samples(
     return {row["_id"]: Depth(row["visible"], row["inFlight"], row["delayed"]) for row in rows}
 
 
-@dataclass(frozen=True)
-class Sums:
-    """Queues of one state: how many, and what they hold together."""
-
-    queues: int
-    visible: int
-    in_flight: int
-    delayed: int
-    dead_letters: int
-
-
-def sums(context: Context) -> dict[State, Sums]:
-    """Every queue added up by its state, by the database. A state that no queue is in is left out."""
-    fields = {**_DEPTHS, "deadLetters": "deadLetters"}
-    added = {name: {"$sum": f"${field}"} for name, field in fields.items()}
-    group = {"_id": state_expression(context), "queues": {"$sum": 1}, **added}
-    return {State(row.pop("_id")): Sums(*row.values()) for row in _queues().aggregate([{"$group": group}])}
-
-
 def count_by_handler() -> dict[str, int]:
     """How many queues have each handler."""
     group = {"_id": {"$ifNull": ["$handler", Queue._meta.get_field("handler").get_default()]}, "queues": {"$sum": 1}}
@@ -296,44 +293,3 @@ def count_by_handler() -> dict[str, int]:
 def with_handler(handler: str, limit: int) -> list[Queue]:
     """Up to `limit` queues that have a handler, by name."""
     return find({"handler": handler}, "name", descending=False, limit=limit)
-
-
-def longest_waiting(
-    context: Context, limit: int, before: datetime | None = None
-) -> list[tuple[Queue, datetime | None]]:
-    """Queues that wait for a worker, each with the moment since when it does, the earliest first.
-
-    It is the moment of the wake-up that nobody followed, or else of the observation. `before`: only those since then.
-    """
-    pipeline: list[Document] = [
-        {"$match": matching(State.WAITING, context)},
-        {"$set": {"since": {"$cond": [WAKE_PENDING, "$wakeRequestedAt", "$depthObservedAt"]}}},
-        *([] if before is None else [{"$match": {"since": {"$lt": before}}}]),
-        {"$set": {"undated": {"$eq": [{"$ifNull": ["$since", None]}, None]}}},
-        {"$sort": {"undated": ASCENDING, "since": ASCENDING, "name": ASCENDING}},
-        {"$limit": limit},
-    ]
-    since = {}
-
-    def dated() -> Iterator[Document]:
-        for document in _queues().aggregate(pipeline):
-            since[document["_id"]] = document.get("since")
-            yield document
-
-    return [(queue, since[queue.id]) for queue in to_models(Queue, dated(), bounded=False)]
-
-
-def worst(
-    wanted: Mapping[State | Condition, str], context: Context, limit: int
-) -> dict[State | Condition, list[Queue]]:
-    """Up to `limit` queues in each state or condition, in one query: the highest value of its field comes first."""
-    facets = {
-        what.name: [
-            {"$match": matching(what, context)},
-            {"$sort": {field: DESCENDING, "name": ASCENDING}},
-            {"$limit": limit},
-        ]
-        for what, field in wanted.items()
-    }
-    found = next(iter(_queues().aggregate([{"$facet": facets}])))
-    return {what: to_models(Queue, found[what.name], bounded=False) for what in wanted}

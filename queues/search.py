@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from queues import repository
+from queues.health.rules import HealthSelection
 from queues.models import Queue
 from queues.state import Selection
 from queuesite.foundation.errors import InvalidInput
@@ -29,7 +31,7 @@ def find_queues(
     handler: str | None = None,
     prefix: str | None = None,
     containing: str | None = None,
-    selection: Selection | None = None,
+    selections: Sequence[Selection | HealthSelection] = (),
     sort: str = "name",
     cursor: str | None = None,
     limit: int = 50,
@@ -54,8 +56,7 @@ def find_queues(
         filters.append({"name": {"$regex": f"^{re.escape(prefix)}"}})
     if containing:
         filters.append({"name": {"$regex": re.escape(containing), "$options": "i"}})
-    if selection is not None:
-        filters.append(selection.filter)
+    filters += [selection.filter for selection in selections]
     if cursor is not None:
         kind: Any = {"name": str, "createdAt": datetime}.get(key, int)
         filters.append(Cursor.decode(cursor, kind).behind(field, descending=descending))

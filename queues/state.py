@@ -1,7 +1,8 @@
-"""A queue's state and what is wrong with it: each rule once in Python and once, beside it, for MongoDB.
+"""A queue's activity, its state: each rule once in Python and once, beside it, for MongoDB.
 
 MongoDB decides for lists, sums and the overview; Python decides for queues that have been read. A test compares the two
-for every combination of the fields that a rule reads. A field that a document lacks counts as its default.
+for every combination of the fields that a rule reads. A field that a document lacks counts as its default. Whether
+something is wrong with it is a question of its own: `queues.health.rules`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from bson import ObjectId
 
 from queues.fleet import Fleet
+from queues.health.limits import Limits, configured
 from queues.models import Queue
 
 #: An expression of MongoDB's aggregation, or a filter.
@@ -38,22 +40,6 @@ class State(StrEnum):
         return self.value.replace("-", " ")
 
 
-class Condition(StrEnum):
-    """What can be wrong with a queue, in whatever state it is."""
-
-    VANISHED = "not in SQS any more"
-    CRASH_LOOPING = "crash-looping"
-    TRIPPED = "tripped"  #: what its handler needs was down when last tried
-    FAILING = "failing"
-    PAUSED_WITH_BACKLOG = "paused with backlog"
-    DEAD_LETTERS = "dead letters"
-
-    @property
-    def label(self) -> str:
-        """The word as pages show it."""
-        return self.value
-
-
 @dataclass(frozen=True)
 class Context:
     """What the rules read beside the queue's own fields."""
@@ -61,17 +47,24 @@ class Context:
     now: datetime
     #: Queues that a worker has.
     assigned: frozenset[ObjectId]
-    #: Queues whose share of failed attempts is `attempts_are_failing`: failed and processed attempts of each. Counting
-    #: them is costly, so that they are None where no rule asks for them.
-    failing: Mapping[ObjectId, tuple[int, int]] | None = None
-    #: What the live workers can do.
+    #: What the live workers can do, and those of them that have a place left.
     fleet: Fleet = field(default_factory=Fleet)
+    room: Fleet = field(default_factory=Fleet)
+    #: By the names of queues whose messages consumers hold, as of the last heartbeats: since when the oldest of those
+    #: in slots has been held, and when the oldest of all was sent.
+    handling: Mapping[str, datetime] = field(default_factory=dict)
+    oldest: Mapping[str, datetime] = field(default_factory=dict)
+    limits: Limits = field(default_factory=configured)
 
-    def failing_queues(self) -> Mapping[ObjectId, tuple[int, int]]:
-        """Raises `ValueError` if nobody counted them."""
-        if self.failing is None:
-            raise ValueError("this context was made without the failing queues: ask for them when it is made")
-        return self.failing
+    def is_full(self, handler: str, pool: str | None) -> bool:
+        """Whether workers run, and none that can serve such a queue has a place left."""
+        return bool(self.fleet.offers) and (not self.room.offers or self.room.reason(handler, pool) is not None)
+
+    def full_expression(self) -> Expression:
+        """`is_full` of a document of the queues' collection."""
+        if not self.fleet.offers or not self.room.offers:
+            return {"$literal": bool(self.fleet.offers)}
+        return self.room.unserved({"$ifNull": ["$handler", _HANDLER]}, {"$ifNull": ["$pool", None]})
 
 
 @dataclass(frozen=True)
@@ -117,56 +110,6 @@ STATES: Mapping[State, Rule] = MappingProxyType(
     }
 )
 
-#: A queue is failing if at least this share of its attempts within `FAILING_WITHIN_MINUTES` failed.
-FAILING_SHARE = 0.1
-FAILING_WITHIN_MINUTES = 15
-
-
-def attempts_are_failing(failed: int, processed: int) -> bool:
-    """Whether so many failed attempts among so many in all make a queue a failing one."""
-    return failed > 0 and failed >= FAILING_SHARE * (failed + processed)
-
-
-#: The same of a document with the sums `failed` and `processed`.
-ATTEMPTS_ARE_FAILING: Expression = {
-    "$and": [
-        {"$gt": ["$failed", 0]},
-        {"$gte": ["$failed", {"$multiply": [FAILING_SHARE, {"$add": ["$failed", "$processed"]}]}]},
-    ]
-}
-
-#: Failed runs in a row from which on a queue is crash-looping: a single one may be an accident.
-CRASH_LOOP = 2
-
-CONDITIONS: Mapping[Condition, Rule] = MappingProxyType(
-    {
-        Condition.VANISHED: Rule(
-            lambda queue, context: queue.vanished_at is not None,
-            lambda context: {"$gt": ["$vanishedAt", None]},
-        ),
-        Condition.CRASH_LOOPING: Rule(
-            lambda queue, context: queue.crash_count >= CRASH_LOOP,
-            lambda context: {"$gte": ["$crashCount", CRASH_LOOP]},
-        ),
-        Condition.TRIPPED: Rule(
-            lambda queue, context: queue.trip_count > 0,
-            lambda context: {"$gt": ["$tripCount", 0]},
-        ),
-        Condition.FAILING: Rule(
-            lambda queue, context: queue.id in context.failing_queues(),
-            lambda context: {"$in": ["$_id", list(context.failing_queues())]},
-        ),
-        Condition.PAUSED_WITH_BACKLOG: Rule(
-            lambda queue, context: queue.paused and queue.depth_visible > 0,
-            lambda context: {"$and": [{"$eq": ["$paused", True]}, {"$gt": ["$depthVisible", 0]}]},
-        ),
-        Condition.DEAD_LETTERS: Rule(
-            lambda queue, context: queue.dead_letters > 0,
-            lambda context: {"$gt": ["$deadLetters", 0]},
-        ),
-    }
-)
-
 
 def state_of(queue: Queue, context: Context) -> State:
     """The state of a queue."""
@@ -185,23 +128,16 @@ def state_expression(context: Context) -> Expression:
     return {"$switch": {"branches": branches}}
 
 
-def conditions_of(queue: Queue, context: Context) -> list[Condition]:
-    """All that is wrong with a queue."""
-    return [condition for condition, rule in CONDITIONS.items() if rule.holds(queue, context)]
-
-
-def matching(what: State | Condition, context: Context) -> Expression:
-    """A filter for the queues in a state or condition."""
-    if isinstance(what, Condition):
-        return {"$expr": CONDITIONS[what].expression(context)}
+def matching(what: State, context: Context) -> Expression:
+    """A filter for the queues in a state."""
     return {"$expr": {"$eq": [state_expression(context), what.value]}}
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The queues in a state or condition, of all."""
+    """The queues in a state, of all."""
 
-    what: State | Condition
+    what: State
     context: Context
 
     @property

@@ -17,12 +17,13 @@ log = get_logger(__name__)
 
 def tripped(queue_id: ObjectId, count: int, reason: str, not_before: datetime) -> None:
     """Record the `count`th run in a row that tripped; the queue is tried again at `not_before` (server's time)."""
+    dated = {"wakeRequestedAt": True, **({"trippedSince": True} if count == 1 else {})}
     collection(Queue).update_one(
         {"_id": queue_id},
         {
             "$set": {"tripCount": count, "tripReason": reason, "countedFailures": None},
             "$max": {"notBefore": not_before},
-            "$currentDate": {"wakeRequestedAt": True},
+            "$currentDate": dated,
         },
     )
 

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 
 from jobs import attention, reads, services, statistics
 from jobs.admin import workers
-from jobs.admin.pages import leader, queue_address
+from jobs.admin.pages import leader, problem_rows, queue_address
 from jobs.models import Worker
 from jobs.shared import shared
 from jobs.statistics import Overall, Span, Statistics
@@ -91,10 +91,8 @@ def _attention() -> dict[str, Any]:
         {
             "queue": one.queue,
             "address": queue_address(one.queue.name),
-            "reasons": [
-                {"reason": reason, "seconds": None if reason.since is None else (now - reason.since).total_seconds()}
-                for reason in one.reasons
-            ],
+            "problems": problem_rows(one.problems, now),
+            "failure": one.failure,
         }
         for one in found
     ]

@@ -8,6 +8,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from jobs import services
+from jobs.api.health_schemas import OldestOut, ProblemOut
 from jobs.attention import MALFORMED_FOUND
 from jobs.models import Assignment, Failure, Job, Lease, Worker
 from jobs.placement import offer_of
@@ -15,6 +16,7 @@ from jobs.reads import Activity
 from jobs.statistics import Statistics
 from queues.api.schemas import QueueFields
 from queues.handlers.catalogue import Catalogue
+from queues.health.rules import Health
 from queues.models import Queue
 from queues.state import State
 from queuesite.api.schemas import Id, Out, Timestamp
@@ -113,6 +115,17 @@ class QueueOut(QueueFields):
         "waits after a failed or tripped run; unserved: no live worker can process it, see `unserved`",
         examples=["idle"],
     )
+    health: Health = Field(
+        description="the worst of its `problems`; `healthy` without any",
+        examples=["healthy"],
+    )
+    problems: list[ProblemOut] = Field(description="all that is wrong with it, the worst first")
+    oldest_message: OldestOut | None = Field(description="the oldest message that is known of; null: none is")
+    drain_seconds: float | None = Field(
+        description="how long its messages last at the pace of the last minutes, if no more come; 0: it has none; "
+        "null: nothing was processed",
+        examples=[12.5],
+    )
     unserved: str | None = Field(
         description="why no live worker can process it; null unless that is its state",
         examples=["no worker has handler resize"],
@@ -132,6 +145,10 @@ class QueueOut(QueueFields):
             **cls.values(queue, handlers),
             warnings=handlers.warnings(queue.handler, queue.handler_options),
             state=activity.state,
+            health=activity.health,
+            problems=[ProblemOut.of(one) for one in activity.problems],
+            oldest_message=None if activity.oldest is None else OldestOut(**vars(activity.oldest)),
+            drain_seconds=activity.drain_seconds,
             unserved=activity.unserved,
             assignments=[AssignmentOut.of(a) for a in activity.assignments] if with_assignments else None,
             last_job=None if activity.last_job is None else JobOut.of(activity.last_job),
@@ -282,6 +299,10 @@ class StatsOut(Out):
     queues: dict[str, int] = Field(
         description="by state",
         examples=[{"active": 2, "waiting": 0, "backing-off": 0, "unserved": 0, "paused": 1, "idle": 40}],
+    )
+    ill: int = Field(description="queues that have a problem", examples=[1])
+    health: dict[str, int] = Field(
+        description="queues by problem; one that has several counts for each", examples=[{"failing": 1, "stuck": 0}]
     )
     visible: int = Field(description="visible messages in all queues", examples=[120])
     in_flight: int = Field(examples=[10])

@@ -278,7 +278,7 @@ class Consumer:
             if run is None or job_id is None:
                 return
             memory = self._growth.memory()
-            self._send(Live(job_id, run.live(), memory, _news(run)))
+            self._send(Live(job_id, {**run.live(), **run.ages()}, memory, _news(run)))
         if self._growth.too_large(memory) and run.has_worked(RECYCLE_AFTER_SECONDS):
             run.end(EndReason.RECYCLED, self._growth.in_words(memory))
 

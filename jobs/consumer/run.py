@@ -184,6 +184,18 @@ class Run:
             "buffered": waiting,
         }
 
+    def ages(self) -> dict[str, float]:
+        """How old what it holds is, under the names of a worker's document; what is not known is left out.
+
+        `handlingFor`: seconds since the oldest message in a slot was received; `oldestSentAt`: when the oldest message
+        was sent, by SQS's clock, in seconds since 1970.
+        """
+        received, sent = self.holdings.keeper.oldest()
+        _, in_flight, _ = self._buffer.counts
+        found = {} if sent is None else {"oldestSentAt": sent}
+        # What is handled, and only waits for its delete, is in no slot.
+        return found if received is None or not in_flight else {**found, "handlingFor": time.monotonic() - received}
+
     def _be_cautious(self, settings: QueueSettings) -> None:
         if settings.cautious:
             self._buffer.be_cautious(time.monotonic() + settings.cautious)

@@ -83,6 +83,16 @@ class VisibilityKeeper:
         """Whether any of these is held already."""
         return not self._held.keys().isdisjoint([held.message.message_id for held in messages])
 
+    def oldest(self) -> tuple[float | None, float | None]:
+        """When the oldest message in a slot was received (monotonic clock), and when the oldest of all was sent.
+
+        The second by SQS's clock, in seconds since 1970. None: there is none, or SQS did not say it.
+        """
+        with self._lock:
+            held = [one for one in self._held.values() if not one.lost]
+        received = min((one.received_at for one in held if one.begun), default=None)
+        return received, min((sent for one in held if (sent := one.message.sent_at)), default=None)
+
     def adopt(self, again: Held) -> bool:
         """SQS has given out a held message `again`: hold it by its new receipt handle. False: it is not held."""
         with self._lock:

@@ -6,24 +6,22 @@ import math
 from typing import Any
 
 from queues.handlers import catalogue
+from queues.health.rules import Health, health_of, problems_of
 from queues.models import Queue
 from queues.settings import SETTINGS
-from queues.state import Condition, Context, State, conditions_of, state_of, unserved_reason
+from queues.state import Context, State, state_of, unserved_reason
 
 
 def state_words(queue: Queue, context: Context) -> str:
-    """The state, how long a backoff lasts, and whether the queue's runs or attempts fail."""
-    state, wrong = state_of(queue, context), conditions_of(queue, context)
+    """The state, how long a backoff lasts, and what is wrong with the queue."""
+    state, reason = state_of(queue, context), unserved_reason(queue, context)
     left = 0 if queue.not_before is None else math.ceil((queue.not_before - context.now).total_seconds())
-    reason = unserved_reason(queue, context)
+    problems = [one for one in problems_of(queue, context) if one.health is not Health.UNSERVED]
     return ", ".join(
         [
             state.value + (f" ({reason})" if reason else ""),
             *([f"next try in {left} s"] if state is State.BACKING_OFF else []),
-            *([f"crash-looping ({queue.crash_count} runs)"] if Condition.CRASH_LOOPING in wrong else []),
-            *([f"tripped ({queue.trip_reason})"] if Condition.TRIPPED in wrong else []),
-            *(["failing"] if Condition.FAILING in wrong else []),
-            *([Condition.VANISHED.value] if Condition.VANISHED in wrong else []),
+            *(f"{one.health.label} ({one.sentence})" for one in problems),
         ]
     )
 
@@ -60,6 +58,8 @@ def queue_as_json(queue: Queue, handlers: catalogue.Catalogue, context: Context)
         "handlerOptions": handlers.named(queue.handler).masked_options(queue.handler_options),
         "state": state_of(queue, context),
         "unserved": unserved_reason(queue, context),
+        "health": health_of(queue, context),
+        "problems": [one.health for one in problems_of(queue, context)],
         "crashCount": queue.crash_count,
         "tripCount": queue.trip_count,
         "tripReason": queue.trip_reason,

@@ -130,6 +130,23 @@ def newest(filters: Document, limit: int) -> list[Failure]:
     return read(Failure, some, limit)
 
 
+def most_frequent(queues: Sequence[Queue], since: datetime) -> dict[ObjectId, Failure]:
+    """Of each of these queues, the kind that was seen most often of those seen at `since` or later, without traceback.
+
+    How often counts from when the kind was first seen.
+    """
+    if not queues:
+        return {}
+    pipeline: list[Document] = [
+        {"$match": {"queueName": {"$in": [queue.name for queue in queues]}, "lastSeenAt": {"$gte": since}}},
+        {"$set": {"traceback": "", "sampleBody": None}},
+        {"$sort": {"count": DESCENDING, "lastSeenAt": DESCENDING}},
+        {"$group": {"_id": "$queueId", "first": {"$first": "$$ROOT"}}},
+        {"$replaceRoot": {"newRoot": "$first"}},
+    ]
+    return {failure.queue_id: failure for failure in to_models(Failure, _failures().aggregate(pipeline))}
+
+
 def by_id(failure_id: ObjectId) -> Failure:
     """The kind of failure of this id. Raises `NotFound`."""
     document = _failures().find_one({"_id": failure_id})

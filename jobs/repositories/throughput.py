@@ -16,13 +16,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bson import ObjectId
-from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
+from pymongo import ASCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
 
 from jobs import histogram
 from jobs.models import Throughput, ThroughputHour
+from queues.health import recording
+from queues.health.attempts import Attempts
 from queues.sqs import PURPOSES
-from queues.state import ATTEMPTS_ARE_FAILING
 from queuesite.foundation.databases import Document, bulk_upsert, collection, database_clock
 from queuesite.foundation.documents import step_of, to_model, to_models
 
@@ -83,13 +84,14 @@ def _hours() -> Collection[Document]:
 
 
 def add(rows: Iterable[Row]) -> None:
-    """Add work, in one bulk write per collection.
+    """Add work, in one bulk write per collection, that of the queues included (see `queues.health.recording`).
 
     A repetition after a lost answer counts twice; the counts are for people.
     """
     done = [(row, increments) for row in rows if (increments := row.increments())]
     bulk_upsert(_throughput(), [write for row, increments in done for write in _writes(row, increments)])
     bulk_upsert(_hours(), [_hour(row, increments) for row, increments in done])
+    recording.note((row.queue_id, row.minute, Attempts(row.processed, row.failed)) for row, _ in done)
 
 
 def _writes(row: Row, increments: Document) -> tuple[UpdateOne, UpdateOne]:
@@ -197,18 +199,6 @@ def sums_by_step(since: datetime, until: datetime, step: timedelta) -> list[Thro
             for name, value in row.items():
                 known[name] = known.get(name, 0) + value
     return [_sum(at, row) for at, row in sums.items()]
-
-
-def failing(since: datetime) -> dict[ObjectId, tuple[int, int]]:
-    """Failed and processed attempts of the queues that have been failing since then, the most failed ones first."""
-    group = {"_id": "$queueId", **{name: {"$sum": f"${name}"} for name in ("failed", "processed")}}
-    pipeline: list[Document] = [
-        {"$match": {"minute": {"$gte": since}}},
-        {"$group": group},
-        {"$match": {"$expr": ATTEMPTS_ARE_FAILING}},
-        {"$sort": {"failed": DESCENDING, "_id": ASCENDING}},
-    ]
-    return {row["_id"]: (row["failed"], row["processed"]) for row in _throughput().aggregate(pipeline)}
 
 
 _SUMS = (*COUNTS, "durationSum")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib
 import ipaddress
 import re
 from pathlib import Path
@@ -13,12 +12,10 @@ from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import dj_database_url
-from django.core.exceptions import ImproperlyConfigured
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from pymongo.errors import PyMongoError
-from pymongo.uri_parser import parse_uri
 
+from queuesite.foundation.address_checks import ENCODED, check_driver, check_mongodb_address, reason
 from queuesite.foundation.masking import MASK, Address, mask_address
 
 BASE_DIR = Path(__file__).resolve().parents[2]
@@ -34,14 +31,6 @@ def _split(value: object) -> object:
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
-
-
-_ENCODED = "/?#[]@:% in user and password percent-encoded"
-
-
-def _reason(address: str, error: Exception) -> str:
-    # A library's error about an address that it cannot parse quotes parts of it, possibly of the password.
-    return f" ({error})" if mask_address(address) == address else ""
 
 
 class Config(BaseSettings):
@@ -148,6 +137,24 @@ class Config(BaseSettings):
     consumer_stalled_after: Seconds = Field(60, description="a working consumer that stays silent longer is killed")
     lease_seconds: Seconds = Field(5, description="lifetime of the leader's lease, which is renewed every third of it")
 
+    # Health: from where on a queue counts as ill. All processes need the same values.
+    health_window_minutes: int = Field(
+        15, ge=3, le=60, description="the last minutes whose attempts say whether a queue is failing"
+    )
+    health_failing_percent: int = Field(
+        10, ge=1, le=100, description="share of failed attempts from which on a queue is failing"
+    )
+    health_crash_runs: int = Field(2, ge=1, le=100, description="failed runs in a row that make a crash loop")
+    health_stuck_minutes: int = Field(
+        10, ge=1, le=1_440, description="a queue with messages whose attempts do not end for longer is stuck"
+    )
+    health_starved_seconds: int = Field(
+        60, ge=1, le=86_400, description="a queue that waits longer for a worker with a free place is starved"
+    )
+    health_dead_letter_minutes: int = Field(
+        60, ge=10, le=1_440, description="how long dead letters count as growing after their number rose"
+    )
+
     # Logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is logged")
     log_format: Literal["console", "json"] = Field("console", description="format of the log: console or json")
@@ -201,16 +208,7 @@ class Config(BaseSettings):
         if value is None:
             return None
         text = value.get_secret_value()
-        if not text.startswith(("mongodb://", "mongodb+srv://")):
-            raise ValueError("expected an address like mongodb://host:27017/?replicaSet=rs0")
-        if text.startswith("mongodb://"):  # the other form needs DNS, which a check must not wait for
-            try:
-                parse_uri(text)
-            except (PyMongoError, ValueError) as error:
-                raise ValueError(
-                    "not a MongoDB address; expected one like mongodb://user:password@host:27017/?replicaSet=rs0, "
-                    f"with {_ENCODED}{_reason(text, error)}"
-                ) from None
+        check_mongodb_address(text)
         return value
 
     @field_validator("trusted_proxies")
@@ -273,10 +271,9 @@ class Config(BaseSettings):
                 engine = dj_database_url.parse(text)["ENGINE"]
             except (ValueError, KeyError) as error:
                 raise ValueError(
-                    "expected an address like postgres://user:password@host/name, "
-                    f"with {_ENCODED}{_reason(text, error)}"
+                    f"expected an address like postgres://user:password@host/name, with {ENCODED}{reason(text, error)}"
                 ) from None
-            _check_driver(engine)
+            check_driver(engine)
         return value
 
     @property
@@ -308,16 +305,6 @@ class Config(BaseSettings):
     def sweep_min_seconds(self) -> float:
         """Interval of the sweep for a queue that just had messages: 1 s, or less if SWEEP_MAX_SECONDS is."""
         return min(1.0, self.sweep_max_seconds)
-
-
-def _check_driver(engine: str) -> None:
-    """Raise `ValueError` if Django's database engine lacks its driver; Django itself would print a traceback."""
-    try:
-        importlib.import_module(f"{engine}.base")
-    except (ImportError, ImproperlyConfigured) as error:
-        if "postgresql" in engine or "postgis" in engine:
-            raise ValueError("psycopg is missing or does not load: pip install -r requirements-postgres.txt") from None
-        raise ValueError(f"its driver cannot be loaded: {' '.join(str(error).split())}") from None
 
 
 def _of_type(wanted: type) -> frozenset[str]:

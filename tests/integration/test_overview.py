@@ -21,11 +21,11 @@ from jobs import attention, failures, shared, statistics
 from jobs.models import Worker
 from jobs.repositories import assignments, leases, throughput, workers
 from jobs.repositories import failures as failure_repository
-from queues import observation, repository
+from queues import observation, repository, summaries
 from queues.models import DepthSample, Queue
-from queues.repository import Sums
 from queues.sqs import Depth
 from queues.state import Context, State
+from queues.summaries import Sums
 from queuesite.foundation.databases import collection, database_clock
 from tests.support import records
 from tests.support.api import user
@@ -77,8 +77,8 @@ def did(queue: Queue, minutes_ago: int, **counts: Any) -> None:
     throughput.add([throughput.Row(queue.id, queue.name, minute, **counts)])
 
 
-def reasons() -> dict[str, list[str]]:
-    return {one.queue.name: [reason.word for reason in one.reasons] for one in attention.needed(50)}
+def problems() -> dict[str, list[str]]:
+    return {one.queue.name: [problem.health for problem in one.problems] for one in attention.needed(50)}
 
 
 def ago(minutes: float) -> Any:
@@ -146,51 +146,69 @@ def test_the_database_adds_up_each_state_and_finds_who_waits_longest() -> None:
     records.define("paused", paused=True, depth_visible=1)
     taken = records.define("taken", depth_visible=2, depth_in_flight=1)
     records.define("backing-off", not_before=now + MINUTE, depth_delayed=3)
-    records.define("full", depth_visible=4, depth_observed_at=ago(1), dead_letters=5)
+    records.define("full", depth_visible=4, visible_since=ago(1), dead_letters=5)
     records.define("woken", wake_requested_at=ago(2), depth_observed_at=ago(3))
     records.define("unseen", depth_visible=6)
     context = Context(now, frozenset({taken.id}))
-    assert repository.sums(context) == {
+    assert summaries.sums(context) == {
         State.PAUSED: Sums(1, 1, 0, 0, 0),
         State.ACTIVE: Sums(1, 2, 1, 0, 0),
         State.BACKING_OFF: Sums(1, 0, 0, 3, 0),
         State.WAITING: Sums(3, 10, 0, 0, 5),
     }
-    assert [queue.name for queue, _ in repository.longest_waiting(context, 100)] == ["woken", "full", "unseen"]
-    assert [queue.name for queue, _ in repository.longest_waiting(context, 1, before=now)] == ["woken"]
+    assert [queue.name for queue, _ in summaries.longest_waiting(context, 100)] == ["woken", "full", "unseen"]
+    assert [queue.name for queue, _ in summaries.longest_waiting(context, 1)] == ["woken"]
 
 
 def test_each_reason_for_attention_is_found_and_nothing_else() -> None:
-    records.define("fine", depth_visible=5, depth_observed_at=ago(0.5))
-    records.define("lonely", depth_visible=5, depth_observed_at=ago(5))
-    records.define("woken", wake_requested_at=ago(2))
-    held = records.define("held", depth_visible=5, depth_observed_at=ago(5))
-    records.register(has={"log": "1"})
+    records.define("fine", depth_visible=5, visible_since=ago(0.5))
+    records.define("lonely", depth_visible=5, visible_since=ago(11))
+    records.define("woken", wake_requested_at=ago(11))
+    held = records.define("held", depth_visible=5, visible_since=ago(11))
+    records.register(has={"log": "1"}, capacity=2)
     records.assign(held)
     records.define("crashed-once", crash_count=1)
     records.define("crashing", crash_count=2)
     records.define("paused", paused=True, depth_visible=1)
     records.define("paused-empty", paused=True)
     records.define("dead", dead_letters=3)
-    records.define("strange", handler="was-removed", dead_letters=1)
+    records.define("dying", dead_letters=3, dead_letters_grown_at=ago(5))
+    records.define("strange", handler="was-removed", dead_letters=1, dead_letters_grown_at=ago(5))
     did(records.define("mostly-well"), 2, processed=95, failed=5)
     did(records.define("failing"), 2, processed=90, failed=10)
     did(records.define("failed-earlier"), 20, failed=10)
-    assert reasons() == {
-        "strange": ["unserved", "dead letters"],
+    assert problems() == {
+        "strange": ["unserved", "dead-letters-growing"],
         "crashing": ["crash-looping"],
         "failing": ["failing"],
-        "lonely": ["waiting"],
-        "woken": ["waiting"],
-        "paused": ["paused with backlog"],
-        "dead": ["dead letters"],
+        "lonely": ["stuck"],
+        "woken": ["stuck"],
+        "paused": ["paused-with-backlog"],
+        "dying": ["dead-letters-growing"],
     }
     assert [one.queue.name for one in attention.needed(2)] == ["strange", "crashing"]
+    records.assign(records.define("taken"))
+    assert {name: of for name, of in problems().items() if name in ("lonely", "woken")} == {
+        "lonely": ["starved"],
+        "woken": ["starved"],
+    }
+
+
+def test_the_top_exception_of_a_failing_queue_is_named() -> None:
+    queue, other = records.define("failing"), records.define("well")
+    did(queue, 1, failed=10)
+    now = time.monotonic()
+    for name, count in (("KeyError", 3), ("ValueError", 7)):
+        kind = failures.FailureGroup(name, f"shop.{name}", "no customer", "trace", now, now, count)
+        failure_repository.add([failure_repository.Seen(queue, kind), failure_repository.Seen(other, kind)])
+    (found,) = attention.needed(10)
+    assert found.failure is not None
+    assert (found.failure.exception_type, found.failure.queue_name) == ("ValueError", "failing")
 
 
 def test_queues_that_need_attention_are_shown_with_why(browser: Client) -> None:
     for place in range(12):
-        records.define(f"dead-{place:02}", dead_letters=place + 1)
+        records.define(f"dead-{place:02}", dead_letters=place + 1, dead_letters_grown_at=ago(1))
     records.define("strange", handler="was-removed")
     records.register(has={"log": "1"})
     page = text(browser)

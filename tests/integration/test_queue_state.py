@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -13,44 +12,18 @@ from bson import ObjectId
 from queues.fleet import Fleet, Offer
 from queues.models import Queue
 from queues.state import (
-    ATTEMPTS_ARE_FAILING,
-    CONDITIONS,
-    Condition,
     Context,
     State,
-    attempts_are_failing,
-    conditions_of,
     matching,
     state_expression,
     state_of,
     unserved_reason,
 )
-from queuesite.foundation.databases import collection, database, database_clock
-from queuesite.foundation.documents import to_document, to_models
+from queuesite.foundation.databases import collection, database_clock
+from queuesite.foundation.documents import to_models
+from tests.support.rules import MISSING, answers, documents
 
 pytestmark = pytest.mark.usefixtures("mongo")
-
-#: The document lacks the field.
-MISSING = object()
-
-
-def documents(**values: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
-    """A queue's document for each combination of these fields' values."""
-    plain = to_document(Queue(name="", queue_url=""))
-    for combination in itertools.product(*values.values()):
-        key = ObjectId()
-        fields = dict(zip(values, combination, strict=True))
-        document = {**plain, "_id": key, "name": str(key), "queueUrl": f"http://sqs/{key}", **fields}
-        yield {name: value for name, value in document.items() if value is not MISSING}
-
-
-def answers(made: list[dict[str, Any]], questions: Mapping[str, Any]) -> dict[ObjectId, dict[str, Any]]:
-    """MongoDB's answer to each of these expressions for each document."""
-    plain = database()["plain"]  # without the indexes of queues, which take longer than the questions
-    plain.insert_many(made)
-    found = {row.pop("_id"): row for row in plain.aggregate([{"$project": dict(questions)}])}
-    plain.drop()
-    return found
 
 
 def test_states_are_the_same_for_python_and_mongodb() -> None:
@@ -112,54 +85,11 @@ def test_who_can_be_served_is_the_same_for_python_and_mongodb(count: int) -> Non
     assert (State.UNSERVED in states) == (count > 0)
 
 
-def test_conditions_are_the_same_for_python_and_mongodb() -> None:
-    well, failing = (
-        list(
-            documents(
-                paused=(False, True, MISSING),
-                vanishedAt=(None, database_clock.now(), MISSING),
-                depthVisible=(0, 1, MISSING),
-                crashCount=(0, 1, 2, MISSING),
-                deadLetters=(0, 1, MISSING),
-            )
-        )
-        for _ in range(2)
-    )
-    attempts = {one["_id"]: (1, 0) for one in failing}
-    context = Context(database_clock.now(), frozenset(), attempts)
-    # A rule of its own, which reads nothing else: with the others it would triple them.
-    tripped = list(documents(tripCount=(0, 1, MISSING)))
-    together = [*well, *failing, *tripped]
-    wanted = {
-        queue.id: {condition.name: condition in conditions_of(queue, context) for condition in Condition}
-        for queue in to_models(Queue, together)
-    }
-    assert len(wanted) == 2 * 3 * 3 * 3 * 4 * 3 + 3
-    for condition in Condition:
-        assert {row[condition.name] for row in wanted.values()} == {False, True}, condition
-    questions = {condition.name: rule.expression(context) for condition, rule in CONDITIONS.items()}
-    assert answers(together, questions) == wanted
-
-
-def test_failing_is_the_same_for_python_and_mongodb() -> None:
-    counts = {ObjectId(): pair for pair in itertools.product(range(12), (0, 1, 8, 9, 10, 11, 89, 90, 91, 99))}
-    made = [{"_id": key, "failed": failed, "processed": processed} for key, (failed, processed) in counts.items()]
-    wanted = {key: {"failing": attempts_are_failing(*pair)} for key, pair in counts.items()}
-    assert answers(made, {"failing": ATTEMPTS_ARE_FAILING}) == wanted
-
-
 def test_a_list_is_filtered_by_the_same_rules() -> None:
-    made = list(documents(paused=(False, True), depthVisible=(0, 1), deadLetters=(0, 1), handler=("log", "resize")))
-    fleet = Fleet(OFFERS[:1])
-    context = Context(database_clock.now(), frozenset({made[0]["_id"]}), {made[1]["_id"]: (1, 0)}, fleet)
+    made = list(documents(paused=(False, True), depthVisible=(0, 1), handler=("log", "resize")))
+    context = Context(database_clock.now(), frozenset({made[0]["_id"]}), Fleet(OFFERS[:1]))
     collection(Queue).insert_many(made)
     queues = to_models(Queue, made)
-    everything: list[State | Condition] = [*State, *Condition]
-    for what in everything:
-        found = {one["_id"] for one in collection(Queue).find(matching(what, context))}
-        assert found == {q.id for q in queues if what in (state_of(q, context), *conditions_of(q, context))}, what
-
-
-def test_who_did_not_count_failing_queues_is_told() -> None:
-    with pytest.raises(ValueError, match="without the failing queues"):
-        conditions_of(Queue(), Context(database_clock.now(), frozenset()))
+    for state in State:
+        found = {one["_id"] for one in collection(Queue).find(matching(state, context))}
+        assert found == {queue.id for queue in queues if state_of(queue, context) is state}, state

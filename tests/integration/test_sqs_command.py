@@ -316,6 +316,8 @@ class TestList:
             "pool": None,
             "state": "idle",
             "unserved": None,
+            "health": "healthy",
+            "problems": [],
         }
 
     @pytest.mark.django_db
@@ -341,12 +343,12 @@ class TestList:
 
         assert states == {
             "busy": "active",
-            "crashing": "backing-off, next try in N s, crash-looping (3 runs)",
+            "crashing": "backing-off, next try in N s, crash-looping (3 runs in a row failed)",
             "elsewhere": "paused",
             "tripped": "backing-off, next try in N s, tripped (stripe is unavailable)",
             "full": "waiting",
-            "lost": "unserved (no worker has handler resize), crash-looping (2 runs)",
-            "wrong": "idle, failing",
+            "lost": "unserved (no worker has handler resize), crash-looping (2 runs in a row failed)",
+            "wrong": "idle, failing (1 of 2 attempts failed in the last 15 minutes)",
         }
         shown = {one["name"]: (one["state"], one["unserved"]) for one in json.loads(sqs("list", "--json"))}
         items = everything().get("/queues").ok()["items"]

@@ -242,7 +242,7 @@ class TestStats:
 
         now = database_clock.now()
         orders = records.define("orders", depth_visible=5, depth_in_flight=2)
-        records.define("waiting", depth_visible=7, depth_delayed=1, depth_observed_at=now - timedelta(minutes=2))
+        records.define("waiting", depth_visible=7, depth_delayed=1, visible_since=now - timedelta(minutes=2))
         woken = records.define("woken")
         repository.wake(woken.id)
         records.define("paused", paused=True, dead_letters=3)

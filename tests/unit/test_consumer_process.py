@@ -145,7 +145,11 @@ class TestProtocol:
         gate.release()
 
         def one_done() -> bool:
-            return consumer.next(Live).counts == {
+            counts = dict(consumer.next(Live).counts)
+            # How old what it holds is: by SQS's clock, and since it was received.
+            assert counts.pop("oldestSentAt") > 0
+            assert 0 <= counts.pop("handlingFor") < 60
+            return counts == {
                 "processed": 1,
                 "failed": 0,
                 "timedOut": 0,

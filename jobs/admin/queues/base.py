@@ -13,22 +13,12 @@ from django.http.response import HttpResponseBase
 from django.urls import NoReverseMatch, URLPattern, URLResolver, path
 
 from jobs import reads
+from jobs.admin.pages import problem_rows
 from jobs.admin.queues.actions import ACTIONS, Action
 from queues import services
 from queues.models import Queue
-from queues.state import State
 from queuesite.admin.records import RecordsAdmin, address, moved
 from queuesite.foundation.errors import MalformedDocument, NotFound
-
-#: The colour of each state, which is also shown in words.
-STATE_VARIANTS = {
-    State.ACTIVE: "info",
-    State.UNSERVED: "danger",
-    State.WAITING: "warning",
-    State.BACKING_OFF: "danger",
-    State.PAUSED: "default",
-    State.IDLE: "success",
-}
 
 
 class NoSuchQueue(Http404):
@@ -108,14 +98,17 @@ class QueuePages(RecordsAdmin):
 
 
 def shown(queue: Queue, activity: reads.Activity, now: datetime) -> dict[str, Any]:
-    """A queue's state, the seconds since its depth was observed, and those until a queue that backs off is tried."""
+    """How a queue is and what it does, and what its depth means in time, all in seconds."""
     seen = queue.depth_observed_at
     backoff = None if queue.not_before is None else (queue.not_before - now).total_seconds()
     return {
         "queue": queue,
         "state": activity.state.label,
-        "variant": STATE_VARIANTS[activity.state],
+        "problems": problem_rows(activity.problems, now),
         "unserved": activity.unserved,
+        "oldest": activity.oldest and max(0.0, (now - activity.oldest.sent_at).total_seconds()),
+        "at_least": activity.oldest is not None and activity.oldest.at_least,
+        "drain": activity.drain_seconds,
         "backoff": backoff if backoff is not None and backoff > 0 else None,
         "age": None if seen is None else max(0.0, (now - seen).total_seconds()),
     }

@@ -15,22 +15,21 @@ from jobs.admin.failures import Sparkline
 from jobs.admin.queues.base import QueuePages, shown, working
 from queues import search
 from queues.handlers import catalogue
+from queues.health.rules import UNHEALTHY, Health
 from queues.models import Queue
-from queues.state import Condition, State
+from queues.state import State
 from queuesite.admin.records import address
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
 from queuesite.foundation.errors import InvalidInput
 
 PAGE = 50
-#: What a list can be filtered by.
-_SELECTIONS: dict[str, State | Condition] = {what.value: what for what in (*State, *Condition)}
 #: Columns of the list: the heading, what it is sorted by, and whether it is a number, which is sorted downwards first.
 _COLUMNS = (
-    ("Name", "name", False), ("State", None, False), ("Visible", "visible", True), ("In flight", None, True),
-    ("Observed", None, True), ("Dead letters", "deadLetters", True), ("Last hour", None, False),
-    ("Concurrency", "concurrency", False), ("Handler", None, False), ("Priority", "priority", True),
-    ("Worker", None, False),
+    ("Name", "name", False), ("Health", None, False), ("Activity", None, False), ("Visible", "visible", True),
+    ("In flight", None, True), ("Oldest", None, True), ("To drain", None, True), ("Observed", None, True),
+    ("Dead letters", "deadLetters", True), ("Last hour", None, False), ("Concurrency", "concurrency", False),
+    ("Handler", None, False), ("Priority", "priority", True), ("Worker", None, False),
 )  # fmt: skip
 
 
@@ -40,9 +39,15 @@ class QueueFilters(forms.Form):
     q = forms.CharField(
         label="Name contains", required=False, max_length=80, strip=True, widget=UnfoldAdminTextInputWidget
     )
-    state = forms.ChoiceField(
+    health = forms.ChoiceField(
         required=False,
-        choices=[("", "any"), *((what.value, what.label) for what in _SELECTIONS.values())],
+        choices=[("", "any"), (UNHEALTHY, "any problem"), *((one.value, one.label) for one in Health)],
+        widget=UnfoldAdminSelectWidget,
+    )
+    state = forms.ChoiceField(
+        label="Activity",
+        required=False,
+        choices=[("", "any"), *((what.value, what.label) for what in State)],
         widget=UnfoldAdminSelectWidget,
     )
     handler = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
@@ -56,11 +61,11 @@ class QueueFilters(forms.Form):
 
     def found(self, cursor: str | None) -> tuple[list[Queue], str | None]:
         """A page of the queues that match. Raises `InvalidInput`."""
-        wanted = _SELECTIONS.get(self.cleaned_data["state"])
+        chosen = {name: self.cleaned_data[name] or None for name in ("health", "state")}
         return search.find_queues(
             containing=self.cleaned_data["q"] or None,
             handler=self.cleaned_data["handler"] or None,
-            selection=None if wanted is None else reads.select(wanted),
+            selections=reads.selections(**chosen),
             sort=self.cleaned_data["sort"] or "name",
             cursor=cursor,
             limit=PAGE,

@@ -16,8 +16,10 @@ from jobs.api.schemas import QueueOut
 from queues import search, services
 from queues.api.schemas import QueueIn, QueuePatch, Settings
 from queues.handlers import catalogue
+from queues.health.rules import Health
 from queues.models import Queue
 from queues.settings import HANDLER_PERMISSION
+from queues.state import State
 from queuesite.api import problems
 from queuesite.api.auth import caller, needs
 from queuesite.api.openapi import also, link
@@ -40,6 +42,12 @@ class QueueQuery(Paged):
     prefix: Annotated[str, Field(max_length=80, pattern="^[A-Za-z0-9_.-]*$")] | None = Field(
         None, description="only queues whose names begin with it"
     )
+    health: Health | Literal["unhealthy"] | None = Field(
+        None,
+        description="only queues that have this problem, whatever else is wrong with them; `healthy`: without any; "
+        "`unhealthy`: with any",
+    )
+    state: State | None = Field(None, description="only queues in this state")
     sort: Sort = Field("name", description="the field to sort by, with `-` before it for descending order")
 
 
@@ -90,6 +98,7 @@ def list_queues(request: HttpRequest, query: Parameters[QueueQuery]) -> Page[Que
         paused=query.paused,
         handler=query.handler,
         prefix=query.prefix,
+        selections=reads.selections(health=query.health, state=query.state),
         sort=query.sort,
         cursor=query.cursor,
         limit=query.limit,

@@ -140,7 +140,7 @@ class Command(AdoptionVerbs):
         if not queues:
             self.say("no queues; create one with `manage.py sqs create NAME`")
             return
-        context = reads.queue_context(failing=True)
+        context = reads.queue_context()
         self.print_table(
             ("name", "owner", "handler", "concurrency", "consumers", "priority", "state", "visible", "queue URL"),
             (

@@ -1,0 +1,106 @@
+"""The attempts of the last minutes, which each queue's document has in four slots that are used in turn.
+
+    recentAttempts: {"0": {"at": the slot's beginning, "processed": 90, "failed": 10}, "1": …}
+
+A slot is a third of the window (HEALTH_WINDOW_MINUTES): the present one and two or three before it are within the
+window. So lists, sums and filters need nothing but the queues themselves to say which are failing, however many minutes
+of however many queues are on record. The worker that reports attempts counts them here with its record of throughput.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bson.int64 import Int64
+
+from queues.health.limits import Limits
+from queues.models import Queue
+from queues.state import Expression
+
+SLOTS = 4
+FIELD = "recentAttempts"
+COUNTS = ("processed", "failed")
+_NUMBERS = (int, float, Int64)
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """Attempts that ended."""
+
+    processed: int = 0
+    failed: int = 0
+
+    @property
+    def all(self) -> int:
+        """How many there were."""
+        return self.processed + self.failed
+
+
+def recent(queue: Queue, now: datetime, limits: Limits) -> Attempts:
+    """The attempts of the slots that began within the window before `now`. A malformed slot counts as empty."""
+    since = now - limits.window
+    slots = [one for one in map(queue.attempts.get, map(str, range(SLOTS))) if _is_slot(one) and one["at"] > since]
+    return Attempts(sum(one["processed"] for one in slots), sum(one["failed"] for one in slots))
+
+
+def since_when(queue: Queue, now: datetime, limits: Limits) -> datetime | None:
+    """The beginning of the earliest slot within the window that has attempts; None if there is none."""
+    since = now - limits.window
+    slots = [one for one in map(queue.attempts.get, map(str, range(SLOTS))) if _is_slot(one) and one["at"] > since]
+    return min((one["at"] for one in slots), default=None)
+
+
+def _is_slot(slot: Any) -> bool:
+    return (
+        isinstance(slot, dict)
+        and isinstance(slot.get("at"), datetime)
+        and all(type(slot.get(name)) in _NUMBERS for name in COUNTS)
+    )
+
+
+def are_failing(attempts: Attempts, limits: Limits) -> bool:
+    """Whether so many of so many attempts are too many."""
+    return attempts.failed > 0 and attempts.failed >= limits.failing_share * attempts.all
+
+
+def are_numbers(slot: str) -> list[Expression]:
+    """Whether a slot (its path) has counts: a sum with anything else would make the whole query fail."""
+    return [{"$isNumber": f"${slot}.{name}"} for name in COUNTS]
+
+
+def _sum(name: str, now: datetime, limits: Limits) -> Expression:
+    since = now - limits.window
+    slots = [f"{FIELD}.{place}" for place in range(SLOTS)]
+    dated = [{"$and": [{"$eq": [{"$type": f"${s}.at"}, "date"]}, {"$gt": [f"${s}.at", since]}]} for s in slots]
+    counts = [
+        {"$cond": [{"$and": [within, *are_numbers(slot)]}, f"${slot}.{name}", 0]}
+        for slot, within in zip(slots, dated, strict=True)
+    ]
+    return {"$add": counts}
+
+
+def failed_expression(now: datetime, limits: Limits) -> Expression:
+    """`recent(…).failed` of a document of the queues' collection."""
+    return _sum("failed", now, limits)
+
+
+def failing_expression(now: datetime, limits: Limits) -> Expression:
+    """`are_failing(recent(…))` of a document of the queues' collection."""
+    return {
+        "$let": {
+            "vars": {"failed": _sum("failed", now, limits), "processed": _sum("processed", now, limits)},
+            "in": {
+                "$and": [
+                    {"$gt": ["$$failed", 0]},
+                    {
+                        "$gte": [
+                            "$$failed",
+                            {"$multiply": [limits.failing_share, {"$add": ["$$failed", "$$processed"]}]},
+                        ]
+                    },
+                ]
+            },
+        }
+    }

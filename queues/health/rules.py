@@ -1,0 +1,285 @@
+"""All that can be wrong with a queue, each declared once: its rule, its words, since when, and what helps.
+
+As for states (`queues.state`), each rule is there twice, side by side: in Python for queues that have been read, and
+for MongoDB, which decides for lists, counts and the order of what needs attention. A test compares the two for every
+combination of the fields that a rule reads. Expressions only compare fields and never calculate with them: one
+malformed document must not make a query fail that lists a thousand.
+
+Several of them may be true of a queue. Its health is the first one in the order of `PROBLEMS`, the worst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+
+from queues.health import attempts
+from queues.health.waiting import (
+    handles_expression,
+    handles_without_end,
+    stuck_since,
+    waiting_since,
+    waits,
+    waits_expression,
+)
+from queues.models import Queue
+from queues.state import Context, Expression, State, state_expression, state_of, unserved_reason
+from queuesite.foundation.quantities import duration, plural
+
+
+class Health(StrEnum):
+    """How a queue is, in a word: the value is that of the API, of metrics and of the command line."""
+
+    VANISHED = "vanished"  #: SQS does not have it any more
+    UNSERVED = "unserved"  #: no live worker has its handler and is in its pool
+    CRASH_LOOPING = "crash-looping"  #: its runs fail, one after another
+    TRIPPED = "tripped"  #: what its handler needs was down when last tried
+    FAILING = "failing"  #: too large a share of its attempts fails
+    STUCK = "stuck"  #: it has messages, and no attempt ends
+    STARVED = "starved"  #: it waits for a place, and all workers that can serve it are full
+    PAUSED_WITH_BACKLOG = "paused-with-backlog"
+    DEAD_LETTERS_GROWING = "dead-letters-growing"
+    HEALTHY = "healthy"  #: none of these
+
+    @property
+    def label(self) -> str:
+        """The word as pages show it."""
+        return self.value.replace("-", " ") if self not in _LABELS else _LABELS[self]
+
+
+_LABELS: dict[Health, str] = {
+    Health.VANISHED: "not in SQS any more",
+    Health.CRASH_LOOPING: "crash-looping",
+    Health.PAUSED_WITH_BACKLOG: "paused with backlog",
+    Health.DEAD_LETTERS_GROWING: "dead letters growing",
+}
+
+
+#: In a filter: any problem.
+UNHEALTHY = "unhealthy"
+
+
+class Tone(StrEnum):
+    """How bad it is; the value is the colour of its label."""
+
+    DANGER = "danger"  #: messages are not processed as they should be
+    WARNING = "warning"  #: somebody should look at it
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that can be wrong with a queue."""
+
+    #: The rule in words, for whoever reads its name in an answer of the API or in the documentation.
+    meaning: str
+    tone: Tone
+    holds: Callable[[Queue, Context], bool]
+    expression: Callable[[Context], Expression]
+    #: What is wrong, in a sentence without its full stop, of a queue for which the rule holds.
+    sentence: Callable[[Queue, Context], str]
+    #: Since when, if that is known.
+    since: Callable[[Queue, Context], datetime | None]
+    #: What to do about it.
+    remedy: str
+    #: Of several such queues, those with the highest value come first.
+    weight: Callable[[Context], Expression]
+
+
+def _for(since: datetime | None, context: Context) -> str:
+    return "" if since is None else f" for {duration(max(0.0, (context.now - since).total_seconds()))}"
+
+
+def _of_failing(queue: Queue, context: Context) -> str:
+    found = attempts.recent(queue, context.now, context.limits)
+    minutes = context.limits.window.total_seconds() / 60
+    return f"{found.failed:,} of {plural(found.all, 'attempt')} failed in the last {minutes:g} minutes"
+
+
+def _of_stuck(queue: Queue, context: Context) -> str:
+    since = stuck_since(queue, context)
+    if handles_without_end(queue, context):
+        return f"a handler is at a message, and no attempt has ended{_for(since, context)}"
+    held = plural(queue.depth_visible, "message") if queue.depth_visible else "a wake-up"
+    verb = "waits" if queue.depth_visible <= 1 else "wait"
+    if not context.fleet.offers:
+        return f"{held} {verb}{_for(since, context)}, and no worker runs"
+    return f"{held} {verb}{_for(since, context)} although a worker has a place, so no master leads or it cannot see SQS"
+
+
+def _of_starved(queue: Queue, context: Context) -> str:
+    held = plural(queue.depth_visible, "message") if queue.depth_visible else "a wake-up"
+    verb = "waits" if queue.depth_visible <= 1 else "wait"
+    return f"{held} {verb}{_for(waiting_since(queue), context)}: every worker that can serve the queue is full"
+
+
+def _held(context: Context) -> Expression:
+    return {"$ifNull": ["$depthVisible", 0]}
+
+
+#: The worst first.
+PROBLEMS: Mapping[Health, Rule] = MappingProxyType(
+    {
+        Health.VANISHED: Rule(
+            "SQS does not have it any more",
+            Tone.DANGER,
+            lambda queue, context: queue.vanished_at is not None,
+            lambda context: {"$gt": ["$vanishedAt", None]},
+            lambda queue, context: "SQS does not have the queue any more",
+            lambda queue, context: queue.vanished_at,
+            "Its owner may have deleted it: delete it here too, or have it made again.",
+            _held,
+        ),
+        Health.UNSERVED: Rule(
+            "no live worker has its handler and is in its pool",
+            Tone.DANGER,
+            lambda queue, context: state_of(queue, context) is State.UNSERVED,
+            lambda context: {"$eq": [state_expression(context), State.UNSERVED.value]},
+            lambda queue, context: unserved_reason(queue, context) or "",
+            lambda queue, context: None,
+            "Start a worker that has the handler and is in the pool, or choose another handler or pool.",
+            _held,
+        ),
+        Health.CRASH_LOOPING: Rule(
+            "at least HEALTH_CRASH_RUNS runs in a row failed",
+            Tone.DANGER,
+            lambda queue, context: queue.crash_count >= context.limits.crash_runs,
+            lambda context: {"$gte": ["$crashCount", context.limits.crash_runs]},
+            lambda queue, context: f"{plural(queue.crash_count, 'run')} in a row failed",
+            lambda queue, context: queue.crashing_since,
+            "Read the error of its newest job: the consumer itself fails. Pause the queue until that is mended.",
+            lambda context: {"$ifNull": ["$crashCount", 0]},
+        ),
+        Health.TRIPPED: Rule(
+            "what its handler needs was down when last tried",
+            Tone.DANGER,
+            lambda queue, context: queue.trip_count > 0,
+            lambda context: {"$gt": ["$tripCount", 0]},
+            lambda queue, context: queue.trip_reason or "what its handler needs is down",
+            lambda queue, context: queue.tripped_since,
+            "Mend what the handler needs. The queue is tried again by itself; “try now” ends the wait.",
+            _held,
+        ),
+        Health.FAILING: Rule(
+            "at least HEALTH_FAILING_PERCENT of its attempts within HEALTH_WINDOW_MINUTES failed",
+            Tone.DANGER,
+            lambda queue, context: attempts.are_failing(
+                attempts.recent(queue, context.now, context.limits), context.limits
+            ),
+            lambda context: attempts.failing_expression(context.now, context.limits),
+            _of_failing,
+            lambda queue, context: queue.failing_since or attempts.since_when(queue, context.now, context.limits),
+            "Read the traceback of its most frequent failure. Pause the queue before its messages become dead letters.",
+            lambda context: attempts.failed_expression(context.now, context.limits),
+        ),
+        Health.STUCK: Rule(
+            "no attempt has ended for HEALTH_STUCK_MINUTES, nor within the time limit, although a handler is at a "
+            "message; or messages wait that long although a worker has a place",
+            Tone.DANGER,
+            lambda queue, context: handles_without_end(queue, context) or waits(queue, context, full=False),
+            lambda context: {"$or": [handles_expression(context), waits_expression(context, full=False)]},
+            _of_stuck,
+            stuck_since,
+            "Find out what its handler waits for, and give it a timeout; if nobody takes the queue, check the masters.",
+            _held,
+        ),
+        Health.STARVED: Rule(
+            "it has waited for HEALTH_STARVED_SECONDS, and every worker that can serve it is full",
+            Tone.WARNING,
+            lambda queue, context: waits(queue, context, full=True),
+            lambda context: waits_expression(context, full=True),
+            _of_starved,
+            lambda queue, context: waiting_since(queue),
+            "Start more workers or raise MAX_LOAD; a higher priority lets the queue go before others.",
+            _held,
+        ),
+        Health.PAUSED_WITH_BACKLOG: Rule(
+            "it is paused, and has visible messages",
+            Tone.WARNING,
+            lambda queue, context: queue.paused and queue.depth_visible > 0,
+            lambda context: {"$and": [{"$eq": ["$paused", True]}, {"$gt": ["$depthVisible", 0]}]},
+            lambda queue, context: f"{plural(queue.depth_visible, 'message')} in a paused queue",
+            lambda queue, context: None,
+            "Resume it when what it was paused for is done.",
+            _held,
+        ),
+        Health.DEAD_LETTERS_GROWING: Rule(
+            "its dead letters became more within HEALTH_DEAD_LETTER_MINUTES",
+            Tone.WARNING,
+            lambda queue, context: (
+                queue.dead_letters > 0
+                and queue.dead_letters_grown_at is not None
+                and queue.dead_letters_grown_at >= context.now - context.limits.dead_letters
+            ),
+            lambda context: {
+                "$and": [
+                    {"$gt": ["$deadLetters", 0]},
+                    {"$gte": ["$deadLettersGrownAt", context.now - context.limits.dead_letters]},
+                ]
+            },
+            lambda queue, context: f"{plural(queue.dead_letters, 'dead letter')}, and they became more lately",
+            lambda queue, context: queue.dead_letters_grown_at,
+            "Read why they failed; redrive them once that is mended.",
+            lambda context: {"$ifNull": ["$deadLetters", 0]},
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with a queue."""
+
+    health: Health
+    tone: Tone
+    sentence: str
+    since: datetime | None
+    remedy: str
+
+
+def problems_of(queue: Queue, context: Context) -> list[Problem]:
+    """All that is wrong with a queue, the worst first. Pure."""
+    return [
+        Problem(health, rule.tone, rule.sentence(queue, context), rule.since(queue, context), rule.remedy)
+        for health, rule in PROBLEMS.items()
+        if rule.holds(queue, context)
+    ]
+
+
+def health_of(queue: Queue, context: Context) -> Health:
+    """A queue's health: the worst of what is wrong with it. Pure."""
+    return next((health for health, rule in PROBLEMS.items() if rule.holds(queue, context)), Health.HEALTHY)
+
+
+def tone_of(health: Health) -> Tone | None:
+    """How bad it is; None: all is well."""
+    return None if health is Health.HEALTHY else PROBLEMS[health].tone
+
+
+def health_expression(context: Context) -> Expression:
+    """`health_of` a document of the queues' collection."""
+    branches = [{"case": rule.expression(context), "then": health.value} for health, rule in PROBLEMS.items()]
+    return {"$switch": {"branches": branches, "default": Health.HEALTHY.value}}
+
+
+def matching(health: Health | None, context: Context) -> Expression:
+    """A filter for the queues of which this is true, whatever else is; None: of which anything is."""
+    if health is None or health is Health.HEALTHY:
+        ill = {"$or": [rule.expression(context) for rule in PROBLEMS.values()]}
+        return {"$expr": ill if health is None else {"$not": [ill]}}
+    return {"$expr": PROBLEMS[health].expression(context)}
+
+
+@dataclass(frozen=True)
+class HealthSelection:
+    """The queues of which something is true, of all; None: of which anything is."""
+
+    health: Health | None
+    context: Context
+
+    @property
+    def filter(self) -> Expression:
+        """As MongoDB takes it."""
+        return matching(self.health, self.context)

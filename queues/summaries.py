@@ -1,0 +1,107 @@
+"""Queues added up, counted and ranked by the database: one pass over the collection for each answer.
+
+Functions raise pymongo's errors as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from pymongo import ASCENDING, DESCENDING
+from pymongo.collection import Collection
+
+from queues.health.rules import PROBLEMS, Health, health_expression
+from queues.health.waiting import WAITING_SINCE
+from queues.models import Queue
+from queues.state import Context, State, matching, state_expression
+from queuesite.foundation.databases import Document, collection
+from queuesite.foundation.documents import to_models
+
+
+def _queues() -> Collection[Document]:
+    return collection(Queue)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Queues of one state: how many, and what they hold together."""
+
+    queues: int
+    visible: int
+    in_flight: int
+    delayed: int
+    dead_letters: int
+
+
+def sums(context: Context) -> dict[State, Sums]:
+    """Every queue added up by its state, by the database. A state that no queue is in is left out."""
+    fields = {
+        "visible": "depthVisible",
+        "inFlight": "depthInFlight",
+        "delayed": "depthDelayed",
+        "deadLetters": "deadLetters",
+    }
+    added = {name: {"$sum": f"${field}"} for name, field in fields.items()}
+    group = {"_id": state_expression(context), "queues": {"$sum": 1}, **added}
+    return {State(row.pop("_id")): Sums(*row.values()) for row in _queues().aggregate([{"$group": group}])}
+
+
+@dataclass(frozen=True)
+class HealthCounts:
+    """How many queues there are, how many have a problem, and how many have each; a queue may have several."""
+
+    queues: int
+    ill: int
+    problems: dict[Health, int]
+
+
+def health_counts(context: Context) -> HealthCounts:
+    """The queues counted by what is wrong with them."""
+    each = {health.name: {"$sum": {"$cond": [rule.expression(context), 1, 0]}} for health, rule in PROBLEMS.items()}
+    healthy = {"$eq": [health_expression(context), Health.HEALTHY.value]}
+    group = {"_id": None, "queues": {"$sum": 1}, "ill": {"$sum": {"$cond": [healthy, 0, 1]}}, **each}
+    row = next(iter(_queues().aggregate([{"$group": group}])), {})
+    problems = {health: row[health.name] for health in PROBLEMS if row.get(health.name)}
+    return HealthCounts(row.get("queues", 0), row.get("ill", 0), problems)
+
+
+def most_urgent(context: Context, limit: int) -> list[Queue]:
+    """Up to `limit` queues that have a problem: by the worst that each has, then those that it concerns most."""
+    order = [health.value for health in PROBLEMS]
+    weights = [
+        {"case": {"$eq": ["$is", health.value]}, "then": rule.weight(context)} for health, rule in PROBLEMS.items()
+    ]
+    pipeline: list[Document] = [
+        {"$set": {"is": health_expression(context)}},
+        {"$match": {"is": {"$ne": Health.HEALTHY.value}}},
+        {
+            "$set": {
+                "rank": {"$indexOfArray": [order, "$is"]},
+                "weight": {"$switch": {"branches": weights, "default": 0}},
+            }
+        },
+        {"$sort": {"rank": ASCENDING, "weight": DESCENDING, "name": ASCENDING}},
+        {"$limit": limit},
+    ]
+    return to_models(Queue, _queues().aggregate(pipeline), bounded=False)
+
+
+def longest_waiting(context: Context, limit: int) -> list[tuple[Queue, datetime | None]]:
+    """Queues that wait for a worker, each with the moment since when it does, the earliest first."""
+    pipeline: list[Document] = [
+        {"$match": matching(State.WAITING, context)},
+        {"$set": {"since": WAITING_SINCE}},
+        {"$set": {"undated": {"$eq": [{"$ifNull": ["$since", None]}, None]}}},
+        {"$sort": {"undated": ASCENDING, "since": ASCENDING, "name": ASCENDING}},
+        {"$limit": limit},
+    ]
+    since = {}
+
+    def dated() -> Iterator[Document]:
+        for document in _queues().aggregate(pipeline):
+            since[document["_id"]] = document.get("since")
+            yield document
+
+    return [(queue, since[queue.id]) for queue in to_models(Queue, dated(), bounded=False)]
