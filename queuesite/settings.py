@@ -47,6 +47,8 @@ MIDDLEWARE = [
     "queuesite.api.middleware.api_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.gzip.GZipMiddleware",  # pads answers at random against BREACH; see also queuesite.live
+    "queuesite.live.live_middleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -223,10 +225,6 @@ _BLUE = {
 UNFOLD = {
     "COLORS": {"primary": _BLUE},
     "STYLES": [lambda request: static("queuesite/admin.css")],
-    "SCRIPTS": [
-        lambda request: static("queuesite/polling.js"),
-        lambda request: static("queuesite/charts.js"),
-    ],
     "DASHBOARD_CALLBACK": "jobs.admin.overview.overview",
     "SIDEBAR": {"show_search": True, "navigation": "queuesite.navigation.sidebar"},
     "SITE_TITLE": "Queuesite",

@@ -11,7 +11,6 @@ from jobs import reads
 from jobs.admin.pages import leader
 from jobs.models import Master
 from queuesite.admin.records import RecordsAdmin, address
-from queuesite.foundation.databases import database_clock
 from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
 
@@ -40,7 +39,6 @@ class MasterAdmin(RecordsAdmin):
         lead = leader()
         lease = lead["lease"]
         masters = reads.find_masters()
-        now = database_clock.now()
         return self.page(
             request,
             "jobs/_masters.html",
@@ -50,7 +48,6 @@ class MasterAdmin(RecordsAdmin):
                 {
                     "master": master,
                     "leads": lease is not None and lease.holder == master.master_id,
-                    "heartbeat_age": max(0.0, (now - master.heartbeat_at).total_seconds()),
                 }
                 for master in masters
             ],

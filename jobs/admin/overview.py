@@ -15,9 +15,8 @@ from jobs.models import Worker
 from jobs.shared import shared
 from jobs.statistics import Overall, Span, Statistics
 from queues.state import State
-from queuesite import tasks
+from queuesite import live, tasks
 from queuesite.admin.records import address
-from queuesite.foundation.databases import database_clock
 
 #: How many queues that need attention, workers and failures are shown; their own pages show all.
 QUEUES_SHOWN = 10
@@ -35,11 +34,13 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     context |= {
         "title": "Overview",
         "partial": "jobs/_overview.html",
-        "layout": "queuesite/_part.html" if request.headers.get("HX-Request") else "queuesite/live_page.html",
+        "layout": "queuesite/_part.html" if live.is_update(request) else "queuesite/live_page.html",
         "poll": True,
         "may_add": may("queues.add_queue"),
         "may_tasks": may("queuesite.view_backgroundtask"),
     }
+    if live.is_update(request):
+        context["csrf_token"] = live.NO_TOKEN
     if all(map(may, ("queues.view_queue", "jobs.view_job", "jobs.view_worker"))):
         numbers = shared("numbers", statistics.current)
         context |= {"numbers": numbers, "failure_rate": _failure_rate(numbers), "missing": _missing(numbers)}
@@ -86,12 +87,11 @@ def _missing(numbers: Statistics) -> set[str]:
 
 def _attention() -> dict[str, Any]:
     found = shared("attention", lambda: attention.needed(QUEUES_SHOWN + 1))
-    now = database_clock.now()
     rows = [
         {
             "queue": one.queue,
             "address": queue_address(one.queue.name),
-            "problems": problem_rows(one.problems, now),
+            "problems": problem_rows(one.problems),
             "failure": one.failure,
         }
         for one in found

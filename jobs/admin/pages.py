@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
 from jobs import reads
 from jobs.models import JobStatus
 from queues.health.rules import Problem
 from queuesite.admin.records import address
-from queuesite.foundation.databases import database_clock
 
 #: The colour of a job's status, which is also shown in words.
 STATUS_VARIANTS = {
@@ -28,19 +26,10 @@ def queue_address(name: object) -> str:
 
 
 def leader() -> dict[str, Any]:
-    """The lease of the master that leads (None: none does), and for how many seconds it has led."""
-    lease = reads.leader()
-    now = database_clock.now()
-    return {"lease": lease, "led_for": None if lease is None else max(0.0, (now - lease.elected_at).total_seconds())}
+    """The lease of the master that leads (None: none does)."""
+    return {"lease": reads.leader()}
 
 
-def problem_rows(problems: Iterable[Problem], now: datetime) -> list[dict[str, Any]]:
-    """What is wrong with a queue, as `_health.html` shows it; `seconds` since it began, None if nobody knows."""
-    return [
-        {
-            "problem": one,
-            "label": one.health.label,
-            "seconds": None if one.since is None else max(0.0, (now - one.since).total_seconds()),
-        }
-        for one in problems
-    ]
+def problem_rows(problems: Iterable[Problem]) -> list[dict[str, Any]]:
+    """What is wrong with a queue, as `_health.html` shows it."""
+    return [{"problem": one, "label": one.health.label} for one in problems]

@@ -113,7 +113,6 @@ def _row(worker: Worker, assigned: list[Assignment], now: datetime) -> dict[str,
     return {
         "worker": worker,
         "state": services.worker_state(worker, now),
-        "heartbeat_age": max(0.0, (now - worker.heartbeat_at).total_seconds()),
         "consumers": consumers,
         "finishing": finishing,
         "load": len(consumers),
@@ -140,7 +139,7 @@ def _consumer(assignment: Assignment, report: dict[str, Any], now: datetime) -> 
         "failed": report.get("failed", 0),
         "rate": processed / seconds,
         "memory": report.get("memory", 0),
-        "seconds": seconds,
+        "began_at": assignment.created_at,
         "yields": assignment.yield_requested_at is not None,
     }
 

@@ -15,6 +15,8 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, include, path, reverse
 from unfold.admin import ModelAdmin
 
+from queuesite import live
+
 
 class RecordsAdmin(ModelAdmin):
     """The base of pages with our own templates, of records that nobody adds, changes or deletes by hand."""
@@ -86,6 +88,8 @@ class RecordsAdmin(ModelAdmin):
 
         In the context, `poll` says whether the page updates itself, and `original` is the last part of its breadcrumb.
         """
+        if live.is_update(request):
+            return TemplateResponse(request, partial, {"opts": self.opts, "csrf_token": live.NO_TOKEN, **context})
         everything = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -95,8 +99,7 @@ class RecordsAdmin(ModelAdmin):
             "is_popup": IS_POPUP_VAR in request.GET,
             **context,
         }
-        template = partial if request.headers.get("HX-Request") else "queuesite/live_page.html"
-        return TemplateResponse(request, template, everything)
+        return TemplateResponse(request, "queuesite/live_page.html", everything)
 
 
 def address(name: str, *args: object, **query: object) -> str:

@@ -121,6 +121,58 @@ def test_queues_are_steered_in_the_list(visit: Visit, api: httpx.Client) -> None
     person.has_no_barrier()
 
 
+def test_what_a_reader_does_survives_updates(visit: Visit, api: httpx.Client) -> None:
+    """Scroll, selected text, what was typed, focus, and a click that lasts longer than an update takes."""
+    create(api, "read")
+    person = visit(viewport={"width": 700, "height": 900}, timezone_id="Asia/Kolkata")
+    page = person.page
+    asked: list[str] = []
+    page.on("response", lambda answer: asked.append(f"{answer.status}") if "?q=read" in answer.url else None)
+    person.go(f"{QUEUES}?q=read")
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name="read", exact=True))
+
+    def change(value: int) -> None:
+        assert api.patch("/queues/read", json={"priority": value}).is_success
+
+    table = page.get_by_role("region", name="Queues", exact=True)
+    row.get_by_label("Choose read").check()
+    row.get_by_label("Concurrency of read").fill("3")
+    row.get_by_role("link", name="read", exact=True).evaluate("link => getSelection().selectAllChildren(link)")
+    table.evaluate("region => { region.scrollLeft = 60; }")
+    change(7)
+    expect(row.get_by_role("cell", name="7", exact=True)).to_have_count(1)
+    assert table.evaluate("region => region.scrollLeft") == 60
+    assert page.evaluate("getSelection().toString()") == "read"
+    expect(row.get_by_label("Choose read")).to_be_checked()
+    expect(row.get_by_label("Concurrency of read")).to_have_value("3")
+    expect(row.get_by_label("Concurrency of read")).to_be_focused()
+    while "304" not in asked:  # what did not change is not sent
+        page.wait_for_event("response")
+    observed = row.locator("time").first
+    expect(observed).to_have_text(re.compile(r"^\d+ (s|min)( \d+ s)? ago$"))
+    expect(observed).to_have_attribute("title", re.compile(r"^[\d-]{10} [\d:]{8} UTC; here "))
+
+    page.get_by_role("switch", name="Live").click()
+    expect(page.get_by_text("paused at")).to_be_visible()
+    change(8)
+    person.go(f"{QUEUES}?q=read")  # paused, but a page that is opened is of now
+    expect(row.get_by_role("cell", name="8", exact=True)).to_have_count(1)
+    expect(page.get_by_role("switch", name="Live")).to_have_attribute("aria-checked", "false")
+    change(9)
+    page.get_by_role("switch", name="Live").click()
+    expect(row.get_by_role("cell", name="9", exact=True)).to_have_count(1)
+
+    button = row.get_by_role("button", name="Set the concurrency of read")
+    button.scroll_into_view_if_needed()
+    button.hover()
+    page.mouse.down()
+    before = len(asked)
+    while len(asked) < before + 2:
+        page.wait_for_event("response")
+    page.mouse.up()
+    expect(page.get_by_text("concurrency 5 already")).to_be_visible()
+
+
 def test_poison_goes_to_the_dead_letters_and_comes_back(visit: Visit, api: httpx.Client, system: Live) -> None:
     create(api, "poison", maxReceiveCount=3, visibilityTimeout=1)  # a look needs a receive to spare
     person = visit()

@@ -169,7 +169,7 @@ class TestBackgroundTasks:
         assert '<progress max="10" value="3"' in page
         assert "3 of 10" in page
         detail = reverse("admin:queuesite_backgroundtask_change", args=[running.pk])
-        assert "poll from" in admin_client.get(detail).content.decode()
+        assert "data-live=" in admin_client.get(detail).content.decode()
 
         running.state, running.error = TaskState.FAILED, "<script>alert(1)</script>"
         running.result, running.ended_at = {"purged": ["<b>"]}, timezone.now()
@@ -177,7 +177,7 @@ class TestBackgroundTasks:
         ended = admin_client.get(detail).content.decode()
         assert "<script>alert(1)" not in ended
         assert "&lt;b&gt;" in ended
-        assert "poll from" not in ended
+        assert "data-live=" not in ended
         assert admin_client.get(reverse("admin:queuesite_backgroundtask_change", args=["0" * 32])).status_code == 404
 
     def test_one_that_nobody_runs_names_the_command(self, admin_client: Client) -> None:

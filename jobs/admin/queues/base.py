@@ -98,19 +98,16 @@ class QueuePages(RecordsAdmin):
 
 
 def shown(queue: Queue, activity: reads.Activity, now: datetime) -> dict[str, Any]:
-    """How a queue is and what it does, and what its depth means in time, all in seconds."""
-    seen = queue.depth_observed_at
-    backoff = None if queue.not_before is None else (queue.not_before - now).total_seconds()
+    """How a queue is and what it does, and what its depth means in time."""
     return {
         "queue": queue,
         "state": activity.state.label,
-        "problems": problem_rows(activity.problems, now),
+        "problems": problem_rows(activity.problems),
         "unserved": activity.unserved,
-        "oldest": activity.oldest and max(0.0, (now - activity.oldest.sent_at).total_seconds()),
+        "oldest": activity.oldest and activity.oldest.sent_at,
         "at_least": activity.oldest is not None and activity.oldest.at_least,
         "drain": activity.drain_seconds,
-        "backoff": backoff if backoff is not None and backoff > 0 else None,
-        "age": None if seen is None else max(0.0, (now - seen).total_seconds()),
+        "next_try": queue.not_before if queue.not_before is not None and queue.not_before > now else None,
     }
 
 

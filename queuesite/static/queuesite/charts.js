@@ -1,10 +1,16 @@
 "use strict";
-// Draws the charts of a page by Chart.js, and again whenever htmx brought new numbers or the theme changed.
-// A chart is <div class="qs-chart" id="X" hx-preserve data-numbers="Y"><canvas></canvas></div>, and its numbers stand
+// Draws the charts of a page by Chart.js, and again whenever an update brought new numbers or the theme changed.
+// A chart is <div class="qs-chart" id="X" data-keep data-numbers="Y"><canvas></canvas></div>, and its numbers stand
 // beside it, by Django's json_script: {label, unit, labels: [...], series: [{label, values, colour, dash: [on, off]}]}.
+// Chart.js, whose address is the chart's data-library, is loaded when a page has its first chart.
 // Lines differ in dashes too, and not by colour alone; where Chart.js cannot draw, the label says it in words.
 (() => {
   const drawn = new Map();
+  let library;
+
+  const load = (address) => new Promise((loaded, failed) => {
+    document.head.append(Object.assign(document.createElement("script"), { src: address, onload: loaded, onerror: failed }));
+  });
 
   const numbers = (holder) => JSON.parse(document.getElementById(holder.dataset.numbers)?.textContent ?? "null");
   const colour = (holder, name) => getComputedStyle(holder).getPropertyValue(`--qs-${name}`).trim();
@@ -62,17 +68,25 @@
     }
   };
 
-  const drawAll = () => {
+  const drawAll = async () => {
     drawn.forEach((chart, canvas) => {
       if (!canvas.isConnected) {
         chart.destroy();
         drawn.delete(canvas);
       }
     });
+    const holders = document.querySelectorAll(".qs-chart");
+    if (holders.length === 0) return;
+    try {
+      await (library ??= load(holders[0].dataset.library));
+    } catch {
+      library = undefined;
+      return;
+    }
     document.querySelectorAll(".qs-chart").forEach(draw);
   };
 
   document.addEventListener("DOMContentLoaded", drawAll);
-  document.addEventListener("htmx:afterSettle", drawAll);
+  document.addEventListener("live:updated", drawAll);
   new MutationObserver(drawAll).observe(document.documentElement, { attributeFilter: ["class"] });
 })();
