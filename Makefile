@@ -14,7 +14,7 @@ KILLS ?= 10
 
 BIN := $(VENV)/bin
 # Creates or repairs a virtualenv and installs what has changed; takes a moment if nothing has.
-VIRTUALENV = $(PYTHON) .ci/make_virtualenv.py
+VIRTUALENV = $(PYTHON) queuesite/local/virtualenv.py
 # The embedded MongoDB is built only for these versions of Python; production does not need it.
 SERVERS_PYTHON ?= $(PYTHON) python3.13 python3.12 python3.11 python3
 SERVERS_NEWEST := 3.13

@@ -1,32 +1,20 @@
 #!/usr/bin/env python3
-"""Django's command line, with the configuration checked before anything else runs."""
+"""The command line in a clone, which is its own home: `.env`, `.data` and handlers are beside this file."""
 
-import os
 import sys
+from pathlib import Path
 
 
 def main() -> int:
-    """Run the command of `sys.argv`; a wrong configuration ends it with exit code 2 and all its problems."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "queuesite.settings")
+    """Run the command of `sys.argv`, if the libraries are there."""
     try:
         import django  # noqa: F401
     except ImportError:
         print("manage.py: Django is missing; run `make install`, then use .venv/bin/python manage.py", file=sys.stderr)
         return 1
-    from queuesite.foundation.commands import execute
-    from queuesite.foundation.config import get_config
-    from queuesite.foundation.errors import ConfigError
-    from queuesite.foundation.leaving import leave_quickly
+    from queuesite.__main__ import main as run
 
-    try:
-        get_config()
-    except ConfigError as error:
-        print(f"manage.py: {error}", file=sys.stderr)
-        return error.exit_code
-    try:
-        return execute(sys.argv)
-    finally:
-        leave_quickly()
+    return run("manage.py", Path(__file__).resolve().parent)
 
 
 if __name__ == "__main__":

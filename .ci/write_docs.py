@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from django.apps import apps
-from django.core.management import find_commands, load_command_class
 from django.core.management.base import BaseCommand
 
 from queues.settings import SETTINGS, Setting
+from queuesite.foundation.commands import own_commands
 from queuesite.foundation.config import Config, mask
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,18 +61,15 @@ def _option(action: argparse.Action) -> str:
 
 def commands() -> Iterator[Command]:
     """Every command and verb of ours by name, and those of packages that somebody has to run."""
-    found = {name: [Command(f"manage.py {name}", text)] for name, text in OTHERS.items()}
-    for app in apps.get_app_configs():
-        if Path(app.path).parent == ROOT:
-            for name in find_commands(str(Path(app.path, "management"))):
-                command = load_command_class(app.name, name)
-                found[name] = list(_verbs(f"manage.py {name}", command.create_parser("manage.py", name), command.help))
+    found = {name: [Command(f"queuesite {name}", text)] for name, text in OTHERS.items()}
+    for name, command in own_commands().items():
+        found[name] = list(_verbs(f"queuesite {name}", command.create_parser("queuesite", name), command.help))
     for name in sorted(found):
         yield from found[name]
 
 
 def _verbs(name: str, parser: argparse.ArgumentParser, text: str) -> Iterator[Command]:
-    known = {one.dest for one in BaseCommand().create_parser("manage.py", "x")._actions}
+    known = {one.dest for one in BaseCommand().create_parser("queuesite", "x")._actions}
     for one in parser._actions:
         if isinstance(one, argparse._SubParsersAction):
             helps = {choice.dest: str(choice.help) for choice in one._choices_actions}

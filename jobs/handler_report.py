@@ -15,6 +15,7 @@ from queues.handlers.catalogue import Known
 from queues.models import Queue
 from queuesite.foundation.databases import database_clock
 from queuesite.foundation.errors import NotFound
+from queuesite.foundation.home import PROGRAM
 
 #: The span in which a version's work is counted.
 SPAN = timedelta(hours=24)
@@ -77,7 +78,7 @@ def report(name: str) -> Report:
     recorded = {one.version: one for one in handlers.versions(name)}
     using = queues.with_handler(name, QUEUES_NAMED + 1)
     if not handler.is_known and not recorded and not using:
-        raise NotFound(f"there is no handler {name[:200]!r}; `manage.py sqs handlers` lists those that are known")
+        raise NotFound(f"there is no handler {name[:200]!r}; `{PROGRAM} sqs handlers` lists those that are known")
     now = database_clock.now()
     has: dict[str, list[str]] = {}
     for worker in services.list_workers():

@@ -17,6 +17,7 @@ from queues import services
 from queues.sqs import get_gateway
 from queuesite.foundation.config import Config
 from queuesite.foundation.databases import MONGO, check_mongodb, database_errors, wait_for
+from queuesite.foundation.home import PROGRAM
 from queuesite.foundation.private import kept_secret
 
 Say = Callable[[str], None]
@@ -86,7 +87,7 @@ def _make_demo_queue(config: Config, say: Say) -> None:
     if config.on_aws or services.list_queues():
         return
     services.create(DEMO_QUEUE, settings={"handler": "simulate", "handler_options": DEMO_OPTIONS})
-    say(f"created the queue {DEMO_QUEUE}; send messages with `manage.py sqs send {DEMO_QUEUE} 100`")
+    say(f"created the queue {DEMO_QUEUE}; send messages with `{PROGRAM} sqs send {DEMO_QUEUE} 100`")
 
 
 def _missing(config: Config) -> list[str]:

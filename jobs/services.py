@@ -12,6 +12,7 @@ from queues import services as queues
 from queues.models import Queue
 from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import NotFound, StaleTransition
+from queuesite.foundation.home import PROGRAM
 from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
@@ -65,6 +66,6 @@ def drain_worker(worker_id: str) -> bool:
     try:
         workers.drain(worker_id)
     except StaleTransition:
-        raise NotFound(f"there is no worker {worker_id!r}; `manage.py worker list` shows all workers") from None
+        raise NotFound(f"there is no worker {worker_id!r}; `{PROGRAM} worker list` shows all workers") from None
     log.info("worker_drain_requested", worker=worker_id)
     return True

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from django.apps import apps
 
+from queuesite.foundation import home
 from queuesite.foundation.config import get_config
 
 if TYPE_CHECKING:
@@ -50,5 +51,7 @@ def modules() -> Iterator[tuple[str, str]]:
     for config in apps.get_app_configs():
         if config.name not in _OTHERS and find_spec(f"{config.name}.tasks") is not None:
             yield f"{config.name}.tasks", "an installed app's"
+    if home.own_module("tasks"):
+        yield "tasks", f"in {home.home()}"
     for module in get_config().task_modules:
         yield module, "named in TASK_MODULES"

@@ -22,6 +22,7 @@ from queues.sqs import Depth
 from queuesite.foundation.databases import Document, collection, database_clock
 from queuesite.foundation.documents import columns, read, step_of, to_document, to_model, to_models
 from queuesite.foundation.errors import AlreadyExists, NotFound
+from queuesite.foundation.home import PROGRAM
 from queuesite.foundation.workarounds import by_the_hundred
 
 INDEXES: dict[type[models.Model], Sequence[IndexModel]] = {
@@ -57,7 +58,7 @@ def by_name(name: str) -> Queue:
     """The queue of this name. Raises `NotFound`."""
     document = _queues().find_one({"name": name})
     if document is None:
-        raise NotFound(f"there is no queue {name!r}; `manage.py sqs list` shows all queues")
+        raise NotFound(f"there is no queue {name!r}; `{PROGRAM} sqs list` shows all queues")
     return to_model(Queue, document, bounded=False)
 
 

@@ -22,6 +22,7 @@ from queues.sqs import Depth, get_gateway, redrive_policy
 from queues.sqs.regions import gateway_in
 from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import AlreadyExists, Conflict, InvalidInput, QueueMissing, QueuesiteError
+from queuesite.foundation.home import PROGRAM
 from queuesite.foundation.logs import get_logger
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _present(gateway: SqsGateway, name: str, wanted: Sequence[str], *, take_over
         if not take_over:
             or_else = "" if one == name else ", or create the queue without a dead-letter queue"
             raise Conflict(
-                f"SQS has a queue {sqs_name(one)!r} already, which others may own: adopt it as it is (`manage.py sqs "
+                f"SQS has a queue {sqs_name(one)!r} already, which others may own: adopt it as it is (`{PROGRAM} sqs "
                 f"adopt {sqs_name(one)} --handler HANDLER`), or take it over with new attributes (--take-over){or_else}"
             )
         found.add(one)

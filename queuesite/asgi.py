@@ -4,6 +4,11 @@ import os
 
 from django.core.asgi import get_asgi_application
 
+from queuesite.foundation import home
+from queuesite.foundation.config import get_config
+
+home.enter(home.home())
+get_config()  # `.env` may name a team's own settings
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "queuesite.settings")
 
 django_application = get_asgi_application()

@@ -11,10 +11,12 @@ import dj_database_url
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.templatetags.static import static
 
-from queuesite.foundation.config import BASE_DIR, get_config, secret_key
+from queuesite.foundation.config import get_config, secret_key
 from queuesite.foundation.databases import MONGO, mongo_settings
+from queuesite.foundation.home import CLONE, CODE, check, home
 from queuesite.foundation.private import DATABASE, touch_private
 
+check()
 # The underscore hides it from Django, whose debug page shows every setting.
 _config = get_config()
 
@@ -64,17 +66,21 @@ ROOT_URLCONF = "queuesite.urls"
 ASGI_APPLICATION = "queuesite.asgi.application"
 WSGI_APPLICATION = "queuesite.wsgi.application"
 
+# Some replace the theme's, which comes first among the apps. The wheel has them inside the package.
+_templates = CODE / "templates" if CLONE else CODE / "queuesite" / "templates"
+
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [_templates],
         "APP_DIRS": True,
         "OPTIONS": {
+            "builtins": ["queuesite.templatetags.program"],
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-            ]
+            ],
         },
     }
 ]
@@ -158,7 +164,7 @@ USE_I18N = True
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+STATIC_ROOT = home() / "staticfiles"
 # If collectstatic has run, its files are served, under names that change with their content. Otherwise, as on a
 # developer's machine, the apps' own files are served.
 _collected = (STATIC_ROOT / "staticfiles.json").is_file() and not DEBUG

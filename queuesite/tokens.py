@@ -16,6 +16,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from queuesite.foundation.errors import InvalidInput, NotFound
+from queuesite.foundation.home import PROGRAM
 from queuesite.foundation.logs import get_logger
 from queuesite.models import Token
 
@@ -71,7 +72,7 @@ def _user(username: str) -> User:
         return users.objects.get_by_natural_key(username)
     except users.DoesNotExist:
         raise NotFound(
-            f"there is no user {username!r}; create one in the admin or with `manage.py createsuperuser`"
+            f"there is no user {username!r}; create one in the admin or with `{PROGRAM} createsuperuser`"
         ) from None
 
 
@@ -108,7 +109,7 @@ def revoke(prefix: str) -> Token:
     """Revoke a token at once and for good, which changes nothing if it is revoked already. Raises `NotFound`."""
     token = Token.objects.select_related("user").filter(prefix=prefix).first()
     if token is None:
-        raise NotFound(f"there is no token with the prefix {prefix!r}; `manage.py token list` shows them")
+        raise NotFound(f"there is no token with the prefix {prefix!r}; `{PROGRAM} token list` shows them")
     if token.revoked_at is None:
         token.revoked_at = timezone.now()
         token.save(update_fields=["revoked_at"])

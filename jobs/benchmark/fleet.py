@@ -6,7 +6,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from jobs.repositories import assignments, leases, workers
 from queues import messages, services
 from queues.models import Queue
 from queues.sqs import OutgoingMessage
-from queuesite.foundation.config import BASE_DIR
+from queuesite.foundation import home
 from queuesite.foundation.errors import ServerError
 
 #: How long anything is waited for, in seconds.
@@ -52,10 +51,14 @@ class Latencies:
 @contextmanager
 def process(directory: Path, command: str, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
     """A master or a worker, ended in order afterwards."""
-    environment = {**os.environ, "LOG_LEVEL": "WARNING", **{k.upper(): str(v) for k, v in settings.items()}}
+    environment = {
+        **home.environment(os.environ),
+        "LOG_LEVEL": "WARNING",
+        **{k.upper(): str(v) for k, v in settings.items()},
+    }
     with (directory / f"{command}.log").open("ab") as log:
         started = subprocess.Popen(
-            [sys.executable, str(BASE_DIR / "manage.py"), command],
+            home.command(command),
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -7,9 +7,10 @@
         assert_sent("mails", {"order": 1}, delay=60)
         assert drain("mails").failed == 0
 
-The fixture `queue_sandbox` comes with `pytest_plugins = ["jobs.testing.plugin"]`; other test frameworks use
-`with sandbox():`. In a sandbox whatever is sent is kept in queues in memory, and nothing goes to SQS. None of this
-works in production code: handlers are called in the caller's thread, and time passes as `drain` likes.
+The fixture `queue_sandbox` comes with the wheel, or with `pytest_plugins = ["jobs.testing.plugin"]` in a clone; other
+test frameworks use `with sandbox():`. In a sandbox whatever is sent is kept in queues in memory, and nothing goes to
+SQS. None of this works in production code: handlers are called in the caller's thread, and time passes as `drain`
+likes.
 """
 
 from jobs.testing.delivery import Delivery as Delivery

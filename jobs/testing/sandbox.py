@@ -171,9 +171,7 @@ def sandbox() -> Iterator[Sandbox]:
 def active() -> Sandbox:
     """The sandbox that is in place. Raises `RuntimeError` if none is."""
     if not _active:
-        raise RuntimeError(
-            "no sandbox is in place: use the fixture queue_sandbox of jobs.testing.plugin, or `with sandbox():`"
-        )
+        raise RuntimeError("no sandbox is in place: use the fixture queue_sandbox, or `with sandbox():`")
     return _active[-1]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from queuesite.foundation.config import BASE_DIR
+from queuesite.foundation.home import import_path
 from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
@@ -23,9 +23,7 @@ log = get_logger(__name__)
 def ensure_running() -> None:
     """Start the fork server if there is none, without waiting for its imports. Raises `OSError`."""
     # The fork server is a new interpreter, which finds our packages only by the path.
-    paths = os.environ.get("PYTHONPATH", "")
-    if str(BASE_DIR) not in paths.split(os.pathsep):
-        os.environ["PYTHONPATH"] = str(BASE_DIR) + (os.pathsep + paths if paths else "")
+    os.environ["PYTHONPATH"] = import_path(os.environ.get("PYTHONPATH", ""))
     forkserver.ensure_running()
 
 

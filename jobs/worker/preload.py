@@ -30,12 +30,13 @@ from jobs.listener import process as listener_process  # noqa: E402, F401 - a li
 from jobs.worker import fork_server, inheritance  # noqa: E402
 from queues.handlers import middleware, registry  # noqa: E402
 from queues.sqs import preparation  # noqa: E402
-from queuesite.foundation.config import BASE_DIR, get_config  # noqa: E402
+from queuesite import __main__ as entrance  # noqa: E402
+from queuesite.foundation.config import get_config  # noqa: E402
 from queuesite.foundation.errors import QueuesiteError  # noqa: E402
 from queuesite.foundation.logs import get_logger  # noqa: E402
 
-# multiprocessing would run manage.py again in each consumer, which takes 2 ms, and needs none of it.
-sys.modules["__main__"].__file__ = str(BASE_DIR / "manage.py")
+# multiprocessing would run the worker's main module again in each consumer, which takes 2 ms, and needs none of it.
+sys.modules["__main__"].__file__ = entrance.__file__
 
 try:
     before = inheritance.open_sockets()  # the fork server's own

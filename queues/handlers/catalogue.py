@@ -16,6 +16,7 @@ from queues.handlers.announcement import Announced
 from queues.handlers.registry import Handler
 from queues.handlers.retrying import Breaker
 from queuesite.foundation.errors import InvalidInput
+from queuesite.foundation.home import PROGRAM
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ class Catalogue(Mapping[str, Known]):
         if pool is not None and self.live.workers and pool not in (pools := self.live.pools()):
             raise InvalidInput(
                 f"pool {pool!r} is unknown: no worker is in it; known pools: {', '.join(sorted(pools))}; "
-                f"start a worker with `manage.py runworker --pool {pool}` first",
+                f"start a worker with `{PROGRAM} runworker --pool {pool}` first",
                 field="pool",
             )
 

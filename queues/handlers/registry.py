@@ -30,6 +30,7 @@ from queues.handlers.payloads import NOTHING, Payload
 from queues.handlers.retrying import Answer, Breaker, RetryPolicy, retry_policy
 from queues.handlers.retrying import breaker as checked_breaker
 from queues.handlers.sendable import HandlerFunction, P, R, with_sender
+from queuesite.foundation import home
 from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import InvalidInput, QueuesiteError
 
@@ -285,6 +286,8 @@ def discover() -> None:
             module = f"{config.name}.handlers"
             if find_spec(module) is not None:
                 _import(module, "an installed app's")
+        if home.own_module("handlers"):
+            _import("handlers", f"in {home.home()}")
         for module in get_config().handler_modules:
             _import(module, "named in HANDLER_MODULES")
         for module, origin in declared_tasks.modules():

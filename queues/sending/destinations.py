@@ -16,6 +16,7 @@ from queues.naming import is_fifo
 from queues.sqs import get_gateway
 from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import InvalidInput, MongoUnavailable, NotFound
+from queuesite.foundation.home import PROGRAM
 from queuesite.foundation.optional_mongodb import OptionalMongoDB
 
 #: How long an answer is used before it is asked for again, in seconds.
@@ -109,7 +110,7 @@ class Directory:
                 ) from None
         if not documents:
             raise NotFound(
-                f"no queue has the handler {handler!r}; create one (manage.py sqs create NAME --handler {handler}), or "
+                f"no queue has the handler {handler!r}; create one ({PROGRAM} sqs create NAME --handler {handler}), or "
                 "name a queue: send(…, queue='NAME')"
             )
         if len(documents) > 1:

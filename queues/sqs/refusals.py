@@ -19,6 +19,7 @@ from queuesite.foundation.errors import (
     SqsUnavailable,
     TooManyInFlight,
 )
+from queuesite.foundation.home import PROGRAM
 
 #: Names of the query protocol (and of KMS's own errors) that differ from those of the JSON protocol by more than a
 #: prefix or suffix.
@@ -188,7 +189,7 @@ def error_for(
     said = f"{code or status}: {text}"
     if code == "QueueDoesNotExist":
         return QueueMissing(
-            f"SQS has no {queue_url or 'such queue'}; `manage.py sqs sync` creates what is missing, unless others "
+            f"SQS has no {queue_url or 'such queue'}; `{PROGRAM} sqs sync` creates what is missing, unless others "
             "own it"
         )
     if code in _EXPIRED:

@@ -23,6 +23,7 @@ from queuesite import tokens
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_errors
 from queuesite.foundation.errors import Forbidden, Throttled, Unauthenticated
+from queuesite.foundation.home import PROGRAM
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -71,7 +72,7 @@ def _permit(found: Caller, request: HttpRequest, permissions: Sequence[str]) -> 
 class TokenAuth(HttpBearer):
     """Accepts `Authorization: Bearer qs_…`. A wrong header is refused, even if there is a valid session."""
 
-    openapi_description = "A token. Create it with `manage.py token create USER` or in the admin."
+    openapi_description = f"A token. Create it with `{PROGRAM} token create USER` or in the admin."
 
     def __init__(self, permissions: Sequence[str] = ()) -> None:
         self.permissions = permissions
@@ -92,7 +93,7 @@ class TokenAuth(HttpBearer):
         with database_errors():
             found = tokens.find(token)
             if found is None:
-                raise Unauthenticated("the token is not valid; create one with `manage.py token create USER`")
+                raise Unauthenticated(f"the token is not valid; create one with `{PROGRAM} token create USER`")
             return _permit(Caller(found.user, found), request, self.permissions)
 
 

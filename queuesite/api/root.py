@@ -19,11 +19,12 @@ from queuesite.api import openapi, problems
 from queuesite.api.auth import CallerThrottle, check_throttle, needs
 from queuesite.api.tasks import router as tasks_router
 from queuesite.foundation.errors import QueuesiteError, Unauthenticated
+from queuesite.foundation.home import PROGRAM
 
-DESCRIPTION = """
+DESCRIPTION = f"""
 The API lets programs do everything that the command line and the admin can do.
 
-**Authentication.** Send a token as `Authorization: Bearer qs_…`. Create it with `manage.py token create USER` or in the
+**Authentication.** Send a token as `Authorization: Bearer qs_…`. Create it with `{PROGRAM} token create USER` or in the
 admin; it has its user's permissions. Pages of the admin use its session, with the CSRF token in `X-CSRFToken`. Each
 operation names the permissions that it needs.
 
@@ -34,7 +35,7 @@ names the value, what was expected and how to fix it, and `errors` says what is 
 
 **Times** are RFC 3339 in UTC with milliseconds, ids are strings, durations are seconds.
 
-**Long operations** answer 202 with a task; `GET /tasks/{id}` has its progress and its result.
+**Long operations** answer 202 with a task; `GET /tasks/{{id}}` has its progress and its result.
 """
 
 View = Callable[..., HttpResponseBase]

@@ -8,6 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from queuesite.foundation.home import CLONE
 from queuesite.foundation.masking import mask_address
 
 #: What such an address must look like.
@@ -40,5 +41,6 @@ def check_driver(engine: str) -> None:
         importlib.import_module(f"{engine}.base")
     except (ImportError, ImproperlyConfigured) as error:
         if "postgresql" in engine or "postgis" in engine:
-            raise ValueError("psycopg is missing or does not load: pip install -r requirements-postgres.txt") from None
+            what = "-r requirements-postgres.txt" if CLONE else "'queuesite[postgres]'"
+            raise ValueError(f"psycopg is missing or does not load: pip install {what}") from None
         raise ValueError(f"its driver cannot be loaded: {' '.join(str(error).split())}") from None

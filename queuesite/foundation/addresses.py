@@ -16,10 +16,11 @@ import psutil
 
 from queuesite.foundation.config import Config
 from queuesite.foundation.errors import MongoUnavailable, SqsUnavailable
+from queuesite.foundation.home import CLONE
 from queuesite.foundation.private import kept_secret, touch_private
 
 #: What to do if no server is configured and none is running.
-START_HINT = "start the embedded servers with `make up`"
+START_HINT = f"start the embedded servers with `{'make' if CLONE else 'queuesite'} up`"
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,12 @@ import select
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import IO, Any, NoReturn, cast
 
 from bson import ObjectId
-from django.core.management import ManagementUtility, get_commands
+from django.apps import apps
+from django.core.management import ManagementUtility, find_commands, get_commands, load_command_class
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
@@ -23,6 +25,7 @@ from queuesite.foundation.clock import rfc3339
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import QueuesiteError
+from queuesite.foundation.home import CODE
 from queuesite.foundation.logs import configure
 
 #: What a shell reports for a program that SIGPIPE ended.
@@ -41,6 +44,16 @@ class CommandLine(ManagementUtility):
             sys.stderr.write(f"{self.prog_name}: unknown command {subcommand!r}; {hint}\n")
             sys.exit(2)
         return super().fetch_command(subcommand)
+
+
+def own_commands() -> dict[str, BaseCommand]:
+    """Queuesite's own commands by name, without those of Django, its packages and a team's apps."""
+    return {
+        name: load_command_class(app.name, name)
+        for app in apps.get_app_configs()
+        if Path(app.path).parent == CODE
+        for name in find_commands(str(Path(app.path, "management")))
+    }
 
 
 def execute(argv: Sequence[str]) -> int:

@@ -20,12 +20,15 @@ from pydantic import ValidationError
 from queuesite.foundation import private
 from queuesite.foundation.config_model import ADDRESSES as ADDRESSES
 from queuesite.foundation.config_model import AWS as AWS
-from queuesite.foundation.config_model import BASE_DIR as BASE_DIR
 from queuesite.foundation.config_model import SECRETS as SECRETS
 from queuesite.foundation.config_model import Config as Config
 from queuesite.foundation.config_model import mask as mask
 from queuesite.foundation.errors import ConfigError
+from queuesite.foundation.home import CODE, home
 from queuesite.foundation.rules import RULES
+
+#: Where the code is.
+BASE_DIR = CODE
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,14 @@ def _problem_of(error: Mapping[str, Any]) -> tuple[str, str]:
 def load() -> Loaded:
     """Build the configuration from the environment and the file that `ENV_FILE` names.
 
-    Without ENV_FILE that is `.env` beside manage.py, if it exists; an empty ENV_FILE means no file.
+    Without ENV_FILE that is `.env` in the home, if it exists; an empty ENV_FILE means no file.
 
     Variables that only the file sets are added to the environment, so that boto3's own (`AWS_PROFILE`) may stand in
     the file too. Raises `ConfigError` with every problem found.
     """
     environ = os.environ
     problems: list[str] = []
-    env_file = environ.get("ENV_FILE", str(BASE_DIR / ".env"))
+    env_file = environ.get("ENV_FILE", str(home() / ".env"))
     from_file: dict[str, str] = {}
     if env_file:
         path = Path(env_file)

@@ -16,9 +16,9 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from queuesite.foundation.address_checks import ENCODED, check_driver, check_mongodb_address, reason
+from queuesite.foundation.home import CODE, home
 from queuesite.foundation.masking import MASK, Address, mask_address
 
-BASE_DIR = Path(__file__).resolve().parents[2]
 #: AWS_SQS_ENDPOINT's word for AWS itself.
 AWS = "aws"
 
@@ -199,8 +199,10 @@ class Config(BaseSettings):
 
     @field_validator("data_dir", "servers_venv")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value if value.is_absolute() else BASE_DIR / value
+    def _absolute(cls, value: Path, info: Any) -> Path:
+        # `make` installs a clone's servers once, for homes elsewhere too.
+        shared = CLONE and info.field_name == "servers_venv"
+        return (CODE if shared else home()) / value  # an absolute path stays
 
     @field_validator("mongodb_uri")
     @classmethod

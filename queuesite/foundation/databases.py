@@ -32,6 +32,7 @@ from queuesite.foundation.addresses import mongodb_address, no_mongodb, recorded
 from queuesite.foundation.clock import DatabaseClock
 from queuesite.foundation.config import Config, get_config, mask
 from queuesite.foundation.errors import DatabaseUnavailable, MongoDenied, MongoUnavailable, ServerError, SqsDenied
+from queuesite.foundation.home import PROGRAM
 from queuesite.foundation.logs import get_logger
 from queuesite.foundation.masking import mask_addresses
 from queuesite.foundation.private import DATABASE
@@ -169,7 +170,7 @@ def database_errors() -> Iterator[None]:
         config = get_config()
         address = mask("database_url", config.database_url) or config.data_dir / DATABASE
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        hint = "run `manage.py migrate`" if "no such table" in reason or "does not exist" in reason else None
+        hint = f"run `{PROGRAM} migrate`" if "no such table" in reason or "does not exist" in reason else None
         raise DatabaseUnavailable(
             f"Django's database {address} failed: {'; '.join(filter(None, (reason, hint)))}",
             public=hint and f"Django's database lacks a table; {hint}",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from queuesite.foundation import errors
+from queuesite.foundation.home import PROGRAM
 from queuesite.foundation.logs import get_logger
 
 log = get_logger(__name__)
 
 #: Errors of servers name addresses, which are only for the log. An error may have its own text, `public`.
 _TEXTS: dict[type[errors.QueuesiteError], str] = {
-    errors.QueueMissing: "the queue is not in SQS; `manage.py sqs sync` or a sync through the API creates it, unless "
+    errors.QueueMissing: f"the queue is not in SQS; `{PROGRAM} sqs sync` or a sync through the API creates it, unless "
     "others own it",
     errors.SqsDenied: "SQS refused the credentials, or they do not allow this; the log says which",
     errors.SqsRejected: "SQS refused the request; the log says why",

@@ -26,8 +26,9 @@ from pymongo.errors import PyMongoError
 
 from queuesite.foundation import processes
 from queuesite.foundation.addresses import access_key, recorded
-from queuesite.foundation.config import BASE_DIR, Config
+from queuesite.foundation.config import Config
 from queuesite.foundation.errors import Conflict, MongoUnavailable, QueuesiteError, ServerError, SqsUnavailable
+from queuesite.foundation.home import CLONE
 from queuesite.foundation.logs import get_logger
 from queuesite.foundation.private import touch_private
 
@@ -129,7 +130,7 @@ _KINDS: Mapping[Name, _Kind] = {
         label="SQS",
         program="ministack",
         # -P: no module of ours may shadow one that it imports.
-        script=("-P", str(BASE_DIR / "queuesite" / "local" / "ministack_guard.py")),
+        script=("-P", str(Path(__file__).with_name("ministack_guard.py"))),
         default_port=4_599,
         unavailable=SqsUnavailable,
         arguments=lambda port, directory: [],
@@ -216,7 +217,8 @@ def start(
     program = config.servers_venv / "bin" / kind.program
     if not program.exists():
         raise ServerError(
-            f"the embedded servers are not installed in {config.servers_venv} (no {kind.program}); run `make servers`"
+            f"the embedded servers are not installed in {config.servers_venv} (no {kind.program}); "
+            f"run `{'make servers' if CLONE else 'queuesite up'}`"
         )
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:

@@ -14,8 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from queuesite.foundation import processes
-from queuesite.foundation.config import BASE_DIR
+from queuesite.foundation import home, processes
 from queuesite.local.supervisor import Child, ChildSpec, Supervisor
 from queuesite.local.watcher import CHANGED, WATCHING
 
@@ -108,11 +107,10 @@ def screen_of_changes(changed: Callable[[str], None]) -> Callable[[], Callable[[
 
 def watcher(directories: Sequence[Path], changed: Callable[[str], None]) -> ChildSpec:
     """The process that watches these directories; `changed` gets the names of files."""
-    paths = [str(BASE_DIR), *filter(None, [os.environ.get("PYTHONPATH")])]
     spawn = partial(
         processes.spawn,
-        [sys.executable, "-m", "queuesite.local.watcher", *map(str, directories)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        [sys.executable, "-P", "-m", "queuesite.local.watcher", *map(str, directories)],
+        env=home.environment(os.environ),
         output=subprocess.PIPE,
     )
     return ChildSpec("reload", spawn, stop_seconds=2.0, screen=screen_of_changes(changed))

@@ -57,6 +57,7 @@ def isolate(environ: MutableMapping[str, str]) -> None:
     for name in SETTINGS - GIVEN:
         environ.pop(name, None)
     environ["ENV_FILE"] = ""  # no .env
+    environ.pop("QUEUESITE_HOME", None)
     # The programs under test run as in a user's shell: unbuffered output would hide errors of the last flush.
     for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
         environ.pop(name, None)

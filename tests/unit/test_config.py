@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from queuesite.foundation import config as configuration
 from queuesite.foundation.config import BASE_DIR, Config, Loaded, get_config, get_sources, load, mask, secret_key
 from queuesite.foundation.errors import ConfigError
 from queuesite.foundation.masking import Address
@@ -461,8 +460,8 @@ class TestSources:
 
         assert problem.startswith(f"ENV_FILE={path}: cannot be read as UTF-8 text")
 
-    def test_file_beside_manage_py_is_optional(self, env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(configuration, "BASE_DIR", env.directory)
+    def test_file_of_the_home_is_optional(self, env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("QUEUESITE_HOME", str(env.directory))
         del os.environ["ENV_FILE"]
         assert env.load().config.max_load == 5
 

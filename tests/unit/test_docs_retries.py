@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from django.conf import settings
 
 from jobs.consumer.outcome import GiveUp, Outcome, TryAgain, Unreachable, judge
 from queues.handlers import Message, MessageBatch, registry
 from queues.handlers.batching import Batch
 from queues.handlers.registry import Handler
 from queues.handlers.retrying import Breaker
+from queuesite.foundation.config import BASE_DIR
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +25,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def example(name: str, **defined: Any) -> tuple[Handler, dict[str, Any]]:
     """The handler of this name that the page defines, and the names of its example; `defined` are those it lacks."""
-    page = (Path(settings.BASE_DIR) / "docs" / "handlers.md").read_text(encoding="utf-8")
+    page = (BASE_DIR / "docs" / "handlers.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (code,) = (block for block in blocks if re.search(rf'^@?handler\(\s*"{name}"', block, re.MULTILINE))
     names = dict(defined)

@@ -23,8 +23,8 @@ def test_section_is_made_from_the_code(path: str, name: str) -> None:
 def test_every_command_and_argument_is_documented() -> None:
     found = list(commands())
     names = {one.name for one in found}
-    assert {"manage.py up", "manage.py runmaster", "manage.py qcluster", "manage.py token create"} <= names
-    assert {f"manage.py sqs {verb}" for verb in ("create", "send", "set-concurrency")} <= names
+    assert {"queuesite up", "queuesite runmaster", "queuesite qcluster", "queuesite token create"} <= names
+    assert {f"queuesite sqs {verb}" for verb in ("create", "send", "set-concurrency")} <= names
     lacking = [one.name for one in found if not one.help]
     lacking += [f"{one.name} {action.dest}" for one in found for action in one.actions if not action.help]
     assert lacking == [], "give these a help text"
@@ -50,12 +50,12 @@ def test_a_further_option_makes_the_docs_differ(monkeypatch: pytest.MonkeyPatch)
     changed = {section for section, make in SECTIONS.items() if make() != before[section]}
 
     assert changed == {("README.md", "commands"), ("docs/reference.md", "commands")}
-    [purge] = [one for one in commands() if one.name == "manage.py sqs purge"]
-    assert purge.usage == "manage.py sqs purge NAME [--yes] [--older-than S]"
+    [purge] = [one for one in commands() if one.name == "queuesite sqs purge"]
+    assert purge.usage == "queuesite sqs purge NAME [--yes] [--older-than S]"
 
 
 def test_alternatives_are_shown_together() -> None:
-    [create] = [one for one in commands() if one.name == "manage.py sqs create"]
+    [create] = [one for one in commands() if one.name == "queuesite sqs create"]
     assert (
         "NAME [--handler HANDLER] [--handler-options JSON | --handler-options-file PATH] [--timeout N]" in create.usage
     )

@@ -11,7 +11,6 @@ import pytest
 from django.test import Client
 
 from queuesite.debug import ReporterFilter
-from queuesite.foundation import config as configuration
 from queuesite.foundation.config import BASE_DIR
 from tests.conftest import Configure
 
@@ -84,7 +83,7 @@ def test_how_long_logins_and_https_last(settings_of: Any) -> None:
 def test_collected_files_are_served_once_there_are_some(
     settings_of: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, collected: bool, debug: int
 ) -> None:
-    monkeypatch.setattr(configuration, "BASE_DIR", tmp_path)
+    monkeypatch.setenv("QUEUESITE_HOME", str(tmp_path))
     if collected:
         (tmp_path / "staticfiles").mkdir()
         (tmp_path / "staticfiles" / "staticfiles.json").write_text("{}")

@@ -9,14 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import make_virtualenv
 import pytest
 
-from queuesite.local import ports
+from queuesite.foundation.config import Config
+from queuesite.local import installing, ports, virtualenv
+from tests.conftest import Configure
 from tests.support.processes import ROOT
 from tests.support.waiting import eventually
 
-SCRIPT = ROOT / ".ci" / "make_virtualenv.py"
+SCRIPT = ROOT / "queuesite" / "local" / "virtualenv.py"
 
 
 @pytest.fixture
@@ -28,33 +29,33 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def versions(monkeypatch: pytest.MonkeyPatch, **known: tuple[int, int]) -> None:
-    monkeypatch.setattr(make_virtualenv, "version_of", lambda python: known.get(python))
+    monkeypatch.setattr(virtualenv, "version_of", lambda python: known.get(python))
 
 
 class TestChoice:
     def test_first_that_fits_is_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
         versions(monkeypatch, python3=(3, 14), newer=(3, 13), newest=(3, 12))
 
-        assert make_virtualenv.choose(["python3", "missing", "newer", "newest"], (3, 13)) == "newer"
-        assert make_virtualenv.choose(["python3", "newer"], None) == "python3"
+        assert virtualenv.choose(["python3", "missing", "newer", "newest"], (3, 13)) == "newer"
+        assert virtualenv.choose(["python3", "newer"], None) == "python3"
 
     def test_versions_that_do_not_fit_are_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         versions(monkeypatch, python3=(3, 14), older=(3, 10))
 
         with pytest.raises(
-            make_virtualenv.Problem, match=r"^Python 3\.11 to 3\.13 is needed, but python3 is 3\.14, older is"
+            virtualenv.Problem, match=r"^Python 3\.11 to 3\.13 is needed, but python3 is 3\.14, older is"
         ):
-            make_virtualenv.choose(["python3", "missing", "older"], (3, 13))
+            virtualenv.choose(["python3", "missing", "older"], (3, 13))
 
     def test_package_of_debian_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         versions(monkeypatch)
 
-        with pytest.raises(make_virtualenv.Problem, match=r"not found as python3; .* apt-get install python3-venv$"):
-            make_virtualenv.choose(["python3"], None)
+        with pytest.raises(virtualenv.Problem, match=r"not found as python3; .* apt-get install python3-venv$"):
+            virtualenv.choose(["python3"], None)
 
     def test_real_interpreter(self) -> None:
-        assert make_virtualenv.version_of(sys.executable) == sys.version_info[:2]
-        assert make_virtualenv.version_of("no-such-python") is None
+        assert virtualenv.version_of(sys.executable) == sys.version_info[:2]
+        assert virtualenv.version_of("no-such-python") is None
 
 
 class TestInstall:
@@ -67,11 +68,11 @@ class TestInstall:
         (packages / "pip").mkdir()
         (packages / "pip" / "__init__.py").touch()
 
-        make_virtualenv.install("venv", "needed.txt", [sys.executable], None)
+        virtualenv.install("venv", "needed.txt", [sys.executable], None)
 
         assert "making the virtualenv venv again, since it does not work" in capfd.readouterr().out
         subprocess.run(["venv/bin/python", "-m", "pip", "--version"], check=True, stdout=subprocess.DEVNULL)
-        make_virtualenv.install("venv", "needed.txt", [sys.executable], None)
+        virtualenv.install("venv", "needed.txt", [sys.executable], None)
         assert capfd.readouterr().out == ""
 
     def test_one_whose_interpreter_was_replaced_is_made_again(
@@ -79,12 +80,12 @@ class TestInstall:
     ) -> None:
         """After an upgrade of the system `bin/python` is another version, which looks for its packages elsewhere."""
         made: list[str] = []
-        monkeypatch.setattr(make_virtualenv, "_make", lambda directory, python: made.append(python))
-        monkeypatch.setattr(make_virtualenv, "_pip_install", lambda directory, requirements: None)
+        monkeypatch.setattr(virtualenv, "_make", lambda directory, candidates, newest: made.extend(candidates))
+        monkeypatch.setattr(virtualenv, "_pip_install", lambda directory, requirements: None)
         pretend(there, "exit 1")
-        make_virtualenv._write_stamp("venv", {"needed.txt": make_virtualenv._digest("needed.txt")})
+        virtualenv._write_stamp("venv", {"needed.txt": virtualenv._digest("needed.txt")})
 
-        make_virtualenv.install("venv", "needed.txt", [sys.executable], None)
+        virtualenv.install("venv", "needed.txt", [sys.executable], None)
 
         assert made == [sys.executable]
 
@@ -93,16 +94,36 @@ class TestInstall:
     ) -> None:
         (there / "outer.txt").write_text("-r needed.txt\n")
         installed: list[str] = []
-        monkeypatch.setattr(make_virtualenv, "_works", lambda directory: True)
-        monkeypatch.setattr(
-            make_virtualenv, "_pip_install", lambda directory, requirements: installed.append(requirements)
-        )
+        monkeypatch.setattr(virtualenv, "_works", lambda directory: True)
+        monkeypatch.setattr(virtualenv, "_pip_install", lambda directory, requirements: installed.append(requirements))
         (there / "venv").mkdir()
         for text in ("", "one==1\n", "one==1\n"):
             (there / "needed.txt").write_text(text)
-            make_virtualenv.install("venv", "outer.txt", [], None)
+            virtualenv.install("venv", "outer.txt", [], None)
 
         assert installed == ["outer.txt", "outer.txt"]
+
+    def test_what_is_no_virtualenv_is_not_removed(self, there: Path) -> None:
+        (there / "venv").mkdir()
+        (there / "venv" / "thesis.txt").touch()
+
+        with pytest.raises(virtualenv.Problem, match=r"^venv exists and is no virtualenv; remove it, or name another"):
+            virtualenv.install("venv", "needed.txt", [sys.executable], None)
+
+        assert (there / "venv" / "thesis.txt").exists()
+
+    def test_uv_finds_a_python_if_there_is_no_other(self, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As on a machine whose only Python is too new, or has no venv module."""
+        versions(monkeypatch, python3=(3, 14))
+        monkeypatch.setenv("UV", "/bin/uv")
+
+        assert virtualenv._command("venv", ["python3"], (3, 13)) == [
+            *("/bin/uv", "venv", "--quiet", "--seed", "--python", ">=3.11,<3.14", "venv")
+        ]
+        monkeypatch.delenv("UV")
+        monkeypatch.setenv("PATH", "")
+        with pytest.raises(virtualenv.Problem, match=r"^Python 3\.11 to 3\.13 is needed"):
+            virtualenv._command("venv", ["python3"], (3, 13))
 
     def test_second_one_waits_for_the_first(self, there: Path) -> None:
         with (there / "venv.lock").open("w") as lock, (there / "said").open("wb") as said:
@@ -118,13 +139,13 @@ class TestInstall:
     def test_failure_of_pip_shows_its_reason(self, there: Path, capfd: pytest.CaptureFixture[str]) -> None:
         pretend(there, "echo no matching distribution; exit 1")
 
-        with pytest.raises(make_virtualenv.Problem, match=r"^pip could not install needed\.txt into venv"):
-            make_virtualenv._pip_install("venv", "needed.txt")
+        with pytest.raises(virtualenv.Problem, match=r"^pip could not install needed\.txt into venv"):
+            virtualenv._pip_install("venv", "needed.txt")
 
         assert "no matching distribution" in capfd.readouterr().err
 
     def test_long_installation_says_where_it_is(self, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(make_virtualenv, "REPORT_SECONDS", 0.01)
+        monkeypatch.setattr(virtualenv, "REPORT_SECONDS", 0.01)
         os.mkfifo(there / "seen")
         pretend(there, f"echo Collecting boto3; read line < {there}/seen")
         said: list[str] = []
@@ -134,8 +155,8 @@ class TestInstall:
                 (there / "seen").write_text("go on\n")
             said.append(text)
 
-        monkeypatch.setattr(make_virtualenv, "_say", say)
-        make_virtualenv._pip_install("venv", "needed.txt")
+        monkeypatch.setattr(virtualenv, "_say", say)
+        virtualenv._pip_install("venv", "needed.txt")
 
         assert said[0] == "installing needed.txt into venv"
         assert "    0 s: Collecting boto3" in said
@@ -147,6 +168,36 @@ def pretend(directory: Path, script: str) -> None:
     python.parent.mkdir(parents=True)
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o755)
+
+
+class TestServers:
+    """What `queuesite up` does if pip installed it."""
+
+    @pytest.fixture
+    def config(self, there: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch) -> Config:
+        monkeypatch.setattr(installing, "CLONE", False)
+        monkeypatch.setattr(installing, "REQUIREMENTS", there / "needed.txt")
+        return configure(servers_venv=there / "venv")
+
+    def test_they_are_installed_once_and_again_after_an_upgrade(self, config: Config, there: Path) -> None:
+        step = installing.step(config)
+        assert step is not None
+        with step.spawn() as process:
+            said = process.communicate()[0].decode()
+        assert process.returncode == 0, said
+        assert said.startswith(f"making the virtualenv {there}/venv\ninstalling needed.txt into {there}/venv\n")
+        assert installing.step(config) is None
+
+        (there / "needed.txt").write_text("# another version\n")
+        assert installing.step(config) is not None
+
+    def test_a_virtualenv_of_ones_own_is_left_alone(self, config: Config, there: Path) -> None:
+        pretend(there, "exit 1")
+        assert installing.step(config) is None
+
+    def test_a_clone_leaves_it_to_make(self, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(installing, "CLONE", True)
+        assert installing.step(config) is None
 
 
 class TestPort:
@@ -174,7 +225,7 @@ class TestPort:
                 "-S",
                 "-E",
                 "-c",
-                "import queuesite.local.ports, runpy; runpy.run_path('.ci/make_virtualenv.py')",
+                "import queuesite.local.ports, runpy; runpy.run_path('queuesite/local/virtualenv.py')",
             ],
             cwd=ROOT,
             check=True,

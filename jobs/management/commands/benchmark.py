@@ -28,8 +28,9 @@ from jobs.worker.pool import Pool
 from queues import services
 from queues.models import Queue
 from queues.sqs import get_gateway
+from queuesite.foundation import home
 from queuesite.foundation.commands import QueuesiteCommand, integer
-from queuesite.foundation.config import BASE_DIR, get_config
+from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import check_mongodb, database
 from queuesite.foundation.errors import InvalidInput
 from queuesite.foundation.monitoring import OperationCounter
@@ -105,7 +106,7 @@ class Command(QueuesiteCommand):
             log_level="WARNING",
         )
         code = subprocess.run(
-            [sys.executable, str(BASE_DIR / "manage.py"), *sys.argv[1:], "--inside"], env=environment, check=False
+            home.command(*sys.argv[1:], "--inside"), env=home.environment(environment), check=False
         ).returncode
         if code:
             raise CommandError("the benchmark failed; see the error above", returncode=code)

@@ -29,6 +29,7 @@ from queues.sqs import MAX_DELAY_SECONDS, OutgoingMessage
 from queuesite.foundation.commands import Parser, integer
 from queuesite.foundation.databases import MongoError, mongodb_errors
 from queuesite.foundation.errors import InvalidInput, QueueMissing, ServerError
+from queuesite.foundation.home import PROGRAM
 
 
 class Command(AdoptionVerbs):
@@ -138,7 +139,7 @@ class Command(AdoptionVerbs):
             self.print_json([queue_as_json(queue, handlers, context) for queue in queues])
             return
         if not queues:
-            self.say("no queues; create one with `manage.py sqs create NAME`")
+            self.say(f"no queues; create one with `{PROGRAM} sqs create NAME`")
             return
         context = reads.queue_context()
         self.print_table(

@@ -17,14 +17,14 @@ from django.core.management.base import CommandError, CommandParser
 
 from jobs import preparation
 from queues.handlers import code
-from queuesite.foundation import processes
+from queuesite.foundation import home, processes
 from queuesite.foundation.addresses import Running, record_path, write_record
 from queuesite.foundation.commands import QueuesiteCommand
-from queuesite.foundation.config import BASE_DIR, Config, get_config
+from queuesite.foundation.config import Config, get_config
 from queuesite.foundation.errors import Conflict, InvalidInput
 from queuesite.foundation.output import PrefixedOutput
 from queuesite.foundation.private import UMASK, make_private
-from queuesite.local import disk, embedded, ports, reloading
+from queuesite.local import disk, embedded, installing, ports, reloading
 from queuesite.local.supervisor import ChildSpec, Restart, Supervisor
 
 #: The prefix of this command's own lines.
@@ -113,8 +113,8 @@ def _manage(name: str, *arguments: str, stop_seconds: float = 2.0, restart: Rest
         name,
         partial(
             processes.spawn,
-            [sys.executable, BASE_DIR / "manage.py", *arguments],
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            home.command(*arguments),
+            env={**home.environment(os.environ), "PYTHONUNBUFFERED": "1"},
             output=subprocess.PIPE,
         ),
         stop_seconds=stop_seconds,
@@ -181,6 +181,13 @@ def _start_servers(config: Config, supervisor: Supervisor) -> None:
         names.append("sqs")
     if not names:
         return
+    installation = installing.step(config)
+    if installation is not None and supervisor.run_step(installation):
+        raise CommandError(
+            "the embedded servers could not be installed, see above; set MONGODB_URI and AWS_SQS_ENDPOINT to use "
+            "servers of your own",
+            returncode=1,
+        )
     servers = _Servers(config, names)
     supervisor.say(f"starting the embedded servers ({', '.join(names)}), with their data in {config.data_dir}")
     supervisor.start(*servers.specs)
@@ -200,7 +207,7 @@ def _lock(config: Config) -> int:
         pid = os.pread(lock, 32, 0).decode(errors="replace").strip()
         os.close(lock)
         raise Conflict(
-            f"`manage.py up` already runs with DATA_DIR={config.data_dir} (process {pid}); "
+            f"`{home.PROGRAM} up` already runs with DATA_DIR={config.data_dir} (process {pid}); "
             "stop it, or give this one its own DATA_DIR and WEB_PORT"
         ) from None
     os.pwrite(lock, f"{os.getpid():<10}".encode(), 0)

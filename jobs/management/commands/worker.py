@@ -15,6 +15,7 @@ from jobs.placement import offer_of
 from queuesite.foundation.commands import Parser, QueuesiteCommand
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
+from queuesite.foundation.home import PROGRAM
 
 #: Seconds between two checks of a draining worker.
 LOOK_SECONDS = 0.5
@@ -51,7 +52,7 @@ class Command(QueuesiteCommand):
             self.print_json([_as_json(worker, now) for worker in workers])
             return
         if not workers:
-            self.say("there are no workers; start one with `manage.py runworker`")
+            self.say(f"there are no workers; start one with `{PROGRAM} runworker`")
             return
         self.print_table(
             ("id", "host", "pid", "pool", "version", "load", "state", "heartbeat", "queues"),

@@ -32,7 +32,7 @@ class Setting:
     @property
     def text(self) -> str:
         """The value as it would be written in the environment."""
-        return mask(self.name.lower(), self.value)
+        return NOT_RUNNING if self.value == NOT_RUNNING else mask(self.name.lower(), self.value)
 
 
 def effective_settings(config: Config, sources: dict[str, str]) -> list[Setting]:

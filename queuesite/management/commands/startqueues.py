@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import sys
@@ -14,10 +15,10 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from queuesite.foundation.commands import QueuesiteCommand
-from queuesite.foundation.config import BASE_DIR
 from queuesite.foundation.errors import Conflict, InvalidInput
+from queuesite.foundation.home import CLONE, CODE, VARIABLE
 
-_TEMPLATES = BASE_DIR / "queuesite" / "starting_point"
+_TEMPLATES = CODE / "queuesite" / "starting_point"
 #: Where each file goes, with the name of the template; `{name}` is the package's.
 _FILES = {
     "{name}/handlers.py": "handlers.py-tpl",
@@ -52,20 +53,24 @@ class Command(QueuesiteCommand):
             _write(target, name)
         except OSError as error:
             raise Conflict(f"{target} cannot be written: {error.strerror or error}") from error
-        manage = f"{shlex.quote(sys.executable)} {shlex.quote(str(BASE_DIR / 'manage.py'))}"
-        here = f"ENV_FILE={shlex.quote(str(target / '.env'))} PYTHONPATH={shlex.quote(str(target))}"
+        program = "queuesite"
+        if CLONE:
+            program = f"{shlex.quote(sys.executable)} {shlex.quote(str(CODE / 'manage.py'))}"
+        here = f"{VARIABLE}={shlex.quote(str(target))} {program}"
         self.say(
             f"{target} has a handler, its test, settings and a Dockerfile. Next:\n\n"
-            f"  {here} {manage} up --reload\n"
-            f"  {here} {manage} sqs create {name}-orders --handler {name}-orders\n"
-            f"  {here} {manage} sqs send {name}-orders 1 --body '{{\"number\": 1}}'\n\n"
+            f"  {here} up --reload\n"
+            f"  {here} sqs create {name}-orders --handler {name}-orders\n"
+            f"  {here} sqs send {name}-orders 1 --body '{{\"number\": 1}}'\n\n"
             f"The tests run with `pytest` in {target}."
         )
 
 
 def _write(target: Path, name: str) -> None:
     """Write beside the target, and put it in place when it is complete."""
-    values = {"name": name, "directory": str(target), "queuesite": str(BASE_DIR)}
+    # The handlers' package, and a clone's code, which is not installed.
+    path = json.dumps([".", str(CODE)] if CLONE else ["."], ensure_ascii=False)
+    values = {"name": name, "path": path}
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent))
     try:

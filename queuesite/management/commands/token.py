@@ -10,6 +10,7 @@ from queuesite import tokens
 from queuesite.foundation.clock import rfc3339
 from queuesite.foundation.commands import Parser, QueuesiteCommand, integer
 from queuesite.foundation.databases import database_errors
+from queuesite.foundation.home import PROGRAM
 from queuesite.models import Token
 
 
@@ -62,7 +63,7 @@ class Command(QueuesiteCommand):
         if options["json"]:
             self.print_json([as_json(token) for token in found])
         elif not found:
-            self.say("there are no tokens; create one with `manage.py token create USER`")
+            self.say(f"there are no tokens; create one with `{PROGRAM} token create USER`")
         else:
             self.print_table(
                 ("prefix", "user", "name", "access", "state", "created", "expires", "last used"),

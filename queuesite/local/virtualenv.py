@@ -1,4 +1,6 @@
-"""Makes a virtualenv and installs a requirements file into it: `python3 .ci/make_virtualenv.py .venv requirements.txt`.
+"""Makes a virtualenv and installs a requirements file into it: `python3 virtualenv.py .venv requirements.txt`.
+
+`make` runs this file by its path for a clone's virtualenvs, and `queuesite up` for the embedded servers'.
 
 It imports the standard library only, since nothing else is there yet, and runs on old versions of Python, in order to
 say that they are too old. It may be killed at any moment, and run twice at once: a lock is held throughout, and a
@@ -27,6 +29,8 @@ REPORT_SECONDS = 4.0
 #: What pip said last is shown if it fails, in lines.
 LAST_WORDS = 30
 
+#: What a virtualenv has at first, before its pyvenv.cfg.
+_FIRST = {"bin", "include", "lib", "lib64"}
 _PROBE = "import ensurepip, sys; print('%d.%d' % sys.version_info[:2])"
 _STAMP = ".installed"
 
@@ -57,7 +61,7 @@ def choose(candidates: Sequence[str], newest: Version | None) -> str:
     if found:
         seen = ", ".join(f"{python} is {_text(version)}" for python, version in found.items())
         variable = "PYTHON" if newest is None else "SERVERS_PYTHON"
-        raise Problem(f"{wanted} is needed, but {seen}; install it, or name it: make {variable}=/path/to/python")
+        raise Problem(f"{wanted} is needed, but {seen}; install it, or name it: {variable}=/path/to/python")
     raise Problem(
         f"{wanted} with its venv module was not found as {' or '.join(candidates)}; "
         "on Debian and Ubuntu: apt-get install python3-venv"
@@ -66,17 +70,17 @@ def choose(candidates: Sequence[str], newest: Version | None) -> str:
 
 def install(directory: str, requirements: str, candidates: Sequence[str], newest: Version | None) -> None:
     """Bring the virtualenv up to date with the requirements file; does nothing if it is."""
-    wanted = _digest(requirements)
+    name, wanted = os.path.basename(requirements), _digest(requirements)
     with _Lock(directory + ".lock", directory):
         installed = _installed(directory)
         if not _works(directory):
-            _make(directory, choose(candidates, newest))
+            _make(directory, candidates, newest)
             installed = {}
             _write_stamp(directory, installed)
-        elif installed.get(requirements) == wanted:
+        elif installed.get(name) == wanted:
             return
         _pip_install(directory, requirements)
-        installed[requirements] = wanted
+        installed[name] = wanted
         _write_stamp(directory, installed)
 
 
@@ -99,21 +103,43 @@ def _works(directory: str) -> bool:
         return False
 
 
-def _make(directory: str, python: str) -> None:
+def is_wanted(directory: str, requirements: str) -> bool:
+    """Whether there is something to install: quick, and never true for a virtualenv that others made."""
+    if not os.path.exists(os.path.join(directory, _STAMP)) and os.path.exists(_python(directory)):
+        return False
+    return _installed(directory).get(os.path.basename(requirements)) != _digest(requirements)
+
+
+def _make(directory: str, candidates: Sequence[str], newest: Version | None) -> None:
     if os.path.islink(directory):
         raise Problem(f"{directory} is a link to a virtualenv that does not work; remove the link")
     broken = os.path.lexists(directory)
+    if broken and not os.path.exists(os.path.join(directory, "pyvenv.cfg")) and set(os.listdir(directory)) - _FIRST:
+        raise Problem(f"{directory} exists and is no virtualenv; remove it, or name another directory")
+    command = _command(directory, candidates, newest)
     _say(f"making the virtualenv {directory}{' again, since it does not work' if broken else ''}")
     if broken:
         shutil.rmtree(directory)
-    done = subprocess.run([python, "-m", "venv", directory], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode:
         sys.stderr.write(done.stdout.decode(errors="replace"))
-        raise Problem(f"{python} could not make the virtualenv {directory}; the reason is above")
+        raise Problem(f"{command[0]} could not make the virtualenv {directory}; the reason is above")
+
+
+def _command(directory: str, candidates: Sequence[str], newest: Version | None) -> list[str]:
+    """What makes the virtualenv: a Python that is there, or else uv, which finds others and can install one."""
+    try:
+        return [choose(candidates, newest), "-m", "venv", directory]
+    except Problem:
+        uv = os.environ.get("UV") or shutil.which("uv")  # `uvx` and `uv run` set the variable
+        if uv is None or newest is None:
+            raise
+        below = f"{newest[0]}.{newest[1] + 1}"
+        return [uv, "venv", "--quiet", "--seed", "--python", f">={_text(OLDEST)},<{below}", directory]
 
 
 def _pip_install(directory: str, requirements: str) -> None:
-    _say(f"installing {requirements} into {directory}")
+    _say(f"installing {os.path.basename(requirements)} into {directory}")
     began = time.monotonic()
     options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     said: list[str] = []
@@ -178,7 +204,7 @@ class _Lock:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            _say(f"another make is installing into {self._what}; waiting for it")
+            _say(f"another process is installing into {self._what}; waiting for it")
             fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def __exit__(self, *_: object) -> None:
@@ -195,13 +221,14 @@ def main() -> int:
     parser.add_argument("directory")
     parser.add_argument("requirements")
     parser.add_argument("--python", action="append", help="what to make it with; the first that fits is taken")
+    parser.add_argument("--program", default="make", help="the name that errors begin with")
     parser.add_argument("--newest", help="the newest version of Python that it may be made with, such as 3.13")
     options = parser.parse_args()
     newest = tuple(int(part) for part in options.newest.split(".")) if options.newest else None
     try:
         install(options.directory, options.requirements, options.python or [sys.executable], newest)
     except Problem as problem:
-        sys.stderr.write(f"make: {problem}\n")
+        sys.stderr.write(f"{options.program}: {problem}\n")
         return 1
     except KeyboardInterrupt:
         return 130
