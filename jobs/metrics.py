@@ -12,10 +12,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from jobs import histogram, reads
 from jobs import services as processing
-from jobs.models import Throughput
+from jobs.models import Throughput, Worker
 from jobs.repositories import failures
 from jobs.repositories.throughput import totals
 from queues import services
+from queues.fleet import DEFAULT_POOL
 from queues.health.figures import oldest_message
 from queues.health.rules import PROBLEMS, Health, problems_of
 from queues.models import Queue
@@ -155,6 +156,7 @@ def _processing(queues: list[Queue], now: datetime) -> Iterator[Metric]:
     capacity = sum(worker.capacity for worker in workers if not worker.draining)
     yield _gauge("capacity", "Consumers that all workers together can run at once.", value=capacity)
     yield _gauge("capacity_used", "Capacity in use: assigned consumers.", value=len(assigned))
+    yield from _pools(queues, [worker for worker in workers if not worker.draining])
     listened = reads.listened_queues()
     yield _gauge("queues_listened", "Queues that a listener holds, so that they need no sweep.", value=len(listened))
     kinds = failures.count()
@@ -190,6 +192,23 @@ def _health(queues: list[Queue], context: Context) -> Iterator[Metric]:
         age = 0.0 if found is None else max(0.0, (context.now - found.sent_at).total_seconds())
         oldest.add_metric([queue.name], age)
     yield oldest
+
+
+def _pools(queues: list[Queue], workers: list[Worker]) -> Iterator[Metric]:
+    """What a fleet is scaled by. The leader's plan says what is wanted, so that it is missing while none leads."""
+    capacity = Counter({worker.pool or DEFAULT_POOL: 0 for worker in workers})
+    for worker in workers:
+        capacity[worker.pool or DEFAULT_POOL] += worker.capacity
+    slots = _gauge("slots", "Consumers that the workers of a pool can run at once.", "pool")
+    for pool, count in capacity.items():
+        slots.add_metric([pool], count)
+    yield slots
+    wanted = reads.slots_wanted()
+    gauge = _gauge("slots_wanted", "Consumers that the queues of a pool have or wait for.", "pool")
+    if wanted is not None:
+        for pool in {*capacity, *wanted, *(queue.pool or DEFAULT_POOL for queue in queues)}:
+            gauge.add_metric([pool], wanted.get(pool, 0))
+    yield gauge
 
 
 def _sweep_lag(queues: list[Queue], now: datetime) -> float:

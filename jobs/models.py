@@ -261,6 +261,10 @@ class Master(models.Model):
     pid = models.PositiveIntegerField()
     started_at = models.DateTimeField(db_column="startedAt")
     heartbeat_at = models.DateTimeField(db_column="heartbeatAt")
+    #: The consumers that the queues want, by pool; None if it does not lead.
+    slots_wanted: models.JSONField[dict[str, int] | None] = models.JSONField(
+        null=True, default=None, db_column="slotsWanted"
+    )
 
     class Meta:
         db_table = "masters"

@@ -128,6 +128,13 @@ def departures(limit: int = 50) -> list[Departure]:
     return workers.departures(limit)
 
 
+def slots_wanted() -> dict[str, int] | None:
+    """The consumers that the queues want, by pool, as the leader's last heartbeat had it; None if none leads."""
+    lease = leader()
+    led = None if lease is None else next((one for one in find_masters() if one.master_id == lease.holder), None)
+    return None if led is None else led.slots_wanted
+
+
 def find_masters() -> list[Master]:
     """The live masters, leading or standing by, the oldest first."""
     return masters.present()

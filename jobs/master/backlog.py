@@ -280,6 +280,11 @@ class Backlog:
             )
         return found
 
+    def pool_of(self, queue_id: ObjectId) -> str | None:
+        """The pool that a queue names; None also if it is not known."""
+        entry = self._entries.get(queue_id)
+        return None if entry is None else entry.queue.pool
+
     def _wanted(self, entry: BacklogEntry, date: datetime) -> int:
         queue = entry.queue
         if queue.paused or self._backing_off(entry, date):

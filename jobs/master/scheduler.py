@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -21,6 +19,7 @@ from jobs.master.attempt_upkeep import AttemptUpkeep
 from jobs.master.backlog import Backlog
 from jobs.master.changes import LOSSES, PIPELINE
 from jobs.master.definitions import Definitions
+from jobs.master.demand import slots_wanted
 from jobs.master.depths import DepthLog
 from jobs.master.leadership import Leadership
 from jobs.master.listeners import Listeners
@@ -28,13 +27,14 @@ from jobs.master.liveness import Liveness
 from jobs.master.look_counts import LookCounts
 from jobs.master.offers import Offers
 from jobs.master.planner import HeldAssignment, Plan, plan
+from jobs.master.presence import Presence
 from jobs.master.rescue import Rescue, remove_malformed
 from jobs.master.start_sync import StartSync
 from jobs.master.sweeper import Sweeper
 from jobs.master.unserved import Unserved
 from jobs.master.upkeep import IndexUpkeep
 from jobs.models import Assignment, Worker
-from jobs.repositories import assignments, jobs, masters, workers
+from jobs.repositories import assignments, jobs, workers
 from jobs.repositories.jobs import Processor
 from queues.sqs import DataPlane
 from queuesite.foundation.changes import ChangeWatcher, WakeupPipe
@@ -72,6 +72,7 @@ class Scheduler:
         self._signals = 0
         self.wakeup = WakeupPipe()
         self.leadership = Leadership(new_id(), config.lease_seconds, monotonic)
+        self._presence = Presence(self.leadership.holder, monotonic)
         self.backlog = self._new_backlog()
         self.outage = Outage("MongoDB")
         self.sweeper = Sweeper(gateway, self.wakeup.wake, monotonic)
@@ -88,7 +89,6 @@ class Scheduler:
         self._indexes = IndexUpkeep()
         self._attempts = AttemptUpkeep(config.attempts_max)
         self._next_orphan_search = 0.0
-        self._next_heartbeat = float("-inf")
         #: When this leader first saw each assignment (monotonic clock).
         self._seen: dict[ObjectId, float] = {}
         #: The term that has been begun, and whether a collection was dropped since.
@@ -136,7 +136,7 @@ class Scheduler:
         self._looks.stop()
         try:
             self.leadership.resign()
-            masters.leave(self.leadership.holder)
+            self._presence.leave()
         except MongoError as error:
             log.warning("resignation_failed", error=str(error)[:300], meaning="the lease runs out by itself")
 
@@ -202,9 +202,7 @@ class Scheduler:
                 self._indexes.turn(self._monotonic())
                 self._attempts.turn(self._monotonic())
                 self._lead()
-            if self._monotonic() >= self._next_heartbeat:
-                self._next_heartbeat = self._monotonic() + masters.HEARTBEAT_SECONDS * random.uniform(0.9, 1.0)
-                masters.heartbeat(self.leadership.holder, socket.gethostname(), os.getpid())
+            self._presence.turn(leads=term is not None)
         except (MongoError, MongoUnavailable) as error:
             pause = self.outage.failed(error)
             self._liveness.lost(self._monotonic(), pause)  # no worker could send a heartbeat either
@@ -307,8 +305,10 @@ class Scheduler:
                 )
             )
         free = self._offers.free(alive)
+        waiting = self.backlog.waiting(now, date, self._listeners.worker_of)
+        self._presence.slots_wanted = slots_wanted(waiting, held, lambda one: self.backlog.pool_of(one.queue_id))
         decided = plan(
-            self.backlog.waiting(now, date, self._listeners.worker_of),
+            waiting,
             free,
             given,
             now=now,

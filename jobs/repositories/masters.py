@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from pymongo import ASCENDING, IndexModel
@@ -23,13 +24,13 @@ def _masters() -> Collection[Document]:
     return collection(Master)
 
 
-def heartbeat(master_id: str, host: str, pid: int) -> None:
-    """Record that a master is alive."""
+def heartbeat(master_id: str, host: str, pid: int, slots_wanted: Mapping[str, int] | None = None) -> None:
+    """Record that a master is alive; if it leads, how many consumers the queues want by pool."""
     now = database_clock.now()
     _masters().update_one(
         {"_id": master_id},
         {
-            "$set": {"host": host, "pid": pid},
+            "$set": {"host": host, "pid": pid, "slotsWanted": None if slots_wanted is None else dict(slots_wanted)},
             "$setOnInsert": {"startedAt": now},
             "$currentDate": {"heartbeatAt": True},
         },

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from queuesite.foundation.address_checks import ENCODED, check_driver, check_mongodb_address, reason
-from queuesite.foundation.home import CODE, home
+from queuesite.foundation.home import CLONE, CODE, home
 from queuesite.foundation.masking import MASK, Address, mask_address
 
 #: AWS_SQS_ENDPOINT's word for AWS itself.

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from jobs import histogram, metrics, shared, statistics
 from jobs.models import Throughput, ThroughputHour
-from jobs.repositories import leases, throughput
+from jobs.repositories import leases, masters, throughput
 from jobs.repositories.throughput import Row
 from queues.models import Queue
 from queuesite.foundation.databases import collection, database_clock
@@ -289,6 +289,7 @@ class TestMetrics:
         assert found["queuesite_workers"] == {(): 0}
         assert found["queuesite_sweep_lag_seconds"] == {(): 0}
         assert "queuesite_leader" not in found
+        assert "queuesite_slots_wanted" not in found
 
     def test_of_a_system_at_work(self, configure: Configure) -> None:
         configure(sweep_max_seconds=30)
@@ -300,6 +301,7 @@ class TestMetrics:
         records.register("w1", capacity=5)
         records.running(orders)
         leases.acquire("m1", 30)
+        masters.heartbeat("m1", "host", 1, {"gpu": 3})
         throughput.add([row(orders, this_minute(), 0.01, 0.2, 400.0, failed=1, rejected=1, requests=9)])
         throughput.add([row(orders, this_minute(), requests=3, purposes={"listen": 2, "sweep": 1})])
 
@@ -329,6 +331,8 @@ class TestMetrics:
         assert set(found["queuesite_queue_unserved"].values()) == {0}
         names = ("queuesite_workers", "queuesite_capacity", "queuesite_capacity_used")
         assert [found[name][()] for name in names] == [1, 5, 1]
+        assert found["queuesite_slots"] == {("default",): 5}
+        assert found["queuesite_slots_wanted"] == {("default",): 0, ("gpu",): 3}
         assert found["queuesite_leader"] == {("m1",): 1}
         assert 70 <= found["queuesite_sweep_lag_seconds"][()] < 100
 
