@@ -17,7 +17,7 @@ from tests.support.processes import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], key=str)
 #: Files that belong to the reader's own project.
-READERS_OWN = {"handlers.py", "shop_handlers.py"}
+READERS_OWN = {"handlers.py"}
 #: Names in capitals that are not settings: variables of other programs, of compose and of the tests, and constants.
 NOT_SETTINGS = {
     "AWS_CA_BUNDLE",
@@ -28,6 +28,7 @@ NOT_SETTINGS = {
     "HTTPS_PROXY",
     "MONGO_IMAGE",
     "PYTHON_IMAGE",
+    "QUEUESITE_HOME",
     "SCHEMATHESIS_SEED",
     "SQS_ENDPOINT_STRATEGY",
     "YIELD_SECONDS",

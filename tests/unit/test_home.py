@@ -30,15 +30,21 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(home, "CLONE", False)
 
 
+@pytest.fixture
+def unset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable, and a working folder that is no clone."""
+    monkeypatch.delenv(home.VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
 class TestWhere:
-    def test_a_clone_is_its_own_home(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.chdir(tmp_path)
+    @pytest.mark.usefixtures("unset")
+    def test_a_clone_is_its_own_home(self) -> None:
         assert home.CLONE
         assert home.home() == home.CODE
 
-    @pytest.mark.usefixtures("installed")
-    def test_installed_it_is_the_working_folder(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.chdir(tmp_path)
+    @pytest.mark.usefixtures("installed", "unset")
+    def test_installed_it_is_the_working_folder(self, tmp_path: Path) -> None:
         assert home.home() == tmp_path
 
     def test_the_variable_names_another(self, there: Path) -> None:
