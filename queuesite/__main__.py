@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from queuesite import __version__
-from queuesite.foundation import home
+from queuesite.foundation import home, starting
 
 
 def main(program: str = "queuesite", folder: Path | None = None) -> int:
@@ -20,6 +20,7 @@ def main(program: str = "queuesite", folder: Path | None = None) -> int:
     if arguments == ["--version"]:
         print(f"queuesite {__version__}")
         return 0
+    starting.begin()
     home.enter(folder or Path.cwd())
     from queuesite.foundation.commands import execute
     from queuesite.foundation.config import get_config

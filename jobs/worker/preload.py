@@ -14,8 +14,12 @@ import signal
 import sys
 import time
 
-import django
-import psutil
+from queuesite.foundation import starting
+
+starting.begin()
+
+import django  # noqa: E402
+import psutil  # noqa: E402
 
 # An init system that signals every process of a unit must not take the fork server from its worker.
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -76,4 +80,4 @@ fork_server.survive_failed_forks()
 atexit.register(_linger)  # what it forks ends by `os._exit`, which calls no such function
 
 gc.collect()
-gc.freeze()
+starting.begun()

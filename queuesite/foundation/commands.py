@@ -21,6 +21,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
+from queuesite.foundation import starting
 from queuesite.foundation.clock import rfc3339
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import mongodb_errors
@@ -36,14 +37,16 @@ class CommandLine(ManagementUtility):
     """Django's command line, except that an unknown command ends with exit code 2, as all wrong input does."""
 
     def fetch_command(self, subcommand: str) -> BaseCommand:
-        """The command's object. Exits with code 2 and a suggestion if there is no such command."""
+        """The command's object, with which all is imported. Exits with code 2 and a suggestion if there is none."""
         known = get_commands()
         if subcommand not in known:
             close = difflib.get_close_matches(subcommand, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"{self.prog_name} help lists them"
             sys.stderr.write(f"{self.prog_name}: unknown command {subcommand!r}; {hint}\n")
             sys.exit(2)
-        return super().fetch_command(subcommand)
+        command = super().fetch_command(subcommand)
+        starting.begun()
+        return command
 
 
 def own_commands() -> dict[str, BaseCommand]:
