@@ -23,6 +23,7 @@ def test_it_works_as_it_is(tmp_path: Path) -> None:
         "Dockerfile",
         "billing/__init__.py",
         "billing/handlers.py",
+        "conftest.py",
         "pyproject.toml",
         "tests/test_handlers.py",
     ]

@@ -22,6 +22,7 @@ _TEMPLATES = CODE / "queuesite" / "starting_point"
 #: Where each file goes, with the name of the template; `{name}` is the package's.
 _FILES = {
     "{name}/handlers.py": "handlers.py-tpl",
+    "conftest.py": "conftest.py-tpl",
     "tests/test_handlers.py": "test_handlers.py-tpl",
     ".env": "env-tpl",
     ".gitignore": "gitignore-tpl",
