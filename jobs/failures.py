@@ -42,11 +42,13 @@ class FailureGroup:
     message_id: str | None = None
     receive_count: int | None = None
     sample_body: str | None = None
+    #: Of a retry that the handler asked for: its kind of reason (`jobs.retry_reasons`). None: it is a failure.
+    retry_reason: str | None = None
 
     @property
     def fingerprint(self) -> str:
-        """What makes it one kind: the exception's type and its place, not what it says."""
-        return fingerprint(self.exception_type, self.place)
+        """What makes it one kind: the exception's type and its place, not what it says; of a retry, its reason too."""
+        return fingerprint(self.exception_type, self.place, self.retry_reason)
 
     def and_again(self, other: FailureGroup) -> FailureGroup:
         """Both together: the counts of both, and the sample of the later one."""
@@ -90,9 +92,10 @@ class FailureGroups:
         return taken
 
 
-def fingerprint(exception_type: str, place: str) -> str:
-    """A short name for (exception type, place): 32 hexadecimal digits."""
-    return hashlib.blake2b(f"{exception_type}\n{place}".encode("utf-8", "replace"), digest_size=16).hexdigest()
+def fingerprint(exception_type: str, place: str, retry_reason: str | None = None) -> str:
+    """A short name for (exception type, place, reason of a retry): 32 hexadecimal digits."""
+    kind = f"{exception_type}\n{place}" if retry_reason is None else f"{exception_type}\n{place}\n{retry_reason}"
+    return hashlib.blake2b(kind.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 def type_name(error: BaseException) -> str:

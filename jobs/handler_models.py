@@ -36,6 +36,7 @@ class HandlerHour(models.Model):
     failed = models.PositiveIntegerField("failed attempts", default=0)
     rejected = models.PositiveIntegerField(default=0)
     timed_out = models.PositiveIntegerField("timed out", default=0, db_column="timedOut")
+    retried = models.PositiveIntegerField("retries that it asked for", default=0)
     duration_sum = models.FloatField("seconds in handlers", default=0.0, db_column="durationSum")
     expires_at = models.DateTimeField(db_column="expiresAt")
 

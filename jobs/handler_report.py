@@ -36,6 +36,7 @@ class Version:
     failed: int
     rejected: int
     timed_out: int
+    retried: int
     #: Seconds that an attempt took on average; None if there was none.
     mean: float | None
 
@@ -100,6 +101,7 @@ def report(name: str) -> Report:
                 sum(hour.failed for hour in done),
                 sum(hour.rejected for hour in done),
                 sum(hour.timed_out for hour in done),
+                sum(hour.retried for hour in done),
                 sum(hour.duration_sum for hour in done) / attempts if attempts else None,
             )
         )

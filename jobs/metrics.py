@@ -96,6 +96,7 @@ def _done(rows: list[tuple[Queue, Throughput]]) -> Iterator[Metric]:
         ("failed", "messages_failed", "Failed attempts."),
         ("rejected", "messages_rejected", "Messages that a handler sent to the dead-letter queue."),
         ("timed_out", "messages_timed_out", "Attempts that exceeded their time limit."),
+        ("retried", "messages_retried", "Failed attempts for which the handler asked for a retry."),
     ):
         counter = CounterMetricFamily(f"queuesite_{name}", what, labels=["queue"])
         for queue, row in rows:

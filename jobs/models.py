@@ -125,7 +125,7 @@ class Job(models.Model):
 
 
 class Failure(models.Model):
-    """One kind of error of one queue: what was raised, where, how often. Unique by `(queueUrl, fingerprint)`."""
+    """One kind of error of a queue, or of reason for retries. Unique by `(queueUrl, fingerprint)`."""
 
     id = ObjectIdAutoField(primary_key=True)
     queue_url = models.CharField("queue URL", max_length=500, db_column="queueUrl")
@@ -142,6 +142,8 @@ class Failure(models.Model):
     message_id = models.CharField("of message", max_length=100, null=True, default=None, db_column="messageId")
     receive_count = models.PositiveIntegerField(null=True, default=None, db_column="receiveCount")
     sample_body = models.TextField(null=True, default=None, db_column="sampleBody")
+    #: See `jobs.retry_reasons`. None: it is a failure.
+    retry_reason = models.TextField(null=True, default=None, db_column="retryReason")
 
     class Meta:
         db_table = "failures"
@@ -149,7 +151,14 @@ class Failure(models.Model):
         ordering = ("-last_seen_at",)
 
     def __str__(self) -> str:
-        return f"{self.queue_name}: {self.exception_type} in {self.place}"
+        return f"{self.queue_name}: {self.title} in {self.place}"
+
+    @property
+    def title(self) -> str:
+        """What makes it this kind, in short."""
+        if self.retry_reason is None:
+            return self.exception_type
+        return f"{self.exception_type.rpartition('.')[2]}: {self.retry_reason}"
 
 
 class FailureCount(models.Model):
@@ -286,6 +295,7 @@ class Work(models.Model):
     failed = models.PositiveIntegerField("failed attempts", default=0)
     rejected = models.PositiveIntegerField(default=0)
     timed_out = models.PositiveIntegerField("timed out", default=0, db_column="timedOut")
+    retried = models.PositiveIntegerField("retries that handlers asked for", default=0)
     requests = models.PositiveIntegerField("requests to SQS", default=0)
     durations: models.JSONField[dict[str, int]] = models.JSONField(default=dict)
     duration_sum = models.FloatField("seconds in handlers", default=0.0, db_column="durationSum")

@@ -60,15 +60,31 @@ def job(job_id: ObjectId) -> Job:
     return jobs.by_id(job_id)
 
 
+#: What kinds of failure may be narrowed down to.
+FAILURE_KINDS = {"failure": failures.FAILURES, "retry": failures.RETRIES}
+
+
 def find_failures(
-    *, queue: str | None = None, cursor: str | None = None, limit: int = 50
+    *, queue: str | None = None, kind: str | None = None, cursor: str | None = None, limit: int = 50
 ) -> tuple[list[Failure], str | None]:
-    """A page of the kinds of failure (of one queue), the last seen first, and the cursor of the next."""
+    """A page of the kinds of failure (of one queue), the last seen first, and the cursor of the next.
+
+    `kind` is `failure` or `retry` (reasons for which handlers ask for retries); None: both.
+    """
     filters: list[dict[str, Any]] = [] if queue is None else [{"queueName": queue}]
+    if kind is not None:
+        if kind not in FAILURE_KINDS:
+            raise InvalidInput(f"kind {kind!r}: expected one of {', '.join(FAILURE_KINDS)}", field="kind")
+        filters.append(FAILURE_KINDS[kind])
     if cursor is not None:
         filters.append(Cursor.decode(cursor, datetime).behind("lastSeenAt", descending=True))
     found = failures.newest({"$and": filters} if filters else {}, limit + 1)
     return cut(found, limit, lambda failure: Cursor(failure.last_seen_at, failure.id))
+
+
+def failure_counts(queue: str | None = None) -> tuple[int, int]:
+    """How many kinds of failure and of retries there are (of one queue)."""
+    return failures.counts(queue)
 
 
 def failure(failure_id: ObjectId) -> Failure:

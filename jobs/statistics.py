@@ -41,6 +41,8 @@ class Window:
     failed: int
     rejected: int
     timed_out: int
+    #: Of the failed attempts, those for which the handler asked for a retry.
+    retried: int
     requests: int
     #: The requests by what they were made for (`queues.sqs.PURPOSES`), without zeros, and what they cost in USD.
     purposes: dict[str, int]
@@ -139,7 +141,7 @@ def _sums(rows: Sequence[Throughput], span: timedelta) -> dict[str, Any]:
     handled = sum(buckets)
     sums = {
         name: sum(getattr(row, name) for row in rows)
-        for name in ("processed", "failed", "rejected", "timed_out", "requests")
+        for name in ("processed", "failed", "rejected", "timed_out", "retried", "requests")
     }
     counted = {purpose: sum(row.purposes.get(purpose, 0) for row in rows) for purpose in PURPOSES}
     return {

@@ -41,9 +41,11 @@ class FailureAdmin(RecordsAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
         """List the kinds of failure (of one queue), the latest seen first."""
         self.require_view(request)
-        queue = request.GET.get("queue", "").strip()[:80]
+        queue, kind = request.GET.get("queue", "").strip()[:80], request.GET.get("kind") or None
         try:
-            found, following = reads.find_failures(queue=queue or None, cursor=request.GET.get("cursor"), limit=PAGE)
+            found, following = reads.find_failures(
+                queue=queue or None, kind=kind, cursor=request.GET.get("cursor"), limit=PAGE
+            )
         except InvalidInput as error:
             raise Http404(str(error)) from None
         hours = reads.hourly_failures(found)
@@ -52,6 +54,8 @@ class FailureAdmin(RecordsAdmin):
             "jobs/_failures.html",
             "Failures",
             queue=queue,
+            kind=kind or "",
+            tabs=_tabs(queue or None, kind),
             rows=[
                 {
                     "failure": one,
@@ -61,8 +65,10 @@ class FailureAdmin(RecordsAdmin):
                 for one in found
             ],
             may_resolve=self.may(request, "delete"),
-            newest=address("jobs_failure_changelist", queue=queue or None) if "cursor" in request.GET else None,
-            older=following and address("jobs_failure_changelist", queue=queue or None, cursor=following),
+            newest=address("jobs_failure_changelist", queue=queue or None, kind=kind)
+            if "cursor" in request.GET
+            else None,
+            older=following and address("jobs_failure_changelist", queue=queue or None, kind=kind, cursor=following),
             poll="cursor" not in request.GET,
         )
 
@@ -75,7 +81,7 @@ class FailureAdmin(RecordsAdmin):
         return self.page(
             request,
             "jobs/_failure.html",
-            failure.exception_type,
+            failure.title,
             original=failure,
             failure=failure,
             sparkline=Sparkline(reads.hourly_failures([failure])[failure.id]),
@@ -99,6 +105,23 @@ class FailureAdmin(RecordsAdmin):
         self.log_change(request, failure, f"Resolved, after {failure.count} times.")
         self.message_user(request, f"{failure} is resolved; it is listed again if it occurs again.")
         return HttpResponseRedirect(address("jobs_failure_changelist"))
+
+
+def _tabs(queue: str | None, kind: str | None) -> list[dict[str, Any]]:
+    failed, retried = reads.failure_counts(queue)
+    return [
+        {
+            "text": text,
+            "count": count,
+            "current": name == kind,
+            "address": address("jobs_failure_changelist", queue=queue, kind=name),
+        }
+        for name, text, count in (
+            (None, "All", failed + retried),
+            ("failure", "Failures", failed),
+            ("retry", "Retries", retried),
+        )
+    ]
 
 
 def _failure(failure_id: str) -> Failure:

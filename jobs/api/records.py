@@ -70,6 +70,9 @@ class FailureQuery(Paged):
     """Which failures to list."""
 
     queue: QueueName | None = Field(None, description="name of the queue")
+    kind: Literal["failure", "retry"] | None = Field(
+        None, description="only failures, or only reasons for which handlers ask for retries"
+    )
 
 
 _FIRST = {
@@ -86,8 +89,8 @@ _FIRST = {
     openapi_extra=also(links={200: _FIRST}),
 )
 def list_failures(request: HttpRequest, query: Parameters[FailureQuery]) -> Page[FailureSummary]:
-    """List the failures of handlers, grouped by kind, the latest seen first."""
-    found, following = reads.find_failures(queue=query.queue, cursor=query.cursor, limit=query.limit)
+    """List the failures of handlers, grouped by kind, and the reasons of retries, the latest seen first."""
+    found, following = reads.find_failures(queue=query.queue, kind=query.kind, cursor=query.cursor, limit=query.limit)
     return Page(items=[FailureSummary.of(failure) for failure in found], next=following)
 
 

@@ -80,13 +80,17 @@ class JobOut(Out):
 
 
 class FailureSummary(Out):
-    """A kind of failure of a queue: what was raised, where, and how often."""
+    """A kind of failure of a queue: what was raised, where, and how often; or a reason for which retries are asked."""
 
     id: Id
     queue_name: str = Field(examples=["orders"])
     queue_id: Id
     fingerprint: str = Field(description="the same for failures of the same kind", examples=["9f2c1e0b7a6d5c4f"])
     exception_type: str = Field(examples=["KeyError"])
+    retry_reason: str | None = Field(
+        description="of a retry that the handler asked for: its reason, without numbers and ids; null: a failure",
+        examples=[None],
+    )
     place: str = Field(description="where it was raised", examples=["shop_handlers.py:12 in process_order"])
     message: str = Field(description="of the newest one", examples=["'customer'"])
     count: int = Field(examples=[17])
@@ -254,7 +258,8 @@ class WindowOut(Out):
 
     seconds: float = Field(description="length of the span", examples=[60])
     processed: int = Field(examples=[480])
-    failed: int = Field(description="attempts that failed", examples=[3])
+    failed: int = Field(description="attempts that failed, retries included", examples=[3])
+    retried: int = Field(description="failed attempts for which the handler asked for a retry", examples=[1])
     rejected: int = Field(description="messages that a handler rejected to the dead-letter queue", examples=[0])
     timed_out: int = Field(description="attempts that exceeded their time limit", examples=[0])
     requests: int = Field(description="requests to SQS", examples=[130])

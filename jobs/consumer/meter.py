@@ -21,8 +21,8 @@ _NEWEST = 0.2
 class WorkCounts:
     """What was done, in all or since the last report. `durations` are counts by `jobs.histogram`, `seconds` their sum.
 
-    `failed` counts attempts, including those that were rejected or timed out; `requests` are those made to SQS,
-    `purposes` the same in the order of `queues.sqs.PURPOSES`.
+    `failed` counts attempts, including those that were rejected, timed out or asked for a retry (`retried`); `requests`
+    are those made to SQS, `purposes` the same in the order of `queues.sqs.PURPOSES`.
     """
 
     processed: int = 0
@@ -33,6 +33,7 @@ class WorkCounts:
     durations: tuple[int, ...] = (0,) * histogram.BUCKETS
     seconds: float = 0.0
     purposes: tuple[int, ...] = _NO_REQUESTS
+    retried: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.processed or self.failed or self.requests)
@@ -48,6 +49,7 @@ class WorkCounts:
             histogram.added(self.durations, more.durations),
             self.seconds + more.seconds,
             tuple(map(operator.add, self.purposes, more.purposes)),
+            self.retried + more.retried,
         )
 
     def since(self, before: WorkCounts) -> WorkCounts:
@@ -61,6 +63,7 @@ class WorkCounts:
             tuple(now - then for now, then in zip(self.durations, before.durations, strict=True)),
             self.seconds - before.seconds,
             tuple(map(operator.sub, self.purposes, before.purposes)),
+            self.retried - before.retried,
         )
 
 
@@ -81,7 +84,7 @@ class Meter(Stage):
         self._requests = requests
         self._requests_before = requests()
         self._lock = threading.Lock()
-        self._processed = self._failed = self._rejected = self._timed_out = 0
+        self._processed = self._failed = self._rejected = self._timed_out = self._retried = 0
         self._durations = [0] * histogram.BUCKETS
         self._seconds = 0.0
         self._reported = WorkCounts()
@@ -113,12 +116,13 @@ class Meter(Stage):
         with self._lock:
             self._processed += 1
 
-    def failed(self, error: str, *, rejected: bool = False, timed_out: bool = False) -> None:
+    def failed(self, error: str, *, rejected: bool = False, timed_out: bool = False, retried: bool = False) -> None:
         """Record a failed attempt."""
         with self._lock:
             self._failed += 1
             self._rejected += rejected
             self._timed_out += timed_out
+            self._retried += retried
             self.last_error = error
 
     @property
@@ -134,6 +138,7 @@ class Meter(Stage):
                 tuple(self._durations),
                 self._seconds,
                 self._purposes(),
+                self._retried,
             )
 
     def news(self) -> WorkCounts:

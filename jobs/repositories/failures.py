@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from bson import ObjectId
@@ -11,7 +11,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
 from pymongo.cursor import Cursor
 
-from jobs import failures
+from jobs import failures, retry_reasons
 from jobs.models import Failure, FailureCount
 from queues.models import Queue
 from queuesite.foundation.config import get_config
@@ -66,10 +66,33 @@ def add(seen: Iterable[Seen]) -> None:
 
     A repetition after a lost answer counts twice. The counts are for people; no decision depends on them.
     """
-    kinds = list(seen)
+    kinds = _bounded(list(seen))
     if kinds:
         bulk_upsert(_failures(), [_write(one.queue, one.failure) for one in kinds])
         bulk_upsert(collection(FailureCount), [_count(one.queue, one.failure) for one in kinds])
+
+
+def _bounded(seen: list[Seen]) -> list[Seen]:
+    """The same, with reasons of retries that are new and too many for their queue put together as one kind."""
+    urls = {one.queue.queue_url for one in seen if one.failure.retry_reason is not None}
+    if not urls:
+        return seen
+    known: dict[str, set[str]] = {url: set() for url in urls}
+    wanted = {"queueUrl": {"$in": list(urls)}, "retryReason": {"$type": "string"}}
+    for document in _failures().find(wanted, {"queueUrl": 1, "fingerprint": 1, "_id": 0}):
+        known[document["queueUrl"]].add(document["fingerprint"])
+    found: dict[tuple[str, str], Seen] = {}
+    for one in seen:
+        kind = one.failure
+        if kind.retry_reason is not None:
+            kinds = known[one.queue.queue_url]
+            if kind.fingerprint not in kinds and len(kinds) >= retry_reasons.MOST_OF_QUEUE:
+                kind = replace(kind, retry_reason=retry_reasons.OTHER)
+            kinds.add(kind.fingerprint)
+        key = (one.queue.queue_url, kind.fingerprint)
+        before = found.get(key)
+        found[key] = Seen(one.queue, kind if before is None else before.failure.and_again(kind))
+    return list(found.values())
 
 
 def _write(queue: Queue, failure: failures.FailureGroup) -> UpdateOne:
@@ -89,6 +112,7 @@ def _write(queue: Queue, failure: failures.FailureGroup) -> UpdateOne:
             "$setOnInsert": {
                 "exceptionType": failure.exception_type,
                 "place": failure.place,
+                **({} if failure.retry_reason is None else {"retryReason": failure.retry_reason}),
             },
             "$min": {"firstSeenAt": database_clock.at(failure.first_at)},
             "$max": {"lastSeenAt": database_clock.at(failure.last_at)},
@@ -171,6 +195,17 @@ def forget(queue_url: str) -> None:
         collection(model).delete_many({"queueUrl": queue_url})
 
 
+#: Conditions on failures, and on reasons of retries.
+FAILURES: Document = {"retryReason": None}
+RETRIES: Document = {"retryReason": {"$type": "string"}}
+
+
 def count(since: datetime | None = None) -> int:
-    """How many kinds of failure there are; with `since`, how many of them were seen then or later."""
-    return _failures().count_documents({} if since is None else {"lastSeenAt": {"$gte": since}})
+    """How many kinds of failure there are, without retries; with `since`, how many were seen then or later."""
+    return _failures().count_documents({**FAILURES, **({} if since is None else {"lastSeenAt": {"$gte": since}})})
+
+
+def counts(queue_name: str | None = None) -> tuple[int, int]:
+    """How many kinds of failure and of retries there are (of one queue)."""
+    of = {} if queue_name is None else {"queueName": queue_name}
+    return _failures().count_documents({**of, **FAILURES}), _failures().count_documents({**of, **RETRIES})

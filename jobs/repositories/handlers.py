@@ -77,6 +77,7 @@ class Done:
     failed: int = 0
     rejected: int = 0
     timed_out: int = 0
+    retried: int = 0
     duration_sum: float = 0.0
 
 

@@ -40,7 +40,7 @@ HOUR = timedelta(hours=1)
 #: A day longer than minutes: the first step of a chart begins before its span does.
 HOURS_KEPT = MINUTES_KEPT + timedelta(days=1)
 
-COUNTS = ("processed", "failed", "rejected", "timedOut", "requests")
+COUNTS = ("processed", "failed", "rejected", "timedOut", "retried", "requests")
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Row:
     failed: int = 0
     rejected: int = 0
     timed_out: int = 0
+    retried: int = 0
     requests: int = 0
     durations: Sequence[int] = ()
     duration_sum: float = 0.0
@@ -66,9 +67,8 @@ class Row:
 
     def increments(self) -> Document:
         """The amounts to add, by MongoDB's names, without zeros."""
-        counts: dict[str, Any] = dict(
-            zip(COUNTS, (self.processed, self.failed, self.rejected, self.timed_out, self.requests), strict=True)
-        )
+        values = (self.processed, self.failed, self.rejected, self.timed_out, self.retried, self.requests)
+        counts: dict[str, Any] = dict(zip(COUNTS, values, strict=True))
         counts["durationSum"] = float(self.duration_sum)
         counts.update((f"durations.{name}", n) for name, n in histogram.as_document(self.durations).items())
         counts.update((f"purposes.{name}", n) for name, n in self.purposes.items())

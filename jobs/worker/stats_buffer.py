@@ -101,7 +101,17 @@ class StatsBuffer:
             hour = database_clock.at(step * STEP_SECONDS).replace(minute=0, second=0, microsecond=0)
             by_hour[name, version, hour] = by_hour.get((name, version, hour), NONE).plus(work)
         return [
-            Done(name, version, hour, work.processed, work.failed, work.rejected, work.timed_out, work.seconds)
+            Done(
+                name,
+                version,
+                hour,
+                work.processed,
+                work.failed,
+                work.rejected,
+                work.timed_out,
+                work.retried,
+                work.seconds,
+            )
             for (name, version, hour), work in by_hour.items()
         ]
 
@@ -121,6 +131,7 @@ class StatsBuffer:
                 failed=work.failed,
                 rejected=work.rejected,
                 timed_out=work.timed_out,
+                retried=work.retried,
                 requests=work.requests,
                 durations=work.durations,
                 duration_sum=work.seconds,

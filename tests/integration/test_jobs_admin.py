@@ -21,6 +21,7 @@ from jobs import failures as kinds
 from jobs import reads
 from jobs.models import DepartureReason, EndReason, Failure, FailureCount, Job, Master, Worker
 from jobs.repositories import assignments, failures, jobs, leases, masters, workers
+from jobs.retry_reasons import MOST_OF_QUEUE, OTHER
 from queues.models import Queue
 from queuesite.foundation.databases import collection, database_clock
 from queuesite.foundation.errors import MongoUnavailable
@@ -95,6 +96,49 @@ def test_pages_without_anything_say_what_is_missing(browser: Client, path: str) 
     }
     assert expected[path] in page
     assert "reate a new item" not in page
+
+
+def retried(queue: Queue, reason: str = "not ready", *, times: int = 2) -> Failure:
+    """A kind of reason for which the handler asked for retries."""
+    now = time.monotonic()
+    kind = kinds.FailureGroup("queues.Retry", "shop.f", reason, "", now, now, times, "m-2", 1, "{}", reason)
+    failures.add([failures.Seen(queue, kind)])
+    return next(one for one in records.failures_of(queue) if one.retry_reason == reason)
+
+
+class TestRetries:
+    def test_they_are_listed_and_counted_apart_from_failures(self, browser: Client) -> None:
+        orders = records.define("orders")
+        failure, retry = failed(orders), retried(orders)
+
+        def shown(**query: Any) -> set[ObjectId]:
+            page = text(browser, FAILURES, **query)
+            return {one.id for one in (failure, retry) if f"failure-{one.id}" in page}
+
+        assert shown() == {failure.id, retry.id}
+        assert shown(kind="failure") == {failure.id}
+        assert shown(kind="retry", queue="orders") == {retry.id}
+        assert shown(kind="retry", queue="events") == set()
+        assert "No retries of events" in text(browser, FAILURES, kind="retry", queue="events")
+        assert browser.get(FAILURES, {"kind": "odd"}).status_code == 404
+        assert (failures.count(), failures.counts("orders")) == (1, (1, 1))
+        page = text(browser, reverse("admin:jobs_failure_change", args=[retry.id]))
+        assert "Retry: not ready" in page
+        assert "which is no failure" in page
+        assert "Newest traceback" not in page
+
+    def test_a_queue_keeps_only_so_many_reasons(self) -> None:
+        orders = records.define("orders")
+        now = time.monotonic()
+        made = [
+            failures.Seen(orders, kinds.FailureGroup("R", "f", "x", "", now, now, 1, retry_reason="r" * (n + 1)))
+            for n in range(MOST_OF_QUEUE + 5)
+        ]
+        failures.add(made)
+        failures.add(made)
+        found = {one.retry_reason: one.count for one in failures.newest({"queueName": "orders"}, 100)}
+        assert len(found) == MOST_OF_QUEUE + 1
+        assert found[OTHER] == 10
 
 
 class TestJobs:

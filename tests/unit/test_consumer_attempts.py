@@ -98,6 +98,19 @@ def test_each_attempt_has_its_outcome_its_error_and_its_own_lines(form: Any) -> 
     assert (found["fails"].fingerprint is None, found["done"].fingerprint is None) == (False, True)
 
 
+@forms
+def test_a_retry_is_a_kind_of_its_own_and_counts_as_one(form: Any) -> None:
+    sqs = OneQueue("fails", "retries")
+    with registered(form(behave)):
+        running = MemoryRun(sqs).start()
+        running.report()
+    kinds = {kind.retry_reason: kind for kind in running.run.recorder.take()}
+    assert set(kinds) == {None, "not ready"}
+    assert {one.fingerprint for one in running.run.attempts.take()[0]} == {kind.fingerprint for kind in kinds.values()}
+    work = running.run.meter.total
+    assert (work.failed, work.retried, work.processed) == (2, 1, 0)
+
+
 def test_a_dependency_that_is_down() -> None:
     assert reported(behave, "down")["down"].outcome is AttemptOutcome.UNAVAILABLE
 

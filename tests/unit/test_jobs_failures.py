@@ -11,6 +11,8 @@ from jobs import failures
 from jobs.consumer.outcome import TimedOut
 from jobs.consumer.recorder import Recorder
 from jobs.failures import MAX_KINDS, SAMPLE_BYTES, TRACEBACK_CHARACTERS, FailureGroup, FailureGroups
+from jobs.retry_reasons import MOST_OF_RUN, OTHER, kind_of
+from queues.handlers import Retry
 from tests.support.messages import received
 
 
@@ -103,6 +105,43 @@ class TestRecorder:
         (found,) = recorder.take()
         assert (found.exception_type, found.place) == ("queues.handlers.contract.Reject", "shop.handlers.buy")
         assert (found.message, found.traceback) == ("no such customer", "")
+
+    def test_retries_are_kinds_by_their_reason_without_what_names_one_thing(self) -> None:
+        recorder = Recorder()
+        kinds = [
+            recorder.asked(reason, received(), "shop.handlers.buy", Retry)
+            for reason in ("order 4711 is not ready", "order 17 is not ready", "stock is being counted")
+        ]
+        first, second = recorder.take()
+        assert (first.retry_reason, first.count, first.message) == (
+            "order # is not ready",
+            2,
+            "order 4711 is not ready",
+        )
+        assert (second.retry_reason, second.count) == ("stock is being counted", 1)
+        assert kinds == [first.fingerprint, first.fingerprint, second.fingerprint]
+
+    def test_a_handler_that_makes_up_reasons_has_only_so_many(self) -> None:
+        recorder = Recorder()
+        for number in range(100):
+            recorder.asked("x" * (number + 1), received(), "shop.handlers.buy", Retry)
+        found = recorder.take()
+        assert len(found) == MOST_OF_RUN + 1
+        assert {one.count for one in found if one.retry_reason == OTHER} == {100 - MOST_OF_RUN}
+
+    @pytest.mark.parametrize(
+        ("reason", "expected"),
+        [
+            ("6f1d2c3b-0000-4000-8000-0123456789ab is locked", "# is locked"),
+            ("object 65f1a2b3c4d5e6f7a8b9c0d1 at 12:30", "object # at #"),
+            ("429, after 1.5 s", "#, after # s"),
+            ("deadbeef decade", "deadbeef decade"),
+            ("two\nlines", "two lines"),
+            ("y" * 900, "y" * 200),
+        ],
+    )
+    def test_kind_of_a_reason(self, reason: str, expected: str) -> None:
+        assert kind_of(reason) == expected
 
     def test_a_handler_that_is_stuck_is_recorded_with_where_it_is(self) -> None:
         recorder = Recorder()
