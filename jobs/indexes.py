@@ -5,8 +5,9 @@ from __future__ import annotations
 from jobs.attempt_model import Attempt
 from jobs.handler_models import HandlerHour, HandlerVersion
 from jobs.listening_model import Listening
-from jobs.models import Assignment, Departure, Failure, FailureCount, Job, Master, Throughput, ThroughputHour
+from jobs.models import Assignment, Departure, Failure, FailureCount, Job, Master
 from jobs.repositories import assignments, attempts, failures, handlers, jobs, listening, masters, throughput, workers
+from jobs.throughput_models import Throughput, ThroughputHour
 from queues import repository as queues
 from queues import task_results
 from queuesite.foundation import databases

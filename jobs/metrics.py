@@ -12,9 +12,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from jobs import histogram, reads
 from jobs import services as processing
-from jobs.models import Throughput, Worker
+from jobs.models import Worker
 from jobs.repositories import failures
 from jobs.repositories.throughput import totals
+from jobs.throughput_models import Throughput
 from queues import services
 from queues.fleet import DEFAULT_POOL
 from queues.health.figures import oldest_message

@@ -1,7 +1,7 @@
 """The collections of processing: `jobs`, `failures`, `assignments`, `workers`, `throughput`, `leases`.
 
 Those of handlers are in `jobs.handler_models`, of listeners in `jobs.listening_model`, of attempts in
-`jobs.attempt_model`.
+`jobs.attempt_model`, of the work that was done in `jobs.throughput_models`.
 
 Field names in MongoDB are the reference system's. Collections and indexes are made by `jobs.indexes.ensure_indexes`,
 not by migrations; hence `managed = False`.
@@ -15,10 +15,10 @@ from typing import Any
 from django.db import models
 from django_mongodb_backend.fields import ObjectIdAutoField, ObjectIdField
 
-from jobs import histogram
 from jobs.attempt_model import Attempt  # noqa: F401 - Django looks for models here
 from jobs.handler_models import HandlerHour, HandlerVersion  # noqa: F401
 from jobs.listening_model import Listening  # noqa: F401
+from jobs.throughput_models import Throughput, ThroughputHour  # noqa: F401
 
 
 class JobStatus(models.TextChoices):
@@ -282,57 +282,6 @@ class Master(models.Model):
 
     def __str__(self) -> str:
         return self.master_id
-
-
-class Work(models.Model):
-    """What was done with a queue's messages in a span of time, which begins at `minute`."""
-
-    id = models.CharField(max_length=50, primary_key=True, db_column="_id")
-    queue_id = ObjectIdField(null=True, default=None, db_column="queueId")
-    queue_name = models.CharField("queue", max_length=80, default="", db_column="queueName")
-    minute = models.DateTimeField(null=True, default=None)
-    processed = models.PositiveIntegerField(default=0)
-    failed = models.PositiveIntegerField("failed attempts", default=0)
-    rejected = models.PositiveIntegerField(default=0)
-    timed_out = models.PositiveIntegerField("timed out", default=0, db_column="timedOut")
-    retried = models.PositiveIntegerField("retries that handlers asked for", default=0)
-    requests = models.PositiveIntegerField("requests to SQS", default=0)
-    durations: models.JSONField[dict[str, int]] = models.JSONField(default=dict)
-    duration_sum = models.FloatField("seconds in handlers", default=0.0, db_column="durationSum")
-    #: The requests by what they were made for (`queues.sqs.PURPOSES`).
-    purposes: models.JSONField[dict[str, int]] = models.JSONField(default=dict)
-    expires_at = models.DateTimeField(null=True, default=None, db_column="expiresAt")
-
-    class Meta:
-        abstract = True
-        managed = False
-        ordering = ("-minute",)
-
-    def __str__(self) -> str:
-        return f"{self.queue_name} {self.minute or 'in all'}"
-
-    @property
-    def buckets(self) -> tuple[int, ...]:
-        """The handlings by duration (`jobs.histogram`)."""
-        return histogram.from_document(self.durations)
-
-
-class Throughput(Work):
-    """What was done in one minute; without a minute: in all. See `repositories.throughput`."""
-
-    class Meta(Work.Meta):
-        abstract = False
-        db_table = "throughput"
-        verbose_name_plural = "throughput"
-
-
-class ThroughputHour(Work):
-    """What was done in one hour."""
-
-    class Meta(Work.Meta):
-        abstract = False
-        db_table = "throughputHours"
-        default_permissions = ()
 
 
 class Lease(models.Model):

@@ -13,8 +13,8 @@ from django.core.cache import cache
 
 from jobs import histogram, reads
 from jobs import services as processing
-from jobs.models import Throughput
 from jobs.repositories import failures, throughput
+from jobs.throughput_models import Throughput
 from queues import observation, services, summaries
 from queues.health.rules import PROBLEMS, Health
 from queues.models import Queue

@@ -20,7 +20,7 @@ from pymongo import ASCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
 
 from jobs import histogram
-from jobs.models import Throughput, ThroughputHour
+from jobs.throughput_models import Throughput, ThroughputHour
 from queues.health import recording
 from queues.health.attempts import Attempts
 from queues.sqs import PURPOSES

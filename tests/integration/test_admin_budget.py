@@ -18,7 +18,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from jobs.models import EndReason, Job, JobStatus, Throughput
+from jobs.models import EndReason, Job, JobStatus
+from jobs.throughput_models import Throughput
 from queues.models import Queue
 from queuesite.foundation.databases import collection, database_clock
 from queuesite.foundation.documents import to_document

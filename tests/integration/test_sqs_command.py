@@ -15,8 +15,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from jobs.management.commands import sqs as command
-from jobs.models import Failure, FailureCount, Job, Throughput, ThroughputHour
+from jobs.models import Failure, FailureCount, Job
 from jobs.repositories import throughput, workers
+from jobs.throughput_models import Throughput, ThroughputHour
 from queues import adoption, messages, services, tripping
 from queues.messages import SendReport
 from queues.models import DepthSample, Queue

@@ -13,9 +13,9 @@ from django.core.cache import cache
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobs import histogram, metrics, shared, statistics
-from jobs.models import Throughput, ThroughputHour
 from jobs.repositories import leases, masters, throughput
 from jobs.repositories.throughput import Row
+from jobs.throughput_models import Throughput, ThroughputHour
 from queues.models import Queue
 from queuesite.foundation.databases import collection, database_clock
 from queuesite.foundation.errors import InvalidInput
