@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -272,7 +273,7 @@ class TestBreaker:
 
     def test_failures_that_are_too_old_do_not_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
         now = iter(range(0, 10_000, 20))  # one each 20 s: three within 60 s
-        monkeypatch.setattr("jobs.consumer.tripping.time.monotonic", lambda: float(next(now)))
+        monkeypatch.setattr("jobs.consumer.tripping.time", SimpleNamespace(monotonic=lambda: float(next(now))))
         system = System(concurrency=1)
 
         def fail(message: Message) -> None:
