@@ -80,7 +80,9 @@ def _in_words(answer: Any) -> str:
         return f"again after up to {answer.first:g} s, doubling up to {answer.cap:g} s"
     kind = answer if isinstance(answer, type) else type(answer)
     if issubclass(kind, OUTCOMES):
-        return kind.__name__ if answer is kind else f"{kind.__name__} ({answer})"
+        # An instance's dependency, or its reason.
+        said = next((text for name in ("dependency", "reason") if (text := getattr(answer, name, ""))), "")
+        return f"{kind.__name__} ({said})" if said else kind.__name__
     return f"again as {getattr(answer, '__qualname__', kind.__qualname__)} says"
 
 

@@ -186,7 +186,7 @@ def test_rules_in_words() -> None:
         "TimeoutError: again after 30 s",
         "OSError: again after up to 2 s, doubling up to 600 s",
         "KeyError: Reject",
-        "ConnectionError: Unavailable (stripe is unavailable)",
+        "ConnectionError: Unavailable (stripe)",
         "ValueError: again as test_rules_in_words.<locals>.backoff says",
     )
     handler("orders", retry={TimeoutError: 30}, batch=5, linger=1, breaker={"failures": 3, "within": 9})(print)
