@@ -38,6 +38,17 @@ _servers = pytest.StashKey[Servers]()
 _DIRECTORY = "QUEUESITE_TEST_DIRECTORY"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--shuffle", metavar="SEED", help="run files, and the tests of each, in the random order of a seed"
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    seed = config.getoption("--shuffle")
+    return None if seed is None else f"order: --shuffle={seed}"
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.help or config.option.version:
         return
@@ -79,7 +90,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if hasattr(config, "workerinput"):
+    seed = config.getoption("--shuffle")
+    if seed is not None:
+        from tests.support.division import shuffle
+
+        shuffle(items, seed)
+    elif hasattr(config, "workerinput"):
         from tests.support.division import rank
 
         items.sort(key=lambda item: rank(item.nodeid))

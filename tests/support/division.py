@@ -7,6 +7,7 @@ files at the end fill what the long ones leave.
 
 from __future__ import annotations
 
+from random import Random
 from typing import TYPE_CHECKING
 
 from xdist.scheduler import LoadScopeScheduling
@@ -17,11 +18,10 @@ if TYPE_CHECKING:
 #: Beginnings of the ids of tests, the longest part of a run first. What no entry fits comes after them, a file at a
 #: time. The longest entry that fits a test is the one that counts.
 LONG = (
+    "tests/browser",
     "tests/acceptance/test_api_schema.py",
     "tests/acceptance/test_up_reload.py",
     "tests/acceptance/test_master_worker.py",
-    "tests/browser/test_processing.py",
-    "tests/browser/test_queues.py",
     "tests/integration/test_consumer_process.py",
     "tests/acceptance/test_up.py::test_a_whole_life",
     "tests/acceptance/faults/test_servers_away.py",
@@ -31,17 +31,21 @@ LONG = (
     "tests/integration/test_crawl.py",
     "tests/acceptance/test_changes_while_running.py",
     "tests/acceptance/test_main_job.py",
-    "tests/browser/test_overview.py",
     "tests/acceptance",
     "tests/integration/test_messages.py",
     "tests/integration/test_api_messages.py",
     "tests/integration",
 )
 
+#: Folders whose files share servers and processes too.
+TOGETHER = ("tests/browser",)
+
 
 def part_of(test: str) -> str:
     """The part that a test is handed out in, by its id."""
     path = test.partition("::")[0]
+    if (folder := path.rpartition("/")[0]) in TOGETHER:
+        return folder
     fits = [part for part in LONG if test.startswith(part) and len(part) > len(path)]
     return max(fits, key=len, default=path)
 
@@ -50,6 +54,15 @@ def rank(test: str) -> int:
     """Where a test's part comes in the order of `LONG`."""
     fits = [part for part in LONG if test.startswith(part)]
     return LONG.index(max(fits, key=len)) if fits else len(LONG)
+
+
+def shuffle(items: list[pytest.Item], seed: str) -> None:
+    """Put files, and the tests of each, into the random order of this seed; what shares servers stays together."""
+    random = Random(seed)
+    items.sort(key=lambda item: item.nodeid)  # so that a seed means the same whatever the order was before
+    random.shuffle(items)
+    parts = list({part_of(item.nodeid): None for item in items})
+    items.sort(key=lambda item: parts.index(part_of(item.nodeid)))
 
 
 class Division(LoadScopeScheduling):  # type: ignore[misc]
