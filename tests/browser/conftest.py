@@ -1,14 +1,21 @@
-"""Browser tests: one live system and one browser for each module, and a person of each kind."""
+"""Browser tests: one live system and one browser for all of them, and a person of each kind.
+
+The system lives on from test to test, in any order, so each test names its queues as no other does.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import httpx
 import pytest
+from bson import ObjectId
 from playwright.sync_api import Browser, StorageState
 
+from queuesite.foundation.databases import database
 from tests.support.browser import Visitor, chromium, launched
 from tests.support.live import Live, live
 from tests.support.processes import manage
@@ -16,51 +23,86 @@ from tests.support.processes import manage
 #: A user for each of the three groups, named without the s.
 PEOPLE = ("viewers", "operators", "administrators")
 
+#: Prints what the tests need of them. Only the administrator logs in by the form, since a password takes half a second
+#: to make and to check.
 _MAKE_PEOPLE = """
+import json
 from django.contrib.auth.models import Group, User
+from django.test import Client
+from queuesite import tokens
+sessions = {{}}
 for name in {people!r}:
-    user = User.objects.create_user(name[:-1], password=name[:-1] + "-password", is_staff=True)
+    password = "administrator-password" if name == "administrators" else None
+    user = User.objects.create_user(name[:-1], password=password, is_staff=True)
     user.groups.add(Group.objects.get(name=name))
+    if password is None:
+        client = Client()
+        client.force_login(user)
+        sessions[user.username] = client.cookies["sessionid"].value
+print(json.dumps({{"token": tokens.create("admin")[1], "sessions": sessions}}))
 """
 
 
 class Visit(Protocol):
-    """Opens a browser of its own for somebody who is logged in (without a name: a stranger).
-
-    Who comes for the first time logs in by the form; later visits go on with that session.
-    """
+    """Opens a browser of its own for somebody who is logged in (without a name: a stranger)."""
 
     def __call__(self, name: str | None = "administrator", **options: Any) -> Visitor: ...
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def system(tmp_path_factory: pytest.TempPathFactory, mongo_database: None) -> Iterator[Live]:
     chromium()  # where there is none, nothing need be started
     with live(tmp_path_factory.mktemp("browser")) as started:
-        made = manage("shell", "-c", _MAKE_PEOPLE.format(people=PEOPLE), env=started.environment)
-        assert made.returncode == 0, made.stderr
+        _add_history(started)
         yield started
 
 
-@pytest.fixture(scope="module")
-def browser(system: Live) -> Iterator[Browser]:
+def _add_history(system: Live) -> None:
+    """Six thousand messages were processed, and as many waited, five minutes ago: more than any test adds."""
+    minute = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=5)
+    mongodb = database().client[system.database]
+    mongodb["throughput"].insert_one({"_id": "done", "queueId": ObjectId(), "minute": minute, "processed": 6_000})
+    mongodb["depths"].insert_one(
+        {"_id": "waited", "queueId": None, "minute": minute, "visible": 6_000, "inFlight": 0, "delayed": 0}
+    )
+
+
+@pytest.fixture(scope="package")
+def people(system: Live) -> dict[str, Any]:
+    """An administrator's token (`token`), and the keys of the others' sessions (`sessions`)."""
+    made = manage("shell", "-v", "0", "-c", _MAKE_PEOPLE.format(people=PEOPLE), env=system.environment)
+    assert made.returncode == 0, made.stderr
+    found: dict[str, Any] = json.loads(made.stdout)
+    return found
+
+
+@pytest.fixture(scope="package")
+def browser(system: Live, people: dict[str, Any]) -> Iterator[Browser]:
     """Started after the system and ended before it, since Django refuses to work in a thread with Playwright's loop."""
     with launched() as started:
         yield started
 
 
-@pytest.fixture(scope="module")
-def api(system: Live) -> Iterator[httpx.Client]:
+@pytest.fixture(scope="package")
+def api(system: Live, people: dict[str, Any]) -> Iterator[httpx.Client]:
     """The API with an administrator's token, for what a test needs to be there."""
-    headers = {"Authorization": f"Bearer {system.token()}"}
-    with httpx.Client(base_url=system.api, headers=headers, timeout=30) as client:
+    with httpx.Client(
+        base_url=system.api, headers={"Authorization": f"Bearer {people['token']}"}, timeout=30
+    ) as client:
         yield client
 
 
-@pytest.fixture(scope="module")
-def sessions() -> dict[str, StorageState]:
-    """The session of each person who has logged in."""
-    return {}
+@pytest.fixture(scope="package")
+def sessions(system: Live, browser: Browser, people: dict[str, Any]) -> dict[str, StorageState]:
+    """The session of each person."""
+    made: dict[str, StorageState] = {
+        name: {"cookies": [{"name": "sessionid", "value": key, "domain": "127.0.0.1", "path": "/"}]}
+        for name, key in people["sessions"].items()
+    }
+    visitor = Visitor(browser, system.address)
+    made["administrator"] = visitor.log_in("administrator", "administrator-password")
+    visitor.close()
+    return made
 
 
 @pytest.fixture
@@ -69,10 +111,8 @@ def visit(system: Live, browser: Browser, sessions: dict[str, StorageState]) -> 
     visitors: list[Visitor] = []
 
     def start(name: str | None = "administrator", **options: Any) -> Visitor:
-        visitor = Visitor(browser, system.address, storage_state=sessions.get(name or ""), **options)
+        visitor = Visitor(browser, system.address, storage_state=None if name is None else sessions[name], **options)
         visitors.append(visitor)
-        if name is not None and name not in sessions:
-            sessions[name] = visitor.log_in(name, f"{name}-password")
         return visitor
 
     yield start

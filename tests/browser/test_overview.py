@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
-from bson import ObjectId
 from playwright.sync_api import Locator, expect
 
-from queuesite.foundation.databases import database
 from tests.browser.conftest import Visit
 from tests.browser.steps import create, send
 from tests.support.browser import PHONE
@@ -31,17 +28,6 @@ DRAWN = """() => {
 }"""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def something_was_done(system: Live) -> None:
-    """Sixty messages were processed, and as many waited, five minutes ago: what charts have to show."""
-    minute = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=5)
-    mongodb = database().client[system.database]
-    mongodb["throughput"].insert_one({"_id": "done", "queueId": ObjectId(), "minute": minute, "processed": 60})
-    mongodb["depths"].insert_one(
-        {"_id": "waited", "queueId": None, "minute": minute, "visible": 60, "inFlight": 0, "delayed": 0}
-    )
-
-
 def test_what_happens_shows_up_without_a_reload(visit: Visit, api: httpx.Client, system: Live) -> None:
     watcher = visit("viewer")
     page = watcher.page
@@ -49,23 +35,24 @@ def test_what_happens_shows_up_without_a_reload(visit: Visit, api: httpx.Client,
     page.evaluate("window.loaded = 'once'")
     expect(page.get_by_text("No master leads")).to_have_count(0)
     expect(page.get_by_role("img", name="Messages per minute in the last hour")).to_be_visible()
-    backlog = re.compile("Backlog in the last hour: .* 60 at most")
+    backlog = re.compile("Backlog in the last hour: .* 6000 at most")
     expect(page.get_by_role("img", name=backlog)).to_be_visible()
     drawn = page.evaluate(DRAWN)
-    assert drawn["most"] == 60
+    assert drawn["most"] == 6_000
     assert drawn["width"] > 300
 
-    create(api, "orders", concurrency=5)
-    send(api, "orders", *({"n": n, "do": {"wait": "go"}} for n in range(50)))
+    create(api, "seen", concurrency=5)
+    send(api, "seen", *({"n": n, "do": {"wait": "go-seen"}} for n in range(50)))
     expect(page.get_by_role("list", name="Capacity: 1 of 5 used")).to_be_visible()
     expect(page.get_by_text("5 being handled")).to_be_visible()
-    (Path(system.directory) / "go").touch()
+    (Path(system.directory) / "go-seen").touch()
     expect(page.get_by_role("list", name="Capacity: 0 of 5 used")).to_be_visible()
 
-    create(api, "poison", maxReceiveCount=1, visibilityTimeout=1)
-    send(api, "poison", {"do": {"raise": EVIL}})
-    expect(page.get_by_role("link", name="RuntimeError")).to_be_visible()
-    expect(page.get_by_text("onerror").first).to_be_visible()
+    create(api, "seen-poison", maxReceiveCount=1, visibilityTimeout=1)
+    send(api, "seen-poison", {"do": {"raise": EVIL}})
+    failure = page.get_by_role("listitem").filter(has_text="seen-poison")
+    expect(failure.get_by_role("link", name="RuntimeError")).to_be_visible()
+    expect(failure).to_contain_text("onerror")
     assert page.evaluate("window.evil") is None
 
     create(api, "held")
@@ -79,7 +66,7 @@ def test_what_happens_shows_up_without_a_reload(visit: Visit, api: httpx.Client,
     assert page.evaluate("window.loaded") == "once"
     drawn = page.evaluate(DRAWN)
     assert drawn["same"]
-    assert drawn["most"] == 60
+    assert drawn["most"] == 6_000
     watcher.has_no_barrier()
 
     page.evaluate("document.documentElement.classList.toggle('dark')")  # as the theme's switch does
@@ -95,8 +82,9 @@ def test_what_happens_shows_up_without_a_reload(visit: Visit, api: httpx.Client,
 
 
 def test_it_fits_a_phone_and_its_navigation_leads_on(visit: Visit) -> None:
-    administrator = visit("administrator", viewport=PHONE)
+    administrator = visit("administrator", viewport=PHONE, color_scheme="dark")
     administrator.go(OVERVIEW)
+    expect(administrator.page.locator("html.dark")).to_have_count(1)
     expect(administrator.page.get_by_text("Capacity used")).to_be_visible()
     administrator.fits()
     administrator.has_no_barrier()
