@@ -1,4 +1,4 @@
-"""Browser tests: one live system and one browser for all of them, and a person of each kind.
+"""Tests at a live system, which all of them share: with one browser and a person of each kind, and by the API.
 
 The system lives on from test to test, in any order, so each test names its queues as no other does.
 """
@@ -16,7 +16,7 @@ from bson import ObjectId
 from playwright.sync_api import Browser, StorageState
 
 from queuesite.foundation.databases import database
-from tests.support.browser import Visitor, chromium, launched
+from tests.support.browser import Visitor, launched
 from tests.support.live import Live, live
 from tests.support.processes import manage
 
@@ -51,7 +51,6 @@ class Visit(Protocol):
 
 @pytest.fixture(scope="package")
 def system(tmp_path_factory: pytest.TempPathFactory, mongo_database: None) -> Iterator[Live]:
-    chromium()  # where there is none, nothing need be started
     with live(tmp_path_factory.mktemp("browser")) as started:
         _add_history(started)
         yield started

@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from queues import services
 from queues.sqs import get_gateway
 from queuesite.foundation.commands import CommandLine
 from queuesite.foundation.config import get_config
-from tests.support.processes import LONGEST, ROOT, manage, manage_on_terminal
+from tests.support.processes import LONGEST, ROOT, manage, manage_on_terminal, start
 from tests.support.servers import free_port
 from tests.support.waiting import eventually
 
@@ -234,40 +235,37 @@ def test_json_is_alone_on_stdout_whatever_is_logged(queues: SQSClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "unbuffered"),
-    [(("sqs", "handlers", "--json"), ""), (("showconfig",), ""), (("showconfig",), "1"), (("help",), "")],
+    ("args", "env"),
+    [
+        (("sqs", "handlers", "--json"), {}),
+        (("showconfig",), {}),
+        (("showconfig",), {"PYTHONUNBUFFERED": "1"}),
+        (("help",), {}),
+    ],
 )
-def test_reader_that_leaves_is_no_error(args: tuple[str, ...], unbuffered: str) -> None:
+def test_reader_that_leaves_is_no_error(args: tuple[str, ...], env: dict[str, str]) -> None:
     """Of our commands and Django's own. A pipeline that looks at the code finds that of SIGPIPE."""
     reader, writer = os.pipe()
     os.close(reader)
-    with subprocess.Popen(
-        [sys.executable, "manage.py", *args],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
-        stdout=writer,
-        stderr=subprocess.PIPE,
-    ) as process:
-        os.close(writer)
-        _, err = process.communicate(timeout=LONGEST)
+    with os.fdopen(writer, "wb") as out:
+        assert written_to(out, *args, env=env) == (141, "")
 
-    assert (process.returncode, err) == (141, b"")
+
+def written_to(out: IO[bytes], *args: str, env: dict[str, str]) -> tuple[int, str]:
+    """The exit code of a command whose output goes there, and what it says on stderr."""
+    with tempfile.TemporaryFile() as err, Path(os.devnull).open("rb") as nothing:
+        process = start(*args, env=env, streams=(nothing.fileno(), out.fileno(), err.fileno()))
+        code = process.wait(LONGEST)
+        err.seek(0)
+        return code, err.read().decode()
 
 
 def test_output_that_cannot_be_written_is_one_line() -> None:
     with Path("/dev/full").open("wb") as full:
-        ended = subprocess.run(
-            [sys.executable, "manage.py", "showconfig"],
-            cwd=ROOT,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=LONGEST,
-            check=False,
-        )
+        code, said = written_to(full, "showconfig", env={})
 
-    assert ended.stderr == "manage.py: the output cannot be written: No space left on device\n"
-    assert ended.returncode == 1
+    assert said == "manage.py: the output cannot be written: No space left on device\n"
+    assert code == 1
 
 
 def test_no_django() -> None:

@@ -27,7 +27,6 @@ LONG = (
     "tests/acceptance/faults/test_servers_away.py",
     "tests/acceptance/faults/test_promise_3_one_leader.py",
     "tests/integration/test_manage.py",
-    "tests/acceptance/test_api_live.py",
     "tests/integration/test_crawl.py",
     "tests/acceptance/test_changes_while_running.py",
     "tests/acceptance/test_main_job.py",
