@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING, IndexModel
-from pymongo.collection import Collection
+from pymongo.collection import Collection as MongoCollection
+from pymongo.cursor import Cursor
 from pymongo.errors import BulkWriteError
 
 from jobs.attempt_model import Attempt
@@ -16,7 +18,10 @@ from jobs.attempts import AttemptReport
 from queues.models import Queue
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import Document, collection, database_clock, lost_races
-from queuesite.foundation.documents import to_document
+from queuesite.foundation.documents import read as read_models
+from queuesite.foundation.documents import to_document, to_model, to_models
+from queuesite.foundation.errors import NotFound
+from queuesite.foundation.workarounds import slices
 
 _NEWEST_FIRST = (("startedAt", DESCENDING), ("_id", DESCENDING))
 #: What lists may be filtered by: each has an index, so that any page of such a list is a range of it.
@@ -50,7 +55,7 @@ class Reported:
     id: ObjectId = field(default_factory=ObjectId)
 
 
-def _attempts() -> Collection[Document]:
+def _attempts() -> MongoCollection[Document]:
     return collection(Attempt)
 
 
@@ -88,6 +93,61 @@ def _record(one: Reported) -> Attempt:
         trace_id=attempt.trace_id,
         log=attempt.log,
     )
+
+
+def newest(
+    filters: Document,
+    limit: int,
+    *,
+    text: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    behind: tuple[datetime, ObjectId] | None = None,
+) -> list[Attempt]:
+    """Up to `limit` attempts whose fields have these values, the newest first.
+
+    `text` is looked for in their errors, in any case; no index helps with that, but there are ATTEMPTS_MAX at the most.
+    `since` and `until` (before which) bound their start; `behind` is the `(startedAt, _id)` of the last one read.
+    """
+    wanted = dict(filters)
+    if text:
+        pattern = {"$regex": re.escape(text), "$options": "i"}
+        wanted["$or"] = [{"error": pattern}, {"errorType": pattern}]
+    found: list[Attempt] = []
+
+    def read(started_at: Document | datetime, **more: Document) -> None:
+        query: Document = {**wanted, **more, **({"startedAt": started_at} if started_at else {})}
+
+        def some(skip: int, most: int) -> Cursor[Document]:
+            return _attempts().find(query).sort([*_NEWEST_FIRST]).skip(skip).limit(most)
+
+        found.extend(read_models(Attempt, some, limit - len(found)))
+
+    if behind is not None:
+        read(behind[0], _id={"$lt": behind[1]})  # those that began at the same moment as the last one
+        until = behind[0] if until is None else min(until, behind[0])
+    for span in slices(since, until, database_clock.now()):
+        if len(found) >= limit:
+            break
+        read(span)
+    return found
+
+
+def by_id(attempt_id: ObjectId) -> Attempt:
+    """The attempt of this id. Raises `NotFound`."""
+    document = _attempts().find_one({"_id": attempt_id})
+    if document is None:
+        raise NotFound(
+            f"there is no attempt {attempt_id}; they are kept {get_config().attempt_retention_days} days at the most"
+        )
+    return to_model(Attempt, document)
+
+
+def at_messages(message_ids: Collection[str], most: int = 1_000) -> list[Attempt]:
+    """The attempts at these messages, the oldest first, up to `most` of the newest."""
+    query = {"messageId": {"$in": list(message_ids)}}
+    documents = _attempts().find(query).sort([*_NEWEST_FIRST]).limit(most)
+    return to_models(Attempt, documents)[::-1]
 
 
 def forget(queue_url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -169,6 +170,12 @@ def most_frequent(queues: Sequence[Queue], since: datetime) -> dict[ObjectId, Fa
         {"$replaceRoot": {"newRoot": "$first"}},
     ]
     return {failure.queue_id: failure for failure in to_models(Failure, _failures().aggregate(pipeline))}
+
+
+def containing(text: str, limit: int) -> list[Failure]:
+    """Up to `limit` kinds of failure whose type or newest message has this text, in any case, the latest seen first."""
+    pattern = {"$regex": re.escape(text), "$options": "i"}
+    return newest({"$or": [{name: pattern} for name in ("exceptionType", "message", "retryReason")]}, limit)
 
 
 def by_id(failure_id: ObjectId) -> Failure:

@@ -85,6 +85,7 @@ _PATH_PARAMETERS = {
     "name": "name of the queue, without QUEUE_NAME_PREFIX",
     "job_id": "id of the job",
     "failure_id": "id of the kind of failure",
+    "attempt_id": "id of the attempt",
     "worker_id": "id of the worker",
     "task_id": "id of the task",
 }

@@ -60,6 +60,9 @@ OPERATIONS: dict[tuple[str, str], set[str] | None] = {
     ("GET", "/failures"): {"jobs.view_failure"},
     ("GET", "/failures/{failure_id}"): {"jobs.view_failure"},
     ("DELETE", "/failures/{failure_id}"): {"jobs.delete_failure"},
+    ("GET", "/attempts"): {"jobs.view_attempt"},
+    ("GET", "/attempts/{attempt_id}"): {"jobs.view_attempt"},
+    ("GET", "/search"): set(),
     ("GET", "/assignments"): {"jobs.view_assignment"},
     ("GET", "/workers"): {"jobs.view_worker"},
     ("GET", "/workers/{worker_id}"): {"jobs.view_worker"},
@@ -81,7 +84,8 @@ some = pytest.mark.parametrize(("method", "path"), SOME)
 
 def filled(path: str, name: str = "no-such") -> str:
     """The path, with names that name nothing, so that nobody changes anything."""
-    return path.format(name=name, job_id="0" * 24, failure_id="0" * 24, worker_id=name, task_id="0" * 32)
+    ids = dict.fromkeys(("job_id", "failure_id", "attempt_id"), "0" * 24)
+    return path.format(name=name, **ids, worker_id=name, task_id="0" * 32)
 
 
 def ask(api: Api, method: str, path: str, **headers: Any) -> Answer:

@@ -30,7 +30,7 @@ from queuesite.models import BackgroundTask, Token
 from tests.integration.test_api_permissions import OPERATIONS
 from tests.support.api import ROOT, user
 from tests.support.crawl import NEEDS, Address, addresses
-from tests.support.records import register, running
+from tests.support.records import attempted, register, running
 
 # One test asks for every address: 4 s on a quiet machine, and 120 s were too few at a load of 30.
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("queues"), pytest.mark.timeout(400)]
@@ -72,6 +72,7 @@ def ids() -> dict[str, object]:
          "exceptionType": "KeyError", "place": "p", "message": "m", "traceback": "t", "sampleBody": "x",
          "firstSeenAt": now, "lastSeenAt": now}
     ).inserted_id  # fmt: skip
+    attempt = attempted(queue)
     collection(Master).insert_one({"_id": "m1", "host": "h", "pid": 1, "startedAt": now, "heartbeatAt": now})
     owner = user("owner", password="x")
     User.objects.filter(pk=owner.pk).update(password=PASSWORD)
@@ -88,6 +89,7 @@ def ids() -> dict[str, object]:
         "queues_queue": queue.name,
         "jobs_job": assignment.job_id,
         "jobs_failure": failure,
+        "jobs_attempt": attempt,
         "jobs_worker": worker,
         "jobs_handlerversion": "http",
         "jobs_master": "m1",
@@ -194,7 +196,10 @@ def test_api(kind: str, ids: dict[str, object]) -> None:
         named = ("http" if path.startswith("/handlers") else "orders") if method == "GET" else "no-such"
         job, failure = str(ids["jobs_job"]), str(ids["jobs_failure"]) if method == "GET" else "0" * 24
         task = ids["queuesite_backgroundtask"]
-        asked = ROOT + path.format(name=named, job_id=job, failure_id=failure, worker_id="w1", task_id=task)
+        asked = ROOT + path.format(
+            name=named, job_id=job, failure_id=failure, attempt_id=ids["jobs_attempt"], worker_id="w1", task_id=task
+        )
+        asked += "?q=m1" if path == "/search" else ""
         for body in (b"", b"{}", b"[" * 200) if method != "GET" else (b"",):
             for more in ({}, {"HX-Request": "true"}) if kind == "superuser" else ({},):
                 answer = client.generic(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
 
+from jobs.attempts import AttemptOutcome, AttemptReport
 from jobs.models import Assignment, Failure, Job
 from jobs.placement import Announcement
-from jobs.repositories import assignments, failures, handlers, jobs, workers
+from jobs.repositories import assignments, attempts, failures, handlers, jobs, workers
 from jobs.repositories.assignments import NewAssignment
+from jobs.repositories.attempts import Reported
 from jobs.repositories.jobs import Processor
 from queues import repository
 from queues.handlers.announcement import Announced
@@ -127,6 +130,20 @@ def set_heartbeat(worker_id: str, moment: datetime) -> None:
 def age_job(job_id: ObjectId, moment: datetime) -> None:
     """Change the date of a job's last update."""
     assert collection(Job).update_one({"_id": job_id}, {"$set": {"lastModified": moment}}).matched_count
+
+
+def attempted(
+    queue: Queue, message_id: str = "m1", *, age: float = 0.0, job_id: ObjectId | None = None, **facts: Any
+) -> ObjectId:
+    """Record an attempt at a message that began `age` seconds ago, and failed unless `facts` say otherwise."""
+    values: dict[str, Any] = {
+        "receive_count": 1, "outcome": AttemptOutcome.FAILED, "took": 0.25, "waited": 3.5, "error_type": "KeyError",
+        "error": "KeyError: 'customer'", "fingerprint": "f" * 32, **facts,
+    }  # fmt: skip
+    report = AttemptReport(message_id, started=time.monotonic() - age, **values)
+    made = Reported(report, queue, job_id or ObjectId(), "w1", queue.handler, "v1")
+    attempts.add([made])
+    return made.id
 
 
 def failures_of(queue: Queue) -> list[Failure]:

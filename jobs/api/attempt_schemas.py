@@ -1,0 +1,45 @@
+"""What the API says of attempts."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field
+
+from jobs.attempt_model import Attempt
+from queuesite.api.schemas import Id, Out, Timestamp
+
+
+class AttemptSummary(Out):
+    """An attempt at a message."""
+
+    id: Id
+    message_id: str = Field(examples=["b1946ac9-2d4f-4a7d-8f3e-5c2b1a0f9e8d"])
+    queue_name: str = Field(examples=["orders"])
+    job_id: Id
+    worker: str = Field(examples=["host-1-4711-6f1d2c3b"])
+    handler: str = Field(examples=["shop.orders"])
+    handler_version: str | None = Field(examples=["2.1"])
+    receive_count: int = Field(description="number of the attempt, by SQS's count", examples=[2])
+    started_at: Timestamp
+    waited: float | None = Field(description="seconds from the sending to the start, if known", examples=[1.25])
+    seconds: float = Field(description="seconds in the handler; of a batch, the message's share", examples=[0.031])
+    outcome: str = Field(
+        description="done, failed, retried (the handler asked for it), rejected, timed-out or unavailable",
+        examples=["failed"],
+    )
+    error_type: str = Field(description="class of what was raised or answered", examples=["KeyError"])
+    error: str = Field(examples=["KeyError: 'customer'"])
+    fingerprint: str | None = Field(description="of its kind of failure, if it is one", examples=[None])
+    dead_letter: bool = Field(description="whether the message became a dead letter by it", examples=[False])
+    trace_id: str | None = Field(examples=["4bf92f3577b34da6a3ce929d0e0e4736"])
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> Self:
+        return cls(**{name: getattr(attempt, name) for name in cls.model_fields})
+
+
+class AttemptOut(AttemptSummary):
+    """An attempt, with what its handler logged."""
+
+    log: str = Field(description="the last lines that it logged, up to 8 KiB", examples=["charging order 4711"])
