@@ -88,6 +88,13 @@ def of_message(message_id: str) -> list[Attempt]:
     return found
 
 
+def kind_of(one: Attempt) -> Failure | None:
+    """The kind of failure of an attempt; None if it is of none, or that has been resolved."""
+    if one.fingerprint is None:
+        return None
+    return next(iter(failures.newest({"queueUrl": one.queue_url, "fingerprint": one.fingerprint}, 1)), None)
+
+
 @dataclass(frozen=True)
 class Found:
     """What one box finds, up to `MOST_FOUND` of each sort. What the caller may not see is empty."""

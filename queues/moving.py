@@ -21,6 +21,8 @@ log = get_logger(__name__)
 
 #: Attributes with this prefix say why a handler rejected a message; a letter moved by hand loses them.
 REJECTION_PREFIX = "QueuesiteReject"
+#: The id of the message that a rejected letter is a copy of.
+REJECTED_ID = f"{REJECTION_PREFIX}MessageId"
 #: Seconds for which a dead letter is hidden while it is moved: far more than a send and a delete take.
 HIDDEN_SECONDS = 60
 #: Receives of one second each that must find nothing before the dead-letter queue counts as empty. A failed SQS task

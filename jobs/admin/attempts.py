@@ -15,8 +15,6 @@ from jobs import attempt_reads
 from jobs.admin.pages import queue_address
 from jobs.attempt_model import Attempt
 from jobs.attempts import AttemptOutcome
-from jobs.models import Failure
-from jobs.repositories import failures
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.foundation.config import get_config
 from queuesite.foundation.documents import object_id
@@ -196,7 +194,7 @@ def message_address(message_id: str) -> str:
 def _links(request: HttpRequest, one: Attempt) -> dict[str, str | None]:
     """Where an attempt's queue, job, worker, handler and kind of failure are shown, as far as the user may see them."""
     may = request.user.has_perm
-    kind = _kind(one) if may("jobs.view_failure") else None
+    kind = attempt_reads.kind_of(one) if may("jobs.view_failure") else None
     may_queue = may("queues.view_queue")
     return {
         "queue": queue_address(one.queue_name) if may_queue else None,
@@ -205,12 +203,6 @@ def _links(request: HttpRequest, one: Attempt) -> dict[str, str | None]:
         "handler": address("jobs_handlerversion_change", one.handler) if may_queue else None,
         "kind": None if kind is None else address("jobs_failure_change", kind.id),
     }
-
-
-def _kind(one: Attempt) -> Failure | None:
-    if one.fingerprint is None:
-        return None
-    return next(iter(failures.newest({"queueUrl": one.queue_url, "fingerprint": one.fingerprint}, 1)), None)
 
 
 def _attempt(attempt_id: str) -> Attempt:

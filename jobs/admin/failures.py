@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern
 
-from jobs import reads, services
+from jobs import letters, reads, services
 from jobs.admin.pages import queue_address
 from jobs.models import Failure
+from queues import services as services_of_queues
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.foundation import markup
+from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.documents import object_id
-from queuesite.foundation.errors import InvalidInput, NotFound
+from queuesite.foundation.errors import InvalidInput, NotFound, QueuesiteError
+from queuesite.foundation.public import public_text
 from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
+from queuesite.tasks import start
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 PAGE = 50
+#: What can be done with the dead letters of a kind: the permission, the background task, and the verb.
+LETTER_ACTIONS = {
+    "redrive": ("queues.redrive_queue", letters.redrive_in_background, "redrive"),
+    "delete": ("queues.purge_queue", letters.delete_in_background, "delete"),
+}
 #: Height of a sparkline, in the units of its view box; a bar is 3 of them wide, and 1 apart.
 _HEIGHT, _STEP, _BAR = 20, 4, 3
 
@@ -36,7 +48,11 @@ class FailureAdmin(RecordsAdmin):
         return False
 
     def get_urls(self) -> list[URLPattern]:
-        return [self.route("<str:object_id>/resolve/", self.resolve_view, "resolve"), *super().get_urls()]
+        return [
+            self.route("<str:object_id>/resolve/", self.resolve_view, "resolve"),
+            self.route("<str:object_id>/letters/", self.letters_view, "letters"),
+            *super().get_urls(),
+        ]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
         """List the kinds of failure (of one queue), the latest seen first."""
@@ -92,7 +108,41 @@ class FailureAdmin(RecordsAdmin):
             if request.user.has_perm("jobs.view_job")
             else None,
             may_resolve=self.may(request, "delete"),
+            attempts=address("jobs_attempt_changelist", kind=failure.fingerprint, queue=failure.queue_name)
+            if request.user.has_perm("jobs.view_attempt")
+            else None,
+            letters=address("jobs_failure_letters", failure.id),
+            may_redrive=request.user.has_perm("queues.redrive_queue"),
+            may_delete_letters=request.user.has_perm("queues.purge_queue"),
         )
+
+    def letters_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Redrive or delete the dead letters whose last error is of a kind, in the background."""
+        self.require_view(request)
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        found = LETTER_ACTIONS.get(request.POST.get("do", ""))
+        if found is None:
+            raise Http404("it has no such action")
+        permission, runner, words = found
+        if not request.user.has_perm(permission):
+            raise PermissionDenied
+        failure = _failure(object_id)
+        back = address("jobs_failure_change", failure.id)
+        if runner is letters.delete_in_background and "sure" not in request.POST:
+            return self.page(
+                request, "jobs/_delete_kind.html", f"Dead letters of {failure.queue_name}",
+                original=failure, failure=failure, back=back, poll=False,
+            )  # fmt: skip
+        try:
+            with mongodb_errors():
+                services_of_queues.with_dead_letters(failure.queue_name, words)
+                task = start(runner, cast("User", request.user), queue=failure.queue_name, kind=failure.fingerprint)
+        except QueuesiteError as error:
+            self.message_user(request, public_text(error), messages.ERROR)
+            return HttpResponseRedirect(back)
+        self.log_change(request, failure, f"Began to {words} its dead letters.")
+        return HttpResponseRedirect(address("queuesite_backgroundtask_change", task.id))
 
     def resolve_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Forget a kind of failure. If it occurs again, it is counted from one."""

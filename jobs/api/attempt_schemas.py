@@ -7,6 +7,8 @@ from typing import Self
 from pydantic import Field
 
 from jobs.attempt_model import Attempt
+from queues.api.message_schemas import DeadLetterOut
+from queues.sqs import ReceivedMessage
 from queuesite.api.schemas import Id, Out, Timestamp
 
 
@@ -43,3 +45,24 @@ class AttemptOut(AttemptSummary):
     """An attempt, with what its handler logged."""
 
     log: str = Field(description="the last lines that it logged, up to 8 KiB", examples=["charging order 4711"])
+
+
+class LetterOut(DeadLetterOut):
+    """A dead letter, with the attempt that made it one."""
+
+    attempt: AttemptSummary | None = Field(
+        description="the last attempt that did not succeed; null: not recorded, or not shown without jobs.view_attempt"
+    )
+
+    @classmethod
+    def with_error(cls, message: ReceivedMessage, attempt: Attempt | None) -> Self:
+        """The answer for a received letter."""
+        shown = DeadLetterOut.of(message)
+        found = None if attempt is None else AttemptSummary.of(attempt)
+        return cls(**{name: getattr(shown, name) for name in DeadLetterOut.model_fields}, attempt=found)
+
+
+class LettersOut(Out):
+    """Dead letters of a queue."""
+
+    items: list[LetterOut]

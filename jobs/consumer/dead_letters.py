@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from queues.messages import REJECTION_PREFIX, printable
+from queues.moving import REJECTED_ID
 from queues.naming import is_fifo
 from queues.sqs import MAX_MESSAGE_BYTES, DataPlane, OutgoingMessage, ReceivedMessage
 from queuesite.foundation.errors import SqsRejected, SqsUnavailable
@@ -25,15 +25,14 @@ def send_to_dead_letters(gateway: DataPlane, dlq_url: str, message: ReceivedMess
 
 
 def dead_letter(message: ReceivedMessage, reason: str, *, fifo: bool) -> OutgoingMessage:
-    """The copy for the dead-letter queue. The reason is left out if SQS's limits leave no room for it."""
-    attributes: dict[str, dict[str, Any]] = dict(message.attributes)
-    text = printable(reason)[:REASON_CHARACTERS] or "rejected"
-    name = f"{REJECTION_PREFIX}Reason"
-    if len(attributes) < MAX_ATTRIBUTES or name in attributes:
-        attributes[name] = {"DataType": "String", "StringValue": text}
+    """The copy for the dead-letter queue. Reason and id are left out if SQS's limits leave no room for them."""
     # A second try after a lost answer must not make two dead letters; only FIFO queues can tell.
     deduplication = f"reject-{message.message_id}" if fifo else None
-    copy = OutgoingMessage(message.body, attributes, group=message.group, deduplication_id=deduplication)
-    if copy.size > MAX_MESSAGE_BYTES:
-        copy = replace(copy, attributes=dict(message.attributes))
+    copy = OutgoingMessage(message.body, dict(message.attributes), group=message.group, deduplication_id=deduplication)
+    text = printable(reason)[:REASON_CHARACTERS] or "rejected"
+    for name, value in ((f"{REJECTION_PREFIX}Reason", text), (REJECTED_ID, message.message_id)):
+        attributes = {**copy.attributes, name: {"DataType": "String", "StringValue": value}}
+        fuller = replace(copy, attributes=attributes)
+        if len(attributes) <= MAX_ATTRIBUTES and fuller.size <= MAX_MESSAGE_BYTES:
+            copy = fuller
     return copy

@@ -44,6 +44,7 @@ OPERATIONS: dict[tuple[str, str], set[str] | None] = {
     ("POST", "/queues/{name}/messages/bulk"): {"queues.send_message"},
     ("POST", "/queues/{name}/dead-letters/peek"): {"queues.view_queue", "queues.peek_message"},
     ("POST", "/queues/{name}/dead-letters/redrive"): {"queues.redrive_queue"},
+    ("POST", "/queues/{name}/dead-letters/delete"): {"queues.purge_queue"},
     ("POST", "/queues/{name}/purge"): {"queues.purge_queue"},
     ("POST", "/queues/{name}/pause"): {"queues.change_queue"},
     ("POST", "/queues/{name}/resume"): {"queues.change_queue"},

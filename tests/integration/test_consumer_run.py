@@ -181,6 +181,7 @@ class TestReject:
         (letter,) = dead_letters(queue)
         assert letter.body == body
         assert letter.attributes.pop("QueuesiteRejectReason")["StringValue"] == "no such order"
+        assert letter.attributes.pop("QueuesiteRejectMessageId")["StringValue"] != letter.message_id
         assert letter.attributes == attributes
         assert (report.processed, report.failed) == (0, 1)
         assert report.last_error == "rejected: no such order"

@@ -45,6 +45,7 @@ NEEDS: Mapping[str, Needed] = {
     "jobs_handlerversion_change": _all("queues.view_queue"),
     "jobs_handlerversion_history": _all("queues.view_queue"),
     "jobs_failure_resolve": _all("jobs.delete_failure"),
+    "jobs_failure_letters": _all("jobs.view_failure"),  # what it does depends on the request
     "jobs_worker_drain": _all("jobs.change_worker"),
     "auth_user_password_change": _all("auth.change_user"),
     "queues_queue_adopt": _all("queues.add_queue", "queues.change_handler"),

@@ -15,6 +15,7 @@ from jobs.consumer.outcome import Done, GiveUp, TryAgain, describe, judge
 from queues.handlers import Reject, Retry
 from queues.sqs import MAX_MESSAGE_BYTES, MAX_VISIBILITY_SECONDS, ReceivedMessage
 
+REJECTED_ID = "QueuesiteRejectMessageId"
 REASON = "QueuesiteRejectReason"
 
 
@@ -157,7 +158,11 @@ class TestDeadLetter:
         }
         letter = dead_letter(received("  body\n", attributes), "no such order", fifo=False)
         assert letter.body == "  body\n"
-        assert letter.attributes == {**attributes, REASON: {"DataType": "String", "StringValue": "no such order"}}
+        assert letter.attributes == {
+            **attributes,
+            REASON: {"DataType": "String", "StringValue": "no such order"},
+            REJECTED_ID: {"DataType": "String", "StringValue": "message-1"},
+        }
         assert letter.group is None
         assert letter.deduplication_id is None
         assert letter.delay is None
@@ -170,7 +175,7 @@ class TestDeadLetter:
     def test_ten_attributes_leave_no_room_for_the_reason(self) -> None:
         nine, ten = text_attributes(9), text_attributes(10)
         assert MAX_ATTRIBUTES == 10
-        assert len(dead_letter(received(attributes=nine), "reason", fifo=False).attributes) == 10
+        assert set(dead_letter(received(attributes=nine), "reason", fifo=False).attributes) == {*nine, REASON}
         assert dead_letter(received(attributes=ten), "reason", fifo=False).attributes == ten
 
     @given(st.integers(MAX_MESSAGE_BYTES - 2_000, MAX_MESSAGE_BYTES), st.integers(0, 1_500))

@@ -11,8 +11,11 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, reverse
 
+from jobs import letters
+from jobs.admin.attempts import message_address
 from jobs.admin.queues.messages import LookingPages
 from jobs.admin.queues.send_form import curl
+from jobs.attempt_model import Attempt
 from queues import messages as sending
 from queues import peek
 from queues.api.message_schemas import DeadLetterOut
@@ -22,6 +25,17 @@ from queuesite.admin.records import address
 from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import QueuesiteError
 from queuesite.foundation.public import public_text
+
+
+def _shown(attempt: Attempt | None) -> dict[str, Any] | None:
+    """The error that made a letter one, with the addresses of its attempt and of its message."""
+    if attempt is None:
+        return None
+    return {
+        "attempt": attempt,
+        "address": address("jobs_attempt_change", attempt.id),
+        "message": message_address(attempt.message_id),
+    }
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,10 @@ class DeadLettersPage(LookingPages):
         if do == "look":
             self.require_peek(request)
             seen = self.looked_at(request, queue, lambda: peek.peek_dead_letters(queue.name), DeadLetterOut)
+            if request.user.has_perm("jobs.view_attempt"):
+                known = letters.errors_of([row["received"] for row in seen])
+                for row in seen:
+                    row["error"] = _shown(known.get(row["received"].message_id))
         return self._page(
             request,
             queue,

@@ -57,6 +57,7 @@ class LookingPages(QueuePages):
         return [
             {
                 "message": schema.of(one),
+                "received": one,
                 "body": markup.body(one.body[:SHOWN]),
                 "cut": len(one.body) > SHOWN,
                 "preview": (seen := preview(handler, Message.received(one, queue.name))),

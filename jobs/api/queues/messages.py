@@ -10,11 +10,11 @@ from ninja import Header, Router
 from ninja import Query as Parameters
 from pydantic import Field
 
+from jobs import letters
+from jobs.api.attempt_schemas import LetterOut, LettersOut
 from queues import codec, messages, peek, services, tasks
 from queues.api.message_schemas import (
     BulkIn,
-    DeadLetterOut,
-    DeadLettersOut,
     MessageOut,
     MessagesIn,
     PeekOut,
@@ -135,14 +135,45 @@ def peek_messages(request: HttpRequest, name: str, query: Parameters[PeekQuery])
 
 @router.post(
     "/queues/{name}/dead-letters/peek",
-    response=DeadLettersOut,
+    response=LettersOut,
     auth=needs("queues.view_queue", "queues.peek_message"),
     openapi_extra=also(problems.QUEUE_MISSING, problems.SERVER),
 )
-def peek_dead_letters(request: HttpRequest, name: str, query: Parameters[LettersQuery]) -> DeadLettersOut:
+def peek_dead_letters(request: HttpRequest, name: str, query: Parameters[LettersQuery]) -> LettersOut:
     """Look at up to ten dead letters, with the reasons. They stay in their queue, in flight for a moment."""
     look = peek.peek_dead_letters(name, query.limit)
-    return DeadLettersOut(items=[DeadLetterOut.of(message) for message in look.messages])
+    known = letters.errors_of(look.messages) if caller(request).may("jobs.view_attempt") else {}
+    return LettersOut(items=[LetterOut.with_error(message, known.get(message.message_id)) for message in look.messages])
+
+
+Kind = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+_KIND = "fingerprint of a kind of failure; letters whose attempts are not recorded are of none"
+
+
+class KindQuery(Query):
+    """Which dead letters to redrive."""
+
+    kind: Kind | None = Field(None, description=f"{_KIND}; null: all letters")
+
+
+class OneKindQuery(Query):
+    """Which dead letters to delete."""
+
+    kind: Kind = Field(description=_KIND)
+
+
+@router.post(
+    "/queues/{name}/dead-letters/delete",
+    response={202: TaskOut},
+    auth=needs("queues.purge_queue"),
+    openapi_extra=also(links=LINKS),
+)
+def delete_letters(request: HttpRequest, name: str, query: Parameters[OneKindQuery], response: HttpResponse) -> TaskOut:
+    """Delete the dead letters whose last error is of a kind, in the background."""
+    services.with_dead_letters(name, "delete")
+    return accepted(
+        request, start(letters.delete_in_background, caller(request).user, queue=name, kind=query.kind), response
+    )
 
 
 @router.post(
@@ -151,7 +182,10 @@ def peek_dead_letters(request: HttpRequest, name: str, query: Parameters[Letters
     auth=needs("queues.redrive_queue"),
     openapi_extra=also(links=LINKS),
 )
-def redrive(request: HttpRequest, name: str, response: HttpResponse) -> TaskOut:
-    """Move the dead letters back to their queue, in the background."""
+def redrive(request: HttpRequest, name: str, query: Parameters[KindQuery], response: HttpResponse) -> TaskOut:
+    """Move the dead letters back to their queue, in the background; with `kind`, those whose last error is of it."""
     messages.redrivable(name)
+    if query.kind is not None:
+        task = start(letters.redrive_in_background, caller(request).user, queue=name, kind=query.kind)
+        return accepted(request, task, response)
     return accepted(request, start(tasks.redrive, caller(request).user, queue=name), response)
