@@ -61,9 +61,11 @@ lint: install ## check style, types, import contracts and the lock file, without
 	$(BIN)/python .ci/check_lock.py
 	$(BIN)/hadolint --failure-threshold warning Dockerfile
 
-lock: install ## rewrite requirements.lock from requirements-postgres.txt
-	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
-		--generate-hashes --no-annotate requirements-postgres.txt --output-file requirements.lock
+lock: install ## rewrite the lock files of the image from requirements-postgres.txt and requirements-build.txt
+	for name in requirements-postgres:requirements requirements-build:requirements-build; do \
+		UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+			--generate-hashes --no-annotate $${name%:*}.txt --output-file $${name#*:}.lock || exit; \
+	done
 
 docs: install ## write the reference in README.md and docs/reference.md from the code
 	PYTHONPATH=. $(BIN)/python .ci/write_docs.py

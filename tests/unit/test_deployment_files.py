@@ -161,11 +161,11 @@ class TestUnits:
             if os.environ.get("CI"):
                 pytest.fail("systemd-analyze is missing: install Debian's systemd")
             pytest.skip("systemd-analyze is missing")
-        python = "/srv/queuesite/.venv/bin/python"
+        program_there = "/srv/queuesite/.venv/bin/queuesite"
         for unit in SYSTEMD.glob("*.service"):
             text = unit.read_text()
-            assert text.count(f"ExecStart={python} ") == 1
-            (tmp_path / unit.name).write_text(text.replace(python, "/bin/true"))
+            assert text.count(f"ExecStart={program_there} ") == 1
+            (tmp_path / unit.name).write_text(text.replace(program_there, "/bin/true"))
         units = sorted(str(path) for path in tmp_path.glob("*.service"))
         assert len(units) == 4
         run = subprocess.run([program, "verify", *units], capture_output=True, text=True, timeout=60, check=False)
@@ -180,6 +180,40 @@ class TestUnits:
     def test_none_is_restarted_if_its_configuration_is_wrong(self) -> None:
         for unit in SYSTEMD.glob("*.service"):
             assert f"RestartPreventExitStatus={ConfigError.exit_code}\n" in unit.read_text()
+
+
+class TestImage:
+    """No engine builds it here, so the steps are read: hadolint lints them, and test_wheel.py installs as they do."""
+
+    DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+    def test_it_is_pinned_by_digest(self) -> None:
+        [image] = re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", self.DOCKERFILE, re.MULTILINE)
+        assert re.fullmatch(r"python:3\.1[123]-slim@sha256:[0-9a-f]{64}", image)
+        assert set(re.findall(r"^FROM (\S+)", self.DOCKERFILE, re.MULTILINE)) == {"${PYTHON_IMAGE}", "base"}
+
+    def test_every_package_has_a_hash(self) -> None:
+        installs = re.findall(r"pip install ([^&\n]+)", self.DOCKERFILE)
+        assert len(installs) == 4
+        for what in installs:
+            assert "--require-hashes" in what or "--no-deps /tmp/wheel/" in what or "ministack" in what
+
+    @pytest.mark.parametrize("stage", ["sqs", "app"])
+    def test_nobody_is_root_in_it(self, stage: str) -> None:
+        steps = self.DOCKERFILE.partition(f"AS {stage}\n")[2].partition("\nFROM ")[0]
+        assert re.findall(r"^USER (.*)$", steps, re.MULTILINE) == ["1000:1000"]
+        assert "chown" not in steps
+
+    def test_what_is_copied_is_there_and_not_ignored(self) -> None:
+        ignored = (ROOT / ".dockerignore").read_text().splitlines()
+        for line in re.findall(r"^COPY (?!--from)(.*) \S+$", self.DOCKERFILE, re.MULTILINE):
+            for source in line.split():
+                assert (ROOT / source).exists(), source
+        assert {".env", ".data", ".git", "tests", "!.ci/wheel_metadata.py"} <= set(ignored)
+
+    def test_debug_is_off_and_no_secret_is_in_it(self) -> None:
+        assert "ENV DEBUG=0 " in self.DOCKERFILE
+        assert not re.search(r"^(ENV|ARG) .*(SECRET|PASSWORD|KEY)=", self.DOCKERFILE, re.MULTILINE)
 
 
 class TestPolicies:
