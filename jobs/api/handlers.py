@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from django.http import HttpRequest
+from ninja import Query as Parameters
 from ninja import Router
 from pydantic import Field
 
 from jobs import handler_report
-from jobs.handler_report import Report, Version
+from jobs.handler_report import Report, Version, Work
 from queues.handlers.catalogue import Known
 from queuesite.api.auth import needs
 from queuesite.api.openapi import also, link
-from queuesite.api.schemas import Out, Timestamp
+from queuesite.api.schemas import Out, Query, Timestamp
 
 router = Router(tags=["handlers"], by_alias=True)
 
@@ -66,10 +67,33 @@ class HandlerSummary(Out):
         }
 
 
+class WorkOut(Out):
+    """What was done in the last 24 hours on all queues. Durations are seconds, and null if there was no attempt."""
+
+    processed: int = Field(description="messages handled", examples=[500])
+    failed: int = Field(description="attempts that failed, retries included", examples=[3])
+    retried: int = Field(description="failed attempts for which it asked for a retry", examples=[1])
+    rejected: int = Field(examples=[0])
+    timed_out: int = Field(examples=[0])
+    rate: float = Field(description="attempts per minute in the last hour or two", examples=[8.3])
+    mean: float | None = Field(description="of an attempt", examples=[0.031])
+    p50: float | None = Field(examples=[0.024])
+    p95: float | None = Field(examples=[0.09])
+    p99: float | None = Field(examples=[0.21])
+    waited_p50: float | None = Field(description="from a message's sending to the start; up to 300", examples=[0.1])
+    waited_p95: float | None = Field(examples=[0.9])
+    waited_p99: float | None = Field(examples=[2.1])
+
+    @classmethod
+    def of_work(cls, work: Work) -> WorkOut:
+        return cls(**{name: getattr(work, name) for name in WorkOut.model_fields})
+
+
 class HandlerRow(HandlerSummary):
     """A handler in the list."""
 
     queue_count: int = Field(description="queues that use it", examples=[3])
+    work: WorkOut
 
 
 class HandlersOut(Out):
@@ -78,18 +102,12 @@ class HandlersOut(Out):
     items: list[HandlerRow]
 
 
-class VersionOut(Out):
+class VersionOut(WorkOut):
     """A version of a handler, with what it did in the last 24 hours on all queues."""
 
     version: str = Field(examples=["2.1"])
     first_announced_at: Timestamp | None = Field(description="the later, the newer; null: not recorded")
     workers: list[str] = Field(description="live workers that have it", examples=[["host-1-4711-6f1d2c3b"]])
-    processed: int = Field(description="messages handled", examples=[500])
-    failed: int = Field(description="attempts that failed, retries included", examples=[3])
-    retried: int = Field(description="failed attempts for which it asked for a retry", examples=[1])
-    rejected: int = Field(examples=[0])
-    timed_out: int = Field(examples=[0])
-    mean: float | None = Field(description="seconds of an attempt; null: there was none", examples=[0.031])
 
     @classmethod
     def of(cls, version: Version) -> VersionOut:
@@ -101,6 +119,7 @@ class HandlerOut(HandlerSummary):
     """A handler with its versions and the queues that use it."""
 
     description: str = Field(description="its docstring")
+    work: WorkOut
     details: list[VersionOut] = Field(description="its versions, the newest first; workers may have left")
     queue_count: int = Field(description="queues that use it", examples=[3])
     queues: list[str] = Field(description="names of up to 100 of them", examples=[["orders"]])
@@ -110,6 +129,7 @@ class HandlerOut(HandlerSummary):
         return cls(
             **cls.values(report.handler),
             description=report.handler.description,
+            work=WorkOut.of_work(report.work),
             details=[VersionOut.of(one) for one in report.versions],
             queue_count=report.queue_count,
             queues=[queue.name for queue in report.queues],
@@ -122,14 +142,26 @@ def batch_of(handler: Known) -> dict[str, Any] | None:
     return None if newest is None or newest.batch is None else {"most": newest.batch, "linger": newest.linger or 0.0}
 
 
+class HandlersQuery(Query):
+    """How to list handlers."""
+
+    sort: Literal[
+        "name", "queues", "attempts", "rate", "failed", "retried",
+        "p50", "p95", "p99", "waited_p50", "waited_p95", "waited_p99",
+    ] = Field("name", description="by name, or by one of these with the highest first")  # fmt: skip
+
+
 _READ = {"read": link("read_handler", "items/0/name", "name")}
 
 
 @router.get("/handlers", response=HandlersOut, auth=needs("queues.view_queue"), openapi_extra=also(links={200: _READ}))
-def list_handlers(request: HttpRequest) -> HandlersOut:
-    """List the handlers that a queue may have, with the schema of their options, and those that queues name."""
+def list_handlers(request: HttpRequest, query: Parameters[HandlersQuery]) -> HandlersOut:
+    """List the handlers that a queue may have, with the schema of their options and their work, and those in use."""
     return HandlersOut(
-        items=[HandlerRow(**HandlerRow.values(row.handler), queue_count=row.queues) for row in handler_report.rows()]
+        items=[
+            HandlerRow(**HandlerRow.values(row.handler), queue_count=row.queues, work=WorkOut.of_work(row.work))
+            for row in handler_report.rows(query.sort)
+        ]
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,6 +35,8 @@ class WorkCounts:
     seconds: float = 0.0
     purposes: tuple[int, ...] = _NO_REQUESTS
     retried: int = 0
+    #: How long messages waited from their sending to the start of an attempt, as `durations`.
+    waits: tuple[int, ...] = (0,) * histogram.BUCKETS
 
     def __bool__(self) -> bool:
         return bool(self.processed or self.failed or self.requests)
@@ -50,6 +53,7 @@ class WorkCounts:
             self.seconds + more.seconds,
             tuple(map(operator.add, self.purposes, more.purposes)),
             self.retried + more.retried,
+            histogram.added(self.waits, more.waits),
         )
 
     def since(self, before: WorkCounts) -> WorkCounts:
@@ -64,6 +68,7 @@ class WorkCounts:
             self.seconds - before.seconds,
             tuple(map(operator.sub, self.purposes, before.purposes)),
             self.retried - before.retried,
+            tuple(now - then for now, then in zip(self.waits, before.waits, strict=True)),
         )
 
 
@@ -86,6 +91,7 @@ class Meter(Stage):
         self._lock = threading.Lock()
         self._processed = self._failed = self._rejected = self._timed_out = self._retried = 0
         self._durations = [0] * histogram.BUCKETS
+        self._waits = [0] * histogram.BUCKETS
         self._seconds = 0.0
         self._reported = WorkCounts()
         #: When the first handling began and the last one ended (monotonic clock); None before there was one.
@@ -98,13 +104,21 @@ class Meter(Stage):
     def after(self, turn: Turn) -> None:
         """Count the handler's time; of a batch's, each message has its share."""
         took = (turn.ended - turn.started) / turn.share
-        self.handled(turn.started, turn.ended, took)
+        sent_at = turn.held.message.sent_at
+        # By this machine's clock, as in `attempts`; by now it is a moment after the start.
+        waited = max(0.0, time.time() - (turn.ended - turn.started) - sent_at) if sent_at else None
+        self.handled(turn.started, turn.ended, took, waited)
         mean = self.mean_seconds
         self.mean_seconds = took if mean is None else mean + _NEWEST * (took - mean)
 
-    def handled(self, started: float, ended: float, took: float) -> None:
-        """Record the time of a message whose handler has ended, in whatever way, and took it so many seconds."""
+    def handled(self, started: float, ended: float, took: float, waited: float | None = None) -> None:
+        """Record the time of a message whose handler has ended, in whatever way, and took it so many seconds.
+
+        `waited` is for how many seconds the message had waited, if that is known.
+        """
         with self._lock:
+            if waited is not None:
+                self._waits[histogram.bucket_of(waited)] += 1
             self._durations[histogram.bucket_of(took)] += 1
             self._seconds += took
             self.last_end = ended
@@ -139,6 +153,7 @@ class Meter(Stage):
                 self._seconds,
                 self._purposes(),
                 self._retried,
+                tuple(self._waits),
             )
 
     def news(self) -> WorkCounts:

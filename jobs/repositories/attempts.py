@@ -33,6 +33,7 @@ def indexes() -> tuple[IndexModel, ...]:
     return (
         IndexModel([*_NEWEST_FIRST], name="startedAt_id"),
         *(IndexModel([(name, ASCENDING), *_NEWEST_FIRST], name=f"{name}_startedAt_id") for name in FILTERS),
+        IndexModel([("handler", ASCENDING), ("seconds", DESCENDING)], name="handler_seconds"),
         IndexModel(
             [("startedAt", ASCENDING)],
             name="startedAt_ttl",
@@ -131,6 +132,12 @@ def newest(
             break
         read(span)
     return found
+
+
+def slowest(handler: str, since: datetime, limit: int) -> list[Attempt]:
+    """A handler's recorded attempts that took longest, of those that began at `since` or later."""
+    found = _attempts().find({"handler": handler, "startedAt": {"$gte": since}}).sort("seconds", DESCENDING)
+    return to_models(Attempt, found.limit(limit))
 
 
 def by_id(attempt_id: ObjectId) -> Attempt:

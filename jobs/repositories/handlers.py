@@ -6,13 +6,14 @@ last worker is replaced does not become the newest by that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
 from pymongo import ASCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
 
+from jobs import histogram
 from jobs.handler_models import HandlerHour, HandlerVersion
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import Document, bulk_upsert, collection, database_clock
@@ -23,6 +24,7 @@ HOURS_KEPT = timedelta(days=8)
 
 HOUR_INDEXES = (
     IndexModel([("name", ASCENDING), ("hour", ASCENDING)], name="name_hour"),
+    IndexModel([("hour", ASCENDING)], name="hour"),
     IndexModel([("expiresAt", ASCENDING)], name="expiresAt_ttl", expireAfterSeconds=0),
 )
 
@@ -79,12 +81,15 @@ class Done:
     timed_out: int = 0
     retried: int = 0
     duration_sum: float = 0.0
+    #: Counts by `jobs.histogram` of the seconds in the handler, and of those from a message's sending to its start.
+    durations: Sequence[int] = ()
+    waits: Sequence[int] = ()
 
 
 _COUNTS = {
     str(HandlerHour._meta.get_field(one.name).column): one.name  # type: ignore[union-attr]
     for one in fields(Done)
-    if one.name not in ("name", "version", "hour")
+    if one.name not in ("name", "version", "hour", "durations", "waits")
 }
 
 
@@ -93,6 +98,8 @@ def add(done: Iterable[Done]) -> None:
     writes = []
     for one in done:
         counts = {column: value for column, name in _COUNTS.items() if (value := getattr(one, name))}
+        for field in ("durations", "waits"):
+            counts |= {f"{field}.{name}": n for name, n in histogram.as_document(getattr(one, field)).items()}
         if counts:
             hour = one.hour.replace(minute=0, second=0, microsecond=0)
             fixed = {"name": one.name, "version": one.version, "hour": hour, "expiresAt": hour + HOURS_KEPT}
@@ -101,6 +108,10 @@ def add(done: Iterable[Done]) -> None:
     bulk_upsert(collection(HandlerHour), writes)
 
 
-def hours(name: str, since: datetime) -> list[HandlerHour]:
-    """The hours of all versions of a handler that began at `since` or later."""
-    return to_models(HandlerHour, collection(HandlerHour).find({"name": name, "hour": {"$gte": since}}))
+def hours(name: str | None, since: datetime) -> list[HandlerHour]:
+    """The hours of all versions of a handler (None: of all handlers) that began at `since` or later.
+
+    Of all handlers there is one for each version that was at work in that hour.
+    """
+    of = {} if name is None else {"name": name}
+    return to_models(HandlerHour, collection(HandlerHour).find({**of, "hour": {"$gte": since}}))

@@ -105,12 +105,14 @@ class StatsBuffer:
                 name,
                 version,
                 hour,
-                work.processed,
-                work.failed,
-                work.rejected,
-                work.timed_out,
-                work.retried,
-                work.seconds,
+                processed=work.processed,
+                failed=work.failed,
+                rejected=work.rejected,
+                timed_out=work.timed_out,
+                retried=work.retried,
+                duration_sum=work.seconds,
+                durations=work.durations,
+                waits=work.waits,
             )
             for (name, version, hour), work in by_hour.items()
         ]

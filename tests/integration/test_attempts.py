@@ -185,6 +185,18 @@ class TestPages:
         assert admin_client.get(f"{listed}?cursor=x").status_code == 200
         assert admin_client.get(reverse("admin:jobs_attempt_message", args=["none"])).status_code == 404
 
+    def test_a_queue_s_page_has_the_tail_of_its_attempts_for_those_who_may_see_it(
+        self, admin_client: Client, client: Client
+    ) -> None:
+        orders = records.define("orders")
+        attempt = records.attempted(orders, log="<i>charging</i>")
+        path = reverse("admin:queues_queue_change", args=["orders"])
+        page = admin_client.get(path).content.decode()
+        assert "&lt;i&gt;charging&lt;/i&gt;" in page
+        assert reverse("admin:jobs_attempt_change", args=[attempt]) in page
+        client.force_login(user("viewer", ["queues.view_queue"], is_staff=True))
+        assert "charging" not in client.get(path).content.decode()
+
     def test_the_box_of_every_page_finds(self, admin_client: Client) -> None:
         orders = records.define("orders")
         job = records.running(orders).job_id

@@ -10,12 +10,12 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from jobs import handler_report
+from jobs import handler_report, histogram
 from jobs.repositories import handlers, workers
 from jobs.repositories.handlers import Done
 from queuesite.foundation.databases import database_clock
 from tests.support.api import Api, everything, user
-from tests.support.records import RESIZE, announce, define
+from tests.support.records import RESIZE, announce, attempted, define
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mongo")]
 
@@ -46,6 +46,45 @@ def canary() -> None:
             Done("log", "8", now, processed=5_000),
         ]
     )
+
+
+def test_handlers_are_compared_and_sorted(api: Api, admin_client: Client) -> None:
+    announce(RESIZE, worker_id="w-1")
+    orders, photos = define("orders"), define("photos", handler="resize")
+    now = database_clock.now()
+    slow, quick = histogram.counts([9.0] * 10), histogram.counts([0.001] * 10)
+    handlers.add(
+        [
+            Done("resize", "7", now, processed=8, failed=2, retried=1, durations=slow, waits=quick),
+            Done("log", "1", now, processed=90, failed=10, durations=quick, waits=slow),
+            Done("log", "1", now - timedelta(days=2), processed=1_000),
+        ]
+    )
+    attempted(photos, "slow", took=9.0)
+    attempted(photos, "slower", took=11.0)
+    attempted(orders, "elsewhere", took=30.0)
+
+    def names(sort: str) -> list[str]:
+        found = [item["name"] for item in api.get(f"/handlers?sort={sort}").ok()["items"]]
+        return [name for name in found if name in ("log", "resize")]
+
+    assert (names("name"), names("attempts"), names("rate")) == (["log", "resize"],) * 3
+    assert (names("p95"), names("failed"), names("retried")) == (
+        ["resize", "log"], ["log", "resize"], ["resize", "log"],
+    )  # fmt: skip
+    assert names("waited_p95") == ["log", "resize"]
+    api.get("/handlers?sort=odd").problem(422)
+    work = api.get("/handlers/resize").ok()["work"]
+    assert (work["processed"], work["failed"], work["retried"]) == (8, 2, 1)
+    assert 5 < work["p50"] <= 10
+    assert 0 < work["waitedP99"] <= 0.005
+    listed = admin_client.get(LIST, {"sort": "p95"}).content.decode()
+    assert listed.index(page("resize")) < listed.index(page("log"))
+    assert admin_client.get(LIST, {"sort": "odd"}).status_code == 404
+    shown = admin_client.get(page("resize")).content.decode()
+    assert shown.index("message slower") < shown.index("message slow<")
+    assert "elsewhere" not in shown
+    assert "10.0 %" in shown
 
 
 def test_versions_are_compared_by_what_each_did(api: Api) -> None:

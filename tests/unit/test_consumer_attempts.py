@@ -109,6 +109,10 @@ def test_a_retry_is_a_kind_of_its_own_and_counts_as_one(form: Any) -> None:
     assert {one.fingerprint for one in running.run.attempts.take()[0]} == {kind.fingerprint for kind in kinds.values()}
     work = running.run.meter.total
     assert (work.failed, work.retried, work.processed) == (2, 1, 0)
+    assert sum(work.waits) == sum(work.durations) == 2
+    twice = work.plus(work)
+    assert (twice.retried, sum(twice.waits)) == (2, 4)
+    assert twice.since(work) == work
 
 
 def test_a_dependency_that_is_down() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 from django.contrib.admin.models import LogEntry
 from django.http import Http404, HttpRequest, HttpResponse
 
-from jobs import reads, statistics
+from jobs import attempt_reads, reads, statistics
+from jobs.admin.attempts import rows as attempt_rows
 from jobs.admin.pages import STATUS_VARIANTS
 from jobs.admin.queues.base import QueuePages, shown, working
 from jobs.admin.queues.charts import charts
@@ -66,6 +67,10 @@ class LivePage(QueuePages):
             failures=[{"failure": one, "address": address("jobs_failure_change", one.id)} for one in failures],
             actions={name: action for name, action in self.actions_for(request).items() if action.offered(queue)},
             act=address("queues_queue_act", next=request.get_full_path()),
+            attempts=attempt_rows(attempt_reads.find(queue=queue.name, limit=_NEWEST)[0])
+            if may("jobs.view_attempt")
+            else None,
+            all_attempts=address("jobs_attempt_changelist", queue=queue.name),
             may_jobs=may("jobs.view_job"),
             may_failures=may("jobs.view_failure"),
             poll=True,
