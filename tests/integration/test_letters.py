@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+import io
 import time
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 
@@ -59,6 +61,18 @@ def test_those_of_a_kind_are_deleted(queue: Queue) -> None:
     assert left(queue) == ["copy", "one-1", "one-2", "unknown"]
     assert letters.delete_kind("orders", "c" * 32) == 0
     assert services.size("orders").dead_letters == 4
+
+
+def test_the_command_line_acts_by_kind(queue: Queue) -> None:
+    out = io.StringIO()
+    call_command("sqs", "redrive", "orders", "--kind", ONE, stdout=out)
+    call_command("sqs", "delete-letters", "orders", "--kind", OTHER, "--yes", stdout=out)
+    assert "3 dead letters moved back to 'orders'" in out.getvalue()
+    assert "2 dead letters of 'orders' deleted" in out.getvalue()
+    assert left(queue) == ["unknown"]
+    with pytest.raises(CommandError, match="32 hexadecimal digits") as caught:
+        call_command("sqs", "redrive", "orders", "--kind", "odd", stdout=out)
+    assert caught.value.returncode == 2
 
 
 @pytest.mark.parametrize("kind", ["", "x" * 32, "a" * 31])

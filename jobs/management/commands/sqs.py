@@ -14,12 +14,13 @@ from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from jobs import reads
+from jobs import letters, reads
 from jobs import services as processing
 from jobs.management import trying
 from jobs.management.sqs_adoption import AdoptionVerbs
 from jobs.management.sqs_arguments import add_setting
 from jobs.management.sqs_output import handler_as_json, queue_as_json, state_words
+from jobs.management.sqs_records import RecordVerbs
 from queues import messages, services, setting_checks, tripping
 from queues import sync as syncing
 from queues.handlers import catalogue, registry, schemas
@@ -32,7 +33,7 @@ from queuesite.foundation.errors import InvalidInput, QueueMissing, ServerError
 from queuesite.foundation.home import PROGRAM
 
 
-class Command(AdoptionVerbs):
+class Command(RecordVerbs, AdoptionVerbs):
     """Subcommands for queues, messages, handlers and the sync."""
 
     help = "Manage queues and their messages."
@@ -60,6 +61,7 @@ class Command(AdoptionVerbs):
             help="if SQS has such a queue already, take it over: its attributes are set as chosen here",
         )
         self.add_verbs(verb)
+        self.add_record_verbs(verb)
         verb(
             "delete", "delete a queue with its messages and its dead-letter queue; an adopted one only here"
         ).add_argument("--yes", action="store_true", help="do not ask for confirmation")
@@ -87,7 +89,9 @@ class Command(AdoptionVerbs):
         verb("purge", "delete all messages of a queue; SQS allows it once a minute").add_argument(
             "--yes", action="store_true", help="do not ask for confirmation"
         )
-        verb("redrive", "move dead letters back to their queue")
+        verb("redrive", "move dead letters back to their queue").add_argument(
+            "--kind", metavar="FINGERPRINT", help="only those whose last error is of this kind, see `failures`"
+        )
         verb("notify", "make the master check a queue now, as a send does")
         verb("try-now", "end a queue's backoff, so that it is tried at once")
         verb(
@@ -248,8 +252,11 @@ class Command(AdoptionVerbs):
     def do_redrive(self, options: dict[str, Any]) -> None:
         total = services.size(options["name"]).dead_letters
         with self._progress("redriving", total) as advance:
-            report = messages.redrive(options["name"], advance)
-        self.say(f"{report.moved} dead letters moved back to {options['name']!r}")
+            if options["kind"] is not None:
+                moved = letters.redrive_kind(options["name"], options["kind"], advance)
+            else:
+                moved = messages.redrive(options["name"], advance).moved
+        self.say(f"{moved} dead letters moved back to {options['name']!r}")
 
     def do_notify(self, options: dict[str, Any]) -> None:
         queue = services.notify(options["name"])
