@@ -8,8 +8,9 @@ from jobs.listening_model import Listening
 from jobs.models import Assignment, Departure, Failure, FailureCount, Job, Master
 from jobs.repositories import assignments, attempts, failures, handlers, jobs, listening, masters, throughput, workers
 from jobs.throughput_models import Throughput, ThroughputHour
+from queues import event_repository, task_results
 from queues import repository as queues
-from queues import task_results
+from queues.event_model import Event
 from queuesite.foundation import databases
 
 
@@ -18,6 +19,7 @@ def ensure_indexes() -> None:
     databases.ensure_indexes(
         {
             **queues.INDEXES,
+            Event: event_repository.indexes(),
             Assignment: assignments.INDEXES,
             Listening: listening.INDEXES,
             Job: jobs.indexes(),

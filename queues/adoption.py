@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from queues import adopted_repository, following, naming, repository, setting_checks, sources
+from queues.events import EventKind, record
 from queues.models import Queue
 from queues.settings import CHOSEN_FOR_ADOPTED
 from queues.sources import Source
@@ -50,6 +51,7 @@ def adopt(queue: str, *, handler: str, name: str | None = None, settings: Mappin
     adopted = repository.insert(Queue(name=name, queue_url=url, managed=False, **chosen, **found))
     repository.wake(adopted.id)  # it may hold messages
     log.info("queue_adopted", queue=name, queue_url=url, arn=adopted.queue_arn)
+    record(EventKind.QUEUE_ADOPTED, queue=name)
     return adopted
 
 

@@ -13,6 +13,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django_mongodb_backend.fields import ObjectIdAutoField, ObjectIdField
 
+from queues.event_model import Event  # noqa: F401 - Django looks for models here
 from queues.naming import is_fifo
 from queues.settings import SETTINGS, Setting, bounds
 from queues.sqs import Depth

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bson import ObjectId
 
 from queues import adopted_repository, naming, repository, setting_checks
+from queues.events import EventKind, record
 from queues.models import Queue
 from queues.settings import ASKED, SETTINGS
 from queues.sqs import Depth, get_gateway, redrive_policy
@@ -103,6 +104,7 @@ def create(
     if queue.queue_url not in made:
         repository.wake(queue.id)  # one that SQS had already may hold messages
     log.info("queue_created", queue=name, queue_url=queue.queue_url)
+    record(EventKind.QUEUE_CREATED, queue=name)
     return queue
 
 
@@ -174,7 +176,7 @@ def update(name: str, changes: Mapping[str, Any]) -> Queue:
     return _change(get(name), changes)
 
 
-def _change(queue: Queue, changes: Mapping[str, Any]) -> Queue:
+def _change(queue: Queue, changes: Mapping[str, Any], why: str = "") -> Queue:
     changes = setting_checks.validate_settings(changes, current=queue)
     if not queue.managed:  # what SQS holds was named as it is
         changes = {setting: value for setting, value in changes.items() if not SETTINGS[setting].held_by_sqs}
@@ -194,7 +196,22 @@ def _change(queue: Queue, changes: Mapping[str, Any]) -> Queue:
     log.info("queue_changed", queue=queue.name, settings=sorted(changes))  # no values: options may be secret
     if changed.paused != queue.paused:
         log.info("queue_paused" if changed.paused else "queue_resumed", queue=queue.name)
+        kind = EventKind.QUEUE_PAUSED if changed.paused else EventKind.QUEUE_RESUMED
+        record(kind, queue=queue.name, more=f": {why}" if why else "")
+    if differences := _differences(queue, changed, changes):
+        record(EventKind.QUEUE_CHANGED, queue=queue.name, more=differences)
     return changed
+
+
+def _differences(before: Queue, after: Queue, changes: Mapping[str, Any]) -> str:
+    """What a change has changed, in words; of options, which may be secret, only that they have."""
+    words = []
+    for name in sorted(set(changes) - {"paused"}):
+        old, new = getattr(before, name), getattr(after, name)
+        if old != new:
+            said = SETTINGS[name].words
+            words.append(said if SETTINGS[name].type is dict else f"{said} from {old} to {new}")
+    return ", ".join(words)
 
 
 def delete(name: str) -> Queue:
@@ -212,15 +229,19 @@ def delete(name: str) -> Queue:
     if not queue.managed:
         adopted_repository.forget_depths(queue.id)
     log.info("queue_deleted" if queue.managed else "queue_forgotten", queue=name)
+    record(EventKind.QUEUE_DELETED, queue=name)
     return queue
 
 
-def set_paused(name: str, paused: bool) -> bool:
-    """Pause or resume a queue; return whether that changed anything. Consumers finish what they have in flight."""
+def set_paused(name: str, paused: bool, why: str = "") -> bool:
+    """Pause or resume a queue; return whether that changed anything. Consumers finish what they have in flight.
+
+    `why` goes to the event that tells of it.
+    """
     queue = get(name)
     if queue.paused == paused:
         return False
-    _change(queue, {"paused": paused})
+    _change(queue, {"paused": paused}, why)
     return True
 
 
@@ -285,3 +306,4 @@ def purge(name: str) -> None:
     gateway_in(queue.region).purge(queue.queue_url)
     repository.observed({ObjectId(queue.id): Depth(0, 0, 0)})
     log.info("queue_purged", queue=name)
+    record(EventKind.QUEUE_PURGED, queue=name)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bson import ObjectId
 
 from queues import adopted_repository, following, naming, repository, services
+from queues.events import EventKind, record
 from queues.models import Queue
 from queues.naming import name_of
 from queues.sqs import get_gateway, redrive_policy
@@ -144,6 +145,7 @@ def _sync_one(gateway: SqsGateway, queue: Queue, prefix: str, present: dict[str,
     if not (created or changes or drifted):
         return "unchanged"  # dated with all others, in one write
     repository.synced(queue.id, changes)
+    record(EventKind.SYNC_REPAIRED, queue=queue.name, more="created" if created else "set what differed of")
     return "created" if created else "changed"
 
 

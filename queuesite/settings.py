@@ -60,6 +60,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "axes.middleware.AxesMiddleware",
     "queuesite.admin.outage.OutageMiddleware",
+    "queuesite.acting.ActingMiddleware",
 ]
 
 ROOT_URLCONF = "queuesite.urls"
@@ -230,7 +231,11 @@ _BLUE = {
 
 UNFOLD = {
     "COLORS": {"primary": _BLUE},
-    "STYLES": [lambda request: static("queuesite/admin.css")],
+    "STYLES": [
+        lambda request: static("queuesite/admin.css"),
+        lambda request: static("queuesite/health.css"),
+    ],
+    "SCRIPTS": [lambda request: static("queuesite/status.js")],
     "DASHBOARD_CALLBACK": "jobs.admin.overview.overview",
     "SIDEBAR": {"show_search": True, "navigation": "queuesite.navigation.sidebar"},
     "SITE_TITLE": "Queuesite",

@@ -18,6 +18,7 @@ from django.utils import timezone
 from django_q.models import Schedule
 from django_q.tasks import async_task
 
+from queuesite.foundation.actor import acting
 from queuesite.foundation.databases import database_errors, mongodb_errors
 from queuesite.foundation.errors import NotFound, QueuesiteError
 from queuesite.foundation.logs import get_logger
@@ -107,7 +108,7 @@ def _run(function: Callable[..., dict[str, Any]], task_id: str, resumes: bool) -
     task.save(update_fields=["state", "started_at", "done"])
     progress = Progress(task)
     try:
-        with mongodb_errors():
+        with mongodb_errors(), acting(lambda: "" if task.owner is None else task.owner.get_username()):
             task.result = function(progress, **task.arguments)
         task.state = TaskState.COMPLETED
     except QueuesiteError as error:

@@ -19,7 +19,7 @@ from django.urls import URLPattern
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from jobs import reads, services
-from jobs.admin.pages import STATUS_VARIANTS
+from jobs.admin.pages import job_status
 from jobs.models import Job, JobStatus
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.foundation.config import get_config
@@ -171,7 +171,7 @@ def _row(job: Job, now: datetime, live: dict[str, Any] | None) -> dict[str, Any]
     messages = job.message_count if live is None else live.get("processed", 0)
     return {
         "job": job,
-        "variant": STATUS_VARIANTS[JobStatus(job.status)],
+        **job_status(job),
         "address": address("jobs_job_change", job.id),
         "seconds": took,
         "messages": messages,

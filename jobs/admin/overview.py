@@ -10,13 +10,16 @@ from django.http import HttpRequest
 
 from jobs import attention, reads, services, statistics
 from jobs.admin import workers
-from jobs.admin.pages import leader, problem_rows, queue_address
+from jobs.admin.marks import chart_marks
+from jobs.admin.tiles import tiles
+from jobs.admin.urgent import rows
 from jobs.models import Worker
 from jobs.shared import shared
+from jobs.situation import situation
 from jobs.statistics import Overall, Span, Statistics
-from queues.state import State
 from queuesite import live, tasks
 from queuesite.admin.records import address
+from queuesite.foundation.databases import database_clock
 
 #: How many queues that need attention, workers and failures are shown; their own pages show all.
 QUEUES_SHOWN = 10
@@ -43,14 +46,12 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         context["csrf_token"] = live.NO_TOKEN
     if all(map(may, ("queues.view_queue", "jobs.view_job", "jobs.view_worker"))):
         numbers = shared("numbers", statistics.current)
-        context |= {"numbers": numbers, "failure_rate": _failure_rate(numbers), "missing": _missing(numbers)}
-        context["monthly_cost"] = statistics.monthly_cost(numbers.last_hour)
-        context["backing_off"] = numbers.queues[State.BACKING_OFF]  # a template cannot name its value
-        context |= _in_flight(alive, numbers.at) | _charts(request)
-    if may("jobs.view_lease"):
-        context |= {"may_lead": True, **leader()}
+        now = database_clock.now()
+        living = [worker for worker in alive if services.is_alive(worker, now)]
+        context |= {"numbers": numbers, "missing": _missing(numbers, living)} | _situation(numbers, living)
+        context |= {"tiles": tiles(numbers, living)} | _charts(request)
     if may("queues.view_queue"):
-        context |= _attention()
+        context |= _attention(request)
     if may("jobs.view_worker"):
         context["workers"] = workers.shown(alive[:WORKERS_SHOWN])
         context["workers_more"] = max(0, len(alive) - WORKERS_SHOWN)
@@ -60,45 +61,34 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return context
 
 
-def _failure_rate(numbers: Statistics) -> float | None:
-    """The share of attempts in the last hour that failed, in percent; None if there were none."""
-    hour = numbers.last_hour
-    attempts = hour.processed + hour.failed
-    return 100 * hour.failed / attempts if attempts else None
+def _situation(numbers: Statistics, living: Sequence[Worker]) -> dict[str, Any]:
+    capacity = sum(worker.capacity for worker in living if not worker.draining)
+    queues = sum(numbers.queues.values())
+    found = situation(queues, numbers.health, capacity=capacity, used=numbers.capacity_used)
+    return {
+        "situation": found,
+        "situation_class": f"qs-situation qs-tone-{found.tone}" if found.tone else "qs-situation",
+    }
 
 
-def _in_flight(known: Sequence[Worker], now: datetime) -> dict[str, int]:
-    """The messages that live workers reported in their last heartbeats, which are newer than SQS's counts."""
-    consumers = [consumer for worker in known if services.is_alive(worker, now) for consumer in worker.consumers]
-    handled, buffered = (sum(consumer.get(name, 0) for consumer in consumers) for name in ("inFlight", "buffered"))
-    return {"in_flight": handled + buffered, "handled": handled, "buffered": buffered}
-
-
-def _missing(numbers: Statistics) -> set[str]:
-    """Necessary parts of the system that do not run."""
+def _missing(numbers: Statistics, living: Sequence[Worker]) -> set[str]:
+    """Necessary parts of the system that do not run. Who lives and who leads is asked for, and never remembered."""
     parts = {
         "queue": sum(numbers.queues.values()) > 0,
-        "master": numbers.leader is not None,
-        "worker": numbers.workers > 0,
+        "master": reads.leader() is not None,
+        "worker": bool(living),
         "qcluster": tasks.are_run(),
     }
     return {part for part, there in parts.items() if not there}
 
 
-def _attention() -> dict[str, Any]:
+def _attention(request: HttpRequest) -> dict[str, Any]:
     found = shared("attention", lambda: attention.needed(QUEUES_SHOWN + 1))
-    rows = [
-        {
-            "queue": one.queue,
-            "address": queue_address(one.queue.name),
-            "problems": problem_rows(one.problems),
-            "failure": one.failure,
-        }
-        for one in found
-    ]
+    found_rows = rows(request, found)
     return {
-        "attention": rows[:QUEUES_SHOWN],
-        "attention_more": len(rows) > QUEUES_SHOWN,
+        "attention": found_rows[:QUEUES_SHOWN],
+        "attention_more": len(found_rows) > QUEUES_SHOWN,
+        "attention_act": address("queues_queue_act", next=address("index")),
         "malformed": attention.shared_malformed()[:QUEUES_SHOWN],
     }
 
@@ -108,15 +98,20 @@ def _charts(request: HttpRequest) -> dict[str, Any]:
     chosen = chosen if chosen in statistics.SPANS else DEFAULT_SPAN
     span = statistics.SPANS[chosen]
     found = statistics.overall(span)
+    marks = chart_marks(None, found.points, span.step) if request.user.has_perm("queues.view_event") else []
     return {
         "spans": [
             {"text": f"last {text}", "address": address("index", window=name), "current": name == chosen}
             for name, text in _SPAN_NAMES.items()
         ],
         "span": _SPAN_NAMES[chosen],
-        "throughput": _throughput(found, span, _SPAN_NAMES[chosen]),
-        "backlog": _backlog(found, span, _SPAN_NAMES[chosen]),
+        "throughput": _marked(_throughput(found, span, _SPAN_NAMES[chosen]), marks),
+        "backlog": _marked(_backlog(found, span, _SPAN_NAMES[chosen]), marks),
     }
+
+
+def _marked(chart: dict[str, Any] | None, marks: list[dict[str, Any]]) -> dict[str, Any] | None:
+    return None if chart is None else {**chart, "marks": marks}
 
 
 def _throughput(found: Overall, span: Span, window: str) -> dict[str, Any] | None:

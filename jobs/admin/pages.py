@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from jobs import reads
-from jobs.models import JobStatus
+from jobs.models import Job, JobStatus
 from queues.health.rules import Problem
 from queuesite.admin.records import address
 
@@ -18,6 +18,14 @@ STATUS_VARIANTS = {
     JobStatus.FAILED: "danger",
     JobStatus.ABANDONED: "warning",
 }
+
+
+def job_status(job: Job) -> dict[str, str]:
+    """A job's status with its colour: one that completed although attempts failed is no success."""
+    status = JobStatus(job.status)
+    if status is JobStatus.COMPLETED and job.failed_count:
+        return {"status": f"completed, {job.failed_count:,} failed", "variant": "warning"}
+    return {"status": status.value, "variant": STATUS_VARIANTS[status]}
 
 
 def queue_address(name: object) -> str:

@@ -15,6 +15,7 @@ from pymongo.collection import Collection
 
 from jobs import histogram
 from jobs.handler_models import HandlerHour, HandlerVersion
+from queues.events import EventKind, record
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import Document, bulk_upsert, collection, database_clock
 from queuesite.foundation.documents import to_models
@@ -44,8 +45,10 @@ def _versions() -> Collection[Document]:
 
 
 def announce(versions: Mapping[str, str]) -> None:
-    """Record that a worker has these versions of handlers."""
+    """Record that a worker has these versions of handlers. One that is new is an event."""
     now = database_clock.now()
+    keys = [f"{version} {name}" for name, version in versions.items()]
+    known = {one["_id"] for one in _versions().find({"_id": {"$in": keys}}, {"_id": 1})}
     bulk_upsert(
         _versions(),
         [
@@ -60,6 +63,9 @@ def announce(versions: Mapping[str, str]) -> None:
             for name, version in versions.items()
         ],
     )
+    for name, version in versions.items():
+        if f"{version} {name}" not in known:
+            record(EventKind.VERSION_DEPLOYED, subject=name, more=version)
 
 
 def versions(name: str | None = None) -> list[HandlerVersion]:

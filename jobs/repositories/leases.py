@@ -13,6 +13,7 @@ from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
 from jobs.models import Assignment, Lease
+from queues.events import EventKind, record
 from queuesite.foundation.databases import Document, collection, database_clock
 from queuesite.foundation.documents import to_model, to_models
 from queuesite.foundation.errors import MalformedDocument
@@ -49,7 +50,7 @@ def acquire(holder: str, ttl: float) -> int | None:
     """
     document = _leases().find_one({"_id": MASTER})
     if document is None:
-        return _insert(holder, ttl)
+        return _elected(holder, _insert(holder, ttl))
     try:
         lease = to_model(Lease, document)
     except MalformedDocument as error:
@@ -62,7 +63,13 @@ def acquire(holder: str, ttl: float) -> int | None:
         {"_id": MASTER, "term": lease.term, "holder": lease.holder, "expiresAt": lease.expires_at},
         [{"$set": {"holder": holder, "term": term, "electedAt": "$$NOW", "expiresAt": _from_now(ttl)}}],
     )
-    return term if result.matched_count else None
+    return _elected(holder, term if result.matched_count else None)
+
+
+def _elected(holder: str, term: int | None) -> int | None:
+    if term is not None:
+        record(EventKind.LEADER_CHANGED, subject=holder, more=f"term {term}")
+    return term
 
 
 def _insert(holder: str, ttl: float) -> int | None:

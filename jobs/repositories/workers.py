@@ -11,6 +11,7 @@ from pymongo.collection import Collection
 
 from jobs.models import Departure, DepartureReason, Worker
 from jobs.placement import Announcement
+from queues.events import EventKind, record
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import Document, collection
 from queuesite.foundation.documents import to_models
@@ -41,6 +42,7 @@ def register(worker_id: str, host: str, pid: int, capacity: int, announced: Anno
         },
         upsert=True,
     )
+    record(EventKind.WORKER_STARTED, subject=worker_id)
 
 
 def heartbeat(
@@ -66,6 +68,7 @@ def drain(worker_id: str) -> None:
     """Give the worker no more assignments. Raises `StaleTransition` if it is not registered."""
     if not _workers().update_one({"_id": worker_id}, {"$set": {"draining": True}}).matched_count:
         raise StaleTransition(f"worker {worker_id} is not registered any more")
+    record(EventKind.WORKER_DRAINING, subject=worker_id)
 
 
 def is_draining(worker_id: str) -> bool:
@@ -79,7 +82,8 @@ def unregister(worker_id: str, reason: DepartureReason = DepartureReason.SHUTDOW
     if document is not None:
         # Before the worker is removed: a repetition after a lost answer still finds it and writes the same again.
         _remember(document, reason)
-        _workers().delete_one({"_id": worker_id})
+        if _workers().delete_one({"_id": worker_id}).deleted_count:
+            record(EventKind.WORKER_LEFT, subject=worker_id, more=str(reason.label))
 
 
 def prune(worker_id: str, heartbeat_at: datetime) -> bool:
@@ -89,6 +93,7 @@ def prune(worker_id: str, heartbeat_at: datetime) -> bool:
     if document is None or not _workers().delete_one(expected).deleted_count:
         return False
     _remember(document, DepartureReason.STALLED)  # after the delete, which makes it certain
+    record(EventKind.WORKER_DIED, subject=worker_id)
     return True
 
 

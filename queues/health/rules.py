@@ -27,7 +27,7 @@ from queues.health.waiting import (
 )
 from queues.models import Queue
 from queues.state import Context, Expression, State, state_expression, state_of, unserved_reason
-from queuesite.foundation.quantities import duration, plural
+from queuesite.foundation.quantities import plural
 
 
 class Health(StrEnum):
@@ -88,10 +88,6 @@ class Rule:
     weight: Callable[[Context], Expression]
 
 
-def _for(since: datetime | None, context: Context) -> str:
-    return "" if since is None else f" for {duration(max(0.0, (context.now - since).total_seconds()))}"
-
-
 def _of_failing(queue: Queue, context: Context) -> str:
     found = attempts.recent(queue, context.now, context.limits)
     minutes = context.limits.window.total_seconds() / 60
@@ -99,20 +95,19 @@ def _of_failing(queue: Queue, context: Context) -> str:
 
 
 def _of_stuck(queue: Queue, context: Context) -> str:
-    since = stuck_since(queue, context)
     if handles_without_end(queue, context):
-        return f"a handler is at a message, and no attempt has ended{_for(since, context)}"
+        return "a handler is at a message, and no attempt has ended"
     held = plural(queue.depth_visible, "message") if queue.depth_visible else "a wake-up"
     verb = "waits" if queue.depth_visible <= 1 else "wait"
     if not context.fleet.offers:
-        return f"{held} {verb}{_for(since, context)}, and no worker runs"
-    return f"{held} {verb}{_for(since, context)} although a worker has a place, so no master leads or it cannot see SQS"
+        return f"{held} {verb}, and no worker runs"
+    return f"{held} {verb} although a worker has a place, so no master leads or it cannot see SQS"
 
 
 def _of_starved(queue: Queue, context: Context) -> str:
     held = plural(queue.depth_visible, "message") if queue.depth_visible else "a wake-up"
     verb = "waits" if queue.depth_visible <= 1 else "wait"
-    return f"{held} {verb}{_for(waiting_since(queue), context)}: every worker that can serve the queue is full"
+    return f"{held} {verb}: every worker that can serve the queue is full"
 
 
 def _held(context: Context) -> Expression:

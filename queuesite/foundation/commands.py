@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import errno
+import getpass
 import json
 import os
 import select
@@ -22,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from queuesite.foundation import starting
+from queuesite.foundation.actor import acting
 from queuesite.foundation.clock import rfc3339
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import mongodb_errors
@@ -119,7 +121,7 @@ class QueuesiteCommand(BaseCommand):
         if self.quiet and get_config().log_level == "INFO":
             configure("WARNING", get_config().log_format)
         try:
-            with mongodb_errors():
+            with mongodb_errors(), acting(_operator if self.quiet else _nobody):
                 self.run(**options)
         except QueuesiteError as error:
             raise CommandError(str(error), returncode=error.exit_code) from error
@@ -179,6 +181,19 @@ class QueuesiteCommand(BaseCommand):
             return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
         except EOFError:
             raise CommandError("no answer; add --yes to confirm", returncode=2) from None
+
+
+def _nobody() -> str:
+    """What masters, workers and servers do is the system's own doing."""
+    return ""
+
+
+def _operator() -> str:
+    """The user of the operating system who runs the command."""
+    try:
+        return f"{getpass.getuser()} (command line)"
+    except (OSError, KeyError):  # no user has this process's id, as in a container
+        return "command line"
 
 
 class _Console(Console):

@@ -126,6 +126,7 @@ class Config(BaseSettings):
     attempts_max: int = Field(
         100_000, ge=1_000, le=100_000_000, description="most records of attempts; those of the busiest queues go first"
     )
+    event_retention_days: int = Field(14, ge=1, le=3_650, description="how long events are kept")
     http_allow_internal: bool = Field(
         False, description="let the http handler call any address, cloud metadata included"
     )

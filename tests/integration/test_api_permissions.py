@@ -54,6 +54,7 @@ OPERATIONS: dict[tuple[str, str], set[str] | None] = {
     ("POST", "/queues/{name}/try-now"): {"queues.change_queue"},
     ("POST", "/purge"): {"queues.purge_queue"},
     ("POST", "/sync"): {"queues.change_queue"},
+    ("GET", "/events"): {"queues.view_event"},
     ("GET", "/handlers"): {"queues.view_queue"},
     ("GET", "/handlers/{name}"): {"queues.view_queue", "jobs.view_worker"},
     ("GET", "/jobs"): {"jobs.view_job"},

@@ -22,6 +22,7 @@ from django_q.models import OrmQ, Schedule, Success
 
 from jobs.models import Failure, Master, Worker
 from queues import services
+from queues.event_model import Event
 from queues.sqs import OutgoingMessage, get_gateway
 from queuesite import tokens
 from queuesite.foundation.config import BASE_DIR
@@ -87,6 +88,7 @@ def ids() -> dict[str, object]:
         cursor.execute("UPDATE django_q_task SET args = %s, kwargs = %s, result = %s", [evil] * 3)
     return {
         "queues_queue": queue.name,
+        "queues_event": (collection(Event).find_one() or {})["_id"],
         "jobs_job": assignment.job_id,
         "jobs_failure": failure,
         "jobs_attempt": attempt,

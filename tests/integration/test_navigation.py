@@ -12,7 +12,7 @@ from django.urls import reverse
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mongo")]
 
 WHOLE = {
-    None: ["Overview", "Queues", "Jobs", "Failures", "Handlers", "Attempts"],
+    None: ["Overview", "Queues", "Jobs", "Failures", "Handlers", "Attempts", "Events"],
     "Processes": ["Workers", "Masters", "Background tasks", "Schedules"],
     "Access": ["Tokens", "Users", "Groups", "Login attempts", "Log"],
     "Runs by django-q2": ["Queued tasks", "Successful tasks", "Failed tasks"],

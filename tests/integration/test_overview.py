@@ -18,10 +18,14 @@ from django.utils import timezone
 from django_q.models import Schedule
 
 from jobs import attention, failures, shared, statistics
+from jobs.admin.queues.actions import ACTIONS
+from jobs.admin.urgent import HELPS
 from jobs.models import Worker
 from jobs.repositories import assignments, leases, throughput, workers
 from jobs.repositories import failures as failure_repository
-from queues import observation, repository, summaries
+from jobs.situation import situation
+from queues import observation, readiness, repository, summaries
+from queues.health.rules import PROBLEMS, Health, Tone
 from queues.models import DepthSample, Queue
 from queues.sqs import Depth
 from queues.state import Context, State
@@ -107,7 +111,7 @@ def test_what_does_not_run_is_said_with_the_command_that_starts_it(browser: Clie
     page = text(browser)
     for said in ("No worker runs", "No master leads", "No queue exists yet"):
         assert said not in page
-    assert "m1, term 1" in page
+    assert "The only queue is healthy, 0 of 5 places used." in page
     assert "0 of 5" in page
 
 
@@ -120,12 +124,12 @@ def test_tiles_show_the_moment(browser: Client) -> None:
     did(queue, 1, processed=90, failed=10, durations=(0, 100))
     page = text(browser)
     for said in (
-        "1,234 visible when last observed, 3 delayed",
-        "In flight 7 5 being handled, 2 buffered",
+        "Backlog 1,234 3 delayed",
+        "In flight 7 5 handled",
         "90 /min",
-        "10.0 %",
+        "10.0 % 10 failed, last hour",
         "1 of 5",
-        "1 active 0 waiting",
+        "1 queue failing.",
     ):
         assert said in page, said
 
@@ -312,6 +316,87 @@ def test_no_assignment_of_a_queue_that_is_gone_disturbs(browser: Client) -> None
     repository.delete(gone.id)
     assert assignments.all_assignments()
     assert "1 of 5" in text(browser)
+
+
+class TestStatus:
+    """The strip on every page."""
+
+    def strip(self, client: Client) -> list[str]:
+        answer = client.get(reverse("admin:status"))
+        assert answer.status_code == 200
+        return re.findall(r"<li[^>]*>(.*?)</li>", re.sub(r"</?a[^>]*>", "", answer.content.decode()))
+
+    @pytest.fixture(autouse=True)
+    def answers(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+        found = dict.fromkeys(("mongodb", "sqs", "database"), readiness.OK)
+        monkeypatch.setattr(readiness, "check", lambda seconds: found)
+        return found
+
+    def test_names_each_part(self, browser: Client, answers: dict[str, str]) -> None:
+        Schedule.objects.update(next_run=timezone.now())
+        assert self.strip(browser) == [
+            "MongoDB: answers", "SQS: answers", "Master: none leads", "Workers: none runs", "Background tasks: run",
+        ]  # fmt: skip
+        records.register()
+        leases.acquire("m1", 30)
+        answers["sqs"] = readiness.LATE
+        assert self.strip(browser)[1:4] == ["SQS: no answer in time", "Master: leads, term 1", "Workers: 1 live"]
+        collection(Worker).update_one({"_id": "w1"}, {"$set": {"heartbeatAt": ago(5)}})
+        assert "Workers: none runs" in self.strip(browser), "nothing of it is remembered"
+
+    def test_says_what_one_may_know(self, answers: dict[str, str]) -> None:
+        assert self.strip(somebody()) == ["MongoDB: answers", "SQS: answers"]
+        assert self.strip(somebody("jobs.view_worker"))[2:] == ["Workers: none runs"]
+
+    def test_is_on_every_page(self, browser: Client) -> None:
+        for name in ("index", "queues_queue_changelist", "queuesite_token_changelist", "auth_user_changelist"):
+            assert b"data-status=" in browser.get(reverse(f"admin:{name}")).content, name
+
+
+class TestUrgent:
+    """What helps with each problem, as far as one may do it."""
+
+    def test_each_action_is_one_of_the_list_s(self) -> None:
+        assert set(HELPS) == set(PROBLEMS)
+        assert {name for names in HELPS.values() for name in names} <= set(ACTIONS)
+
+    def test_offers_what_helps_and_is_permitted(self, browser: Client) -> None:
+        queue = records.define("failing")
+        did(queue, 1, failed=10)
+        now = time.monotonic()
+        kind = failures.FailureGroup("KeyError", "shop.f", "no customer", "trace", now, now, 3)
+        failure_repository.add([failure_repository.Seen(queue, kind)])
+        page = browser.get(INDEX).content.decode()
+        assert 'name="action" value="pause"' in page
+        assert "KeyError" in text(browser)
+        (kept,) = records.failures_of(queue)
+        assert reverse("admin:jobs_failure_change", args=[kept.id]) in page
+        viewer = somebody("queues.view_queue").get(INDEX).content.decode()
+        assert "10 of 10 attempts failed" in viewer
+        assert 'name="action"' not in viewer
+        assert "KeyError" not in viewer
+
+    def test_a_button_does_what_it_says_and_leads_back(self, browser: Client) -> None:
+        queue = records.define("failing")
+        did(queue, 1, failed=10)
+        page = browser.get(INDEX).content.decode()
+        act = re.search(r'action="([^"]*act-on-queues[^"]*)"', page)
+        assert act is not None
+        answer = browser.post(act[1], {"chosen": str(queue.id), "action": "pause"})
+        assert answer.status_code == 302
+        assert answer["Location"] == INDEX
+        assert records.stored(queue).paused
+
+
+class TestSituation:
+    def test_says_what_is_wrong_the_worst_first(self) -> None:
+        said = situation(44, {Health.FAILING: 7, Health.CRASH_LOOPING: 1}, capacity=20, used=20)
+        assert said.sentence == "1 queue crash-looping, 7 failing, all 20 places used"
+        assert said.tone is Tone.DANGER
+        assert situation(3, {Health.STARVED: 2}, capacity=5, used=1).sentence == "2 queues starved"
+        assert situation(3, {}, capacity=5, used=5).tone is Tone.WARNING
+        assert situation(3, {}, capacity=5, used=1).sentence == "All 3 queues are healthy, 1 of 5 places used"
+        assert situation(0, {}, capacity=0, used=0).sentence == "No queue exists yet"
 
 
 class TestWhatIsShared:

@@ -36,6 +36,7 @@ NEEDS: Mapping[str, Needed] = {
     "search": STAFF,
     "find": STAFF,  # it finds what the user may see
     "toggle_sidebar": STAFF,
+    "status": STAFF,
     "app_list": STAFF,
     "": STAFF,
     "jobs_master_changelist": _all("jobs.view_lease"),

@@ -125,6 +125,7 @@ LIMITS: list[tuple[str, list[Any], list[Any]]] = [
     ("STARTUP_WAIT_SECONDS", [0.001, 86_400], [0, 86_401]),
     ("LEASE_SECONDS", [0.001, 86_400], [0, 86_401]),
     ("HEARTBEAT_SECONDS", [0.001], [0, -1]),
+    ("EVENT_RETENTION_DAYS", [1, 3_650], [0, 3_651]),
     ("HEALTH_WINDOW_MINUTES", [3, 60], [2, 61]),
     ("HEALTH_FAILING_PERCENT", [1, 100], [0, 101]),
     ("HEALTH_CRASH_RUNS", [1, 100], [0, 101]),

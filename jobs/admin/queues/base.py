@@ -13,7 +13,7 @@ from django.http.response import HttpResponseBase
 from django.urls import NoReverseMatch, URLPattern, URLResolver, path
 
 from jobs import reads
-from jobs.admin.pages import problem_rows
+from jobs.admin.pages import job_status, problem_rows
 from jobs.admin.queues.actions import ACTIONS, Action
 from queues import services
 from queues.models import Queue
@@ -124,7 +124,7 @@ def working(request: HttpRequest, activity: reads.Activity) -> dict[str, Any]:
             }
             for one in assignments
         ],
-        "job": None if job is None else {"job": job, "address": address("jobs_job_change", job.id)},
+        "job": None if job is None else {"job": job, **job_status(job), "address": address("jobs_job_change", job.id)},
     }
 
 

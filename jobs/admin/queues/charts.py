@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from jobs import statistics
+from jobs.admin.marks import chart_marks
 from queues import observation
 from queues.models import Queue
 
 
-def charts(queue: Queue, span: str) -> dict[str, dict[str, Any]]:
-    """Depth, throughput and handler time over a span. The last depth is the one that was observed last."""
+def charts(queue: Queue, span: str, *, with_events: bool) -> dict[str, dict[str, Any]]:
+    """Depth, throughput and handler time over a span, marked with the queue's events if the user may see them.
+
+    The last depth is the one that was observed last.
+    """
     step = statistics.SPANS[span].step
     points = statistics.series(queue.name, statistics.SPANS[span].length, step)
     minutes = step.total_seconds() / 60
@@ -19,13 +23,15 @@ def charts(queue: Queue, span: str) -> dict[str, dict[str, Any]]:
     known = observation.depths(queue.id, points[0].at, points[-1].at, step)
     depths = [*known.values(), queue.depth]
 
+    happened = chart_marks(queue.name, points, step) if with_events else []
+
     def chart(label: str, unit: str, **series: list[Any]) -> dict[str, Any]:
         drawn = zip(series.items(), ("done", "failed", "third"), (None, [5, 4], [2, 3]), strict=False)
         lines = [
             {"label": name.replace("_", " "), "values": values, "colour": colour, **({"dash": dash} if dash else {})}
             for (name, values), colour, dash in drawn
         ]
-        return {"label": label, "unit": unit, "labels": labels, "series": lines}
+        return {"label": label, "unit": unit, "labels": labels, "series": lines, "marks": happened}
 
     return {
         "depth": chart(

@@ -9,11 +9,10 @@ from django.http import Http404, HttpRequest, HttpResponse
 
 from jobs import attempt_reads, reads, statistics
 from jobs.admin.attempts import rows as attempt_rows
-from jobs.admin.pages import STATUS_VARIANTS
+from jobs.admin.pages import job_status
 from jobs.admin.queues.base import QueuePages, shown, working
 from jobs.admin.queues.charts import charts
 from jobs.listening import never_listened_to
-from jobs.models import JobStatus
 from queuesite.admin.records import address
 from queuesite.foundation.databases import database_clock
 
@@ -53,12 +52,12 @@ class LivePage(QueuePages):
             never_listened_to=never_listened_to(queue),
             costs=costs,
             monthly_cost=statistics.monthly_cost(costs),
-            charts=charts(queue, span),
+            charts=charts(queue, span, with_events=may("queues.view_event")),
             spans=[{"text": one, "address": f"?span={one}", "current": one == span} for one in statistics.SPANS],
             jobs=[
                 {
                     "job": job,
-                    "variant": STATUS_VARIANTS[JobStatus(job.status)],
+                    **job_status(job),
                     "address": address("jobs_job_change", job.id),
                 }
                 for job in jobs

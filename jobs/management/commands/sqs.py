@@ -19,6 +19,7 @@ from jobs import services as processing
 from jobs.management import trying
 from jobs.management.sqs_adoption import AdoptionVerbs
 from jobs.management.sqs_arguments import add_setting
+from jobs.management.sqs_events import EventVerbs
 from jobs.management.sqs_output import handler_as_json, queue_as_json, state_words
 from jobs.management.sqs_records import RecordVerbs
 from queues import messages, services, setting_checks, tripping
@@ -33,7 +34,7 @@ from queuesite.foundation.errors import InvalidInput, QueueMissing, ServerError
 from queuesite.foundation.home import PROGRAM
 
 
-class Command(RecordVerbs, AdoptionVerbs):
+class Command(RecordVerbs, AdoptionVerbs, EventVerbs):
     """Subcommands for queues, messages, handlers and the sync."""
 
     help = "Manage queues and their messages."
@@ -62,6 +63,7 @@ class Command(RecordVerbs, AdoptionVerbs):
         )
         self.add_verbs(verb)
         self.add_record_verbs(verb)
+        self.add_event_verbs(verb)
         verb(
             "delete", "delete a queue with its messages and its dead-letter queue; an adopted one only here"
         ).add_argument("--yes", action="store_true", help="do not ask for confirmation")
@@ -84,7 +86,9 @@ class Command(RecordVerbs, AdoptionVerbs):
         verb(
             "set-concurrency", "set how many messages a consumer handles at once; running consumers follow"
         ).add_argument("concurrency", metavar="N", type=int, help=SETTINGS["concurrency"].limit_words)
-        verb("pause", "stop processing a queue; consumers finish what is in flight")
+        verb("pause", "stop processing a queue; consumers finish what is in flight").add_argument(
+            "--why", metavar="TEXT", default="", help="the reason, for the event that tells of it"
+        )
         verb("resume", "process a paused queue again")
         verb("purge", "delete all messages of a queue; SQS allows it once a minute").add_argument(
             "--yes", action="store_true", help="do not ask for confirmation"
@@ -231,7 +235,7 @@ class Command(RecordVerbs, AdoptionVerbs):
         self.say(f"concurrency of {options['name']!r} is {options['concurrency']} now")
 
     def do_pause(self, options: dict[str, Any]) -> None:
-        changed = services.set_paused(options["name"], True)
+        changed = services.set_paused(options["name"], True, options["why"])
         self.say(f"queue {options['name']!r} is paused" + ("" if changed else " already"))
 
     def do_resume(self, options: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 // A chart is <div class="qs-chart" id="X" data-keep data-numbers="Y"><canvas></canvas></div>, and its numbers stand
 // beside it, by Django's json_script: {label, unit, labels: [...], series: [{label, values, colour, dash: [on, off]}]}.
 // Chart.js, whose address is the chart's data-library, is loaded when a page has its first chart.
+// `marks` are events, [{at, text}]: a dashed line at that point, with a triangle at its top, and the text in the tooltip.
 // Lines differ in dashes too, and not by colour alone; where Chart.js cannot draw, the label says it in words.
 (() => {
   const drawn = new Map();
@@ -29,7 +30,25 @@
     tension: 0,
   });
 
-  const options = (holder, unit) => {
+  const marksAt = (chart, at) => (chart.options.plugins.marks?.list ?? []).filter((mark) => mark.at === at);
+
+  const marks = {
+    id: "marks",
+    afterDatasetsDraw: (chart, _, { list = [], colour: paint }) => {
+      const { ctx, chartArea: { top, bottom }, scales: { x } } = chart;
+      ctx.save();
+      ctx.strokeStyle = ctx.fillStyle = paint;
+      ctx.setLineDash([2, 3]);
+      for (const at of new Set(list.map((mark) => mark.at))) {
+        const place = x.getPixelForValue(at);
+        ctx.beginPath(); ctx.moveTo(place, top); ctx.lineTo(place, bottom); ctx.stroke();
+        ctx.beginPath(); ctx.moveTo(place - 4, top - 6); ctx.lineTo(place + 4, top - 6); ctx.lineTo(place, top); ctx.fill();
+      }
+      ctx.restore();
+    },
+  };
+
+  const options = (holder, unit, list) => {
     const axis = { ticks: { color: colour(holder, "text"), maxRotation: 0, autoSkipPadding: 24 } };
     const title = { display: true, text: unit, color: colour(holder, "text") };
     return {
@@ -38,6 +57,8 @@
       maintainAspectRatio: false,
       interaction: { mode: "index", intersect: false },
       plugins: {
+        marks: { list, colour: colour(holder, "text") },
+        tooltip: { callbacks: { footer: ([item]) => marksAt(item.chart, item.dataIndex).map((mark) => mark.text) } },
         legend: {
           align: "end",
           labels: { color: colour(holder, "text"), boxWidth: 28, boxHeight: 0 },
@@ -55,15 +76,17 @@
     const canvas = holder.querySelector("canvas");
     if (found === null || canvas === null) return;
     canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", found.label);
+    const list = found.marks ?? [];
+    const events = list.length ? `; events: ${list.map((mark) => mark.text).join("; ")}` : "";
+    canvas.setAttribute("aria-label", found.label + events);
     const data = { labels: found.labels, datasets: found.series.map((series) => dataset(holder, series)) };
     const chart = drawn.get(canvas);
     if (chart === undefined) {
-      drawn.set(canvas, new Chart(canvas, { type: "line", data, options: options(holder, found.unit) }));
+      drawn.set(canvas, new Chart(canvas, { type: "line", data, options: options(holder, found.unit, list), plugins: [marks] }));
     } else {
       // What the reader has hidden by a click on the legend stays hidden.
       data.datasets.forEach((set, place) => { set.hidden = !chart.isDatasetVisible(place); });
-      Object.assign(chart, { data, options: options(holder, found.unit) });
+      Object.assign(chart, { data, options: options(holder, found.unit, list) });
       chart.update("none");
     }
   };

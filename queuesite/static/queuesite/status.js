@@ -1,0 +1,31 @@
+"use strict";
+// Fills the strip of the system's parts, on every page and every two seconds unless nobody sees it. It has a limit of its
+// own: if there is no answer within three seconds, the strip says that, and not what was true before.
+(() => {
+  const SECONDS = 2;
+  const LIMIT_MS = 3000;
+  let asking = false;
+
+  const show = (strip, html) => { if (strip.innerHTML !== html) strip.innerHTML = html; };
+
+  const ask = async () => {
+    const strip = document.querySelector("[data-status]");
+    if (strip === null || asking || document.hidden) return;
+    asking = true;
+    try {
+      const answer = await fetch(strip.dataset.status, {
+        signal: AbortSignal.timeout(LIMIT_MS), redirect: "error",
+      });
+      if (!answer.ok) throw new Error(answer.statusText);
+      show(strip, await answer.text());
+    } catch {
+      show(strip, '<li class="qs-tone-danger">Web server: no answer within 3 s</li>');
+    } finally {
+      asking = false;
+    }
+  };
+
+  document.addEventListener("DOMContentLoaded", ask);
+  document.addEventListener("visibilitychange", ask);
+  setInterval(ask, SECONDS * 1000);
+})();

@@ -1,0 +1,164 @@
+"""Events: what is recorded of what happens, by whom, and who may read it where."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from jobs.consumer.report import RunReport
+from jobs.models import DepartureReason, EndReason
+from jobs.repositories import handlers, leases, workers
+from jobs.worker import completion
+from queues import events, repository, services
+from queues.events import EventKind
+from queuesite import tokens
+from queuesite.foundation import actor
+from queuesite.foundation.databases import MongoError, database_clock
+from queuesite.foundation.errors import InvalidInput
+from tests.support import records
+from tests.support.api import Api, user
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mongo")]
+
+PAGE = reverse("admin:queues_event_changelist")
+
+
+def told(**chosen: Any) -> list[tuple[str | None, str]]:
+    """Queue and text of the events, the earliest first."""
+    return [(one.queue_name, one.text) for one in events.find(**chosen)[0]][::-1]
+
+
+def test_workers_and_leaders_are_told_of() -> None:
+    workers.register("w1", "host", 1, 5)
+    workers.register("w2", "host", 2, 5)
+    workers.drain("w1")
+    workers.unregister("w1", DepartureReason.DRAINED)
+    workers.unregister("w1", DepartureReason.DRAINED)  # a repetition after a lost answer
+    (left,) = workers.all_workers()
+    workers.prune("w2", left.heartbeat_at)
+    leases.acquire("m1", 30)
+    leases.acquire("m2", 30)  # the lease is held
+    handlers.announce({"log": "1"})
+    handlers.announce({"log": "1"})
+    assert [text for _, text in told()] == [
+        "worker w1 started",
+        "worker w2 started",
+        "worker w1 was told to drain",
+        "worker w1 left: it was told to drain",
+        "worker w2 died, or was cut off: its heartbeat stopped",
+        "master m1 leads, term 1",
+        "version 1 of handler log was announced first",
+    ]
+
+
+def test_what_is_done_to_a_queue_is_told_with_who_and_why() -> None:
+    queue = records.define("orders", priority=1)
+    with actor.acting(lambda: "ada"):
+        services.set_paused("orders", True, "refunds fail")
+        services.set_paused("orders", True)  # it is already
+        services.update("orders", {"priority": 3, "handler_options": {}, "concurrency": queue.concurrency})
+    services.set_paused("orders", False)
+    found, _ = events.find(queue="orders")
+    assert [(one.text, one.actor) for one in found][::-1] == [
+        ("paused: refunds fail", "ada"),
+        ("changed: priority from 1 to 3", "ada"),
+        ("resumed", ""),
+    ]
+
+
+def test_runs_that_trip_recover_or_crash_again_and_again_are_told_of() -> None:
+    queue = records.define("orders")
+
+    def ended(**report: Any) -> None:
+        completion._update_queue(records.stored(queue), RunReport(**report))
+
+    for _ in range(3):
+        ended(reason=EndReason.TRIPPED, last_error="stripe is unavailable", pause=1.0)
+    ended(reason=EndReason.DRAINED, processed=1)
+    for _ in range(3):
+        ended(reason=EndReason.CRASHED, last_error="killed by signal 9")
+    assert told(queue="orders") == [
+        ("orders", "tripped: stripe is unavailable"),
+        ("orders", "recovered: what its handler needs is there again"),
+        ("orders", "crash-looping: 2 runs in a row failed: killed by signal 9"),
+    ]
+
+
+def test_an_event_that_mongodb_does_not_take_disturbs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(event: Any) -> None:
+        raise MongoError("away")
+
+    queue = records.define("orders")
+    monkeypatch.setattr("queues.event_repository.insert", away)
+    assert services.set_paused("orders", True)
+    assert records.stored(queue).paused
+    assert told() == []
+
+
+def test_lists_are_filtered_and_cut_into_pages() -> None:
+    for place in range(5):
+        events.record(EventKind.QUEUE_PURGED, queue=f"q{place % 2}")
+    first, following = events.find(queue="q0", limit=2)
+    second, last = events.find(queue="q0", limit=2, cursor=following)
+    assert (len(first), len(second), last) == (2, 1, None)
+    assert first[0].at >= first[1].at >= second[0].at
+    assert events.find(kind="queue-paused") == ([], None)
+    with pytest.raises(InvalidInput, match="expected one of worker-started"):
+        events.find(kind="nonsense")
+
+
+def test_a_chart_has_the_marks_of_its_span() -> None:
+    records.register()
+    events.record(EventKind.QUEUE_PURGED, queue="orders")
+    now = database_clock.now()
+    minute = timedelta(minutes=1)
+    assert [one.text for one in events.marks("orders", now - minute, now + minute)] == ["purged"]
+    assert [one.text for one in events.marks(None, now - minute, now + minute)] == ["worker w1 started"]
+    assert events.marks("orders", now - 2 * minute, now - minute) == []
+
+
+def test_the_page_lists_them_and_the_queue_s_charts_are_marked(admin_client: Client) -> None:
+    records.define("orders")
+    answer = admin_client.post(
+        reverse("admin:queues_queue_act"), {"chosen": str(repository.by_name("orders").id), "action": "pause"}
+    )
+    assert answer.status_code == 302
+    page = admin_client.get(PAGE, {"queue": "orders"}).content.decode()
+    assert "paused" in page
+    assert "admin" in page, "who did it"
+    assert "No event matches" in admin_client.get(PAGE, {"queue": "others"}).content.decode()
+    assert admin_client.get(PAGE, {"kind": "nonsense"}).status_code == 200
+    charts = admin_client.get(reverse("admin:queues_queue_change", args=["orders"])).context["charts"]
+    assert charts["depth"]["marks"][0]["text"].endswith("UTC paused, by admin")
+    viewer = Client()
+    viewer.force_login(user("viewer", ["queues.view_queue"], is_staff=True))
+    unmarked = viewer.get(reverse("admin:queues_queue_change", args=["orders"])).context["charts"]
+    assert unmarked["depth"]["marks"] == []
+
+
+def test_the_api_lists_them() -> None:
+    records.define("orders")
+    user("writer", ["queues.change_queue", "queues.view_event"])
+    writer = Api(tokens.create("writer")[1])
+    writer.post("/queues/orders/pause").ok()
+    found = writer.get("/events?queue=orders").ok()
+    assert [(one["kind"], one["queueName"], one["actor"]) for one in found["items"]] == [
+        ("queue-paused", "orders", "writer")
+    ]
+    assert writer.get("/events?kind=nonsense").status == 422
+
+
+def test_the_command_line_lists_them() -> None:
+    from tests.integration.test_sqs_command import sqs
+
+    records.define("orders")
+    sqs("pause", "orders", "--why", "refunds fail")
+    assert "paused: refunds fail" in sqs("events", "orders")
+    (one,) = json.loads(sqs("events", "--json"))
+    assert one["actor"].endswith("command line)") or one["actor"] == "command line"
+    assert sqs("events", "others") == "no events of queue 'others'\n"
