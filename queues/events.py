@@ -52,7 +52,7 @@ class EventKind(StrEnum):
     QUEUE_CRASH_LOOPING = "queue-crash-looping", "crash-looping: {more}"
     QUEUE_TRIPPED = "queue-tripped", "tripped: {more}"
     QUEUE_RECOVERED = "queue-recovered", "recovered: what its handler needs is there again"
-    VERSION_DEPLOYED = "version-deployed", "version {more} of handler {subject} was announced first"
+    VERSION_DEPLOYED = "version-deployed", "handler {subject} has a new version, {more}"
     SYNC_REPAIRED = "sync-repaired", "a sync {more} it in SQS"
 
     @property

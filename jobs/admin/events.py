@@ -61,7 +61,6 @@ class EventAdmin(RecordsAdmin):
             rows=[
                 {
                     "event": event,
-                    "label": _label(event.kind),
                     "queue_address": queue_address(event.queue_name) if event.queue_name else None,
                 }
                 for event in found
@@ -77,8 +76,3 @@ class EventAdmin(RecordsAdmin):
         """Redirect to the list, which shows everything about an event."""
         self.require_view(request)
         return HttpResponseRedirect(address("queues_event_changelist"))
-
-
-def _label(kind: str) -> str:
-    # Another release may have written kinds that this one does not know.
-    return kind.replace("-", " ")

@@ -52,7 +52,7 @@ def test_workers_and_leaders_are_told_of() -> None:
         "worker w1 left: it was told to drain",
         "worker w2 died, or was cut off: its heartbeat stopped",
         "master m1 leads, term 1",
-        "version 1 of handler log was announced first",
+        "handler log has a new version, 1",
     ]
 
 
