@@ -222,7 +222,7 @@ def test_pages_fit_and_have_no_barrier(visit: Visit, api: httpx.Client, system: 
     finished_job(api, "shown")
     person = visit("administrator")
     pages = [page_of("shown", name) for name in ("", "messages", "dead-letters", "settings", "history")]
-    theirs = {"queue": f"{system.prefix}theirs", "handler": "log", "name": "theirs"}
+    theirs = {"queue": f"{system.prefix}shown-theirs", "handler": "log", "name": "shown-theirs"}
     get_gateway().create_queue(theirs["queue"], {})
     api.post("/adopt", json=theirs).raise_for_status()
     pages += [page_of(theirs["name"], name) for name in ("", "settings")]
