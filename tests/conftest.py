@@ -22,6 +22,7 @@ import hypothesis
 import pytest
 
 from queuesite.foundation import config as configuration
+from queuesite.foundation import starting
 from queuesite.foundation.config import Config
 from tests.support.environment import Servers, isolate, name_worker, settings_loaded_too_early
 from tests.support.faults import SqsProxy
@@ -69,6 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
             raise
         if config.getoption("dist", "no") != "no":
             return  # the workers run the tests, each with settings of its own
+    starting.begin()
     name_worker(os.environ, worker["workerid"] if worker else "main", Path(os.environ[_DIRECTORY]))
     import django
 
@@ -76,6 +78,12 @@ def pytest_configure(config: pytest.Config) -> None:
     from django.conf import settings
 
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a real one takes half a second
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: no collection of garbage looks at it, which saves an eighth of the CPU."""
+    gc.collect()
+    starting.begun()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
