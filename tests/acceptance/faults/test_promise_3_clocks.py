@@ -14,7 +14,8 @@ from tests.support.records import all_jobs
 from tests.support.system import LONG, create, leader_is
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(240)
+# Long, since programs whose clock libfaketime moves take several times the CPU of others.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 
 #: Of Debian's package `faketime`; the variant for programs with threads.
 LIBFAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
