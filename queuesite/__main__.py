@@ -36,7 +36,8 @@ def main(program: str = "queuesite", folder: Path | None = None) -> int:
         print(f"{program}: {error}", file=sys.stderr)
         return error.exit_code
     # Only now, since `.env` may name a team's own settings.
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "queuesite.settings")
+    if not os.environ.get("DJANGO_SETTINGS_MODULE"):
+        os.environ["DJANGO_SETTINGS_MODULE"] = "queuesite.settings"
     try:
         return execute([program, *arguments])
     finally:

@@ -21,9 +21,12 @@ starting.begin()
 import django  # noqa: E402
 import psutil  # noqa: E402
 
+from queuesite.foundation import home
+
 # An init system that signals every process of a unit must not take the fork server from its worker.
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
+home.enter(home.home())  # a team's settings may be there
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "queuesite.settings")
 django.setup()
 

@@ -1,7 +1,8 @@
 """A Django project that is not ours: it sends after its transactions and enqueues tasks, and our workers do the work.
 
 The project has none of our apps. Its process knows SQS, and MongoDB only where it asks for the results of tasks; our
-processes know nothing of its settings.
+processes know nothing of its settings. The worker is a team's: a home whose `.env` names settings that extend ours,
+with an app and a database of its own, in which its handler writes.
 """
 
 from __future__ import annotations
@@ -9,26 +10,31 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from queues import services
+from queues import messages, services
 from queues.handlers import registry
 from queues.models import Queue
+from queues.sqs import OutgoingMessage
 from queuesite.foundation.config import BASE_DIR, get_config
+from tests.support import processes
 from tests.support.background import Background
 from tests.support.records import all_jobs
-from tests.support.system import LONG, System, ended_jobs
+from tests.support.system import LONG, System, ended_jobs, worker_of
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.usefixtures("queues"), pytest.mark.timeout(240)]
 
 SHOP = BASE_DIR / "tests" / "shop"
+TEAM = BASE_DIR / "tests" / "team"
 PATH = os.pathsep.join([str(SHOP), str(BASE_DIR)])
 
 
@@ -51,6 +57,7 @@ def system(tmp_path: Path, book: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         pythonpath=PATH,
         shop_book=book,
         queue_name_prefix=get_config().queue_name_prefix,
+        warehouse=tmp_path / "warehouse.sqlite3",
     )
     yield made
     made.close()
@@ -83,8 +90,26 @@ def tasks(directory: Path, *arguments: str, mongodb: bool = True) -> list[dict[s
     return list(json.loads(manage(directory, "order", *arguments, mongodb=mongodb)))
 
 
+def in_warehouse(directory: Path, query: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(directory / "warehouse.sqlite3")) as database:
+        return list(database.execute(query))
+
+
+def team(system: System, directory: Path) -> Background:
+    """A master, and a worker with the team's settings and its tables."""
+    own = {"QUEUESITE_HOME": str(TEAM), "ENV_FILE": str(TEAM / ".env")}
+    system.start("runmaster")
+    migrated = processes.manage("migrate", "--database", "warehouse", env={**system.environment, **own})
+    assert migrated.returncode == 0, migrated.stderr
+    tables = {str(name) for (name,) in in_warehouse(directory, "SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert {name for name in tables if not name.startswith("sqlite_")} == {"django_migrations", "stock_item"}
+    worker = system.start("runworker", **own)
+    eventually(lambda: worker_of(worker), LONG, "the worker has registered")
+    return worker
+
+
 def test_what_it_sends_on_commit_is_handled_and_its_tasks_are_run_by_our_workers(
-    system: System, tmp_path: Path, book: Path
+    system: System, tmp_path: Path, book: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("shop-orders", "shop-receipts"):
         services.create(name, settings={"handler": name})
@@ -98,7 +123,11 @@ def test_what_it_sends_on_commit_is_handled_and_its_tasks_are_run_by_our_workers
     ids = [one["id"] for one in enqueued]
     stored = tasks(tmp_path, "result", *ids[: len(calls)])
     assert {one["status"] for one in (*enqueued, *stored)} == {"READY"}
-    _, worker = system.both()
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE")  # the team's `.env` has it
+    worker = team(system, tmp_path)
+    # It has announced the handler, which no other process can import.
+    services.create("team-stock", settings={"handler": "team-stock"})
+    messages.send("team-stock", [OutgoingMessage('{"name": "hat", "count": 5}')])
 
     assert "rolled back" in manage(tmp_path, "checkout", "ann", "nobody", "bob")
 
@@ -109,6 +138,7 @@ def test_what_it_sends_on_commit_is_handled_and_its_tasks_are_run_by_our_workers
     assert orders.failed_count == 0
     tasks_have_run(queue, len(calls) + 1)
     results_are_known(tasks(tmp_path, "result", *ids), worker)
+    eventually(lambda: in_warehouse(tmp_path, "SELECT name, count FROM stock_item") == [("hat", 5)], LONG, "counted")
 
     # One whose process dies: nobody is left to say so, and it was the message's only receive.
     (died,) = tasks(tmp_path, "enqueue", '["crash"]')

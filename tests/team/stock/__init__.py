@@ -1,0 +1,1 @@
+"""The app of a team: handlers with tables of their own."""
