@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
@@ -23,6 +24,7 @@ from queues.health.rules import PROBLEMS, Health, problems_of
 from queues.models import Queue
 from queues.sqs import PURPOSES
 from queues.state import Context, State, state_of
+from queuesite import __version__
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
 
@@ -58,6 +60,9 @@ class _Family(CollectorRegistry):
 
 
 def _collected() -> Iterator[Metric]:
+    build = _gauge("build_info", "Always 1; the version of the web process that answers.", "version", "python")
+    build.add_metric([__version__, platform.python_version()], 1)
+    yield build
     queues = services.list_queues()
     now = database_clock.now()
     sums = {row.queue_id: row for row in totals()}

@@ -21,7 +21,7 @@ starting.begin()
 import django  # noqa: E402
 import psutil  # noqa: E402
 
-from queuesite.foundation import home
+from queuesite.foundation import home  # noqa: E402
 
 # An init system that signals every process of a unit must not take the fork server from its worker.
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -15,6 +15,7 @@ from ninja import NinjaAPI, Swagger
 from ninja.openapi.schema import OpenAPISchema
 from ninja.parser import Parser
 
+from queuesite import __version__
 from queuesite.api import openapi, problems
 from queuesite.api.auth import CallerThrottle, check_throttle, needs
 from queuesite.api.tasks import router as tasks_router
@@ -95,7 +96,7 @@ def _for_the_known(view: View) -> View:
 
 api = Api(
     title="Queuesite",
-    version="1",
+    version=__version__,
     description=DESCRIPTION,
     urls_namespace="api",
     auth=needs(),

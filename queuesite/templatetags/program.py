@@ -1,9 +1,10 @@
-"""`{% program %}`: how people call the command line here, in the hints of pages. It is built into all templates."""
+"""Tags that are built into all templates: how people call the command line here (in hints), and the version."""
 
 from __future__ import annotations
 
 from django import template
 
+from queuesite import __version__
 from queuesite.foundation.home import PROGRAM
 
 register = template.Library()
@@ -13,3 +14,9 @@ register = template.Library()
 def program() -> str:
     """`manage.py` or `queuesite`."""
     return PROGRAM
+
+
+@register.simple_tag
+def version() -> str:
+    """The version of this code."""
+    return __version__

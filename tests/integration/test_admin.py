@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_q.models import Schedule
 
-from queuesite import tasks, tokens
+from queuesite import __version__, tasks, tokens
 from queuesite.foundation import markup
 from queuesite.models import BackgroundTask, TaskState, Token
 from queuesite.templatetags import quantities
@@ -185,7 +185,9 @@ class TestBackgroundTasks:
         task = BackgroundTask.objects.create(kind="sync")
         assert "qcluster" not in admin_client.get(TASKS).content.decode()
         BackgroundTask.objects.filter(pk=task.pk).update(created_at=timezone.now() - timedelta(minutes=1))
-        assert "manage.py qcluster" in admin_client.get(TASKS).content.decode()
+        page = admin_client.get(TASKS).content.decode()
+        assert "manage.py qcluster" in page
+        assert f'<footer class="qs-footer">Queuesite {__version__}</footer>' in page
         assert tasks.newest(None, 5) == [task]
 
 

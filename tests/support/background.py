@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from queuesite.foundation.processes import signal_all
-from tests.support.processes import start
+from tests.support.processes import ROOT, start
 from tests.support.waiting import eventually
 
 #: How long a process may take to shut down, in seconds.
@@ -29,6 +29,7 @@ class Background:
         *args: str,
         env: Mapping[str, str] | None = None,
         from_nothing: bool = False,
+        clone: Path = ROOT,
     ) -> None:
         self.name = name
         self.log = directory / f"{name}.log"
@@ -38,6 +39,7 @@ class Background:
                 env={"LOG_LEVEL": "INFO", **(env or {})},
                 streams=(nothing.fileno(), output.fileno(), output.fileno()),
                 from_nothing=from_nothing,
+                clone=clone,
             )
 
     @property

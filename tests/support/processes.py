@@ -20,20 +20,27 @@ Process = Forked | subprocess.Popen[bytes]
 
 
 def start(
-    *args: str, env: Mapping[str, str] | None = None, streams: tuple[int, int, int], from_nothing: bool = False
+    *args: str,
+    env: Mapping[str, str] | None = None,
+    streams: tuple[int, int, int],
+    from_nothing: bool = False,
+    clone: Path = ROOT,
 ) -> Process:
     """Start `manage.py` in a session of its own, with the test's environment and `env`.
 
     It is forked from the template, which costs a third of a start, unless the test is about the start (`from_nothing`)
-    or the environment changes how the interpreter itself starts.
+    or the environment changes how the interpreter itself starts. `clone` has another version of the code, which is
+    not measured.
     """
     environment = {**os.environ, **(env or {})}
-    if not from_nothing and can_fork(environment):
+    if clone != ROOT:
+        environment = {name: value for name, value in environment.items() if not name.startswith("COVERAGE")}
+    elif not from_nothing and can_fork(environment):
         return Forked(["manage.py", *args], environment, streams)
     stdin, stdout, stderr = streams
     return subprocess.Popen(
         [sys.executable, "manage.py", *args],
-        cwd=ROOT,
+        cwd=clone,
         env=environment,
         stdin=stdin,
         stdout=stdout,

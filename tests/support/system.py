@@ -16,6 +16,7 @@ from queues.sqs import OutgoingMessage
 from tests.support import handlers_for_tests  # noqa: F401 (registers them here, so that queues may name them)
 from tests.support.background import Background, running
 from tests.support.ledger import Ledger
+from tests.support.processes import ROOT
 from tests.support.records import all_jobs
 from tests.support.waiting import eventually
 
@@ -46,11 +47,13 @@ class System:
         """Change settings for processes that are started from now on."""
         self.environment.update({name.upper(): str(value) for name, value in settings.items()})
 
-    def start(self, command: str, **settings: object) -> Background:
-        """Start a process. `settings` are only for it."""
+    def start(self, command: str, *arguments: str, clone: str | Path = ROOT, **settings: object) -> Background:
+        """Start a process, of the version of the code in `clone`. `settings` are only for it."""
         name = f"{command}-{len(self.processes) + 1}"
         own = {setting.upper(): str(value) for setting, value in settings.items()}
-        process = Background(self.directory, name, command, env={**self.environment, **own})
+        process = Background(
+            self.directory, name, command, *arguments, env={**self.environment, **own}, clone=Path(clone)
+        )
         self.processes.append(process)
         self._stack.enter_context(running(process))
         return process
