@@ -112,12 +112,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: rank(item.nodeid))
 
 
-def pytest_collection_finish() -> None:
-    # What is there now, thousands of tests and all libraries, stays: no later collection of garbage need look at it.
-    gc.collect()
-    gc.freeze()
-
-
 class Configure(Protocol):
     """Changes settings (by their names in lower case; None: not set) for the rest of the test."""
 

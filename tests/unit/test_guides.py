@@ -61,8 +61,8 @@ def test_shoryukens_intervals(own_registry: dict[str, registry.Handler]) -> None
 @guides
 def test_commands(guide: Path) -> None:
     text = guide.read_text()
-    parser = Sqs().create_parser("manage.py", "sqs")
-    called = re.findall(r"manage\.py sqs ([^\n`#]+)", text)
+    parser = Sqs().create_parser("queuesite", "sqs")
+    called = re.findall(r"queuesite sqs ([^\n`#]+)", text)
 
     assert called
     for arguments in called:
