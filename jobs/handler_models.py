@@ -37,7 +37,7 @@ class HandlerHour(models.Model):
     rejected = models.PositiveIntegerField(default=0)
     timed_out = models.PositiveIntegerField("timed out", default=0, db_column="timedOut")
     retried = models.PositiveIntegerField("retries that it asked for", default=0)
-    #: Handlings and waits by duration (`jobs.histogram`).
+    #: Handlings by duration, and waits for a first one (`jobs.histogram`).
     durations: models.JSONField[dict[str, int]] = models.JSONField(default=dict)
     waits: models.JSONField[dict[str, int]] = models.JSONField(default=dict)
     duration_sum = models.FloatField("seconds in handlers", default=0.0, db_column="durationSum")

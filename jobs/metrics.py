@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import accumulate, islice
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -109,11 +110,34 @@ def _done(rows: list[tuple[Queue, Throughput]]) -> Iterator[Metric]:
             counter.add_metric([queue.name], getattr(row, attribute))
         yield counter
     yield _requests(rows)
-    for first in range(0, max(1, len(rows)), _AT_ONCE):
-        seconds = HistogramMetricFamily("queuesite_handler_seconds", "Handler durations.", labels=["queue"])
-        for queue, row in rows[first : first + _AT_ONCE]:
-            seconds.add_metric([queue.name], _cumulative(row), row.duration_sum)
-        yield seconds
+    yield from _histogram(
+        "handler_seconds",
+        "Handler durations.",
+        histogram.BOUNDS,
+        ((queue.name, row.buckets, row.duration_sum) for queue, row in rows),
+    )
+    yield from _histogram(
+        "wait_seconds",
+        "Seconds from the sending of a message to the start of its handler, if it had not been received before.",
+        histogram.WAIT_BOUNDS,
+        ((queue.name, row.wait_buckets, row.wait_sum) for queue, row in rows),
+    )
+
+
+def _histogram(
+    name: str, what: str, bounds: Sequence[float], rows: Iterable[tuple[str, Sequence[int], float]]
+) -> Iterator[Metric]:
+    """A histogram by queue, of names, counts and sums, in parts that are small enough for memory; at least one."""
+    left = iter(rows)
+    some = list(islice(left, _AT_ONCE))
+    while True:
+        part = HistogramMetricFamily(f"queuesite_{name}", what, labels=["queue"])
+        for queue, buckets, total in some:
+            part.add_metric([queue], _cumulative(bounds, buckets), total)
+        yield part
+        some = list(islice(left, _AT_ONCE))
+        if not some:
+            return
 
 
 def _requests(rows: list[tuple[Queue, Throughput]]) -> Metric:
@@ -131,14 +155,8 @@ def _requests(rows: list[tuple[Queue, Throughput]]) -> Metric:
     return counter
 
 
-def _cumulative(row: Throughput) -> list[tuple[str, float]]:
-    bounds = [*(repr(bound) for bound in histogram.BOUNDS), "+Inf"]
-    below = 0
-    buckets: list[tuple[str, float]] = []
-    for bound, count in zip(bounds, row.buckets, strict=True):
-        below += count
-        buckets.append((bound, below))
-    return buckets
+def _cumulative(bounds: Sequence[float], buckets: Sequence[int]) -> list[tuple[str, float]]:
+    return list(zip([*map(repr, bounds), "+Inf"], accumulate(buckets), strict=True))
 
 
 def _processing(queues: list[Queue], now: datetime) -> Iterator[Metric]:

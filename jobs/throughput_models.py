@@ -25,6 +25,9 @@ class Work(models.Model):
     duration_sum = models.FloatField("seconds in handlers", default=0.0, db_column="durationSum")
     #: The requests by what they were made for (`queues.sqs.PURPOSES`).
     purposes: models.JSONField[dict[str, int]] = models.JSONField(default=dict)
+    #: How long messages waited for their first handling (`jobs.histogram.WAIT_BOUNDS`).
+    waits: models.JSONField[dict[str, int]] = models.JSONField(default=dict)
+    wait_sum = models.FloatField("seconds of waiting", default=0.0, db_column="waitSum")
     expires_at = models.DateTimeField(null=True, default=None, db_column="expiresAt")
 
     class Meta:
@@ -39,6 +42,11 @@ class Work(models.Model):
     def buckets(self) -> tuple[int, ...]:
         """The handlings by duration (`jobs.histogram`)."""
         return histogram.from_document(self.durations)
+
+    @property
+    def wait_buckets(self) -> tuple[int, ...]:
+        """The waits for a first handling (`jobs.histogram.WAIT_BOUNDS`)."""
+        return histogram.from_document(self.waits, histogram.WAIT_BOUNDS)
 
 
 class Throughput(Work):

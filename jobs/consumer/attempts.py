@@ -88,15 +88,13 @@ class Attempts(Stage):
             return
         received = turn.held.message
         kind = _outcome_of(outcome, error)
-        sent_at = received.sent_at
         made = AttemptReport(
             message_id=received.message_id,
             receive_count=received.receive_count,
             outcome=kind,
             started=turn.started,
             took=max(0.0, ended - turn.started) / turn.share,
-            # By this machine's clock: SQS's own is asked nowhere else, and a second more or less does no harm.
-            waited=max(0.0, time.time() - (time.monotonic() - turn.started) - sent_at) if sent_at else None,
+            waited=turn.waited,
             error_type=_name_of(turn, outcome, error),
             error=self._shown(_text_of(outcome), turn)[:ERROR_CHARACTERS],
             fingerprint=turn.fingerprint,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +21,7 @@ _NEWEST = 0.2
 class WorkCounts:
     """What was done, in all or since the last report. `durations` are counts by `jobs.histogram`, `seconds` their sum.
 
+    `waits` and `waited` are the same of how long messages waited that were received for the first time.
     `failed` counts attempts, including those that were rejected, timed out or asked for a retry (`retried`); `requests`
     are those made to SQS, `purposes` the same in the order of `queues.sqs.PURPOSES`.
     """
@@ -35,8 +35,8 @@ class WorkCounts:
     seconds: float = 0.0
     purposes: tuple[int, ...] = _NO_REQUESTS
     retried: int = 0
-    #: How long messages waited from their sending to the start of an attempt, as `durations`.
-    waits: tuple[int, ...] = (0,) * histogram.BUCKETS
+    waits: tuple[int, ...] = (0,) * histogram.WAIT_BUCKETS
+    waited: float = 0.0
 
     def __bool__(self) -> bool:
         return bool(self.processed or self.failed or self.requests)
@@ -54,6 +54,7 @@ class WorkCounts:
             tuple(map(operator.add, self.purposes, more.purposes)),
             self.retried + more.retried,
             histogram.added(self.waits, more.waits),
+            self.waited + more.waited,
         )
 
     def since(self, before: WorkCounts) -> WorkCounts:
@@ -64,11 +65,12 @@ class WorkCounts:
             self.rejected - before.rejected,
             self.timed_out - before.timed_out,
             self.requests - before.requests,
-            tuple(now - then for now, then in zip(self.durations, before.durations, strict=True)),
+            tuple(map(operator.sub, self.durations, before.durations)),
             self.seconds - before.seconds,
             tuple(map(operator.sub, self.purposes, before.purposes)),
             self.retried - before.retried,
-            tuple(now - then for now, then in zip(self.waits, before.waits, strict=True)),
+            tuple(map(operator.sub, self.waits, before.waits)),
+            self.waited - before.waited,
         )
 
 
@@ -91,8 +93,9 @@ class Meter(Stage):
         self._lock = threading.Lock()
         self._processed = self._failed = self._rejected = self._timed_out = self._retried = 0
         self._durations = [0] * histogram.BUCKETS
-        self._waits = [0] * histogram.BUCKETS
         self._seconds = 0.0
+        self._waits = [0] * histogram.WAIT_BUCKETS
+        self._waited = 0.0
         self._reported = WorkCounts()
         #: When the first handling began and the last one ended (monotonic clock); None before there was one.
         self.first_start: float | None = None
@@ -103,27 +106,27 @@ class Meter(Stage):
 
     def after(self, turn: Turn) -> None:
         """Count the handler's time; of a batch's, each message has its share."""
-        took = (turn.ended - turn.started) / turn.share
-        sent_at = turn.held.message.sent_at
-        # By this machine's clock, as in `attempts`; by now it is a moment after the start.
-        waited = max(0.0, time.time() - (turn.ended - turn.started) - sent_at) if sent_at else None
-        self.handled(turn.started, turn.ended, took, waited)
+        took = self.handled(turn, turn.ended)
         mean = self.mean_seconds
         self.mean_seconds = took if mean is None else mean + _NEWEST * (took - mean)
 
-    def handled(self, started: float, ended: float, took: float, waited: float | None = None) -> None:
-        """Record the time of a message whose handler has ended, in whatever way, and took it so many seconds.
+    def handled(self, turn: Turn, ended: float) -> float:
+        """Record the times of a message whose handler has ended, in whatever way. Return the seconds that it took.
 
-        `waited` is for how many seconds the message had waited, if that is known.
+        Only the wait for a first receive is the queue's; later ones also wait for a retry's delay or a time limit.
         """
+        took = (ended - turn.started) / turn.share
+        waited = turn.waited if turn.held.message.receive_count == 1 else None
         with self._lock:
-            if waited is not None:
-                self._waits[histogram.bucket_of(waited)] += 1
             self._durations[histogram.bucket_of(took)] += 1
             self._seconds += took
+            if waited is not None:
+                self._waits[histogram.bucket_of(waited, histogram.WAIT_BOUNDS)] += 1
+                self._waited += waited
             self.last_end = ended
-            if self.first_start is None or started < self.first_start:
-                self.first_start = started
+            if self.first_start is None or turn.started < self.first_start:
+                self.first_start = turn.started
+        return took
 
     def done(self) -> None:
         """Record a handled message."""
@@ -154,6 +157,7 @@ class Meter(Stage):
                 self._purposes(),
                 self._retried,
                 tuple(self._waits),
+                self._waited,
             )
 
     def news(self) -> WorkCounts:

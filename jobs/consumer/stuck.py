@@ -42,7 +42,7 @@ class StuckHandlers:
         error = TimedOut(spec.timeout or 0.0)
         outcome = failed(error, held.message.receive_count)
         now = time.monotonic()
-        self._meter.handled(turn.started, now, (now - turn.started) / turn.share)
+        self._meter.handled(turn, now)
         self._meter.failed(outcome.error, timed_out=True)
         log.error(
             "handler_stuck",

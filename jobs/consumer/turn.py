@@ -70,6 +70,15 @@ class Turn:
         #: Its kind of failure, once the recorder has counted it.
         self.fingerprint: str | None = None
 
+    @property
+    def waited(self) -> float | None:
+        """Seconds from the sending of the message to the turn's start, a delay of the sender's included; None: unknown.
+
+        By this machine's clock: SQS's own is asked nowhere else, and a second more or less does no harm.
+        """
+        sent_at = self.held.message.sent_at
+        return max(0.0, time.time() - (time.monotonic() - self.started) - sent_at) if sent_at else None
+
 
 class Stage:
     """Something that surrounds the handler: a time limit, a measurement. A further one is a subclass in its own file.

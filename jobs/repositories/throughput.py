@@ -49,7 +49,8 @@ class Row:
 
     `minute` is its beginning by the database's clock; `durations` are `histogram.counts` of handler times,
     `duration_sum` is their sum in seconds; `requests` are those made to SQS, of which
-    `purposes` says what they were made for (`queues.sqs.PURPOSES`).
+    `purposes` says what they were made for (`queues.sqs.PURPOSES`); `waits` are counts by `histogram.WAIT_BOUNDS` of
+    how long messages waited for their first handling, `wait_sum` is their sum in seconds.
     """
 
     queue_id: ObjectId
@@ -64,13 +65,17 @@ class Row:
     durations: Sequence[int] = ()
     duration_sum: float = 0.0
     purposes: Mapping[str, int] = field(default_factory=dict)
+    waits: Sequence[int] = ()
+    wait_sum: float = 0.0
 
     def increments(self) -> Document:
         """The amounts to add, by MongoDB's names, without zeros."""
         values = (self.processed, self.failed, self.rejected, self.timed_out, self.retried, self.requests)
         counts: dict[str, Any] = dict(zip(COUNTS, values, strict=True))
         counts["durationSum"] = float(self.duration_sum)
+        counts["waitSum"] = float(self.wait_sum)
         counts.update((f"durations.{name}", n) for name, n in histogram.as_document(self.durations).items())
+        counts.update((f"waits.{name}", n) for name, n in histogram.as_document(self.waits).items())
         counts.update((f"purposes.{name}", n) for name, n in self.purposes.items())
         return {name: value for name, value in counts.items() if value}
 

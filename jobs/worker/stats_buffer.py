@@ -138,6 +138,8 @@ class StatsBuffer:
                 durations=work.durations,
                 duration_sum=work.seconds,
                 purposes=dict(zip(PURPOSES, work.purposes, strict=True)),
+                waits=work.waits,
+                wait_sum=work.waited,
             )
             for (_, minute), (queue, work) in by_minute.items()
         ]

@@ -304,6 +304,8 @@ class TestMetrics:
         masters.heartbeat("m1", "host", 1, {"gpu": 3})
         throughput.add([row(orders, this_minute(), 0.01, 0.2, 400.0, failed=1, rejected=1, requests=9)])
         throughput.add([row(orders, this_minute(), requests=3, purposes={"listen": 2, "sweep": 1})])
+        waits = histogram.counts([0.2, 7_000.0], histogram.WAIT_BOUNDS)
+        throughput.add([row(orders, this_minute(), waits=waits, wait_sum=7_000.2)])
 
         found = self.parsed()
 
@@ -326,6 +328,10 @@ class TestMetrics:
         assert (buckets["0.01", "orders"], buckets["0.25", "orders"], buckets["300.0", "orders"]) == (1, 2, 2)
         assert buckets["+Inf", "orders"] == found["queuesite_handler_seconds_count"][("orders",)] == 3
         assert found["queuesite_handler_seconds_sum"][("orders",)] == pytest.approx(400.21)
+        waiting = found["queuesite_wait_seconds_bucket"]
+        hours = [waiting[bound, "orders"] for bound in ("0.1", "0.25", "3600.0", "14400.0", "+Inf")]
+        assert hours == [0, 1, 1, 2, 2]
+        assert found["queuesite_wait_seconds_sum"][("orders",)] == pytest.approx(7_000.2)
         assert found["queuesite_queues"][("active",)] == 1
         assert found["queuesite_queues"][("unserved",)] == 0
         assert set(found["queuesite_queue_unserved"].values()) == {0}

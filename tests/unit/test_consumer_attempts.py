@@ -115,6 +115,23 @@ def test_a_retry_is_a_kind_of_its_own_and_counts_as_one(form: Any) -> None:
     assert twice.since(work) == work
 
 
+@forms
+def test_only_the_wait_for_a_first_receive_is_counted(form: Any) -> None:
+    sqs = OneQueue("m", "late", "again", clock=time.time)
+    stored = {one.body: one for one in sqs.messages}
+    stored["late"].sent_at -= 7_200
+    stored["again"].sent_at -= 100_000
+    stored["again"].receives = 1
+    with registered(form(behave)):
+        running = MemoryRun(sqs).start()
+        running.report()
+    work = running.run.meter.total
+    assert work.processed == 3
+    assert sum(work.waits[:-4]) == 1
+    assert work.waits[-4:] == (0, 1, 0, 0)  # over an hour, up to four
+    assert 7_200 <= work.waited < 7_400
+
+
 def test_a_dependency_that_is_down() -> None:
     assert reported(behave, "down")["down"].outcome is AttemptOutcome.UNAVAILABLE
 

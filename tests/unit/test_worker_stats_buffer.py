@@ -63,7 +63,14 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Database:
 
 
 def work(processed: int) -> WorkCounts:
-    return WorkCounts(processed=processed, requests=1, durations=histogram.counts([0.001] * processed), seconds=0.5)
+    return WorkCounts(
+        processed=processed,
+        requests=1,
+        durations=histogram.counts([0.001] * processed),
+        seconds=0.5,
+        waits=histogram.counts([7_000.0], histogram.WAIT_BOUNDS),
+        waited=7_000.0,
+    )
 
 
 def failing() -> FailureGroup:
@@ -95,6 +102,7 @@ def test_work_is_written_by_minute(database: Database) -> None:
     assert (second.minute, second.processed) == (NOON + timedelta(minutes=1), 4)
     assert first.durations == histogram.counts([0.001] * 6)
     assert first.duration_sum == pytest.approx(1.5)
+    assert (first.waits, first.wait_sum) == (histogram.counts([7_000.0] * 3, histogram.WAIT_BOUNDS), 21_000.0)
 
 
 def test_work_is_written_by_handler_version_and_hour(database: Database) -> None:
