@@ -141,7 +141,8 @@ def _work(hours: Sequence[HandlerHour], now: datetime) -> dict[str, Any]:
     }
     attempts = counts["processed"] + counts["failed"]
     took = histogram.added(*(histogram.from_document(hour.durations) for hour in hours))
-    waited = histogram.added(*(histogram.from_document(hour.waits, histogram.WAIT_BOUNDS) for hour in hours))
+    bounds = histogram.WAIT_BOUNDS
+    waited = histogram.added(*(histogram.from_document(hour.waits, bounds) for hour in hours))
     lately = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
     recent = sum(hour.processed + hour.failed for hour in hours if hour.hour >= lately)
     return {
@@ -149,9 +150,7 @@ def _work(hours: Sequence[HandlerHour], now: datetime) -> dict[str, Any]:
         "rate": 60 * recent / (now - lately).total_seconds(),
         "mean": sum(hour.duration_sum for hour in hours) / attempts if attempts else None,
         **{f"p{share}": histogram.quantile(took, share / 100) for share in (50, 95, 99)},
-        **{
-            f"waited_p{share}": histogram.quantile(waited, share / 100, histogram.WAIT_BOUNDS) for share in (50, 95, 99)
-        },
+        **{f"waited_p{share}": histogram.quantile(waited, share / 100, bounds) for share in (50, 95, 99)},
     }
 
 
