@@ -55,6 +55,25 @@ def find_jobs(
     return cut(found, limit, lambda job: Cursor(job.created_at, job.id))
 
 
+#: Jobs are counted up to this many: no page waits until a hundred thousand are counted.
+MOST_COUNTED = 1_000
+
+
+def count_jobs(
+    *,
+    queue: str | None = None,
+    worker: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> dict[JobStatus, int]:
+    """How many jobs match in each status, counted up to one more than MOST_COUNTED."""
+    named = {name: value for name, value in (("queueName", queue), ("processor.workerId", worker)) if value is not None}
+    return {
+        status: jobs.count({**named, "status": status.value}, MOST_COUNTED + 1, since=since, until=until)
+        for status in JobStatus
+    }
+
+
 def job(job_id: ObjectId) -> Job:
     """The job of this id."""
     return jobs.by_id(job_id)

@@ -14,6 +14,7 @@ from django.core.cache import cache
 from jobs import histogram, reads
 from jobs import services as processing
 from jobs.repositories import failures, throughput
+from jobs.shared import shared
 from jobs.throughput_models import Throughput
 from queues import observation, services, summaries
 from queues.health.rules import PROBLEMS, Health
@@ -197,6 +198,51 @@ def series(queue_name: str, span: timedelta, step: timedelta) -> list[Point]:
     begin = stepped(now - span, step) + step
     rows = throughput.work(queue.id, begin, end, step)
     return points(rows, begin, end, step)
+
+
+#: Whole minutes that `figures` are about.
+FIGURES_MINUTES = 5
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a list says of a queue's last five whole minutes."""
+
+    #: Messages a minute.
+    rate: float = 0.0
+    #: The share of attempts that failed, and the 95th percentile of the handler's seconds; None: there was no attempt.
+    failed: float | None = None
+    p95: float | None = None
+
+
+def _figures(rows: Sequence[Throughput]) -> Figures:
+    processed, failed = sum(row.processed for row in rows), sum(row.failed for row in rows)
+    buckets = histogram.added(*(row.buckets for row in rows))
+    return Figures(
+        processed / FIGURES_MINUTES,
+        failed / (processed + failed) if processed + failed else None,
+        histogram.quantile(buckets, 0.95),
+    )
+
+
+def _last_minutes() -> tuple[datetime, datetime]:
+    until = database_clock.now().replace(second=0, microsecond=0)
+    return until - FIGURES_MINUTES * MINUTE, until
+
+
+def figures(queues: Sequence[Queue]) -> dict[ObjectId, Figures]:
+    """The figures of each of these queues."""
+    rows: dict[ObjectId, list[Throughput]] = {queue.id: [] for queue in queues}
+    for row in throughput.minutes_of(list(rows), *_last_minutes(), ("processed", "failed", "durations")):
+        rows[row.queue_id].append(row)
+    return {queue_id: _figures(found) for queue_id, found in rows.items()}
+
+
+def all_figures() -> dict[ObjectId, Figures]:
+    """The figures of every queue that anything was done with; a slow answer is shared by all requests."""
+    return shared(
+        "figures", lambda: {key: _figures([row]) for key, row in throughput.by_queue(*_last_minutes()).items()}
+    )
 
 
 #: The span of `recent`, and its step.

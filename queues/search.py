@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from queues import repository
+from queues import repository, summaries
 from queues.health.rules import HealthSelection
 from queues.models import Queue
-from queues.state import Selection
+from queues.state import Context, Selection, State
 from queuesite.foundation.errors import InvalidInput
 from queuesite.foundation.pages import Cursor, cut
 
@@ -20,6 +20,7 @@ SORTS = {
     "priority": "priority",
     "concurrency": "concurrency",
     "visible": "depthVisible",
+    "inFlight": "depthInFlight",
     "deadLetters": "deadLetters",
     "createdAt": "createdAt",
 }
@@ -28,6 +29,43 @@ SORTS = {
 def named(names: Sequence[str]) -> list[Queue]:
     """The queues of these names that exist, in the order of their names."""
     return repository.find({"name": {"$in": list(names)}}, "name", descending=False, limit=len(names)) if names else []
+
+
+def _conditions(
+    *,
+    paused: bool | None = None,
+    handler: str | None = None,
+    prefix: str | None = None,
+    containing: str | None = None,
+    selections: Sequence[Selection | HealthSelection] = (),
+) -> list[dict[str, Any]]:
+    """What `find_queues` is asked for, as filters of MongoDB."""
+    filters: list[dict[str, Any]] = []
+    if paused is not None:
+        filters.append({"paused": paused})
+    if handler is not None:
+        filters.append({"handler": handler})
+    if prefix:
+        filters.append({"name": {"$regex": f"^{re.escape(prefix)}"}})
+    if containing:
+        filters.append({"name": {"$regex": re.escape(containing), "$options": "i"}})
+    filters += [selection.filter for selection in selections]
+    return filters
+
+
+def find_names(**wanted: Any) -> list[summaries.Named]:
+    """All queues that match (as `find_queues` takes it), by name."""
+    return summaries.named(_together(_conditions(**wanted)))
+
+
+def sums(context: Context, **wanted: Any) -> tuple[dict[State, summaries.Sums], summaries.HealthCounts]:
+    """The queues that match (as `find_queues` takes it): added up by their state, and counted by what is wrong."""
+    filters = _together(_conditions(**wanted))
+    return summaries.sums(context, filters), summaries.health_counts(context, filters)
+
+
+def _together(filters: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"$and": filters} if filters else {}
 
 
 def find_queues(
@@ -52,18 +90,9 @@ def find_queues(
         )
     field, descending = SORTS[key], sort.startswith("-")
     attribute = next(f.attname for f in Queue._meta.concrete_fields if f.column == field)
-    filters: list[dict[str, Any]] = []
-    if paused is not None:
-        filters.append({"paused": paused})
-    if handler is not None:
-        filters.append({"handler": handler})
-    if prefix:
-        filters.append({"name": {"$regex": f"^{re.escape(prefix)}"}})
-    if containing:
-        filters.append({"name": {"$regex": re.escape(containing), "$options": "i"}})
-    filters += [selection.filter for selection in selections]
+    filters = _conditions(paused=paused, handler=handler, prefix=prefix, containing=containing, selections=selections)
     if cursor is not None:
         kind: Any = {"name": str, "createdAt": datetime}.get(key, int)
         filters.append(Cursor.decode(cursor, kind).behind(field, descending=descending))
-    found = repository.find({"$and": filters} if filters else {}, field, descending=descending, limit=limit + 1)
+    found = repository.find(_together(filters), field, descending=descending, limit=limit + 1)
     return cut(found, limit, lambda queue: Cursor(getattr(queue, attribute), queue.id))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING
 from pymongo.collection import Collection
 
@@ -35,8 +36,8 @@ class Sums:
     dead_letters: int
 
 
-def sums(context: Context) -> dict[State, Sums]:
-    """Every queue added up by its state, by the database. A state that no queue is in is left out."""
+def sums(context: Context, filters: Document | None = None) -> dict[State, Sums]:
+    """The queues (that match) added up by their state, by the database. A state that no queue is in is left out."""
     fields = {
         "visible": "depthVisible",
         "inFlight": "depthInFlight",
@@ -45,7 +46,10 @@ def sums(context: Context) -> dict[State, Sums]:
     }
     added = {name: {"$sum": f"${field}"} for name, field in fields.items()}
     group = {"_id": state_expression(context), "queues": {"$sum": 1}, **added}
-    return {State(row.pop("_id")): Sums(*row.values()) for row in _queues().aggregate([{"$group": group}])}
+    return {
+        State(row.pop("_id")): Sums(*row.values())
+        for row in _queues().aggregate([{"$match": filters or {}}, {"$group": group}])
+    }
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,12 @@ class HealthCounts:
     problems: dict[Health, int]
 
 
-def health_counts(context: Context) -> HealthCounts:
-    """The queues counted by what is wrong with them."""
+def health_counts(context: Context, filters: Document | None = None) -> HealthCounts:
+    """The queues (that match) counted by what is wrong with them."""
     each = {health.name: {"$sum": {"$cond": [rule.expression(context), 1, 0]}} for health, rule in PROBLEMS.items()}
     healthy = {"$eq": [health_expression(context), Health.HEALTHY.value]}
     group = {"_id": None, "queues": {"$sum": 1}, "ill": {"$sum": {"$cond": [healthy, 0, 1]}}, **each}
-    row = next(iter(_queues().aggregate([{"$group": group}])), {})
+    row = next(iter(_queues().aggregate([{"$match": filters or {}}, {"$group": group}])), {})
     problems = {health: row[health.name] for health in PROBLEMS if row.get(health.name)}
     return HealthCounts(row.get("queues", 0), row.get("ill", 0), problems)
 
@@ -105,3 +109,25 @@ def longest_waiting(context: Context, limit: int) -> list[tuple[Queue, datetime 
             yield document
 
     return [(queue, since[queue.id]) for queue in to_models(Queue, dated(), bounded=False)]
+
+
+@dataclass(frozen=True)
+class Named:
+    """A queue, for orders that need nothing else of it."""
+
+    id: ObjectId
+    name: str
+    #: Since when its messages have waited; None: none is visible, or nobody knows (`queues.health.waiting`).
+    waiting_since: datetime | None
+
+
+def named(filters: Document) -> list[Named]:
+    """All queues that match, by name."""
+    since = {"$cond": [{"$gt": ["$depthVisible", 0]}, WAITING_SINCE, None]}
+    pipeline: list[Document] = [
+        {"$match": filters},
+        {"$project": {"name": 1, "since": since}},
+        {"$sort": {"name": ASCENDING}},
+    ]
+    rows = _queues().aggregate(pipeline)
+    return [Named(row["_id"], row["name"], row.get("since")) for row in rows if isinstance(row.get("name"), str)]

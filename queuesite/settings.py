@@ -234,6 +234,7 @@ UNFOLD = {
     "STYLES": [
         lambda request: static("queuesite/admin.css"),
         lambda request: static("queuesite/health.css"),
+        lambda request: static("queuesite/tables.css"),
     ],
     "SCRIPTS": [lambda request: static("queuesite/status.js")],
     "DASHBOARD_CALLBACK": "jobs.admin.overview.overview",

@@ -8,13 +8,15 @@ from django.urls import path, resolve, reverse
 from django.views.generic import RedirectView
 
 from jobs.admin import status
+from queuesite.admin import tables
 from queuesite.admin.password import password_change
 from queuesite.admin.records import placed
 from queuesite.api.root import api
 
 # Here and not at Django's start, since masters, workers and consumers have no pages and would start 0.2 s later.
 admin.autodiscover()
-admin.site.extra_urls = lambda: [status.url(), *placed()]  # type: ignore[attr-defined]  # the theme's site puts them before Django's
+# The theme's site puts these before Django's.
+admin.site.extra_urls = lambda: [status.url(), *tables.addresses(), *placed()]  # type: ignore[attr-defined]
 
 
 def metrics(request: HttpRequest) -> HttpResponseBase:

@@ -8,12 +8,14 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern
+from django.utils.html import format_html
 
 from jobs import letters, reads, services
 from jobs.admin.pages import queue_address
 from jobs.models import Failure
 from queues import services as services_of_queues
 from queuesite.admin.records import RecordsAdmin, address
+from queuesite.admin.tables import Column, Listing, Row, Tab
 from queuesite.foundation import markup
 from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.documents import object_id
@@ -22,6 +24,9 @@ from queuesite.foundation.public import public_text
 from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
 from queuesite.tasks import start
+from queuesite.templatetags.cells import cut, link
+from queuesite.templatetags.moments import moment
+from queuesite.templatetags.quantities import count
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -72,14 +77,20 @@ class FailureAdmin(RecordsAdmin):
             queue=queue,
             kind=kind or "",
             tabs=_tabs(queue or None, kind),
-            rows=[
-                {
-                    "failure": one,
-                    "address": address("jobs_failure_change", one.id),
-                    "sparkline": Sparkline(hours[one.id]),
-                }
-                for one in found
-            ],
+            table=FAILURES.table(
+                request,
+                [
+                    {
+                        "id": str(one.id),
+                        "name": one.title,
+                        "failure": one,
+                        "address": address("jobs_failure_change", one.id),
+                        "queue": queue_address(one.queue_name) if request.user.has_perm("queues.view_queue") else None,
+                        "sparkline": Sparkline(hours[one.id]),
+                    }
+                    for one in found
+                ],
+            ),
             may_resolve=self.may(request, "delete"),
             newest=address("jobs_failure_changelist", queue=queue or None, kind=kind)
             if "cursor" in request.GET
@@ -157,21 +168,41 @@ class FailureAdmin(RecordsAdmin):
         return HttpResponseRedirect(address("jobs_failure_changelist"))
 
 
-def _tabs(queue: str | None, kind: str | None) -> list[dict[str, Any]]:
+def _tabs(queue: str | None, kind: str | None) -> list[Tab]:
     failed, retried = reads.failure_counts(queue)
     return [
-        {
-            "text": text,
-            "count": count,
-            "current": name == kind,
-            "address": address("jobs_failure_changelist", queue=queue, kind=name),
-        }
-        for name, text, count in (
+        Tab(text, address("jobs_failure_changelist", queue=queue, kind=name), count(number), name == kind)
+        for name, text, number in (
             (None, "All", failed + retried),
             ("failure", "Failures", failed),
             ("retry", "Retries", retried),
         )
     ]
+
+
+def _kind(row: Row) -> object:
+    failure = row["failure"]
+    named = link(failure.title, row["address"], f"failure-{failure.id}")
+    said = failure.message[:500]
+    retry = "" if failure.retry_reason is None else "retry: "
+    return format_html('{}<span class="qs-note" title="{}">{}{}</span>', named, said, retry, said[:200])
+
+
+FAILURES = Listing(
+    "failures",
+    "Failures",
+    (
+        Column("failure", "Failure", _kind, "name"),
+        Column("queue", "Queue", lambda row: link(row["failure"].queue_name, row["queue"]), "wide"),
+        Column("count", "Count", lambda row: count(row["failure"].count), "number"),
+        Column("day", "Last 24 hours", "jobs/cells/day.html", "short", on_card=False),
+        Column("last", "Last seen", lambda row: moment(row["failure"].last_seen_at), "time"),
+        Column("first", "First seen", lambda row: moment(row["failure"].first_seen_at), "time", usual=False),
+        Column("place", "Raised in", lambda row: cut(row["failure"].place), "wide", usual=False),
+        Column("resolve", "Resolve", "jobs/cells/resolve.html", "short"),
+    ),
+    needs={"resolve": "jobs.delete_failure"},
+)
 
 
 def _failure(failure_id: str) -> Failure:

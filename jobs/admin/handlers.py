@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
@@ -13,24 +14,12 @@ from jobs.admin.attempts import rows as attempt_rows
 from jobs.admin.pages import queue_address
 from jobs.handler_models import HandlerVersion
 from queuesite.admin.records import RecordsAdmin, address
+from queuesite.admin.tables import Column, Listing, Row, Sorting
 from queuesite.foundation.errors import InvalidInput, NotFound
 from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
-
-#: The columns of numbers that the list can be sorted by, and their titles.
-_COLUMNS = {
-    "queues": "Queues",
-    "attempts": "Attempts in 24 h",
-    "rate": "Per minute",
-    "failed": "Failed",
-    "retried": "Retried",
-    "p50": "p50",
-    "p95": "p95",
-    "p99": "p99",
-    "waited_p50": "Waited p50",
-    "waited_p95": "Waited p95",
-    "waited_p99": "Waited p99",
-}
+from queuesite.templatetags.cells import link, share
+from queuesite.templatetags.quantities import NONE, count, duration, rate
 
 
 @admin.register(HandlerVersion)
@@ -54,28 +43,32 @@ class HandlerAdmin(RecordsAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
         """Every handler."""
         self.require_view(request)
-        sort = request.GET.get("sort", "name")
+        by = request.GET.get("sort", "name")
+        sort = by.removeprefix("-")
         try:
             found = handler_report.rows(sort)
         except InvalidInput as error:
             raise Http404(str(error)) from None
-        return self.page(
+        if by.startswith("-") == (sort == "name"):
+            found = found[::-1]
+        rows = [
+            {
+                "id": row.handler.name,
+                "name": row.handler.name,
+                "handler": row.handler,
+                "queues": row.queues,
+                "work": row.work,
+                "address": _address(row.handler.name),
+            }
+            for row in found
+        ]
+        table = HANDLERS.table(
             request,
-            "jobs/_handlers.html",
-            "Handlers",
-            rows=[
-                {
-                    "handler": row.handler,
-                    "queues": row.queues,
-                    "address": _address(row.handler.name),
-                    **_numbers(row.work),
-                }
-                for row in found
-            ],
-            columns=[{"name": name, "text": text, "current": name == sort} for name, text in _COLUMNS.items()],
-            by_name=sort == "name",
-            poll=True,
+            rows,
+            sorting=Sorting(by, lambda by: address("jobs_handlerversion_changelist", sort=by)),
+            total=f"{count(len(rows))} handler{'' if len(rows) == 1 else 's'}",
         )
+        return self.page(request, "jobs/_handlers.html", "Handlers", table=table, poll=True)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -123,6 +116,39 @@ def _numbers(work: handler_report.Work) -> dict[str, Any]:
         "failed_percent": None if work.failed_share is None else 100 * work.failed_share,
         "retried_percent": None if work.retried_share is None else 100 * work.retried_share,
     }
+
+
+def _of_work(name: str, text: str, show: Callable[[Any], object], *, usual: bool = True, title: str = "") -> Column:
+    """A column of numbers about the last 24 hours, which the list can be sorted by."""
+
+    def cell(row: Row) -> object:
+        value = getattr(row["work"], {"failed": "failed_share", "retried": "retried_share"}.get(name, name))
+        return NONE if value is None else show(value)
+
+    return Column(name, text, cell, "number", sort=name, usual=usual, on_card=usual, help=title)
+
+
+HANDLERS = Listing(
+    "handlers",
+    "Handlers",
+    (
+        Column("handler", "Handler", lambda row: link(row["name"], row["address"]), "name", sort="name"),
+        Column("does", "What it does", lambda row: row["handler"].summary, "text"),
+        Column("kind", "Kind", "jobs/cells/handler_kind.html", "short", usual=False),
+        Column("versions", "Versions", "jobs/cells/versions.html", "medium", help="those of live workers"),
+        Column("queues", "Queues", lambda row: count(row["queues"]), "number", sort="queues"),
+        _of_work("attempts", "Attempts", count, usual=False, title="in the last 24 hours"),
+        _of_work("rate", "Rate /min", rate, title="attempts a minute, in the last one to two hours"),
+        _of_work("failed", "Failed", share, title="share of the attempts of the last 24 hours, retries not counted"),
+        _of_work("retried", "Retried", share, usual=False, title="share of the attempts of the last 24 hours"),
+        _of_work("p50", "p50", duration, usual=False, title="median of the handler's time"),
+        _of_work("p95", "p95", duration, title="95th percentile of the handler's time"),
+        _of_work("p99", "p99", duration, usual=False, title="99th percentile of the handler's time"),
+        _of_work("waited_p50", "Waited p50", duration, usual=False, title="median of the wait for a first handling"),
+        _of_work("waited_p95", "Waited p95", duration, title="95th percentile of the wait for a first handling"),
+        _of_work("waited_p99", "Waited p99", duration, usual=False, title="99th percentile of that wait"),
+    ),
+)
 
 
 def _address(name: str) -> str:

@@ -21,13 +21,18 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from jobs import reads, services
 from jobs.admin.pages import job_status
 from jobs.models import Job, JobStatus
+from jobs.shared import shared
 from queuesite.admin.records import RecordsAdmin, address
+from queuesite.admin.tables import Column, Listing, Tab
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
 from queuesite.foundation.documents import object_id
 from queuesite.foundation.errors import InvalidInput, NotFound
 from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
+from queuesite.templatetags.cells import cut, link
+from queuesite.templatetags.moments import moment
+from queuesite.templatetags.quantities import NONE, count, duration, rate
 
 PAGE = 50
 #: Where a cell may begin, and a character with which a formula does, full-width ones included.
@@ -62,6 +67,13 @@ class JobFilters(forms.Form):
             return found
         since = datetime.combine(given["day"], time(given["hour"] or 0), UTC)
         return {**found, "since": since, "until": since + timedelta(days=1 if given["hour"] is None else 1 / 24)}
+
+    def counts(self) -> dict[JobStatus, int]:
+        """How many jobs match in each status; a slow answer is shared by all requests."""
+        if not self.is_valid():
+            return {}
+        wanted = {name: value for name, value in self.conditions().items() if name != "status"}
+        return shared("jobs", lambda: reads.count_jobs(**wanted), wanted)
 
     def query(self, **changes: Any) -> dict[str, Any]:
         """The filters as a URL's query, with these changes."""
@@ -115,7 +127,8 @@ class JobAdmin(RecordsAdmin):
             "jobs/_jobs.html",
             "Jobs",
             filters=filters,
-            jobs=[_row(job, now, live.get(job.id)) for job in found],
+            tabs=_tabs(filters),
+            table=JOBS.table(request, [_row(job, now, live.get(job.id)) for job in found]),
             days=_days(filters, now),
             newest=address("jobs_job_changelist", **filters.query()) if "cursor" in request.GET else None,
             older=following and address("jobs_job_changelist", **filters.query(), cursor=following),
@@ -170,6 +183,8 @@ def _row(job: Job, now: datetime, live: dict[str, Any] | None) -> dict[str, Any]
     took = seconds(job, now)
     messages = job.message_count if live is None else live.get("processed", 0)
     return {
+        "id": str(job.id),
+        "name": job.queue_name,
         "job": job,
         **job_status(job),
         "address": address("jobs_job_change", job.id),
@@ -179,6 +194,44 @@ def _row(job: Job, now: datetime, live: dict[str, Any] | None) -> dict[str, Any]
         "rate": messages / took if took else None,
         "worker": job.processor.get("workerId"),
     }
+
+
+JOBS = Listing(
+    "jobs",
+    "Jobs",
+    (
+        Column("queue", "Queue", lambda row: link(row["name"], row["address"], f"job-{row['id']}"), "name"),
+        Column("status", "Status", "jobs/cells/status.html", "wide"),
+        Column("messages", "Messages", lambda row: count(row["messages"]), "number"),
+        Column("failed", "Failed attempts", lambda row: count(row["failed"]), "number"),
+        Column("duration", "Duration", lambda row: duration(row["seconds"]), "span"),
+        Column("rate", "Messages /s", lambda row: rate(row["rate"]), "number", usual=False),
+        Column("created", "Created", lambda row: moment(row["job"].created_at), "time"),
+        Column("worker", "Worker", lambda row: cut(row["worker"] or NONE), "short", on_card=False),
+        Column("ended", "Ended", lambda row: moment(row["job"].ended_at), "time", usual=False),
+        Column("handler", "Handler", lambda row: cut(row["job"].handler or NONE), "medium", usual=False),
+        Column("version", "Version", lambda row: cut(row["job"].handler_version or NONE), "medium", usual=False),
+        Column("timed_out", "Timed out", lambda row: count(row["job"].timed_out_count), "number", usual=False),
+    ),
+)
+
+
+def _tabs(filters: JobFilters) -> list[Tab]:
+    """The statuses, each with the number of its jobs that match."""
+    counts = filters.counts()
+    current = filters.cleaned_data["status"] if filters.is_valid() else ""
+
+    def tab(text: str, status: str | None, number: int) -> Tab:
+        shown = count(number) if number <= reads.MOST_COUNTED else f"{count(reads.MOST_COUNTED)}+"
+        return Tab(
+            text,
+            address("jobs_job_changelist", **(filters.query(status=status) if filters.is_valid() else {})),
+            shown,
+            current == (status or ""),
+        )
+
+    everything = tab("All", None, sum(counts.values()))
+    return [everything, *(tab(status.label.lower(), status.value, counts.get(status, 0)) for status in JobStatus)]
 
 
 def _days(filters: JobFilters, now: datetime) -> list[dict[str, Any]]:

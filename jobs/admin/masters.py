@@ -11,8 +11,11 @@ from jobs import reads
 from jobs.admin.pages import leader
 from jobs.models import Master
 from queuesite.admin.records import RecordsAdmin, address
+from queuesite.admin.tables import Column, Listing
 from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
+from queuesite.templatetags.cells import cut
+from queuesite.templatetags.moments import ago, moment
 
 
 @admin.register(Master)
@@ -44,13 +47,19 @@ class MasterAdmin(RecordsAdmin):
             "jobs/_masters.html",
             "Masters",
             **lead,
-            masters=[
-                {
-                    "master": master,
-                    "leads": lease is not None and lease.holder == master.master_id,
-                }
-                for master in masters
-            ],
+            table=MASTERS.table(
+                request,
+                [
+                    {
+                        "id": master.master_id,
+                        "name": master.master_id,
+                        "master": master,
+                        "leads": lease is not None and lease.holder == master.master_id,
+                    }
+                    for master in masters
+                ],
+                total=f"{len(masters)} live master{'' if len(masters) == 1 else 's'}",
+            ),
             standbys=sum(1 for master in masters if lease is None or master.master_id != lease.holder),
             poll=True,
         )
@@ -61,3 +70,17 @@ class MasterAdmin(RecordsAdmin):
         """Redirect to the list, which shows everything about a master."""
         self.require_view(request)
         return HttpResponseRedirect(address("jobs_master_changelist"))
+
+
+MASTERS = Listing(
+    "masters",
+    "Masters",
+    (
+        Column("master", "Master", lambda row: cut(row["name"]), "name"),
+        Column("role", "Role", "jobs/cells/role.html", "medium"),
+        Column("host", "Host", lambda row: cut(row["master"].host), "medium"),
+        Column("pid", "Pid", lambda row: str(row["master"].pid), "number"),
+        Column("heartbeat", "Last heartbeat", lambda row: ago(row["master"].heartbeat_at), "span"),
+        Column("started", "Started", lambda row: moment(row["master"].started_at), "time"),
+    ),
+)

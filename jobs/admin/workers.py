@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern
 
 from jobs import reads, services
 from jobs.admin.pages import queue_address
+from jobs.admin.worker_columns import CONSUMERS, DEPARTED, WORKERS, consumer_rows
 from jobs.models import Assignment, Worker
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.foundation.config import get_config
@@ -20,6 +21,7 @@ from queuesite.foundation.databases import database_clock
 from queuesite.foundation.errors import NotFound
 from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
+from queuesite.templatetags.quantities import count
 
 
 @admin.register(Worker)
@@ -36,7 +38,17 @@ class WorkerAdmin(RecordsAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
         """List every worker with its consumers, and the workers that have left."""
         self.require_view(request)
-        return self._page(request, services.list_workers(), "Workers", departures=_departures())
+        rows = shown(services.list_workers())
+        return self.page(
+            request,
+            "jobs/_workers.html",
+            "Workers",
+            table=WORKERS.table(request, rows, total=_total(rows)),
+            consumers=CONSUMERS.table(request, consumer_rows(rows)),
+            departed=DEPARTED.table(request, _departures()),
+            may_jobs=request.user.has_perm("jobs.view_job"),
+            poll=True,
+        )
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -44,18 +56,17 @@ class WorkerAdmin(RecordsAdmin):
         """Show one worker."""
         self.require_view(request)
         worker = _worker(object_id)
-        return self._page(request, [worker], worker.worker_id, original=worker)
-
-    def _page(self, request: HttpRequest, workers: list[Worker], title: str, **context: Any) -> TemplateResponse:
+        (row,) = shown([worker])
         return self.page(
             request,
-            "jobs/_workers.html",
-            title,
-            workers=shown(workers),
+            "jobs/_worker.html",
+            worker.worker_id,
+            original=worker,
+            row=row,
+            consumers=CONSUMERS.table(request, consumer_rows([row])),
             may_drain=self.may(request, "change"),
             may_jobs=request.user.has_perm("jobs.view_job"),
             poll=True,
-            **context,
         )
 
     def drain_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -93,8 +104,19 @@ def _worker(worker_id: str) -> Worker:
 
 def _departures() -> list[dict[str, Any]]:
     return [
-        {"departure": one, "lived": (one.departed_at - one.started_at).total_seconds()} for one in reads.departures()
+        {
+            "id": str(one.pk),
+            "name": one.worker_id,
+            "departure": one,
+            "lived": (one.departed_at - one.started_at).total_seconds(),
+        }
+        for one in reads.departures()
     ]
+
+
+def _total(rows: Sequence[dict[str, Any]]) -> str:
+    used, capacity = sum(row["load"] for row in rows), sum(row["worker"].capacity for row in rows)
+    return f"{count(len(rows))} worker{'' if len(rows) == 1 else 's'}: {count(used)} of {count(capacity)} capacity used"
 
 
 def shown(workers: list[Worker]) -> list[dict[str, Any]]:
@@ -111,6 +133,8 @@ def _row(worker: Worker, assigned: list[Assignment], now: datetime) -> dict[str,
     # These have freed their capacity.
     finishing = [_finishing(one) for job_id, one in report.items() if one.get("finishing") and job_id not in held]
     return {
+        "id": worker.worker_id,
+        "name": worker.worker_id,
         "worker": worker,
         "state": services.worker_state(worker, now),
         "consumers": consumers,

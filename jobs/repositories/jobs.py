@@ -259,6 +259,12 @@ def unfinished(before: datetime | None = None, workers: Iterable[str] | None = N
     return found
 
 
+def count(filters: Document, most: int, *, since: datetime | None = None, until: datetime | None = None) -> int:
+    """How many jobs match, counted up to `most`; `since` and `until` (before which) bound their creation."""
+    bounds = {name: moment for name, moment in (("$gte", since), ("$lt", until)) if moment is not None}
+    return _jobs().count_documents({**filters, **({"createdAt": bounds} if bounds else {})}, limit=most)
+
+
 def newest(
     filters: Document,
     limit: int,

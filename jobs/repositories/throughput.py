@@ -178,15 +178,23 @@ def _next_hour(moment: datetime) -> datetime:
     return hour if hour == moment else hour + HOUR
 
 
-def minutes_of(queue_ids: Sequence[ObjectId], since: datetime, until: datetime) -> list[Throughput]:
-    """The minutes of these queues from `since` to before `until`, with only their processed counts."""
+def minutes_of(
+    queue_ids: Sequence[ObjectId], since: datetime, until: datetime, fields: Sequence[str] = ("processed",)
+) -> list[Throughput]:
+    """The minutes of these queues from `since` to before `until`, with only these fields (by MongoDB's names)."""
     if not queue_ids:
         return []
     found = _throughput().find(
         {"queueId": {"$in": list(queue_ids)}, "minute": {"$gte": since, "$lt": until}},
-        {"queueId": 1, "minute": 1, "processed": 1},
+        dict.fromkeys(("queueId", "minute", *fields), 1),
     )
     return to_models(Throughput, found)
+
+
+def by_queue(since: datetime, until: datetime) -> dict[ObjectId, Throughput]:
+    """Each queue's minutes from `since` to before `until`, added up by the database."""
+    rows = _throughput().aggregate([_between(since, until), {"$group": _added("$queueId")}])
+    return {row["_id"]: _sum(since, row) for row in rows}
 
 
 def sums(since: datetime, until: datetime) -> Throughput:
@@ -214,7 +222,7 @@ def _between(since: datetime, until: datetime) -> Document:
     return {"$match": {"minute": {"$gte": since, "$lt": until}}}
 
 
-def _added(key: Document | None) -> Document:
+def _added(key: Document | str | None) -> Document:
     added: Document = {"_id": key, **{name: {"$sum": f"${name}"} for name in _SUMS}}
     added.update((bucket, {"$sum": f"$durations.{bucket}"}) for bucket in _BUCKETS)
     added.update((f"for_{purpose}", {"$sum": f"$purposes.{purpose}"}) for purpose in PURPOSES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -16,11 +17,15 @@ from unfold.admin import ModelAdmin
 
 from queuesite import tasks
 from queuesite.admin.records import RecordsAdmin, address
+from queuesite.admin.tables import Column, Listing
 from queuesite.foundation import markup
 from queuesite.foundation.errors import NotFound
 from queuesite.groups import Grants
 from queuesite.models import BackgroundTask, TaskState
 from queuesite.navigation import Place, Section
+from queuesite.templatetags.cells import cut, link
+from queuesite.templatetags.moments import moment
+from queuesite.templatetags.quantities import duration
 
 SHOWN = 100
 #: How long a task may stay queued until the page warns that no qcluster runs.
@@ -54,7 +59,7 @@ class BackgroundTaskAdmin(RecordsAdmin):
             request,
             "queuesite/_tasks.html",
             "Background tasks",
-            rows=[_row(task) for task in found],
+            table=TASKS.table(request, [_row(task) for task in found], total=_total(found)),
             kept=tasks.KEPT.days,
             nobody_runs=any(task.state == TaskState.QUEUED and task.created_at < late for task in found),
             poll=True,
@@ -80,8 +85,31 @@ class BackgroundTaskAdmin(RecordsAdmin):
         )
 
 
+TASKS = Listing(
+    "tasks",
+    "Background tasks",
+    (
+        Column("task", "Task", lambda row: link(row["name"], row["address"], f"task-{row['id']}"), "medium"),
+        Column("state", "State", "queuesite/cells/task_state.html", "medium"),
+        Column("progress", "Progress", "queuesite/cells/progress.html", "name"),
+        Column("owner", "Owner", lambda row: cut(row["task"].owner_name), "medium"),
+        Column("created", "Created", lambda row: moment(row["task"].created_at), "time"),
+        Column("duration", "Duration", lambda row: duration(row["seconds"]), "span"),
+    ),
+)
+
+
+def _total(found: Sequence[BackgroundTask]) -> str:
+    running = sum(task.state == TaskState.RUNNING for task in found)
+    queued = sum(task.state == TaskState.QUEUED for task in found)
+    newest = "the newest " if len(found) == SHOWN else ""
+    return f"{newest}{len(found)} task{'' if len(found) == 1 else 's'}: {running} running, {queued} queued"
+
+
 def _row(task: BackgroundTask) -> dict[str, Any]:
     return {
+        "id": task.id,
+        "name": task.kind,
         "task": task,
         "variant": _VARIANTS[TaskState(task.state)],
         "address": address("queuesite_backgroundtask_change", task.id),

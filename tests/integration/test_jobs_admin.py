@@ -27,6 +27,7 @@ from queuesite.foundation.databases import collection, database_clock
 from queuesite.foundation.errors import MongoUnavailable
 from tests.support import records
 from tests.support.api import user
+from tests.support.pages import rows
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mongo")]
 
@@ -189,8 +190,8 @@ class TestJobs:
         first = browser.get(JOBS)
         second = browser.get(first.context["older"])
 
-        assert [row["job"].id for row in first.context["jobs"]] == [made[2].id, made[1].id]
-        assert [row["job"].id for row in second.context["jobs"]] == [made[0].id]
+        assert [row["job"].id for row in rows(first)] == [made[2].id, made[1].id]
+        assert [row["job"].id for row in rows(second)] == [made[0].id]
         assert second.context["older"] is None
         assert second.context["newest"] == JOBS
 
@@ -413,7 +414,7 @@ def test_masters_are_the_leader_and_those_that_stand_by(browser: Client) -> None
     assert [master.master_id for master in reads.find_masters()] == ["m1", "m2"]
     page = browser.get(MASTERS)
     assert page.context["standbys"] == 1
-    assert [(row["master"].master_id, row["leads"]) for row in page.context["masters"]] == [("m1", True), ("m2", False)]
+    assert [(row["master"].master_id, row["leads"]) for row in rows(page)] == [("m1", True), ("m2", False)]
     assert browser.get(reverse("admin:jobs_master_change", args=["m1"])).headers["Location"] == MASTERS
 
 

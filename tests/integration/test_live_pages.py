@@ -51,7 +51,7 @@ def test_only_what_changed_is_sent(page: Client) -> None:
     collection(Queue).update_one({"_id": second.id}, {"$set": {"depthVisible": 7}})
     changed = update(page, shown.values(), nothing.headers["ETag"])
     assert changed.status_code == 200
-    assert [key for key, _ in PART.findall(changed.content.decode())] == [f"row-{second.id}"]
+    assert [key for key, _ in PART.findall(changed.content.decode())] == [f"row-queues-{second.id}"]
     assert len(SAME.findall(changed.content.decode())) == 2
 
 

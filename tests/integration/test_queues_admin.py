@@ -27,6 +27,7 @@ from queuesite.foundation.databases import database_clock
 from queuesite.models import BackgroundTask
 from tests.support.adopted import Owner
 from tests.support.faults import SqsProxy
+from tests.support.pages import rows
 from tests.support.records import RESIZE, announce, register
 
 if TYPE_CHECKING:
@@ -116,9 +117,9 @@ def test_list_is_filtered_by_what_state_a_queue_is_in(admin: Client) -> None:
     throughput.add([throughput.Row(made["failing"].id, "failing", minute, processed=9, failed=1)])
 
     def names(state: str = "", health: str = "") -> set[str]:
-        return {row["queue"].name for row in admin.get(LIST, {"state": state, "health": health}).context["rows"]}
+        return {row["queue"].name for row in rows(admin.get(LIST, {"state": state, "health": health}))}
 
-    states = {row["queue"].name: row["state"] for row in admin.get(LIST).context["rows"]}
+    states = {row["queue"].name: row["state"] for row in rows(admin.get(LIST))}
     assert states == {
         "idle": "idle", "dead": "idle", "failing": "idle", "woken": "waiting", "full": "waiting", "crashing": "waiting",
         "paused": "paused", "backing-off": "backing off",
@@ -140,9 +141,9 @@ def test_list_is_sorted_and_cut_into_pages(admin: Client, monkeypatch: pytest.Mo
         repository.observed({services.create(name).id: Depth(depth, 0, 0)})
 
     first = admin.get(LIST, {"sort": "-visible"})
-    assert [row["queue"].name for row in first.context["rows"]] == ["c", "b"]
+    assert [row["queue"].name for row in rows(first)] == ["c", "b"]
     second = admin.get(first.context["older"])
-    assert [row["queue"].name for row in second.context["rows"]] == ["a"]
+    assert [row["queue"].name for row in rows(second)] == ["a"]
     for senseless in ({"sort": "nothing"}, {"cursor": "!"}, {"state": "no"}):
         assert admin.get(LIST, senseless).status_code == 200
 
@@ -594,7 +595,7 @@ class TestQueuesOfOthers:
 
         assert "SQS does not have the queue any more" in admin.get(page(queue)).content.decode()
         found = admin.get(LIST, {"health": "vanished"})
-        assert [row["queue"].name for row in found.context["rows"]] == [queue.name]
+        assert [row["queue"].name for row in rows(found)] == [queue.name]
         assert "not in SQS any more" in admin.get(reverse("admin:index")).content.decode()
 
     def test_who_may_adopt(self, client: Client, owner: Owner) -> None:

@@ -38,6 +38,7 @@ NEEDS: Mapping[str, Needed] = {
     "toggle_sidebar": STAFF,
     "status": STAFF,
     "app_list": STAFF,
+    "columns": STAFF,
     "": STAFF,
     "jobs_master_changelist": _all("jobs.view_lease"),
     "jobs_master_change": _all("jobs.view_lease"),

@@ -43,7 +43,7 @@ class ActionPage(QueuePages):
         try:
             if not chosen and not action.everything:
                 raise InvalidInput("choose queues first")
-            value = None if action.value is None else action.value.parse(request.POST.get("value", ""))
+            value = None if action.value is None else action.value.parse(_value(request))
         except InvalidInput as error:
             self.message_user(request, f"Nothing was done: {error}.", messages.WARNING)
             return HttpResponseRedirect(back)
@@ -95,6 +95,12 @@ class ActionPage(QueuePages):
                 CHANGE,
                 f"{words[0].upper()}{words[1:]}.",
             )
+
+
+def _value(request: HttpRequest) -> str:
+    """What was typed for the action: beside it, or in the row of the one queue whose button was pressed."""
+    own = f"value-{request.POST.get('chosen', '')}"
+    return request.POST.get("value", request.POST.get(own, ""))
 
 
 def _back(request: HttpRequest) -> str:

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.http import HttpRequest, HttpResponse
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from jobs import reads, statistics
+from jobs import ranking, reads, statistics
 from jobs.admin.failures import Sparkline
 from jobs.admin.queues.base import QueuePages, shown, working
+from jobs.admin.queues.columns import QUEUES
+from jobs.shared import shared
 from queues import search
 from queues.handlers import catalogue
 from queues.health.rules import UNHEALTHY, Health
 from queues.models import Queue
 from queues.state import State
+from queues.summaries import HealthCounts, Sums
 from queuesite.admin.records import address
+from queuesite.admin.tables import Sorting, Tab
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
 from queuesite.foundation.errors import InvalidInput
+from queuesite.templatetags.quantities import count
 
 PAGE = 50
-#: Columns of the list: the heading, what it is sorted by, and whether it is a number, which is sorted downwards first.
-_COLUMNS = (
-    ("Name", "name", False), ("Health", None, False), ("Activity", None, False), ("Visible", "visible", True),
-    ("In flight", None, True), ("Oldest", None, True), ("To drain", None, True), ("Observed", None, True),
-    ("Dead letters", "deadLetters", True), ("Last hour", None, False), ("Concurrency", "concurrency", False),
-    ("Handler", None, False), ("Priority", "priority", True), ("Worker", None, False),
-)  # fmt: skip
+#: Queues of each state, added up, and how many there are with each problem.
+Counts = tuple[dict[State, Sums], HealthCounts]
 
 
 class QueueFilters(forms.Form):
@@ -59,17 +58,16 @@ class QueueFilters(forms.Form):
         assert isinstance(field, forms.ChoiceField)
         field.choices = [("", "any"), *((name, name) for name in catalogue.current())]
 
+    def wanted(self) -> dict[str, Any]:
+        """The conditions of `queues.search.find_queues`, but for state and health."""
+        return {"containing": self.cleaned_data["q"] or None, "handler": self.cleaned_data["handler"] or None}
+
     def found(self, cursor: str | None) -> tuple[list[Queue], str | None]:
         """A page of the queues that match. Raises `InvalidInput`."""
+        sort = self.cleaned_data["sort"] or "name"
+        find = ranking.find_queues if ranking.is_ranking(sort) else search.find_queues
         chosen = {name: self.cleaned_data[name] or None for name in ("health", "state")}
-        return search.find_queues(
-            containing=self.cleaned_data["q"] or None,
-            handler=self.cleaned_data["handler"] or None,
-            selections=reads.selections(**chosen),
-            sort=self.cleaned_data["sort"] or "name",
-            cursor=cursor,
-            limit=PAGE,
-        )
+        return find(**self.wanted(), selections=reads.selections(**chosen), sort=sort, cursor=cursor, limit=PAGE)
 
     def query(self, **changes: Any) -> dict[str, Any]:
         """The filters as a URL's query, with these changes."""
@@ -92,57 +90,97 @@ class ListPage(QueuePages):
             except InvalidInput as error:
                 filters.add_error(None, str(error))
         query = filters.query()
-        may_jobs = request.user.has_perm("jobs.view_job")
-        may_add = self.may(request, "add")
+        may = {name: request.user.has_perm(name) for name in ("jobs.view_job", "queues.add_queue")}
+        actions = self.actions_for(request)
+        counts = _counts(filters)
         return self.page(
             request,
             "jobs/_queues.html",
             "Queues",
             filters=filters,
             filtered=bool(set(query) - {"sort"}),
-            rows=_rows(request, found, with_jobs=may_jobs),
-            columns=_columns(filters) + ([{"text": "Newest job"}] if may_jobs else []),
-            actions=self.actions_for(request),
+            tabs=_tabs(filters, counts),
+            table=QUEUES.table(
+                request,
+                _rows(request, found),
+                sorting=Sorting(query.get("sort") or "name", lambda by: _address(filters, sort=by)),
+                form="act" if actions else None,
+                total=_total(counts, query),
+            ),
+            actions=actions,
             act=address("queues_queue_act", next=request.get_full_path()),
             max_concurrency=get_config().max_concurrency,
             may_change=self.may(request, "change"),
-            may_add=may_add,
-            may_jobs=may_jobs,
+            may_add=may["queues.add_queue"],
             newest=address("queues_queue_changelist", **query) if "cursor" in request.GET else None,
             older=following and address("queues_queue_changelist", **query, cursor=following),
-            has_add_permission=may_add,
+            has_add_permission=may["queues.add_queue"],
             poll=True,
         )
 
 
-def _rows(request: HttpRequest, queues: Sequence[Queue], *, with_jobs: bool) -> list[dict[str, Any]]:
-    activity = reads.activity(queues, with_jobs=with_jobs)
-    counts = statistics.recent(queues)
+def _address(filters: QueueFilters, **changes: Any) -> str:
+    return address("queues_queue_changelist", **filters.query(**changes))
+
+
+def _rows(request: HttpRequest, queues: Sequence[Queue]) -> list[dict[str, Any]]:
+    """The rows, for which is read only what the viewer's columns show."""
+    shows = {column.name for column in QUEUES.chosen(request)}
+    activity = reads.activity(queues, with_jobs="job" in shows)
+    counts = statistics.recent(queues) if "hour" in shows else None
+    figures = statistics.figures(queues) if shows & {"rate", "failed", "p95"} else None
     now = database_clock.now()
-    return [_row(request, queue, activity[queue.id], counts[queue.id], now) for queue in queues]
+    return [
+        {
+            "id": str(queue.id),
+            "name": queue.name,
+            **shown(queue, activity[queue.id], now),
+            **working(request, activity[queue.id]),
+            "address": address("queues_queue_change", queue.name),
+            "sparkline": counts and Sparkline(counts[queue.id]),
+            "figures": figures and figures[queue.id],
+        }
+        for queue in queues
+    ]
 
 
-def _row(
-    request: HttpRequest, queue: Queue, activity: reads.Activity, counts: list[int], now: datetime
-) -> dict[str, Any]:
-    return {
-        **shown(queue, activity, now),
-        **working(request, activity),
-        "address": address("queues_queue_change", queue.name),
-        "sparkline": Sparkline(counts),
+def _counts(filters: QueueFilters) -> Counts:
+    """The queues that match whatever their state and health are; a slow answer is shared by all requests."""
+    if not filters.is_valid():
+        return {}, HealthCounts(0, 0, {})
+    wanted = filters.wanted()
+    return shared("queues", lambda: search.sums(reads.queue_context(), **wanted), wanted)
+
+
+def _tabs(filters: QueueFilters, counts: Counts) -> list[Tab]:
+    """All, those with each problem that there is, and those of each state."""
+    sums, health = counts
+    query = filters.query()
+    chosen = query.get("health"), query.get("state")
+
+    def tab(text: str, number: int, health: str | None = None, state: str | None = None) -> Tab:
+        return Tab(text, _address(filters, health=health, state=state), count(number), chosen == (health, state))
+
+    problems = [one for one in Health if one in health.problems or one.value == chosen[0]]
+    return [
+        tab("All", health.queues),
+        tab("any problem", health.ill, UNHEALTHY),
+        *(tab(one.label, health.problems.get(one, 0), one.value) for one in problems if one is not Health.HEALTHY),
+        *(tab(one.label, sums[one].queues if one in sums else 0, state=one.value) for one in State),
+    ]
+
+
+def _total(counts: Counts, query: dict[str, Any]) -> str:
+    """What the queues of the list hold together, by the last observations; nothing if a problem is asked for."""
+    if "health" in query:
+        return ""
+    found = [one for state, one in counts[0].items() if query.get("state") in (None, state.value)]
+    queues = sum(one.queues for one in found)
+    held = {
+        "visible": sum(one.visible for one in found),
+        "in flight": sum(one.in_flight for one in found),
+        "delayed": sum(one.delayed for one in found),
+        "dead letters": sum(one.dead_letters for one in found),
     }
-
-
-def _columns(filters: QueueFilters) -> list[dict[str, Any]]:
-    """The headings, each with the address that sorts by it or reverses its order."""
-    sort = (filters.query().get("sort") or "name") if filters.is_valid() else "name"
-    found = []
-    for text, key, number in _COLUMNS:
-        column: dict[str, Any] = {"text": text, "number": number}
-        if key is not None:
-            current = sort.removeprefix("-") == key
-            downwards = not sort.startswith("-") if current else number
-            column["address"] = address("queues_queue_changelist", **filters.query(sort=f"{'-' * downwards}{key}"))
-            column["sorted"] = ("descending" if sort.startswith("-") else "ascending") if current else None
-        found.append(column)
-    return found
+    words = ", ".join(f"{count(number)} {name}" for name, number in held.items())
+    return f"{count(queues)} queue{'' if queues == 1 else 's'}: {words}"
