@@ -131,6 +131,26 @@ class Queue(models.Model, Settings):
         db_column="failingSince",
         help_text="since when the share of failed attempts has been too large, as of the last attempt",
     )
+    pause_changed_at = models.DateTimeField(
+        null=True,
+        default=None,
+        editable=False,
+        db_column="pauseChangedAt",
+        help_text="when it was last paused or resumed",
+    )
+    pause_changed_by = models.CharField(
+        max_length=200, default="", editable=False, db_column="pauseChangedBy", help_text="who did that"
+    )
+    pause_reason = models.CharField(
+        max_length=500, default="", editable=False, db_column="pauseReason", help_text="and why"
+    )
+    pause_change = models.CharField(
+        max_length=32,
+        default="",
+        editable=False,
+        db_column="pauseChange",
+        help_text="the action that did it, so that it can be undone for the queues that it changed",
+    )
     troubled_until = models.DateTimeField(
         null=True,
         default=None,

@@ -54,6 +54,11 @@ def by_ids(ids: Iterable[ObjectId]) -> list[Queue]:
     return to_models(Queue, (one for some in by_the_hundred(ids) for one in _queues().find({"_id": {"$in": some}})))
 
 
+def by_names(names: Iterable[str]) -> list[Queue]:
+    """The queues of these names that exist."""
+    return to_models(Queue, (one for some in by_the_hundred(names) for one in _queues().find({"name": {"$in": some}})))
+
+
 def by_name(name: str) -> Queue:
     """The queue of this name. Raises `NotFound`."""
     document = _queues().find_one({"name": name})
@@ -139,14 +144,21 @@ def insert(queue: Queue) -> Queue:
     return queue
 
 
-def update(queue_id: ObjectId, changes: Mapping[str, Any], *, wake: bool = False) -> Queue:
+def changed_by(change: str) -> list[Queue]:
+    """The queues that were last paused or resumed by this action."""
+    return to_models(Queue, _queues().find({"pauseChange": change}), bounded=False)
+
+
+def update(
+    queue_id: ObjectId, changes: Mapping[str, Any], *, wake: bool = False, where: Document | None = None
+) -> Queue:
     """Set fields (by Python names) of a definition, and return it as it is then. Raises `NotFound` if it is gone.
 
-    `wake`: ask the master in the same write to have the queue looked at.
+    `wake`: ask the master in the same write to have the queue looked at. `where`: more that the document must have.
     """
     dated = {"updatedAt": True, **({"wakeRequestedAt": True} if wake else {})}
     document = _queues().find_one_and_update(
-        {"_id": queue_id},
+        {"_id": queue_id, **(where or {})},
         {"$set": columns(Queue, dict(changes)), "$currentDate": dated},
         return_document=ReturnDocument.AFTER,
     )

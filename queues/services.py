@@ -18,6 +18,7 @@ from bson import ObjectId
 from queues import adopted_repository, naming, repository, setting_checks
 from queues.events import EventKind, record
 from queues.models import Queue
+from queues.pausing import Note
 from queues.settings import ASKED, SETTINGS
 from queues.sqs import Depth, get_gateway, redrive_policy
 from queues.sqs.regions import gateway_in
@@ -46,6 +47,11 @@ def by_ids(ids: Iterable[str]) -> list[Queue]:
     """The queues of these ids that there are, by name."""
     found = repository.by_ids(ObjectId(one) for one in ids if ObjectId.is_valid(one))
     return sorted(found, key=lambda queue: queue.name)
+
+
+def by_names(names: Sequence[str]) -> list[Queue]:
+    """The queues of these names that there are."""
+    return repository.by_names(names)
 
 
 def require(names: Sequence[str]) -> None:
@@ -168,15 +174,16 @@ def sqs_attributes(gateway: SqsGateway, queue: Queue) -> dict[str, str]:
     return attributes
 
 
-def update(name: str, changes: Mapping[str, Any]) -> Queue:
+def update(name: str, changes: Mapping[str, Any], *, by: str = "") -> Queue:
     """Change settings of a queue and return the changed queue. Consumers at work follow within seconds.
 
-    The master looks at a resumed queue as after a send. Raises what `create` raises.
+    `by`: who pauses or resumes it, if that is among the changes. The master looks at a resumed queue as after a send.
+    Raises what `create` raises.
     """
-    return _change(get(name), changes)
+    return _change(get(name), changes, Note(by))
 
 
-def _change(queue: Queue, changes: Mapping[str, Any], why: str = "") -> Queue:
+def _change(queue: Queue, changes: Mapping[str, Any], note: Note) -> Queue:
     changes = setting_checks.validate_settings(changes, current=queue)
     if not queue.managed:  # what SQS holds was named as it is
         changes = {setting: value for setting, value in changes.items() if not SETTINGS[setting].held_by_sqs}
@@ -192,12 +199,13 @@ def _change(queue: Queue, changes: Mapping[str, Any], why: str = "") -> Queue:
         gateway.set_attributes(queue.queue_url, wanted)
     # Somebody may have paused the queue since it was read, so the wake-up does not rest on what was read.
     resumed = changes.get("paused") is False
-    changed = repository.update(queue.id, changes, wake=resumed)
+    paused = changes.get("paused", queue.paused) != queue.paused
+    changed = repository.update(queue.id, {**changes, **(note.fields() if paused else {})}, wake=resumed)
     log.info("queue_changed", queue=queue.name, settings=sorted(changes))  # no values: options may be secret
     if changed.paused != queue.paused:
-        log.info("queue_paused" if changed.paused else "queue_resumed", queue=queue.name)
+        log.info("queue_paused" if changed.paused else "queue_resumed", queue=queue.name, by=note.by)
         kind = EventKind.QUEUE_PAUSED if changed.paused else EventKind.QUEUE_RESUMED
-        record(kind, queue=queue.name, more=f": {why}" if why else "")
+        record(kind, queue=queue.name, more=f": {changed.pause_reason}" if changed.pause_reason else "")
     if differences := _differences(queue, changed, changes):
         record(EventKind.QUEUE_CHANGED, queue=queue.name, more=differences)
     return changed
@@ -233,15 +241,15 @@ def delete(name: str) -> Queue:
     return queue
 
 
-def set_paused(name: str, paused: bool, why: str = "") -> bool:
+def set_paused(name: str, paused: bool, note: Note | None = None) -> bool:
     """Pause or resume a queue; return whether that changed anything. Consumers finish what they have in flight.
 
-    `why` goes to the event that tells of it.
+    The queue keeps the note.
     """
     queue = get(name)
     if queue.paused == paused:
         return False
-    _change(queue, {"paused": paused}, why)
+    _change(queue, {"paused": paused}, note or Note())
     return True
 
 

@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 from queues.handlers.catalogue import Catalogue
 from queues.models import Queue
 from queues.naming import MAX_LENGTH, PATTERN
+from queues.pausing import MAX_REASON
 from queues.settings import ASKED, CHOSEN_FOR_ADOPTED, SETTINGS, Setting
 from queuesite.api.schemas import Id, In, Out, Timestamp
 from queuesite.foundation.config import get_config
@@ -195,6 +196,9 @@ class QueueFields(Out):
     max_message_bytes: int | None = Field(
         description="largest message that the queue takes; null unless others own it", examples=[262144]
     )
+    pause_changed_at: Timestamp | None = Field(description="when it was last paused or resumed; null: never")
+    pause_changed_by: str = Field(description="who did that", examples=["anna"])
+    pause_reason: str = Field(description="and why", examples=["the bank is down until 14:00"])
     vanished_at: Timestamp | None = Field(description="since when SQS does not have the queue that others own any more")
     depth: DepthOut
     crash_count: int = Field(description="runs in a row that failed", examples=[0])
@@ -232,6 +236,14 @@ class NamesIn(In):
 
     queues: list[str] = Field(
         min_length=1, max_length=1_000, description="names of queues", examples=[["orders", "invoices"]]
+    )
+
+
+class PauseIn(In):
+    """Why a queue is paused or resumed."""
+
+    reason: str = Field(
+        default="", max_length=MAX_REASON, description="kept on the queue", examples=["the bank is down until 14:00"]
     )
 
 

@@ -16,6 +16,7 @@ from jobs.repositories import handlers, leases, workers
 from jobs.worker import completion
 from queues import events, repository, services
 from queues.events import EventKind
+from queues.pausing import Note
 from queuesite import tokens
 from queuesite.foundation import actor
 from queuesite.foundation.databases import MongoError, database_clock
@@ -59,7 +60,7 @@ def test_workers_and_leaders_are_told_of() -> None:
 def test_what_is_done_to_a_queue_is_told_with_who_and_why() -> None:
     queue = records.define("orders", priority=1)
     with actor.acting(lambda: "ada"):
-        services.set_paused("orders", True, "refunds fail")
+        services.set_paused("orders", True, Note(reason="refunds fail"))
         services.set_paused("orders", True)  # it is already
         services.update("orders", {"priority": 3, "handler_options": {}, "concurrency": queue.concurrency})
     services.set_paused("orders", False)
@@ -157,7 +158,7 @@ def test_the_command_line_lists_them() -> None:
     from tests.integration.test_sqs_command import sqs
 
     records.define("orders")
-    sqs("pause", "orders", "--why", "refunds fail")
+    sqs("pause", "orders", "--reason", "refunds fail")
     assert "paused: refunds fail" in sqs("events", "orders")
     (one,) = json.loads(sqs("events", "--json"))
     assert one["actor"].endswith("command line)") or one["actor"] == "command line"

@@ -52,6 +52,7 @@ NEEDS: Mapping[str, Needed] = {
     "auth_user_password_change": _all("auth.change_user"),
     "queues_queue_adopt": _all("queues.add_queue", "queues.change_handler"),
     "queues_queue_discover": _all("queues.add_queue"),
+    "queues_queue_undo": _all("queues.change_queue"),
     "queues_queue_act": STAFF,  # depends on the action in the request
 }
 _VERBS = {"add": "add", "delete": "delete"}

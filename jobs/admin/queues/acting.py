@@ -12,10 +12,11 @@ from django.urls import URLPattern, URLResolver
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from jobs.admin.queues.actions import ACTIONS, Action, Report, impact, summary
+from jobs.admin.queues import undo
+from jobs.admin.queues.actions import ACTIONS, Action, Asked, Report, impact, summary
 from jobs.admin.queues.base import QueuePages, user
 from jobs.admin.queues.listing import PAGE
-from queues import services
+from queues import pausing, services
 from queues.models import Queue
 from queuesite.admin.records import address
 from queuesite.foundation.databases import mongodb_errors
@@ -27,7 +28,11 @@ class ActionPage(QueuePages):
     """Actions on the selected queues, by the table of actions."""
 
     def pages(self) -> list[URLPattern | URLResolver]:
-        return [self.route("act-on-queues/", self.act_view, "act"), *super().pages()]
+        return [
+            self.route("act-on-queues/", self.act_view, "act"),
+            self.route("undo-on-queues/", self.undo_view, "undo"),
+            *super().pages(),
+        ]
 
     def act_view(self, request: HttpRequest) -> HttpResponse:
         """Take an action, or ask for confirmation."""
@@ -49,15 +54,43 @@ class ActionPage(QueuePages):
             return HttpResponseRedirect(back)
         if action.question is not None and "sure" not in request.POST:
             return self._ask(request, action, chosen, back)
-        report = Report()
+        report, asked = Report(), Asked(user(request), request.POST.get("reason", "").strip()[: pausing.MAX_REASON])
         try:
             with mongodb_errors():
-                action.run(report, chosen, value, user(request))
+                action.run(report, chosen, value, asked)
         except QueuesiteError as error:
             self.message_user(request, public_text(error), messages.ERROR)
         self._show(request, report)
+        if action.undoable and report.done:
+            undo.remember(request, action, asked, len(report.done))
         self._log(request, action, [queue for queue in chosen if queue.name in report.done], report)
         return HttpResponseRedirect(address("queues_queue_changelist") if action.deletes and report.done else back)
+
+    def undo_view(self, request: HttpRequest) -> HttpResponse:
+        """Undo an action for exactly those queues that it changed and that nobody has paused or resumed since."""
+        if not self.may(request, "change"):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        change = request.POST.get("change", "")
+        undo.forget(request, change)
+        if "dismiss" in request.POST:
+            return HttpResponseRedirect(_back(request))
+        try:
+            with mongodb_errors():
+                done = pausing.undo(change, by=request.user.get_username())
+        except QueuesiteError as error:
+            self.message_user(request, public_text(error), messages.ERROR)
+            return HttpResponseRedirect(_back(request))
+        if done:
+            self.message_user(request, f"{summary(dict.fromkeys(done, 'as before'))}.", messages.SUCCESS)
+            found = {queue.name: queue for queue in services.by_names(done)}
+            LogEntry.objects.log_actions(str(request.user.pk), list(found.values()), CHANGE, "Undone.")
+        else:
+            self.message_user(
+                request, "Nothing to undo: the queues were paused or resumed again since.", messages.WARNING
+            )
+        return HttpResponseRedirect(_back(request))
 
     def _ask(self, request: HttpRequest, action: Action, chosen: Sequence[Queue], back: str) -> HttpResponse:
         assert action.question is not None

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from jobs import services as processing
-from queues import services, tasks, tripping
+from queues import pausing, services, tasks, tripping
 from queues.models import Queue
+from queues.pausing import Note
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock, mongodb_errors
 from queuesite.foundation.errors import InvalidInput, QueuesiteError
@@ -28,6 +29,15 @@ class Report:
     skipped: dict[str, str] = field(default_factory=dict)
     #: The background task, if there is one.
     tasks: list[BackgroundTask] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who asked for an action, and why; `change` is its id, by which it can be undone."""
+
+    user: User
+    reason: str = ""
+    change: str = field(default_factory=pausing.new_change)
 
 
 @dataclass(frozen=True)
@@ -66,30 +76,32 @@ class Question:
 
 @dataclass(frozen=True)
 class Action:
-    """An action on several queues. `run` gets them, the form's value, and the user."""
+    """An action on several queues. `run` gets them, the form's value, and who asked."""
 
     name: str
     label: str
     permission: str
-    run: Callable[[Report, Sequence[Queue], int | None, User], None]
+    run: Callable[[Report, Sequence[Queue], int | None, Asked], None]
     value: Value | None = None
     question: Question | None = None
     #: Whether it concerns every queue, selected or not.
     everything: bool = False
+    #: Whether it asks why, and can be undone.
+    undoable: bool = False
     #: Whether it deletes the queues.
     deletes: bool = False
     #: Whether a queue's own page offers it.
     offered: Callable[[Queue], bool] = lambda queue: True
 
 
-def _each(act: Callable[[Queue, int | None], tuple[bool, str]]) -> Callable[..., None]:
+def _each(act: Callable[[Queue, int | None, Asked], tuple[bool, str]]) -> Callable[..., None]:
     """Take an action queue by queue. `act` returns whether it changed anything, and what to say about it."""
 
-    def run(report: Report, queues: Sequence[Queue], value: int | None, owner: User) -> None:
+    def run(report: Report, queues: Sequence[Queue], value: int | None, asked: Asked) -> None:
         for queue in queues:
             try:
                 with mongodb_errors():
-                    changed, words = act(queue, value)
+                    changed, words = act(queue, value, asked)
             except QueuesiteError as error:
                 changed, words = False, public_text(error)
             (report.done if changed else report.skipped)[queue.name] = words
@@ -97,53 +109,57 @@ def _each(act: Callable[[Queue, int | None], tuple[bool, str]]) -> Callable[...,
     return run
 
 
-def _pause(queue: Queue, value: int | None) -> tuple[bool, str]:
-    changed = services.set_paused(queue.name, True)
+def _note(asked: Asked) -> Note:
+    return Note(asked.user.get_username(), asked.reason, asked.change)
+
+
+def _pause(queue: Queue, value: int | None, asked: Asked) -> tuple[bool, str]:
+    changed = services.set_paused(queue.name, True, _note(asked))
     return changed, "paused" if changed else "paused already"
 
 
-def _resume(queue: Queue, value: int | None) -> tuple[bool, str]:
-    changed = services.set_paused(queue.name, False)
+def _resume(queue: Queue, value: int | None, asked: Asked) -> tuple[bool, str]:
+    changed = services.set_paused(queue.name, False, _note(asked))
     return changed, "resumed" if changed else "not paused"
 
 
-def _notify(queue: Queue, value: int | None) -> tuple[bool, str]:
+def _notify(queue: Queue, value: int | None, asked: Asked) -> tuple[bool, str]:
     services.notify(queue.name)
     return True, "notified"
 
 
-def _try_now(queue: Queue, value: int | None) -> tuple[bool, str]:
+def _try_now(queue: Queue, value: int | None, asked: Asked) -> tuple[bool, str]:
     changed = tripping.try_now(queue.name)
     return changed, "tried now" if changed else "not backing off"
 
 
-def _set_concurrency(queue: Queue, value: int | None) -> tuple[bool, str]:
+def _set_concurrency(queue: Queue, value: int | None, asked: Asked) -> tuple[bool, str]:
     if value == queue.concurrency:
         return False, f"concurrency {value} already"
     services.update(queue.name, {"concurrency": value})
     return True, f"concurrency set from {queue.concurrency} to {value}"
 
 
-def _delete(queue: Queue, value: int | None) -> tuple[bool, str]:
+def _delete(queue: Queue, value: int | None, asked: Asked) -> tuple[bool, str]:
     processing.delete_queue(queue.name)
     return True, "deleted" if queue.managed else "forgotten; SQS keeps it"
 
 
-def _purge_one(queue: Queue, value: int | None) -> tuple[bool, str]:
+def _purge_one(queue: Queue, value: int | None, asked: Asked) -> tuple[bool, str]:
     services.purge(queue.name)
     return True, "purged"
 
 
-def _purge(report: Report, queues: Sequence[Queue], value: int | None, owner: User) -> None:
+def _purge(report: Report, queues: Sequence[Queue], value: int | None, asked: Asked) -> None:
     if len(queues) == 1:
-        _each(_purge_one)(report, queues, value, owner)
+        _each(_purge_one)(report, queues, value, asked)
         return
     names = [queue.name for queue in queues]
-    report.tasks.append(start(tasks.purge, owner, total=len(names), queues=names))
+    report.tasks.append(start(tasks.purge, asked.user, total=len(names), queues=names))
     report.done.update(dict.fromkeys(names, "to be purged"))
 
 
-def _redrive(report: Report, queues: Sequence[Queue], value: int | None, owner: User) -> None:
+def _redrive(report: Report, queues: Sequence[Queue], value: int | None, asked: Asked) -> None:
     for queue in queues:
         try:
             dead = services.dead_letters(queue)
@@ -153,12 +169,12 @@ def _redrive(report: Report, queues: Sequence[Queue], value: int | None, owner: 
         if not dead:
             report.skipped[queue.name] = "no dead letters" if queue.dlq_url else "no dead-letter queue"
             continue
-        report.tasks.append(start(tasks.redrive, owner, total=dead, queue=queue.name))
+        report.tasks.append(start(tasks.redrive, asked.user, total=dead, queue=queue.name))
         report.done[queue.name] = "to be redriven"
 
 
-def _sync(report: Report, queues: Sequence[Queue], value: int | None, owner: User) -> None:
-    report.tasks.append(start(tasks.run_sync, owner))
+def _sync(report: Report, queues: Sequence[Queue], value: int | None, asked: Asked) -> None:
+    report.tasks.append(start(tasks.run_sync, asked.user))
 
 
 _CHANGE = "queues.change_queue"
@@ -166,8 +182,8 @@ _CHANGE = "queues.change_queue"
 ACTIONS: dict[str, Action] = {
     action.name: action
     for action in (
-        Action("pause", "Pause", _CHANGE, _each(_pause), offered=lambda queue: not queue.paused),
-        Action("resume", "Resume", _CHANGE, _each(_resume), offered=lambda queue: queue.paused),
+        Action("pause", "Pause", _CHANGE, _each(_pause), undoable=True, offered=lambda queue: not queue.paused),
+        Action("resume", "Resume", _CHANGE, _each(_resume), undoable=True, offered=lambda queue: queue.paused),
         Action("notify", "Notify (look at it now)", _CHANGE, _each(_notify)),
         Action(
             "try-now",

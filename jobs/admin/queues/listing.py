@@ -11,6 +11,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from jobs import ranking, reads, statistics
 from jobs.admin.failures import Sparkline
+from jobs.admin.queues import undo
 from jobs.admin.queues.base import QueuePages, shown, working
 from jobs.admin.queues.columns import QUEUES
 from jobs.shared import shared
@@ -99,6 +100,8 @@ class ListPage(QueuePages):
             "Queues",
             filters=filters,
             filtered=bool(set(query) - {"sort"}),
+            undo=undo.offered(request),
+            reason=any(action.undoable for action in actions.values()),
             tabs=_tabs(filters, counts),
             table=QUEUES.table(
                 request,

@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from jobs import attempt_reads, reads, statistics
 from jobs.admin.attempts import rows as attempt_rows
 from jobs.admin.pages import job_status
+from jobs.admin.queues import undo
 from jobs.admin.queues.base import QueuePages, shown, working
 from jobs.admin.queues.charts import charts
 from jobs.listening import never_listened_to
@@ -48,6 +49,7 @@ class LivePage(QueuePages):
             tabs=self.tabs(queue, "change"),
             **shown(queue, activity, now),
             **working(request, activity),
+            undo=undo.offered(request),
             listener=reads.listener_of(queue.queue_url),
             never_listened_to=never_listened_to(queue),
             costs=costs,

@@ -8,7 +8,8 @@ from ninja import Router
 from jobs import reads
 from jobs.api.schemas import AssignmentOut, NotifiedOut
 from queues import services, tasks, tripping
-from queues.api.schemas import NamesIn, PausedOut, PurgedOut, TriedNowOut
+from queues.api.schemas import NamesIn, PausedOut, PauseIn, PurgedOut, TriedNowOut
+from queues.pausing import Note
 from queuesite.api import problems
 from queuesite.api.auth import caller, needs
 from queuesite.api.openapi import also
@@ -44,15 +45,19 @@ def purge_queues(request: HttpRequest, payload: NamesIn, response: HttpResponse)
 
 
 @router.post("/queues/{name}/pause", response=PausedOut, auth=needs("queues.change_queue"))
-def pause_queue(request: HttpRequest, name: str) -> PausedOut:
-    """Stop processing a queue. Messages in flight are finished."""
-    return PausedOut(name=name, paused=True, changed=services.set_paused(name, True))
+def pause_queue(request: HttpRequest, name: str, payload: PauseIn | None = None) -> PausedOut:
+    """Stop processing a queue. Messages in flight are finished. The queue keeps who paused it, when and why."""
+    return PausedOut(name=name, paused=True, changed=services.set_paused(name, True, _note(request, payload)))
 
 
 @router.post("/queues/{name}/resume", response=PausedOut, auth=needs("queues.change_queue"))
-def resume_queue(request: HttpRequest, name: str) -> PausedOut:
+def resume_queue(request: HttpRequest, name: str, payload: PauseIn | None = None) -> PausedOut:
     """Process a paused queue again."""
-    return PausedOut(name=name, paused=False, changed=services.set_paused(name, False))
+    return PausedOut(name=name, paused=False, changed=services.set_paused(name, False, _note(request, payload)))
+
+
+def _note(request: HttpRequest, payload: PauseIn | None) -> Note:
+    return Note(caller(request).user.get_username(), "" if payload is None else payload.reason)
 
 
 @router.post("/queues/{name}/notify", response=NotifiedOut, auth=needs("queues.change_queue"))

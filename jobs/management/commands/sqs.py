@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +28,7 @@ from queues import messages, services, setting_checks, tripping
 from queues import sync as syncing
 from queues.handlers import catalogue, registry, schemas
 from queues.models import Queue
+from queues.pausing import Note
 from queues.settings import ASKED, SETTINGS
 from queues.sqs import MAX_DELAY_SECONDS, OutgoingMessage
 from queuesite.foundation.commands import Parser, integer
@@ -86,10 +89,11 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs):
         verb(
             "set-concurrency", "set how many messages a consumer handles at once; running consumers follow"
         ).add_argument("concurrency", metavar="N", type=int, help=SETTINGS["concurrency"].limit_words)
-        verb("pause", "stop processing a queue; consumers finish what is in flight").add_argument(
-            "--why", metavar="TEXT", default="", help="the reason, for the event that tells of it"
-        )
-        verb("resume", "process a paused queue again")
+        for name, text in (
+            ("pause", "stop processing a queue; consumers finish what is in flight"),
+            ("resume", "process a paused queue again"),
+        ):
+            verb(name, text).add_argument("--reason", metavar="TEXT", default="", help="why; the queue keeps it")
         verb("purge", "delete all messages of a queue; SQS allows it once a minute").add_argument(
             "--yes", action="store_true", help="do not ask for confirmation"
         )
@@ -235,11 +239,11 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs):
         self.say(f"concurrency of {options['name']!r} is {options['concurrency']} now")
 
     def do_pause(self, options: dict[str, Any]) -> None:
-        changed = services.set_paused(options["name"], True, options["why"])
+        changed = services.set_paused(options["name"], True, _note(options))
         self.say(f"queue {options['name']!r} is paused" + ("" if changed else " already"))
 
     def do_resume(self, options: dict[str, Any]) -> None:
-        changed = services.set_paused(options["name"], False)
+        changed = services.set_paused(options["name"], False, _note(options))
         self.say(f"queue {options['name']!r} is " + ("resumed" if changed else "not paused"))
 
     def do_purge(self, options: dict[str, Any]) -> None:
@@ -342,3 +346,12 @@ def _delete_question(queue: Queue) -> str:
     except QueueMissing:
         return f"Delete queue {queue.name!r}, which SQS does not have any more?"
     return f"Delete queue {queue.name!r} with {size.depth.total} messages and {size.dead_letters} dead letters?"
+
+
+def _note(options: dict[str, Any]) -> Note:
+    """Who is at the command line, and why."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        name = f"user {os.getuid()}"
+    return Note(f"{name} (command line)", options["reason"])
