@@ -16,6 +16,7 @@ from jobs.admin.queues import undo
 from jobs.admin.queues.actions import ACTIONS, Action, Asked, Report, impact, summary
 from jobs.admin.queues.base import QueuePages, user
 from jobs.admin.queues.listing import PAGE
+from jobs.admin.queues.matching import begin, matching
 from queues import pausing, services
 from queues.models import Queue
 from queuesite.admin.records import address
@@ -44,6 +45,8 @@ class ActionPage(QueuePages):
         if not request.user.has_perm(action.permission):
             raise PermissionDenied
         back = _back(request)
+        if "matching" in request.POST and not action.everything:
+            return self._act_on_matching(request, action, back)
         chosen = services.by_ids(request.POST.getlist("chosen")[:PAGE])
         try:
             if not chosen and not action.everything:
@@ -65,6 +68,42 @@ class ActionPage(QueuePages):
             undo.remember(request, action, asked, len(report.done))
         self._log(request, action, [queue for queue in chosen if queue.name in report.done], report)
         return HttpResponseRedirect(address("queues_queue_changelist") if action.deletes and report.done else back)
+
+    def _act_on_matching(self, request: HttpRequest, action: Action, back: str) -> HttpResponse:
+        """Take an action on all queues that match, in the background, after a question with their number."""
+        asked = Asked(user(request), request.POST.get("reason", "").strip()[: pausing.MAX_REASON])
+        try:
+            with mongodb_errors():
+                found = matching(back)
+            value = None if action.value is None else action.value.parse(_value(request))
+            if not found:
+                raise InvalidInput("no queue matches")
+        except QueuesiteError as error:
+            self.message_user(request, f"Nothing was done: {public_text(error)}.", messages.WARNING)
+            return HttpResponseRedirect(back)
+        # The number is typed, too, so that nobody acts on more queues than the question named.
+        number = str(len(found))
+        typed = request.POST.get("typed", "") if action.deletes else number
+        if request.POST.get("sure") != number or typed != number:
+            return self.page(
+                request,
+                "jobs/_confirm_matching.html",
+                f"{action.label}?",
+                action=action,
+                count=len(found),
+                names=[queue.name for queue in found[:PAGE]],
+                value=request.POST.get("value", ""),
+                reason=asked.reason,
+                changed="sure" in request.POST and request.POST["sure"] != number,
+                mistyped="typed" in request.POST,
+                act=address("queues_queue_act", next=back),
+                back=back,
+                poll=False,
+            )
+        task = begin(action, found, value, asked)
+        if action.undoable:
+            undo.remember(request, action, asked, len(found))
+        return HttpResponseRedirect(address("queuesite_backgroundtask_change", task.id))
 
     def undo_view(self, request: HttpRequest) -> HttpResponse:
         """Undo an action for exactly those queues that it changed and that nobody has paused or resumed since."""

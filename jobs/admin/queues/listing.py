@@ -20,7 +20,7 @@ from queues.handlers import catalogue
 from queues.health.rules import UNHEALTHY, Health
 from queues.models import Queue
 from queues.state import State
-from queues.summaries import HealthCounts, Sums
+from queues.summaries import HealthCounts, Named, Sums
 from queuesite.admin.records import address
 from queuesite.admin.tables import Sorting, Tab
 from queuesite.foundation.config import get_config
@@ -70,6 +70,11 @@ class QueueFilters(forms.Form):
         chosen = {name: self.cleaned_data[name] or None for name in ("health", "state")}
         return find(**self.wanted(), selections=reads.selections(**chosen), sort=sort, cursor=cursor, limit=PAGE)
 
+    def everything(self) -> list[Named]:
+        """All queues that match, on all pages."""
+        chosen = {name: self.cleaned_data[name] or None for name in ("health", "state")}
+        return search.find_names(**self.wanted(), selections=reads.selections(**chosen))
+
     def query(self, **changes: Any) -> dict[str, Any]:
         """The filters as a URL's query, with these changes."""
         given = {**self.cleaned_data, **changes} if self.is_valid() else changes
@@ -100,6 +105,7 @@ class ListPage(QueuePages):
             "Queues",
             filters=filters,
             filtered=bool(set(query) - {"sort"}),
+            matching=_matching(counts, query),
             undo=undo.offered(request),
             reason=any(action.undoable for action in actions.values()),
             tabs=_tabs(filters, counts),
@@ -120,6 +126,17 @@ class ListPage(QueuePages):
             has_add_permission=may["queues.add_queue"],
             poll=True,
         )
+
+
+def _matching(counts: Counts, query: dict[str, Any]) -> int | None:
+    """How many queues match, if the counts say it: not for a problem together with a state."""
+    sums, health = counts
+    wanted, state = query.get("health"), query.get("state")
+    if wanted and state:
+        return None
+    if wanted:
+        return health.ill if wanted == UNHEALTHY else health.problems.get(Health(wanted))
+    return sum(one.queues for name, one in sums.items() if state in (None, name.value))
 
 
 def _address(filters: QueueFilters, **changes: Any) -> str:
