@@ -343,7 +343,9 @@ def test_deleting_asks_first_with_what_is_at_stake(admin: Client) -> None:
     assert "2 queues, 2 messages" in act(admin, "delete", one, other)
     assert len(services.list_queues()) == 3
 
-    assert "2 deleted: one, other." in act(admin, "delete", one, other, sure="yes")
+    for typed in ({}, {"typed": ""}, {"typed": "one"}):
+        assert "Type 2, the number of queues" in act(admin, "delete", one, other, sure="yes", **typed)
+    assert "2 deleted: one, other." in act(admin, "delete", one, other, sure="yes", typed="2")
     assert [q.name for q in services.list_queues()] == [kept.name]
     assert get_gateway().queue_url(services.sqs_name("one")) is None
     assert LogEntry.objects.filter(action_flag=DELETION, object_id=str(one.pk), user__username="admin").count() == 1
@@ -353,7 +355,7 @@ def test_failed_deletion_keeps_the_queue_and_says_why(admin: Client, faulty: Sqs
     queue = services.create("orders")
     faulty.refuse("DeleteQueue", "AccessDenied", "not you", status=403)
 
-    told = act(admin, "delete", queue, sure="yes")
+    told = act(admin, "delete", queue, sure="yes", typed=queue.name)
 
     assert "Skipped: 1" in told
     assert "SQS refused the credentials" in told
@@ -573,7 +575,7 @@ class TestQueuesOfOthers:
         assert "it stays in SQS with its messages" in both
         assert "Nothing is deleted in SQS." not in both
 
-        assert "forgotten; SQS keeps it" in act(admin, "delete", queue, sure="yes")
+        assert "forgotten; SQS keeps it" in act(admin, "delete", queue, sure="yes", typed=queue.name)
         assert owner.url("orders")
 
     def test_queue_that_sqs_has_is_refused_unless_it_is_taken_over(self, admin: Client, owner: Owner) -> None:

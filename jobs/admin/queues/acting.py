@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from jobs.admin.queues import undo
-from jobs.admin.queues.actions import ACTIONS, Action, Asked, Report, impact, summary
+from jobs.admin.queues.actions import ACTIONS, Action, Asked, Report, impact, summary, to_type
 from jobs.admin.queues.base import QueuePages, user
 from jobs.admin.queues.listing import PAGE
 from jobs.admin.queues.matching import begin, matching
@@ -55,7 +55,8 @@ class ActionPage(QueuePages):
         except InvalidInput as error:
             self.message_user(request, f"Nothing was done: {error}.", messages.WARNING)
             return HttpResponseRedirect(back)
-        if action.question is not None and "sure" not in request.POST:
+        typed = request.POST.get("typed", "").strip() if action.deletes else None
+        if action.question is not None and ("sure" not in request.POST or typed not in (None, to_type(chosen))):
             return self._ask(request, action, chosen, back)
         report, asked = Report(), Asked(user(request), request.POST.get("reason", "").strip()[: pausing.MAX_REASON])
         try:
@@ -142,6 +143,8 @@ class ActionPage(QueuePages):
             rows=rows,
             total=sum(row.messages for row in rows),
             only_spared=all(row.note for row in rows),
+            to_type=to_type(chosen) if action.deletes else None,
+            mistyped="typed" in request.POST,
             act=address("queues_queue_act", next=back),
             back=back,
             poll=False,

@@ -93,6 +93,16 @@ class Action:
     #: Whether a queue's own page offers it.
     offered: Callable[[Queue], bool] = lambda queue: True
 
+    @property
+    def destroys(self) -> bool:
+        """Whether it deletes anything, so that it looks it and stands apart."""
+        return self.question is not None and self.question.final
+
+
+def to_type(queues: Sequence[Queue]) -> str:
+    """What is typed before these queues are deleted: the name of one, or the number of several."""
+    return queues[0].name if len(queues) == 1 else str(len(queues))
+
 
 def _each(act: Callable[[Queue, int | None, Asked], tuple[bool, str]]) -> Callable[..., None]:
     """Take an action queue by queue. `act` returns whether it changed anything, and what to say about it."""

@@ -106,6 +106,7 @@ class ListPage(QueuePages):
             filters=filters,
             filtered=bool(set(query) - {"sort"}),
             matching=_matching(counts, query),
+            destructive=any(action.destroys for action in actions.values()),
             undo=undo.offered(request),
             reason=any(action.undoable for action in actions.values()),
             tabs=_tabs(filters, counts),
