@@ -43,6 +43,10 @@ def test_a_queue_is_made_filled_and_followed_to_the_end(visit: Visit, system: Li
 
     watcher = visit("viewer")
     watcher.go(QUEUES)
+    watcher.page.locator("#columns-queues summary").click()
+    for column in ("Newest job", "Last hour"):
+        watcher.page.get_by_label(column, exact=True).check()
+    watcher.page.get_by_role("button", name="Show these").click()
     row = watcher.page.get_by_role("row").filter(has=watcher.page.get_by_role("link", name="made", exact=True))
     expect(row).to_contain_text("idle")
     watcher.page.evaluate("window.loaded = 'once'")
@@ -102,7 +106,7 @@ def test_queues_are_steered_in_the_list(visit: Visit, api: httpx.Client) -> None
     assert sent.is_success, sent.text
     page.get_by_label("Choose steered-slow").check()
     page.get_by_label("Choose steered-other").check()
-    page.get_by_label("With the chosen queues").select_option("Purge")
+    page.get_by_label("With the chosen queues").select_option(value="purge")
     page.get_by_role("button", name="Go").click()
     expect(page.get_by_role("heading", name="Purge: 2 queues, 7 messages?")).to_be_visible()
     person.has_no_barrier()

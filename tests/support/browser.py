@@ -144,3 +144,8 @@ class Visitor:
         """Check that the page is no wider than the screen."""
         wide, screen = self.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
         assert wide <= screen, f"{self.page.url} is {wide} px wide on a screen of {screen}"
+        scrolls = self.page.evaluate(
+            "[...document.querySelectorAll('.qs-scroll:has(> .qs-fixed)')]"
+            ".filter(list => list.scrollWidth > list.clientWidth).map(list => list.getAttribute('aria-label'))"
+        )
+        assert not scrolls, f"{self.page.url}: these lists scroll sideways: {', '.join(scrolls)}"
