@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from bson import ObjectId
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import User
 from django.http import QueryDict
 
 from jobs.admin.queues.actions import ACTIONS, Action, Asked, Report
 from jobs.admin.queues.listing import QueueFilters
-from queues import messages, repository
+from queues import messages, services
 from queues.summaries import Named
 from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import InvalidInput, QueuesiteError
@@ -57,7 +56,7 @@ def act_on_matching(
     taken, report = ACTIONS[action], Report()
     asked = Asked(User.objects.get(pk=user), reason, change)
     for begun in range(0, len(ids), CHUNK):
-        found = repository.by_ids(ObjectId(one) for one in ids[begun : begun + CHUNK])
+        found = services.by_ids(ids[begun : begun + CHUNK])
         for queue in found:
             try:
                 with mongodb_errors():
