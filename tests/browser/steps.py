@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+from playwright.sync_api import Page
 
 from tests.support.browser import PATIENCE
 from tests.support.waiting import eventually
@@ -38,3 +39,11 @@ def finished_job(api: httpx.Client, name: str) -> str:
 
     (job,) = eventually(found, PATIENCE / 1000, f"a job of {name} is completed")
     return str(job["id"])
+
+
+def show_columns(page: Page, listing: str, *columns: str) -> None:
+    """Have a list show these columns too."""
+    page.locator(f"#columns-{listing} summary").click()
+    for column in columns:
+        page.locator(f"#columns-{listing}").get_by_label(column, exact=True).check()
+    page.get_by_role("button", name="Show these").click()

@@ -49,8 +49,8 @@ def test_a_job_is_followed_to_its_end_without_a_reload(visit: Visit, api: httpx.
     expect(watcher.page.get_by_text("drained: the queue was empty")).to_be_visible()
     watcher.has_no_barrier()
     watcher.go(JOBS)
-    watcher.page.get_by_label("Queue").fill("followed")
-    watcher.page.get_by_label("Status").select_option("completed")
+    watcher.page.locator("#filters").get_by_label("Queue").fill("followed")
+    watcher.page.locator("#filters").get_by_label("Status").select_option("completed")
     watcher.page.get_by_role("button", name="Filter").click()
     expect(row).to_have_count(1)
     with watcher.page.expect_download() as download:

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from queues.sqs import get_gateway
 from tests.browser.conftest import Visit
-from tests.browser.steps import create, finished_job, wait_for_dead_letters
+from tests.browser.steps import create, finished_job, show_columns, wait_for_dead_letters
 from tests.support.live import Live
 
 pytestmark = pytest.mark.timeout(600)
@@ -43,10 +43,7 @@ def test_a_queue_is_made_filled_and_followed_to_the_end(visit: Visit, system: Li
 
     watcher = visit("viewer")
     watcher.go(QUEUES)
-    watcher.page.locator("#columns-queues summary").click()
-    for column in ("Newest job", "Last hour"):
-        watcher.page.get_by_label(column, exact=True).check()
-    watcher.page.get_by_role("button", name="Show these").click()
+    show_columns(watcher.page, "queues", "Newest job", "Last hour")
     row = watcher.page.get_by_role("row").filter(has=watcher.page.get_by_role("link", name="made", exact=True))
     expect(row).to_contain_text("idle")
     watcher.page.evaluate("window.loaded = 'once'")
@@ -131,6 +128,7 @@ def test_what_a_reader_does_survives_updates(visit: Visit, api: httpx.Client) ->
     asked: list[str] = []
     page.on("response", lambda answer: asked.append(f"{answer.status}") if "?q=read" in answer.url else None)
     person.go(f"{QUEUES}?q=read")
+    show_columns(page, "queues", "Priority", "Observed", "Handler", "Worker")
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name="read", exact=True))
 
     def change(value: int) -> None:
@@ -150,7 +148,7 @@ def test_what_a_reader_does_survives_updates(visit: Visit, api: httpx.Client) ->
     expect(row.get_by_label("Concurrency of read")).to_be_focused()
     while "304" not in asked:  # what did not change is not sent
         page.wait_for_event("response")
-    observed = row.locator("time").first
+    observed = row.locator("time").last
     expect(observed).to_have_text(re.compile(r"^\d+ (s|min)( \d+ s)? ago$"))
     expect(observed).to_have_attribute("title", re.compile(r"^[\d-]{10} [\d:]{8} UTC; here "))
 

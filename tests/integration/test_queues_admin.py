@@ -291,6 +291,14 @@ def test_saving_does_not_undo_what_others_wrote_meanwhile(admin: Client) -> None
     assert (after.priority, after.paused, after.wake_requested_at) == (4, True, woken)
 
 
+def test_settings_of_a_queue_that_has_worked(admin: Client) -> None:
+    queue = services.create("orders")
+    throughput.add([throughput.Row(queue.id, "orders", database_clock.now(), processed=3, failed=1)])
+    assert admin.get(settings_page(queue)).status_code == 200
+    assert admin.post(settings_page(queue), form(concurrency=2)).status_code == 302
+    assert services.get("orders").concurrency == 2
+
+
 def test_handler_that_is_gone_can_be_seen_and_kept(admin: Client) -> None:
     queue = services.create("orders")
     repository.update(queue.id, {"handler": "gone"})
