@@ -221,6 +221,9 @@ def test_handlers_of_a_module_of_ones_own(tmp_path: Path) -> None:
         "kind": "async",
         "description": "Takes an order.",
         "options": None,
+        "batch": None,
+        "breaker": None,
+        "retry": [],
     }
 
 
