@@ -244,9 +244,8 @@ class TestJobs:
                 reverse("admin:jobs_job_export"), {"queue": "orders"}, headers={"Accept-Encoding": "gzip"}
             )
             assert answer.headers["Content-Type"].startswith("text/csv")
-            assert (
-                answer.headers["Content-Encoding"] == "identity"
-            )  # gzip piece by piece shows browsers the first alone
+            # Of an answer that is compressed in pieces browsers read the first alone.
+            assert answer.headers["Content-Encoding"] == "identity"
             return b"".join([part async for part in answer.streaming_content]).decode()
 
         rows = list(csv.DictReader(io.StringIO(async_to_sync(download)())))
