@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from jobs.alert_models import Silence
 from jobs.attempt_model import Attempt
 from jobs.handler_models import HandlerHour, HandlerVersion
 from jobs.listening_model import Listening
 from jobs.models import Assignment, Departure, Failure, FailureCount, Job, Master
-from jobs.repositories import assignments, attempts, failures, handlers, jobs, listening, masters, throughput, workers
+from jobs.repositories import (
+    alerts,
+    assignments,
+    attempts,
+    failures,
+    handlers,
+    jobs,
+    listening,
+    masters,
+    throughput,
+    workers,
+)
 from jobs.throughput_models import Throughput, ThroughputHour
 from queues import event_repository, task_results
 from queues import repository as queues
@@ -23,6 +35,7 @@ def ensure_indexes() -> None:
             Assignment: assignments.INDEXES,
             Listening: listening.INDEXES,
             Job: jobs.indexes(),
+            Silence: alerts.SILENCE_INDEXES,
             Attempt: attempts.indexes(),
             Failure: failures.indexes(),
             FailureCount: failures.COUNT_INDEXES,

@@ -156,6 +156,15 @@ class Config(BaseSettings):
         60, ge=10, le=1_440, description="how long dead letters count as growing after their number rose"
     )
 
+    # Alerts
+    alert_urls: SecretStr | None = Field(
+        None,
+        description="where notices of what needs attention go: addresses as apprise takes them, separated by commas",
+    )
+    alert_after_seconds: int = Field(
+        60, ge=0, le=86_400, description="a problem that is over sooner is not worth a notice"
+    )
+
     # Logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is logged")
     log_format: Literal["console", "json"] = Field("console", description="format of the log: console or json")

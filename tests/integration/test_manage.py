@@ -224,9 +224,6 @@ def test_handlers_of_a_module_of_ones_own(tmp_path: Path) -> None:
         "breaker": None,
         "description": "Takes an order.",
         "options": None,
-        "batch": None,
-        "breaker": None,
-        "retry": [],
     }
 
 

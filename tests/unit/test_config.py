@@ -132,6 +132,7 @@ LIMITS: list[tuple[str, list[Any], list[Any]]] = [
     ("HEALTH_STUCK_MINUTES", [1, 1_440], [0, 1_441]),
     ("HEALTH_STARVED_SECONDS", [1, 86_400], [0, 86_401]),
     ("HEALTH_DEAD_LETTER_MINUTES", [10, 1_440], [9, 1_441]),
+    ("ALERT_AFTER_SECONDS", [0, 86_400], [-1, 86_401]),
     ("WORKER_STALLED_AFTER", [86_400], [0, 86_401]),
     ("BACKLOG_PER_CONSUMER", [1], [0]),
     ("DELETE_LINGER_MS", [0, 5_000], [-1, 5_001]),

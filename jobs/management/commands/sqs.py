@@ -16,7 +16,7 @@ from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from jobs import letters, reads
+from jobs import alerts, letters, reads
 from jobs import services as processing
 from jobs.management import trying
 from jobs.management.sqs_adoption import AdoptionVerbs
@@ -32,7 +32,7 @@ from queues.pausing import Note
 from queues.settings import ASKED, SETTINGS
 from queues.sqs import MAX_DELAY_SECONDS, OutgoingMessage
 from queuesite.foundation.commands import Parser, integer
-from queuesite.foundation.databases import MongoError, mongodb_errors
+from queuesite.foundation.databases import MongoError, database_clock, mongodb_errors
 from queuesite.foundation.errors import InvalidInput, QueueMissing, ServerError
 from queuesite.foundation.home import PROGRAM
 
@@ -114,6 +114,10 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs):
             queue=False,
             as_json=True,
         )
+        silence = verb("silence", "send no notices of a queue's problems, or of any, for a while", queue=False)
+        silence.add_argument("name", metavar="NAME", nargs="?", help="the queue's name; without it: everything")
+        silence.add_argument("span", metavar="SPAN", help="how long: 30m, 2h or 3d, at most 30d; 0 ends the silence")
+        verb("test-alert", "send a test notice to the addresses of ALERT_URLS", queue=False)
         trying.add_arguments(
             verb(
                 "try", "have a queue's handler handle one message here, in the terminal; nothing is received or deleted"
@@ -289,6 +293,17 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs):
         if report.failed:
             lines = "; ".join(f"{name}: {reason}" for name, reason in report.failed.items())
             raise CommandError(f"{len(report.failed)} queues failed: {lines}", returncode=1)
+
+    def do_silence(self, options: dict[str, Any]) -> None:
+        span = alerts.span_of(options["span"])
+        until = database_clock.now() + span if span else None
+        alerts.silence(options["name"], until)
+        what = "everything" if options["name"] is None else f"queue {options['name']!r}"
+        self.say(f"{what} is " + ("silent no more" if until is None else f"silent until {until:%Y-%m-%d %H:%M} UTC"))
+
+    def do_test_alert(self, options: dict[str, Any]) -> None:
+        alerts.test()
+        self.say("the test notice has been sent")
 
     def do_try(self, options: dict[str, Any]) -> None:
         self.say(trying.try_message(options))

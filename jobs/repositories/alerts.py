@@ -1,0 +1,123 @@
+"""The collections `alerts` and `silences`. Each step of an alert is one conditional write, which one process wins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from pymongo import ASCENDING, IndexModel, UpdateOne
+from pymongo.collection import Collection
+
+from jobs.alert_models import Alert, AlertState, Silence
+from queuesite.foundation.databases import Document, bulk_upsert, collection
+from queuesite.foundation.documents import to_models
+
+#: The `_id` of the silence of everything, and the first part of the `_id` of alerts that concern no queue.
+SYSTEM = "system"
+SILENCE_INDEXES = (IndexModel([("until", ASCENDING)], name="until_ttl", expireAfterSeconds=0),)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Something that is wrong now."""
+
+    id: str
+    subject: str
+    problem: str
+    sentence: str
+
+
+def _alerts() -> Collection[Document]:
+    return collection(Alert)
+
+
+def _silences() -> Collection[Document]:
+    return collection(Silence)
+
+
+def note(seen: Iterable[Seen], now: datetime) -> None:
+    """Record what is wrong now; what is on record already is refreshed."""
+    writes = [
+        UpdateOne(
+            {"_id": one.id},
+            {
+                "$set": {"lastSeenAt": now, "sentence": one.sentence},
+                "$setOnInsert": {
+                    "subject": one.subject,
+                    "problem": one.problem,
+                    "state": AlertState.PENDING.value,
+                    "firstSeenAt": now,
+                    "failures": 0,
+                },
+            },
+            upsert=True,
+        )
+        for one in seen
+    ]
+    bulk_upsert(_alerts(), writes)
+
+
+def all_alerts(limit: int) -> list[Alert]:
+    """Up to `limit` alerts, the earliest first."""
+    return to_models(Alert, _alerts().find({}).sort("firstSeenAt", ASCENDING).limit(limit))
+
+
+def claim(alert: Alert, state: AlertState, now: datetime) -> bool:
+    """Take an alert to its next state; False if another process did, or has changed it since it was read."""
+    found = _alerts().update_one(
+        {"_id": alert.id, "state": alert.state, "failures": alert.failures, "claimedAt": alert.claimed_at},
+        {"$set": {"state": state.value, "claimedAt": now}},
+    )
+    return found.matched_count == 1
+
+
+def told(alerts: Iterable[Alert], *, over: bool) -> None:
+    """Record that people know: of the alerts, or that these are over, which removes them."""
+    ids = {"_id": {"$in": [one.id for one in alerts]}}
+    if over:
+        _alerts().delete_many(ids)
+    else:
+        _alerts().update_many(
+            ids, {"$set": {"state": AlertState.TOLD.value, "failures": 0, "error": "", "tryAgainAt": None}}
+        )
+
+
+def not_told(alerts: Mapping[Alert, datetime], state: AlertState, error: str) -> None:
+    """Record that a sending failed: back to `state`, until each alert's moment of the next try."""
+    bulk_upsert(
+        _alerts(),
+        [
+            UpdateOne(
+                {"_id": one.id},
+                {"$set": {"state": state.value, "error": error, "tryAgainAt": at}, "$inc": {"failures": 1}},
+            )
+            for one, at in alerts.items()
+        ],
+    )
+
+
+def forget(alert: Alert) -> None:
+    """Remove an alert that nobody was told of, unless it has been seen again."""
+    _alerts().delete_one({"_id": alert.id, "state": alert.state, "lastSeenAt": alert.last_seen_at})
+
+
+def abandoned(before: datetime) -> None:
+    """Settle what processes died at: whoever should have been told may have been, and is not told twice."""
+    _alerts().update_many(
+        {"state": AlertState.TELLING.value, "claimedAt": {"$lt": before}}, {"$set": {"state": AlertState.TOLD.value}}
+    )
+    _alerts().delete_many({"state": AlertState.ENDING.value, "claimedAt": {"$lt": before}})
+
+
+def silence(key: str, subject: str, until: datetime | None) -> None:
+    """Silence a queue (its id) or SYSTEM until a moment; None: end its silence."""
+    if until is None:
+        _silences().delete_one({"_id": key})
+    else:
+        _silences().update_one({"_id": key}, {"$set": {"subject": subject, "until": until}}, upsert=True)
+
+
+def silences(now: datetime) -> list[Silence]:
+    """Those that hold; MongoDB removes the others within a minute or two."""
+    return to_models(Silence, _silences().find({"until": {"$gt": now}}).sort("until", ASCENDING))
