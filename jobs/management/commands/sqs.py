@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jobs import alerts, letters, reads
 from jobs import services as processing
 from jobs.management import trying
+from jobs.management.sqs_acting import delete_question, note
 from jobs.management.sqs_adoption import AdoptionVerbs
 from jobs.management.sqs_arguments import add_setting
 from jobs.management.sqs_events import EventVerbs
@@ -27,13 +26,11 @@ from jobs.management.sqs_records import RecordVerbs
 from queues import messages, services, setting_checks, tripping
 from queues import sync as syncing
 from queues.handlers import catalogue, registry, schemas
-from queues.models import Queue
-from queues.pausing import Note
 from queues.settings import ASKED, SETTINGS
 from queues.sqs import MAX_DELAY_SECONDS, OutgoingMessage
 from queuesite.foundation.commands import Parser, integer
 from queuesite.foundation.databases import MongoError, database_clock, mongodb_errors
-from queuesite.foundation.errors import InvalidInput, QueueMissing, ServerError
+from queuesite.foundation.errors import InvalidInput, ServerError
 from queuesite.foundation.home import PROGRAM
 
 
@@ -140,7 +137,7 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs):
     def do_delete(self, options: dict[str, Any]) -> None:
         name = options["name"]
         queue = services.get(name)
-        if not options["yes"] and not self.confirm(_delete_question(queue), assume_yes=False):
+        if not options["yes"] and not self.confirm(delete_question(queue), assume_yes=False):
             self.say("nothing deleted")
             return
         processing.delete_queue(name)
@@ -243,11 +240,11 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs):
         self.say(f"concurrency of {options['name']!r} is {options['concurrency']} now")
 
     def do_pause(self, options: dict[str, Any]) -> None:
-        changed = services.set_paused(options["name"], True, _note(options))
+        changed = services.set_paused(options["name"], True, note(options["reason"]))
         self.say(f"queue {options['name']!r} is paused" + ("" if changed else " already"))
 
     def do_resume(self, options: dict[str, Any]) -> None:
-        changed = services.set_paused(options["name"], False, _note(options))
+        changed = services.set_paused(options["name"], False, note(options["reason"]))
         self.say(f"queue {options['name']!r} is " + ("resumed" if changed else "not paused"))
 
     def do_purge(self, options: dict[str, Any]) -> None:
@@ -349,24 +346,3 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs):
         with bar:
             task = bar.add_task(what, total=total)
             yield lambda more: bar.advance(task, more)
-
-
-def _delete_question(queue: Queue) -> str:
-    if not queue.managed:
-        return (
-            f"Forget queue {queue.name!r} and its records here? It stays in SQS with its messages, since others own it."
-        )
-    try:
-        size = services.size(queue.name)
-    except QueueMissing:
-        return f"Delete queue {queue.name!r}, which SQS does not have any more?"
-    return f"Delete queue {queue.name!r} with {size.depth.total} messages and {size.dead_letters} dead letters?"
-
-
-def _note(options: dict[str, Any]) -> Note:
-    """Who is at the command line, and why."""
-    try:
-        name = getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        name = f"user {os.getuid()}"
-    return Note(f"{name} (command line)", options["reason"])
