@@ -139,7 +139,7 @@ class QueuesiteCommand(BaseCommand):
         """Where results go. Without a terminal there are no colours, and tables are as wide as they need to be."""
         return _Console(
             file=cast(IO[str], self.stdout),
-            width=None if self.stdout.isatty() else 200,
+            width=None if self.stdout.isatty() else 10_000,
             # The output is data, which must not be interpreted as markup.
             markup=False,
             emoji=False,
