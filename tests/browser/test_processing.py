@@ -52,6 +52,7 @@ def test_a_job_is_followed_to_its_end_without_a_reload(visit: Visit, api: httpx.
     watcher.page.locator("#filters").get_by_label("Queue").fill("followed")
     watcher.page.locator("#filters").get_by_label("Status").select_option("completed")
     watcher.page.get_by_role("button", name="Filter").click()
+    watcher.page.wait_for_url("**status=completed**")
     expect(row).to_have_count(1)
     with watcher.page.expect_download() as download:
         watcher.page.get_by_role("link", name="Export as CSV").click()
@@ -104,7 +105,7 @@ def test_pages_fit_and_have_no_barrier(visit: Visit, api: httpx.Client) -> None:
     visit(None).suits_both_screens("/admin/")
     administrator = visit("administrator")
     for path in (
-        JOBS, f"{JOBS}{job}/", FAILURES, WORKERS, MASTERS,
+        JOBS, f"{JOBS}{job}/", FAILURES, WORKERS, MASTERS, "/admin/handlers/", "/admin/attempts/", "/admin/events/",
         "/admin/tasks/", "/admin/queuesite/token/", "/admin/queuesite/token/add/",
         "/admin/auth/user/", "/admin/auth/group/", "/admin/admin/logentry/", "/admin/axes/accessattempt/",
         "/admin/auth/user/1/change/", "/admin/auth/group/1/change/", "/admin/django_q/schedule/",
