@@ -33,7 +33,10 @@ Reached = dict[tuple[str, str], Counter[int]]
 
 
 def prepare(system: Live, client: httpx.Client) -> dict[str, str]:
-    """Create the examples' queues and what no operation creates: a job, and two failures, whose ids it returns."""
+    """Create the queues of the examples, and a job, an attempt and two failures, which no operation creates.
+
+    Returns the ids of the last three.
+    """
     get_gateway().create_queue(system.made_by_others, {})
     for name in ("orders", "invoices"):
         client.post("/queues", json={"name": name, "handler": "recorder"}).raise_for_status()
@@ -59,7 +62,30 @@ def prepare(system: Live, client: httpx.Client) -> dict[str, str]:
     ]
     database().client[system.database]["failures"].insert_many(documents)
     read, deleted = (str(document["_id"]) for document in documents)
-    return {"FAILURE_TO_READ": read, "FAILURE_TO_DELETE": deleted}
+    attempt = {
+        "_id": ObjectId(),
+        "messageId": "a-message",
+        "queueUrl": "http://sqs/orders",
+        "queueId": ObjectId(),
+        "queueName": "orders",
+        "jobId": ObjectId(),
+        "worker": "w-1",
+        "handler": "recorder",
+        "handlerVersion": "1",
+        "receiveCount": 1,
+        "startedAt": now,
+        "waited": 0.1,
+        "seconds": 0.1,
+        "outcome": "failed",
+        "errorType": "KeyError",
+        "error": "'customer'",
+        "fingerprint": "to-be-read",
+        "deadLetter": False,
+        "traceId": None,
+        "log": "",
+    }
+    database().client[system.database]["attempts"].insert_one(attempt)
+    return {"FAILURE_TO_READ": read, "FAILURE_TO_DELETE": deleted, "ATTEMPT_TO_READ": str(attempt["_id"])}
 
 
 def run(system: Live, token: str, directory: Path, prepared: dict[str, str]) -> Reached:
