@@ -20,6 +20,7 @@ import botocore.loaders
 import botocore.session
 import hypothesis
 import pytest
+import structlog
 
 from queuesite.foundation import config as configuration
 from queuesite.foundation import starting
@@ -196,6 +197,13 @@ def django_db_setup(
 
 
 # --- SQS ---
+
+
+@pytest.fixture(autouse=True)
+def log_fields_end_with_their_test() -> Iterator[None]:
+    """A master or worker in the test's process binds its id to all that is logged after it."""
+    yield
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture(scope="session", autouse=True)

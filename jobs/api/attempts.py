@@ -71,7 +71,7 @@ class SearchQuery(Query):
     )
 
 
-class FoundOut(Out):
+class SearchOut(Out):
     """What was found, up to ten of each. What you may not see is empty."""
 
     queues: list[str] = Field(description="names of queues", examples=[["orders"]])
@@ -81,11 +81,11 @@ class FoundOut(Out):
     attempts: list[AttemptSummary]
 
 
-@router.get("/search", response=FoundOut, auth=needs(), tags=["search"])
-def search(request: HttpRequest, query: Parameters[SearchQuery]) -> FoundOut:
+@router.get("/search", response=SearchOut, auth=needs(), tags=["search"])
+def search(request: HttpRequest, query: Parameters[SearchQuery]) -> SearchOut:
     """Find queues by name, jobs and messages by id, failures and attempts by what the error says."""
     found = attempt_reads.search_all(query.q, caller(request).may)
-    return FoundOut(
+    return SearchOut(
         queues=[queue.name for queue in found.queues],
         jobs=[JobOut.of(job) for job in found.jobs],
         messages=list(found.messages),

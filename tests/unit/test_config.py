@@ -208,6 +208,7 @@ class TestLimits:
     def test_every_limited_setting_is_in_the_table(self) -> None:
         free = {
             *(
+                "ALERT_URLS",
                 "AWS_ACCESS_KEY_ID",
                 "AWS_SECRET_ACCESS_KEY",
                 "AWS_SESSION_TOKEN",
