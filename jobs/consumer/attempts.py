@@ -14,7 +14,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 
 from jobs.attempts import ERROR_CHARACTERS, KIND_CHARACTERS, AttemptOutcome, AttemptReport, trace_id_of
 from jobs.consumer.current_settings import CurrentSettings
-from jobs.consumer.outcome import Done, GiveUp, Outcome, TimedOut, TryAgain, Unreachable
+from jobs.consumer.outcome import Done, GiveUp, Outcome, TimedOut, TryAgain, Unreachable, makes_dead_letter
 from jobs.consumer.turn import Stage, Turn
 from jobs.failures import storable, type_name
 from queuesite.foundation.log_tails import Tail, tails
@@ -98,19 +98,13 @@ class Attempts(Stage):
             error_type=_name_of(turn, outcome, error),
             error=self._shown(_text_of(outcome), turn)[:ERROR_CHARACTERS],
             fingerprint=turn.fingerprint,
-            dead_letter=self._is_last(outcome, received.receive_count),
+            dead_letter=makes_dead_letter(outcome, received.receive_count, self._current.queue),
             trace_id=(tail.trace_id if tail is not None else None) or trace_id_of(received.attributes, received.system),
             log="" if tail is None else self._shown(tail.text(), turn),
         )
         with self._lock:
             self._waiting.append(made)
             self._characters += made.size
-
-    def _is_last(self, outcome: Outcome, receive_count: int) -> bool:
-        queue = self._current.queue
-        if queue.dlq_url is None or isinstance(outcome, Done | Unreachable):
-            return False
-        return isinstance(outcome, GiveUp) or receive_count >= queue.max_receive_count
 
     def _shown(self, text: str, turn: Turn) -> str:
         """`text` without the secrets of the handler's options and the passwords of addresses."""

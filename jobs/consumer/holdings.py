@@ -91,14 +91,11 @@ class Holdings:
     def spare(self, held: Held, delay: int) -> None:
         """Have a message come back after `delay` seconds although it has used up its receives, see `tripping`."""
         queue = self._current.queue
-        if self._is_last_receive(held) and not queue.fifo and send_again(self._gateway, queue, held, delay):
+        spent = queue.is_last_receive(held.message.receive_count)
+        if spent and not queue.fifo and send_again(self._gateway, queue, held, delay):
             self.acknowledger.delete(held, at_once=True)
         else:
             self.acknowledger.release(held, delay, at_once=True)
-
-    def _is_last_receive(self, held: Held) -> bool:
-        queue = self._current.queue
-        return queue.dlq_url is not None and held.message.receive_count >= queue.max_receive_count
 
     def give_back_group(self, held: Held) -> None:
         """On a FIFO queue, give back the waiting messages of this one's group: they must not go before it."""
@@ -125,7 +122,7 @@ class Holdings:
         end = self.ending
         if end.reason is EndReason.TRIPPED:
             return True
-        if self._is_last_receive(held):
+        if self._current.queue.is_last_receive(held.message.receive_count):
             return time.monotonic() >= end.asked_at + self._limits.grace
         urgent = end.reason is None or not end.reason.has(Trait.EMPTIES_BUFFER)
         return urgent or time.monotonic() >= end.asked_at + YIELD_SECONDS

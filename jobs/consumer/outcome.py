@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.consumer.backoff import retry_delay
 from jobs.failures import storable
@@ -13,6 +13,9 @@ from queues.handlers import Reject, Retry, Unavailable
 from queues.handlers.calling import UNFINISHED
 from queues.handlers.retrying import RetryPolicy
 from queues.sqs import MAX_VISIBILITY_SECONDS
+
+if TYPE_CHECKING:
+    from jobs.consumer.settings import QueueSettings
 
 
 class TimedOut(Exception):
@@ -72,6 +75,18 @@ class GiveUp:
 Outcome = Done | TryAgain | Unreachable | GiveUp
 
 DONE = Done()
+
+
+def makes_dead_letter(outcome: Outcome, receive_count: int, queue: QueueSettings) -> bool:
+    """Whether the message is in the queue's dead-letter queue once this outcome has been acted on.
+
+    Without a dead-letter queue it is kept and tried again. On a standard queue, receives do not count while what the
+    handler needs is down, see `tripping`; on a FIFO queue a copy would break the order.
+    """
+    if isinstance(outcome, Done) or (isinstance(outcome, Unreachable) and not queue.fifo):
+        return False
+    rejected = isinstance(outcome, GiveUp) and queue.dlq_url is not None
+    return rejected or queue.is_last_receive(receive_count)
 
 
 def judge(

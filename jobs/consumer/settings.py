@@ -35,6 +35,10 @@ class QueueSettings(Settings):
     #: Failures that a breaker counted in runs that a time limit ended: how many seconds ago, and how many.
     counted: tuple[tuple[float, int], ...] = field(default=(), compare=False)
 
+    def is_last_receive(self, receive_count: int) -> bool:
+        """Whether SQS moves a message to the dead-letter queue when it is visible again after this receive."""
+        return self.dlq_url is not None and receive_count >= self.max_receive_count
+
     def check(self) -> None:
         """Raise `InvalidInput` for a number that no run can work with: anybody may have written it to the database.
 

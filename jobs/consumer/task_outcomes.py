@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from jobs import failures
 from jobs.consumer.current_settings import CurrentSettings
-from jobs.consumer.outcome import Done, GiveUp, Outcome, TimedOut, TryAgain, Unreachable
+from jobs.consumer.outcome import Done, GiveUp, Outcome, TimedOut, TryAgain, makes_dead_letter
 from jobs.consumer.turn import Stage, Turn
 from queues.handlers import Reject, Retry
 from queues.handlers.task import TASK_HANDLER, finished
@@ -26,10 +26,9 @@ class TaskOutcomes(Stage):
 
     def before(self, turn: Turn) -> None:
         """Note that it is the last receive of a task's message."""
-        if turn.spec.handler.name == TASK_HANDLER:
-            queue = self._current.queue
-            if queue.dlq_url is not None and turn.held.message.receive_count >= queue.max_receive_count:
-                reports.last_receive(turn.held.message.message_id)
+        received = turn.held.message
+        if turn.spec.handler.name == TASK_HANDLER and self._current.queue.is_last_receive(received.receive_count):
+            reports.last_receive(received.message_id)
 
     def after(self, turn: Turn) -> None:
         """Report an attempt that ended."""
@@ -57,12 +56,7 @@ class TaskOutcomes(Stage):
     def _status(self, outcome: Outcome, receive_count: int) -> str:
         if isinstance(outcome, Done):
             return "SUCCESSFUL"
-        queue = self._current.queue
-        if isinstance(outcome, Unreachable) and not queue.fifo:
-            return "READY"  # its receives do not count, see `tripping`
-        # Without a dead-letter queue the message is kept and tried again, whatever happened.
-        last = isinstance(outcome, GiveUp) or receive_count >= queue.max_receive_count
-        return "FAILED" if last and queue.dlq_url is not None else "READY"
+        return "FAILED" if makes_dead_letter(outcome, receive_count, self._current.queue) else "READY"
 
 
 def _described(outcome: Outcome, error: BaseException | None) -> tuple[str, str] | None:

@@ -14,13 +14,12 @@ from django.core.management.base import CommandError
 
 from jobs.consumer.current_settings import spec_of
 from jobs.consumer.foreground import attempt, attempt_async
-from jobs.consumer.outcome import Done, GiveUp
+from jobs.consumer.outcome import Done, GiveUp, makes_dead_letter
 from jobs.consumer.settings import QueueSettings
 from jobs.consumer.turn import Turn
 from jobs.testing.delivery import described
 from queues import services
 from queues.handlers import Reject, Retry
-from queues.models import Queue
 from queuesite.foundation.commands import integer
 from queuesite.foundation.errors import InvalidInput
 
@@ -48,8 +47,8 @@ def try_message(options: dict[str, Any]) -> str:
 
     There is no time limit: a person may be looking around in a debugger.
     """
-    queue = services.get(options["name"])
-    spec = spec_of(QueueSettings.of(queue))
+    queue = QueueSettings.of(services.get(options["name"]))
+    spec = spec_of(queue)
     received = described(
         _body(options),
         receive_count=options["receive_count"],
@@ -94,7 +93,7 @@ def _attribute(given: str) -> tuple[str, str]:
     return name, value
 
 
-def _in_words(turn: Turn, queue: Queue) -> str:
+def _in_words(turn: Turn, queue: QueueSettings) -> str:
     outcome, took = turn.outcome, f"after {turn.ended - turn.started:.3f} s"
     if isinstance(outcome, Done):
         return f"done {took}: the message would be deleted"
@@ -107,5 +106,5 @@ def _in_words(turn: Turn, queue: Queue) -> str:
     text = f"failed {took} ({outcome.error}): the message would be " + (
         "visible again later" if delay is None else f"visible again in {delay} s"
     )
-    last = queue.dlq_url is not None and turn.held.message.receive_count >= queue.max_receive_count
-    return f"{text}, and go to the dead-letter queue then" if last else text
+    dead = makes_dead_letter(outcome, turn.held.message.receive_count, queue)
+    return f"{text}, and go to the dead-letter queue then" if dead else text

@@ -16,7 +16,7 @@ from jobs.consumer import attempts as recording
 from jobs.consumer.attempts import Attempts
 from jobs.consumer.current_settings import CurrentSettings
 from jobs.consumer.meter import Meter
-from jobs.consumer.outcome import TryAgain
+from jobs.consumer.outcome import TryAgain, Unreachable
 from jobs.consumer.turn import HandlerSpec, Turn
 from queues.handlers import Message, Reject, Retry, Unavailable
 from queues.handlers.batching import Batch, MessageBatch
@@ -160,6 +160,16 @@ def test_the_last_receive_makes_a_dead_letter(receive_count: int, expected: bool
     one.outcome = TryAgain(1, "no")
     made.after(one)
     assert made.take()[0][0].dead_letter is expected
+
+
+@pytest.mark.parametrize("fifo", [False, True])
+def test_while_a_dependency_is_down_only_a_fifo_queue_makes_dead_letters(fifo: bool) -> None:
+    """Of a standard queue's message a copy is sent, which would break a FIFO queue's order."""
+    made = Attempts(current(dlq_url="u", fifo=fifo), 1)
+    one = turn(5)
+    one.outcome = Unreachable("down")
+    made.after(one)
+    assert made.take()[0][0].dead_letter is fifo
 
 
 def test_how_long_it_waited_counts_from_its_sending() -> None:
