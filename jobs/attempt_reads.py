@@ -124,7 +124,7 @@ def search_all(text: str, may: Callable[[str], bool]) -> Found:
         queues=search.find_queues(containing=text, limit=MOST_FOUND)[0] if may("queues.view_queue") else (),
         jobs=_jobs(text) if may("jobs.view_job") else (),
         messages=[one.message_id for one in at_message],
-        failures=failures.containing(text, MOST_FOUND) if may("jobs.view_failure") else (),
+        failures=failures.with_text(text, MOST_FOUND) if may("jobs.view_failure") else (),
         attempts=find(text=text, limit=MOST_FOUND)[0] if may_attempts and not at_message else (),
     )
 

@@ -11,6 +11,7 @@ from queues import repository, summaries
 from queues.health.rules import HealthSelection
 from queues.models import Queue
 from queues.state import Context, Selection, State
+from queuesite.foundation import documents
 from queuesite.foundation.errors import InvalidInput
 from queuesite.foundation.pages import Cursor, cut
 
@@ -48,7 +49,7 @@ def _conditions(
     if prefix:
         filters.append({"name": {"$regex": f"^{re.escape(prefix)}"}})
     if containing:
-        filters.append({"name": {"$regex": re.escape(containing), "$options": "i"}})
+        filters.append({"name": documents.containing(containing)})
     filters += [selection.filter for selection in selections]
     return filters
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,7 +9,6 @@ from datetime import datetime
 from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.collection import Collection as MongoCollection
-from pymongo.cursor import Cursor
 from pymongo.errors import BulkWriteError
 
 from jobs.attempt_model import Attempt
@@ -18,10 +16,9 @@ from jobs.attempts import AttemptReport
 from queues.models import Queue
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import Document, collection, database_clock, lost_races
-from queuesite.foundation.documents import read as read_models
-from queuesite.foundation.documents import to_document, to_model, to_models
+from queuesite.foundation.documents import containing, to_document, to_model, to_models
 from queuesite.foundation.errors import NotFound
-from queuesite.foundation.workarounds import slices
+from queuesite.foundation.newest import newest as newest_of_all
 
 _NEWEST_FIRST = (("startedAt", DESCENDING), ("_id", DESCENDING))
 #: What lists may be filtered by: each has an index, so that any page of such a list is a range of it.
@@ -108,30 +105,12 @@ def newest(
     """Up to `limit` attempts whose fields have these values, the newest first.
 
     `text` is looked for in their errors, in any case; no index helps with that, but there are ATTEMPTS_MAX at the most.
-    `since` and `until` (before which) bound their start; `behind` is the `(startedAt, _id)` of the last one read.
+    They are bounded by their start: see `queuesite.foundation.newest`.
     """
     wanted = dict(filters)
     if text:
-        pattern = {"$regex": re.escape(text), "$options": "i"}
-        wanted["$or"] = [{"error": pattern}, {"errorType": pattern}]
-    found: list[Attempt] = []
-
-    def read(started_at: Document | datetime, **more: Document) -> None:
-        query: Document = {**wanted, **more, **({"startedAt": started_at} if started_at else {})}
-
-        def some(skip: int, most: int) -> Cursor[Document]:
-            return _attempts().find(query).sort([*_NEWEST_FIRST]).skip(skip).limit(most)
-
-        found.extend(read_models(Attempt, some, limit - len(found)))
-
-    if behind is not None:
-        read(behind[0], _id={"$lt": behind[1]})  # those that began at the same moment as the last one
-        until = behind[0] if until is None else min(until, behind[0])
-    for span in slices(since, until, database_clock.now()):
-        if len(found) >= limit:
-            break
-        read(span)
-    return found
+        wanted["$or"] = [{name: containing(text)} for name in ("error", "errorType")]
+    return newest_of_all(Attempt, "startedAt", wanted, limit, since=since, until=until, behind=behind)
 
 
 def slowest(handler: str, since: datetime, limit: int) -> list[Attempt]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -17,7 +16,7 @@ from jobs.models import Failure, FailureCount
 from queues.models import Queue
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import Document, bulk_upsert, collection, database_clock
-from queuesite.foundation.documents import read, to_model, to_models
+from queuesite.foundation.documents import containing, read, to_model, to_models
 from queuesite.foundation.errors import NotFound
 
 _NEWEST_FIRST = (("lastSeenAt", DESCENDING), ("_id", DESCENDING))
@@ -172,10 +171,9 @@ def most_frequent(queues: Sequence[Queue], since: datetime) -> dict[ObjectId, Fa
     return {failure.queue_id: failure for failure in to_models(Failure, _failures().aggregate(pipeline))}
 
 
-def containing(text: str, limit: int) -> list[Failure]:
+def with_text(text: str, limit: int) -> list[Failure]:
     """Up to `limit` kinds of failure whose type or newest message has this text, in any case, the latest seen first."""
-    pattern = {"$regex": re.escape(text), "$options": "i"}
-    return newest({"$or": [{name: pattern} for name in ("exceptionType", "message", "retryReason")]}, limit)
+    return newest({"$or": [{name: containing(text)} for name in ("exceptionType", "message", "retryReason")]}, limit)
 
 
 def by_id(failure_id: ObjectId) -> Failure:

@@ -13,16 +13,14 @@ from typing import Any
 from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
-from pymongo.cursor import Cursor
 from pymongo.errors import BulkWriteError
 
 from jobs.models import Assignment, EndReason, Job, JobStatus
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import Document, collection, database_clock, lost_races
-from queuesite.foundation.documents import read as read_models
 from queuesite.foundation.documents import to_document, to_model, to_models
 from queuesite.foundation.errors import NotFound, StaleTransition
-from queuesite.foundation.workarounds import slices
+from queuesite.foundation.newest import newest as newest_of_all
 
 _UNFINISHED = [JobStatus.QUEUED.value, JobStatus.RUNNING.value]
 
@@ -273,29 +271,8 @@ def newest(
     until: datetime | None = None,
     behind: tuple[datetime, ObjectId] | None = None,
 ) -> list[Job]:
-    """Up to `limit` jobs whose fields have these values, the newest first.
-
-    `since` and `until` (before which) bound their creation; `behind` is the `(createdAt, _id)` of the last job that is
-    not wanted any more, because it and those before it have been read.
-    """
-    found: list[Job] = []
-
-    def read(created_at: Document | datetime, **more: Document) -> None:
-        query: Document = {**filters, **more, **({"createdAt": created_at} if created_at else {})}
-
-        def some(skip: int, wanted: int) -> Cursor[Document]:
-            return _jobs().find(query).sort([*_NEWEST_FIRST]).skip(skip).limit(wanted)
-
-        found.extend(read_models(Job, some, limit - len(found)))
-
-    if behind is not None:
-        read(behind[0], _id={"$lt": behind[1]})  # those made at the same moment as the last one
-        until = behind[0] if until is None else min(until, behind[0])
-    for span in slices(since, until, database_clock.now()):
-        if len(found) >= limit:
-            break
-        read(span)
-    return found
+    """Up to `limit` jobs whose fields have these values, by their creation: see `queuesite.foundation.newest`."""
+    return newest_of_all(Job, "createdAt", filters, limit, since=since, until=until, behind=behind)
 
 
 #: Jobs that are looked through at once for the newest of each of many queues.

@@ -7,6 +7,7 @@ of its defects once; a caller that asks for it by its name or id gets the error.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -131,6 +132,11 @@ def read(
         if len(documents) < wanted:
             break
     return found
+
+
+def containing(text: str) -> Document:
+    """The condition that a field contains a text, in any case. No index helps with it."""
+    return {"$regex": re.escape(text), "$options": "i"}
 
 
 def malformed(model: type[models.Model], limit: int) -> list[MalformedDocument]:
