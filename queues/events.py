@@ -13,6 +13,7 @@ from typing import Any
 from queues import event_repository
 from queues.event_model import Event
 from queuesite.foundation import actor
+from queuesite.foundation.actor import MAX_ACTOR
 from queuesite.foundation.databases import MongoError
 from queuesite.foundation.errors import InvalidInput, ServerError
 from queuesite.foundation.logs import get_logger
@@ -77,7 +78,7 @@ def record(kind: EventKind, *, queue: str | None = None, subject: str | None = N
     text = kind.words.format(subject=subject, more=more)[:_LONGEST]
     try:
         event_repository.insert(
-            Event(kind=kind.value, queue_name=queue, subject=subject, actor=actor.current()[:200], text=text)
+            Event(kind=kind.value, queue_name=queue, subject=subject, actor=actor.current()[:MAX_ACTOR], text=text)
         )
     except (MongoError, ServerError) as error:
         log.warning("event_not_recorded", kind=kind.value, queue=queue, text=text, error=str(error)[:300])

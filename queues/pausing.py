@@ -9,6 +9,8 @@ from uuid import uuid4
 
 from queues import repository
 from queues.events import EventKind, record
+from queuesite.foundation import actor
+from queuesite.foundation.actor import MAX_ACTOR
 from queuesite.foundation.databases import database_clock
 from queuesite.foundation.errors import InvalidInput, NotFound
 from queuesite.foundation.logs import get_logger
@@ -21,9 +23,8 @@ MAX_REASON = 500
 
 @dataclass(frozen=True)
 class Note:
-    """Who pauses or resumes, and why; actions on several queues have one `change`, by which they can be undone."""
+    """Why a queue is paused or resumed; actions on several queues have one `change`, by which they can be undone."""
 
-    by: str = ""
     reason: str = ""
     change: str = ""
 
@@ -34,10 +35,10 @@ class Note:
             )
 
     def fields(self) -> Mapping[str, Any]:
-        """What a queue keeps of it (Python names), as of now."""
+        """What a queue keeps of it (Python names), as of now and by whoever acts now."""
         return {
             "pause_changed_at": database_clock.now(),
-            "pause_changed_by": self.by[:200],
+            "pause_changed_by": actor.current()[:MAX_ACTOR],
             "pause_reason": " ".join(self.reason.split()),
             "pause_change": self.change,
         }
@@ -48,14 +49,14 @@ def new_change() -> str:
     return uuid4().hex
 
 
-def undo(change: str, *, by: str) -> list[str]:
+def undo(change: str) -> list[str]:
     """Resume what an action paused, or pause what it resumed; return the names of these queues.
 
     A queue that was paused or resumed again since then is left as it is. Each is one write whose filter names the
     action, so that nobody's later decision is overridden.
     """
     done = []
-    note = Note(by, "undone")
+    note = Note("undone")
     for queue in repository.changed_by(change) if change else ():
         try:
             repository.update(
@@ -67,6 +68,6 @@ def undo(change: str, *, by: str) -> list[str]:
         except NotFound:
             continue
         done.append(queue.name)
-        log.info("queue_resumed" if queue.paused else "queue_paused", queue=queue.name, by=by, undo=True)
+        log.info("queue_resumed" if queue.paused else "queue_paused", queue=queue.name, by=actor.current(), undo=True)
         record(EventKind.QUEUE_RESUMED if queue.paused else EventKind.QUEUE_PAUSED, queue=queue.name, more=": undone")
     return sorted(done)

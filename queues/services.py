@@ -22,6 +22,7 @@ from queues.pausing import Note
 from queues.settings import ASKED, SETTINGS
 from queues.sqs import Depth, get_gateway, redrive_policy
 from queues.sqs.regions import gateway_in
+from queuesite.foundation import actor
 from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import AlreadyExists, Conflict, InvalidInput, QueueMissing, QueuesiteError
 from queuesite.foundation.home import PROGRAM
@@ -174,13 +175,12 @@ def sqs_attributes(gateway: SqsGateway, queue: Queue) -> dict[str, str]:
     return attributes
 
 
-def update(name: str, changes: Mapping[str, Any], *, by: str = "") -> Queue:
+def update(name: str, changes: Mapping[str, Any]) -> Queue:
     """Change settings of a queue and return the changed queue. Consumers at work follow within seconds.
 
-    `by`: who pauses or resumes it, if that is among the changes. The master looks at a resumed queue as after a send.
-    Raises what `create` raises.
+    The master looks at a resumed queue as after a send. Raises what `create` raises.
     """
-    return _change(get(name), changes, Note(by))
+    return _change(get(name), changes, Note())
 
 
 def _change(queue: Queue, changes: Mapping[str, Any], note: Note) -> Queue:
@@ -203,7 +203,7 @@ def _change(queue: Queue, changes: Mapping[str, Any], note: Note) -> Queue:
     changed = repository.update(queue.id, {**changes, **(note.fields() if paused else {})}, wake=resumed)
     log.info("queue_changed", queue=queue.name, settings=sorted(changes))  # no values: options may be secret
     if changed.paused != queue.paused:
-        log.info("queue_paused" if changed.paused else "queue_resumed", queue=queue.name, by=note.by)
+        log.info("queue_paused" if changed.paused else "queue_resumed", queue=queue.name, by=actor.current())
         kind = EventKind.QUEUE_PAUSED if changed.paused else EventKind.QUEUE_RESUMED
         record(kind, queue=queue.name, more=f": {changed.pause_reason}" if changed.pause_reason else "")
     if differences := _differences(queue, changed, changes):

@@ -1,13 +1,9 @@
-"""Before `manage.py sqs` acts: the question that it asks, and who acts and why."""
+"""The question that `manage.py sqs` asks before it deletes a queue."""
 
 from __future__ import annotations
 
-import getpass
-import os
-
 from queues import services
 from queues.models import Queue
-from queues.pausing import Note
 from queuesite.foundation.errors import QueueMissing
 
 
@@ -22,12 +18,3 @@ def delete_question(queue: Queue) -> str:
     except QueueMissing:
         return f"Delete queue {queue.name!r}, which SQS does not have any more?"
     return f"Delete queue {queue.name!r} with {size.depth.total} messages and {size.dead_letters} dead letters?"
-
-
-def note(reason: str) -> Note:
-    """Who is at the command line, and why."""
-    try:
-        name = getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        name = f"user {os.getuid()}"
-    return Note(f"{name} (command line)", reason)

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+#: Characters of a name that records keep.
+MAX_ACTOR = 200
+
 _actor: ContextVar[Callable[[], str] | None] = ContextVar("actor", default=None)
 
 

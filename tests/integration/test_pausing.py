@@ -10,6 +10,7 @@ from jobs.admin.queues import undo
 from queues import pausing, services
 from queues.pausing import Note
 from queuesite import tokens
+from queuesite.foundation.actor import acting
 from queuesite.foundation.errors import InvalidInput
 from tests.support.api import Api, user
 from tests.support.pages import rows
@@ -44,7 +45,8 @@ def paused() -> set[str]:
 def test_what_an_action_paused_is_resumed_and_nothing_else(anna: Client) -> None:
     for name in ("a", "b", "c", "d"):
         define(name)
-    services.set_paused("c", True, Note("bob", "his reason"))
+    with acting(lambda: "bob"):
+        services.set_paused("c", True, Note("his reason"))
     act(anna, "pause", "a", "b", "c", reason="  the bank\nis down ")
     assert paused() == {"a", "b", "c"}
     first = services.get("a")
@@ -54,8 +56,9 @@ def test_what_an_action_paused_is_resumed_and_nothing_else(anna: Client) -> None
     assert "Pause: 2 queues" in offered(anna)["words"]
 
     # Somebody decided otherwise since: it is theirs.
-    services.set_paused("b", False, Note("bob"))
-    services.set_paused("b", True, Note("bob", "mine now"))
+    with acting(lambda: "bob"):
+        services.set_paused("b", False)
+        services.set_paused("b", True, Note("mine now"))
     answer = anna.post(offered(anna)["address"], {"change": offered(anna)["change"]}, follow=True)
     assert "1 as before: a." in answer.content.decode()
     assert paused() == {"b", "c"}
@@ -68,12 +71,12 @@ def test_a_resume_is_undone_too_but_only_once(anna: Client) -> None:
     define("a", paused=True)
     act(anna, "resume", "a")
     change = offered(anna)["change"]
-    assert pausing.undo(change, by="anna") == ["a"]
+    assert pausing.undo(change) == ["a"]
     assert paused() == {"a"}
-    assert pausing.undo(change, by="anna") == []
+    assert pausing.undo(change) == []
     answer = anna.post(UNDO, {"change": change}, follow=True)
     assert "Nothing to undo" in answer.content.decode()
-    assert pausing.undo("", by="anna") == []
+    assert pausing.undo("") == []
 
 
 def test_an_offer_is_dismissed_or_too_old_and_nobody_without_the_permission_undoes(
@@ -120,4 +123,4 @@ def test_the_api_takes_a_reason_and_tells_it() -> None:
 
 def test_a_reason_has_a_limit() -> None:
     with pytest.raises(InvalidInput, match="at most 500"):
-        Note("anna", "x" * 501)
+        Note("x" * 501)

@@ -118,7 +118,7 @@ class ActionPage(QueuePages):
             return HttpResponseRedirect(_back(request))
         try:
             with mongodb_errors():
-                done = pausing.undo(change, by=request.user.get_username())
+                done = pausing.undo(change)
         except QueuesiteError as error:
             self.message_user(request, public_text(error), messages.ERROR)
             return HttpResponseRedirect(_back(request))

@@ -120,7 +120,7 @@ def _each(act: Callable[[Queue, int | None, Asked], tuple[bool, str]]) -> Callab
 
 
 def _note(asked: Asked) -> Note:
-    return Note(asked.user.get_username(), asked.reason, asked.change)
+    return Note(asked.reason, asked.change)
 
 
 def _pause(queue: Queue, value: int | None, asked: Asked) -> tuple[bool, str]:

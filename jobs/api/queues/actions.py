@@ -47,17 +47,17 @@ def purge_queues(request: HttpRequest, payload: NamesIn, response: HttpResponse)
 @router.post("/queues/{name}/pause", response=PausedOut, auth=needs("queues.change_queue"))
 def pause_queue(request: HttpRequest, name: str, payload: PauseIn | None = None) -> PausedOut:
     """Stop processing a queue. Messages in flight are finished. The queue keeps who paused it, when and why."""
-    return PausedOut(name=name, paused=True, changed=services.set_paused(name, True, _note(request, payload)))
+    return PausedOut(name=name, paused=True, changed=services.set_paused(name, True, _note(payload)))
 
 
 @router.post("/queues/{name}/resume", response=PausedOut, auth=needs("queues.change_queue"))
 def resume_queue(request: HttpRequest, name: str, payload: PauseIn | None = None) -> PausedOut:
     """Process a paused queue again."""
-    return PausedOut(name=name, paused=False, changed=services.set_paused(name, False, _note(request, payload)))
+    return PausedOut(name=name, paused=False, changed=services.set_paused(name, False, _note(payload)))
 
 
-def _note(request: HttpRequest, payload: PauseIn | None) -> Note:
-    return Note(caller(request).user.get_username(), "" if payload is None else payload.reason)
+def _note(payload: PauseIn | None) -> Note:
+    return Note("" if payload is None else payload.reason)
 
 
 @router.post("/queues/{name}/notify", response=NotifiedOut, auth=needs("queues.change_queue"))

@@ -150,7 +150,7 @@ def change_queue(request: HttpRequest, name: str, payload: QueuePatch) -> QueueO
     (`managed` is false) belongs to its owner: another value is refused (422).
     """
     _permit_handler(request, payload)
-    return shown(request, [services.update(name, payload.given(), by=caller(request).user.get_username())])[0]
+    return shown(request, [services.update(name, payload.given())])[0]
 
 
 @router.delete(

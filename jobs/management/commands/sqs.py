@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jobs import alerts, letters, reads
 from jobs import services as processing
 from jobs.management import trying
-from jobs.management.sqs_acting import delete_question, note
+from jobs.management.sqs_acting import delete_question
 from jobs.management.sqs_adoption import AdoptionVerbs
 from jobs.management.sqs_arguments import add_setting
 from jobs.management.sqs_events import EventVerbs
@@ -26,6 +26,7 @@ from jobs.management.sqs_records import RecordVerbs
 from queues import messages, services, setting_checks, tripping
 from queues import sync as syncing
 from queues.handlers import catalogue, registry, schemas
+from queues.pausing import Note
 from queues.settings import ASKED, SETTINGS
 from queues.sqs import MAX_DELAY_SECONDS, OutgoingMessage
 from queuesite.foundation.commands import Parser, integer
@@ -240,11 +241,11 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs):
         self.say(f"concurrency of {options['name']!r} is {options['concurrency']} now")
 
     def do_pause(self, options: dict[str, Any]) -> None:
-        changed = services.set_paused(options["name"], True, note(options["reason"]))
+        changed = services.set_paused(options["name"], True, Note(options["reason"]))
         self.say(f"queue {options['name']!r} is paused" + ("" if changed else " already"))
 
     def do_resume(self, options: dict[str, Any]) -> None:
-        changed = services.set_paused(options["name"], False, note(options["reason"]))
+        changed = services.set_paused(options["name"], False, Note(options["reason"]))
         self.say(f"queue {options['name']!r} is " + ("resumed" if changed else "not paused"))
 
     def do_purge(self, options: dict[str, Any]) -> None:
