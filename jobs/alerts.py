@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from jobs import attention, reads, services
-from jobs.alert_models import Alert, AlertState, Silence
+from jobs.alert_models import Alert, AlertState
 from jobs.repositories import alerts
 from jobs.repositories.alerts import SYSTEM, Seen
 from queues import services as queues
@@ -75,7 +75,8 @@ def _is_silenced(alert: Alert, silenced: set[str]) -> bool:
 
 def _seen() -> tuple[list[Seen], bool]:
     """What is wrong now, and whether that is all."""
-    context = reads.queue_context()
+    workers = services.list_workers()
+    context = reads.queue_context(present=workers)
     found = attention.needed(MOST_QUEUES, context)
     seen = [
         Seen(f"{one.queue.id}:{problem.health}", one.queue.name, problem.health, problem.sentence)
@@ -85,8 +86,7 @@ def _seen() -> tuple[list[Seen], bool]:
     ]
     if reads.leader() is None:
         seen.append(Seen(f"{SYSTEM}:no-leader", "", "no-leader", "no master leads, so nothing is assigned to workers"))
-    now = database_clock.now()
-    if not any(services.is_alive(worker, now) for worker in services.list_workers()):
+    if not any(services.is_alive(worker, context.now) for worker in workers):
         seen.append(Seen(f"{SYSTEM}:no-workers", "", "no-workers", "no worker lives, so no message is handled"))
     return seen, len(found) < MOST_QUEUES
 
@@ -184,8 +184,3 @@ def span_of(text: str) -> timedelta:
     if found is None and text != "0":
         raise InvalidInput(f"span {text[:50]!r}: expected a number and m, h or d, like 30m or 2h; 0 ends the silence")
     return timedelta() if found is None else timedelta(**{units[found[2]]: int(found[1])})
-
-
-def current() -> tuple[list[Alert], list[Silence]]:
-    """The alerts on record, the earliest first, and the silences that hold."""
-    return alerts.all_alerts(2 * MOST_QUEUES), alerts.silences(database_clock.now())

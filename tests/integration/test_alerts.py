@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from django.core.management import call_command
 
 from jobs import alerts
 from jobs.alert_models import Alert, AlertState
@@ -95,7 +96,7 @@ def test_a_failed_sending_is_tried_again_later_and_shows_no_address(
     assert alerts.check() == 0
     assert alerts.check() == 0  # it is not due
     assert len(receiver.requests) == 1
-    (alert,) = alerts.current()[0]
+    (alert,) = repository.all_alerts(10)
     assert (alert.state, alert.failures) == (AlertState.PENDING, 1)
     assert alert.error.startswith("no address of ALERT_URLS (there are 1) took the notice")
     receiver.status = 200
@@ -146,3 +147,17 @@ def test_spans(text: str, minutes: int) -> None:
 def test_spans_that_are_none(text: str) -> None:
     with pytest.raises(InvalidInput, match="like 30m or 2h"):
         alerts.span_of(text)
+
+
+def test_by_the_command_line(receiver: Target, capsys: pytest.CaptureFixture[str]) -> None:
+    trip()
+    call_command("sqs", "silence", "orders", "2h")
+    call_command("sqs", "silence", "30m")
+    assert [one.subject for one in repository.silences(database_clock.now())] == ["", "orders"]
+    call_command("sqs", "silence", "orders", "0")
+    call_command("sqs", "test-alert")
+    said = capsys.readouterr().out
+    assert "queue 'orders' is silent until" in said
+    assert "queue 'orders' is silent no more" in said
+    assert [one.subject for one in repository.silences(database_clock.now())] == [""]
+    assert len(receiver.requests) == 1

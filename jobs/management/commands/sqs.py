@@ -14,11 +14,11 @@ from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from jobs import alerts, letters, reads
+from jobs import letters, reads
 from jobs import services as processing
 from jobs.management import trying
-from jobs.management.sqs_acting import delete_question
 from jobs.management.sqs_adoption import AdoptionVerbs
+from jobs.management.sqs_alerts import AlertVerbs
 from jobs.management.sqs_arguments import add_setting
 from jobs.management.sqs_events import EventVerbs
 from jobs.management.sqs_output import handler_as_json, queue_as_json, state_words
@@ -26,16 +26,17 @@ from jobs.management.sqs_records import RecordVerbs
 from queues import messages, services, setting_checks, tripping
 from queues import sync as syncing
 from queues.handlers import catalogue, registry, schemas
+from queues.models import Queue
 from queues.pausing import Note
 from queues.settings import ASKED, SETTINGS
 from queues.sqs import MAX_DELAY_SECONDS, OutgoingMessage
 from queuesite.foundation.commands import Parser, integer
-from queuesite.foundation.databases import MongoError, database_clock, mongodb_errors
-from queuesite.foundation.errors import InvalidInput, ServerError
+from queuesite.foundation.databases import MongoError, mongodb_errors
+from queuesite.foundation.errors import InvalidInput, QueueMissing, ServerError
 from queuesite.foundation.home import PROGRAM
 
 
-class Command(RecordVerbs, AdoptionVerbs, EventVerbs):
+class Command(RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs):
     """Subcommands for queues, messages, handlers and the sync."""
 
     help = "Manage queues and their messages."
@@ -112,10 +113,7 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs):
             queue=False,
             as_json=True,
         )
-        silence = verb("silence", "send no notices of a queue's problems, or of any, for a while", queue=False)
-        silence.add_argument("name", metavar="NAME", nargs="?", help="the queue's name; without it: everything")
-        silence.add_argument("span", metavar="SPAN", help="how long: 30m, 2h or 3d, at most 30d; 0 ends the silence")
-        verb("test-alert", "send a test notice to the addresses of ALERT_URLS", queue=False)
+        self.add_alert_verbs(verb)
         trying.add_arguments(
             verb(
                 "try", "have a queue's handler handle one message here, in the terminal; nothing is received or deleted"
@@ -138,7 +136,7 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs):
     def do_delete(self, options: dict[str, Any]) -> None:
         name = options["name"]
         queue = services.get(name)
-        if not options["yes"] and not self.confirm(delete_question(queue), assume_yes=False):
+        if not options["yes"] and not self.confirm(_delete_question(queue), assume_yes=False):
             self.say("nothing deleted")
             return
         processing.delete_queue(name)
@@ -292,17 +290,6 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs):
             lines = "; ".join(f"{name}: {reason}" for name, reason in report.failed.items())
             raise CommandError(f"{len(report.failed)} queues failed: {lines}", returncode=1)
 
-    def do_silence(self, options: dict[str, Any]) -> None:
-        span = alerts.span_of(options["span"])
-        until = database_clock.now() + span if span else None
-        alerts.silence(options["name"], until)
-        what = "everything" if options["name"] is None else f"queue {options['name']!r}"
-        self.say(f"{what} is " + ("silent no more" if until is None else f"silent until {until:%Y-%m-%d %H:%M} UTC"))
-
-    def do_test_alert(self, options: dict[str, Any]) -> None:
-        alerts.test()
-        self.say("the test notice has been sent")
-
     def do_try(self, options: dict[str, Any]) -> None:
         self.say(trying.try_message(options))
 
@@ -347,3 +334,16 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs):
         with bar:
             task = bar.add_task(what, total=total)
             yield lambda more: bar.advance(task, more)
+
+
+def _delete_question(queue: Queue) -> str:
+    """What deleting this queue would delete, as a question. Asks SQS for the numbers."""
+    if not queue.managed:
+        return (
+            f"Forget queue {queue.name!r} and its records here? It stays in SQS with its messages, since others own it."
+        )
+    try:
+        size = services.size(queue.name)
+    except QueueMissing:
+        return f"Delete queue {queue.name!r}, which SQS does not have any more?"
+    return f"Delete queue {queue.name!r} with {size.depth.total} messages and {size.dead_letters} dead letters?"
