@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate, islice
 from typing import Any
@@ -181,12 +181,13 @@ def _processing(queues: list[Queue], now: datetime) -> Iterator[Metric]:
     capacity = sum(worker.capacity for worker in workers if not worker.draining)
     yield _gauge("capacity", "Consumers that all workers together can run at once.", value=capacity)
     yield _gauge("capacity_used", "Capacity in use: assigned consumers.", value=len(assigned))
-    yield from _pools(queues, [worker for worker in workers if not worker.draining])
+    lease = reads.leader()
+    wanted = reads.slots_wanted(lease)
+    yield from _pools(queues, [worker for worker in workers if not worker.draining], wanted)
     listened = reads.listened_queues()
     yield _gauge("queues_listened", "Queues that a listener holds, so that they need no sweep.", value=len(listened))
     kinds = failures.count()
     yield _gauge("failure_kinds", "Kinds of failure on record.", value=kinds)
-    lease = reads.leader()
     leads = _gauge("leader", "1 for the master that leads; absent if none does.", "holder")
     if lease is not None:
         leads.add_metric([str(lease.holder)], 1)
@@ -219,7 +220,7 @@ def _health(queues: list[Queue], context: Context) -> Iterator[Metric]:
     yield oldest
 
 
-def _pools(queues: list[Queue], workers: list[Worker]) -> Iterator[Metric]:
+def _pools(queues: list[Queue], workers: list[Worker], wanted: Mapping[str, int] | None) -> Iterator[Metric]:
     """What a fleet is scaled by. The leader's plan says what is wanted, so that it is missing while none leads."""
     capacity = Counter({worker.pool or DEFAULT_POOL: 0 for worker in workers})
     for worker in workers:
@@ -228,7 +229,6 @@ def _pools(queues: list[Queue], workers: list[Worker]) -> Iterator[Metric]:
     for pool, count in capacity.items():
         slots.add_metric([pool], count)
     yield slots
-    wanted = reads.slots_wanted()
     gauge = _gauge("slots_wanted", "Consumers that the queues of a pool have or wait for.", "pool")
     if wanted is not None:
         for pool in {*capacity, *wanted, *(queue.pool or DEFAULT_POOL for queue in queues)}:

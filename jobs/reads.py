@@ -163,9 +163,8 @@ def departures(limit: int = 50) -> list[Departure]:
     return workers.departures(limit)
 
 
-def slots_wanted() -> dict[str, int] | None:
-    """The consumers that the queues want, by pool, as the leader's last heartbeat had it; None if none leads."""
-    lease = leader()
+def slots_wanted(lease: Lease | None) -> dict[str, int] | None:
+    """The consumers that the queues want, by pool, as the last heartbeat of the lease's holder had it, or None."""
     led = None if lease is None else next((one for one in find_masters() if one.master_id == lease.holder), None)
     return None if led is None else led.slots_wanted
 

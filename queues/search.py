@@ -27,11 +27,6 @@ SORTS = {
 }
 
 
-def named(names: Sequence[str]) -> list[Queue]:
-    """The queues of these names that exist, in the order of their names."""
-    return repository.find({"name": {"$in": list(names)}}, "name", descending=False, limit=len(names)) if names else []
-
-
 def _conditions(
     *,
     paused: bool | None = None,

@@ -13,6 +13,7 @@ from jobs.management.sqs_output import state_words
 from jobs.models import Worker
 from queues import search
 from queues.models import Queue
+from queues.services import by_names
 
 
 @dataclass
@@ -75,7 +76,7 @@ def busiest(running: dict[str, Running], limit: int) -> list[Queue]:
     """The queues that hold most messages, and first those that are being processed."""
     found, _ = search.find_queues(sort="-visible", limit=limit)
     missing = sorted(set(running) - {queue.name for queue in found})[:limit]
-    both = [*search.named(missing), *found]
+    both = [*by_names(missing), *found]
     return sorted(both, key=lambda queue: (queue.name not in running, -queue.depth_visible, queue.name))[:limit]
 
 

@@ -55,11 +55,6 @@ class ListenerProcess:
         return self._process.pid if self._process is not None else None
 
     @property
-    def next_start(self) -> float:
-        """When one may be started that is to be started."""
-        return self._start_at
-
-    @property
     def works(self) -> bool:
         """Whether nothing says that it does not: it has not died, or failed to start, for as long as `DOWN_SECONDS`."""
         return self._down_since is None or self._monotonic() - self._down_since < DOWN_SECONDS

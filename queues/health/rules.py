@@ -248,11 +248,6 @@ def health_of(queue: Queue, context: Context) -> Health:
     return next((health for health, rule in PROBLEMS.items() if rule.holds(queue, context)), Health.HEALTHY)
 
 
-def tone_of(health: Health) -> Tone | None:
-    """How bad it is; None: all is well."""
-    return None if health is Health.HEALTHY else PROBLEMS[health].tone
-
-
 def health_expression(context: Context) -> Expression:
     """`health_of` a document of the queues' collection."""
     branches = [{"case": rule.expression(context), "then": health.value} for health, rule in PROBLEMS.items()]

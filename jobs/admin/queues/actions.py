@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from jobs import services as processing
 from queues import pausing, services, tasks, tripping
+from queues.messages import redrive
 from queues.models import Queue
 from queues.pausing import Note
 from queuesite.foundation.config import get_config
@@ -90,6 +91,8 @@ class Action:
     undoable: bool = False
     #: Whether it deletes the queues.
     deletes: bool = False
+    #: How a background task takes it, if `run` would start a task for each queue.
+    in_task: Callable[[Report, Sequence[Queue], int | None, Asked], None] | None = None
     #: Whether a queue's own page offers it.
     offered: Callable[[Queue], bool] = lambda queue: True
 
@@ -169,6 +172,11 @@ def _purge(report: Report, queues: Sequence[Queue], value: int | None, asked: As
     report.done.update(dict.fromkeys(names, "to be purged"))
 
 
+def _redrive_here(queue: Queue, value: int | None, asked: Asked) -> tuple[bool, str]:
+    moved = redrive(queue.name).moved
+    return moved > 0, "redriven" if moved else "no dead letters"
+
+
 def _redrive(report: Report, queues: Sequence[Queue], value: int | None, asked: Asked) -> None:
     for queue in queues:
         try:
@@ -221,6 +229,7 @@ ACTIONS: dict[str, Action] = {
                 lambda messages, dead: dead,
                 final=False,
             ),
+            in_task=_each(_redrive_here),
             offered=lambda queue: queue.dlq_url is not None,
         ),
         Action(

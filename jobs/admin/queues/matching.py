@@ -11,11 +11,9 @@ from django.http import QueryDict
 
 from jobs.admin.queues.actions import ACTIONS, Action, Asked, Report
 from jobs.admin.queues.listing import QueueFilters
-from queues import messages, services
+from queues import services
 from queues.summaries import Named
-from queuesite.foundation.databases import mongodb_errors
-from queuesite.foundation.errors import InvalidInput, QueuesiteError
-from queuesite.foundation.public import public_text
+from queuesite.foundation.errors import InvalidInput
 from queuesite.models import BackgroundTask
 from queuesite.tasks import Progress, background, start
 
@@ -54,20 +52,12 @@ def act_on_matching(
 ) -> dict[str, Any]:
     """Take an action queue by queue. One that fails is reported and does not stop the others."""
     taken, report = ACTIONS[action], Report()
+    act = taken.in_task or taken.run
     asked = Asked(User.objects.get(pk=user), reason, change)
     for begun in range(0, len(ids), CHUNK):
         found = services.by_ids(ids[begun : begun + CHUNK])
         for queue in found:
-            try:
-                with mongodb_errors():
-                    if taken.name == "redrive":  # not a task for each queue
-                        moved = messages.redrive(queue.name).moved
-                        said = (report.done, "redriven") if moved else (report.skipped, "no dead letters")
-                        said[0][queue.name] = said[1]
-                    else:
-                        taken.run(report, [queue], value, asked)
-            except QueuesiteError as error:
-                report.skipped[queue.name] = public_text(error)
+            act(report, [queue], value, asked)
             progress.advance(1)
         progress.advance(len(ids[begun : begun + CHUNK]) - len(found))  # those that are gone
         changed = [queue for queue in found if queue.name in report.done]
