@@ -79,6 +79,4 @@ def _chosen(gateway: DataPlane, dlq_url: str, choose: Choose) -> Iterator[Iterat
     try:
         yield look()
     finally:
-        shown = list(seen.values())  # for one that has been deleted this does nothing
-        for first in range(0, len(shown), MAX_BATCH):
-            gateway.change_visibility(dlq_url, [(m.receipt_handle, 0) for m in shown[first : first + MAX_BATCH]])
+        moving.show(gateway, dlq_url, list(seen.values()))

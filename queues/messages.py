@@ -177,6 +177,4 @@ def _searched(gateway: DataPlane, dlq_url: str, message_ids: Collection[str]) ->
                 (found if message.message_id in wanted else others)[message.message_id] = message
         yield list(found.values())
     finally:
-        shown = [*others.values(), *found.values()]  # for one that has been deleted this does nothing
-        for first in range(0, len(shown), MAX_BATCH):
-            gateway.change_visibility(dlq_url, [(m.receipt_handle, 0) for m in shown[first : first + MAX_BATCH]])
+        moving.show(gateway, dlq_url, [*others.values(), *found.values()])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from queues.models import Queue
-from queues.sqs import MAX_BATCH, OutgoingMessage, ReceivedMessage
+from queues.sqs import MAX_BATCH, DataPlane, OutgoingMessage, ReceivedMessage
 from queues.sqs.batches import SEND_ATTEMPTS, batches, send_batch
 from queuesite.foundation.errors import ServerError, SqsRejected
 from queuesite.foundation.logs import get_logger
@@ -139,6 +139,13 @@ def _copy(message: ReceivedMessage, queue: Queue) -> OutgoingMessage:
     return OutgoingMessage(
         message.body, attributes, group=message.group, deduplication_id=f"redrive-{message.message_id}"
     )
+
+
+def show(gateway: DataPlane, queue_url: str, messages: Sequence[ReceivedMessage]) -> None:
+    """Make received messages visible again; for those that have been deleted this does nothing."""
+    for first in range(0, len(messages), MAX_BATCH):
+        some = messages[first : first + MAX_BATCH]
+        gateway.change_visibility(queue_url, [(message.receipt_handle, 0) for message in some])
 
 
 def delete(gateway: SqsGateway, queue_url: str, messages: Sequence[ReceivedMessage]) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, field_validator
 
-from jobs.testing import Sandbox, drain, sandbox
+from jobs.testing import Sandbox, drain
 from queues.handlers import Message, MessageBatch, Reject, Retry, handler, registry
 from queues.handlers.payloads import NOTHING, WrongPayload
 from queues.handlers.registry import HandlerError
 from queues.sqs import OutgoingMessage
 from tests.support.bodies import S3_TEST_EVENT, s3_event
+
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 
 class Order(BaseModel):
@@ -30,18 +32,6 @@ class Order(BaseModel):
 
 class Point(BaseModel):
     x: int
-
-
-@pytest.fixture(autouse=True)
-def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    registry.discover()
-    monkeypatch.setattr(registry, "_handlers", dict(registry._handlers))
-
-
-@pytest.fixture
-def box() -> Iterator[Sandbox]:
-    with sandbox() as made:
-        yield made
 
 
 def batch(*bodies: object) -> MessageBatch:

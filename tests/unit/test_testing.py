@@ -9,7 +9,6 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,13 @@ import pytest
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 import queues
-from jobs.testing import Sandbox, adeliver, assert_sent, deliver, drain, sandbox, sent
-from queues.handlers import Message, Reject, Retry, handler, registry
+from jobs.testing import Sandbox, adeliver, assert_sent, deliver, drain, sent
+from queues.handlers import Message, Reject, Retry, handler
 from queuesite.foundation.errors import InvalidInput
 from tests.conftest import Configure
 from tests.support.processes import ROOT
+
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 tenant = contextvars.ContextVar("tenant", default="none")
 
@@ -35,18 +36,6 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     token: SecretStr = SecretStr("")
-
-
-@pytest.fixture(autouse=True)
-def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    registry.discover()
-    monkeypatch.setattr(registry, "_handlers", dict(registry._handlers))
-
-
-@pytest.fixture
-def box() -> Iterator[Sandbox]:
-    with sandbox() as made:
-        yield made
 
 
 def register(function: Any, name: str = "orders", **traits: Any) -> Any:

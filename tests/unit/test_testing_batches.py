@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from jobs.testing import Sandbox, adeliver, deliver, drain, sandbox
-from queues.handlers import Message, Reject, Unavailable, handler, registry
+from jobs.testing import Sandbox, adeliver, deliver, drain
+from queues.handlers import Message, Reject, Unavailable, handler
 from queues.sqs import OutgoingMessage
 
-
-@pytest.fixture(autouse=True)
-def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    registry.discover()
-    monkeypatch.setattr(registry, "_handlers", dict(registry._handlers))
-
-
-@pytest.fixture
-def box() -> Iterator[Sandbox]:
-    with sandbox() as made:
-        yield made
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 
 def fill(box: Sandbox, name: str, count: int) -> None:
