@@ -248,20 +248,44 @@ def end_leftovers(config: Config) -> None:
     The caller holds the lock of DATA_DIR, so no other `up` can own them. Raises `Conflict` if one does not end.
     """
     for name, entry in recorded(config).items():
-        if not entry.alive():
-            continue
-        with contextlib.suppress(psutil.NoSuchProcess):
-            leftover = psutil.Process(entry.pid)
-            # On Linux the kernel signalled it when its `up` died, so it may be ending already.
-            if processes.wait_gone(leftover, LEFTOVER_SECONDS):
-                continue
-            log.warning("leftover_server_ended", server=name, pid=entry.pid)
-            leftover.terminate()
-            if not processes.wait_gone(leftover, STOP_SECONDS):
-                raise Conflict(
-                    f"the {name} server of an earlier `up` (process {entry.pid}) does not end; "
-                    f"end it with `kill -9 {entry.pid}` and try again"
-                )
+        if entry.alive():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                _end_leftover(name, psutil.Process(entry.pid))
+        _wait_unlocked(config.data_dir / name)
+
+
+def _end_leftover(name: str, leftover: psutil.Process) -> None:
+    # On Linux the kernel signalled it when its `up` died, so it may be ending already.
+    if processes.wait_gone(leftover, LEFTOVER_SECONDS):
+        return
+    log.warning("leftover_server_ended", server=name, pid=leftover.pid)
+    leftover.terminate()
+    if not processes.wait_gone(leftover, STOP_SECONDS):
+        raise Conflict(
+            f"the {name} server of an earlier `up` (process {leftover.pid}) does not end; "
+            f"end it with `kill -9 {leftover.pid}` and try again"
+        )
+
+
+def _wait_unlocked(directory: Path) -> None:
+    """Wait at most LEFTOVER_SECONDS until nobody holds the lock of a directory whose server has ended.
+
+    On a busy machine, threads of a killed process outlive its first one, and its open files with them.
+    """
+    try:
+        lock = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    deadline = time.monotonic() + LEFTOVER_SECONDS
+    try:
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                time.sleep(0.05)
+    finally:
+        os.close(lock)
 
 
 def _command(kind: _Kind, program: Path) -> list[str | Path]:

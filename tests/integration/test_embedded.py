@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from email.message import Message as HTTPMessage
@@ -316,6 +319,27 @@ def test_a_record_of_a_dead_server_counts_as_absent(start: Start) -> None:
     assert recorded(config)["sqs"].pid == server.pid
     assert running(config, "sqs") is None
     embedded.end_leftovers(config)
+
+
+def test_a_dead_server_whose_directory_is_not_free_yet_is_waited_for() -> None:
+    config = get_config()
+    directory = config.data_dir / "sqs"
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    bystander = psutil.Process()
+    write_record(config, {"sqs": Running("http://127.0.0.1:1", bystander.pid, bystander.create_time() - 100)})
+    freed: list[str] = []
+
+    def free() -> None:
+        freed.append("by the last of its threads")
+        os.close(lock)
+
+    thread = threading.Timer(0.2, free)
+    thread.start()
+    embedded.end_leftovers(config)
+    assert freed
+    thread.join()
 
 
 def test_a_reused_pid_is_not_a_leftover(start: Start) -> None:
