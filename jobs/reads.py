@@ -5,6 +5,7 @@ Functions raise `NotFound`, `InvalidInput` and `MongoUnavailable`.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from jobs import services
 from jobs.models import Assignment, Departure, Failure, Job, JobStatus, Lease, Master, Worker
 from jobs.placement import fleet_of, handling_since, oldest_sent_at
 from jobs.repositories import assignments, failures, jobs, leases, listening, masters, workers
+from jobs.shared import shared
 from queues.health.figures import Oldest, oldest_message, seconds_to_drain
 from queues.health.rules import UNHEALTHY, Health, HealthSelection, Problem, problems_of
 from queues.models import Queue
@@ -109,6 +111,13 @@ def failure_counts(queue: str | None = None) -> tuple[int, int]:
 def failure(failure_id: ObjectId) -> Failure:
     """The kind of failure of this id."""
     return failures.by_id(failure_id)
+
+
+def failures_like(text: str, limit: int) -> list[Failure]:
+    """Up to `limit` kinds of failure whose exception, error or queue contains a text or whose last message it names."""
+    like = {"$regex": re.escape(text), "$options": "i"}
+    fields = ("exceptionType", "message", "queueName")
+    return failures.newest({"$or": [*({name: like} for name in fields), {"messageId": text}]}, limit)
 
 
 #: Hours that the history of a kind of failure goes back.
@@ -238,7 +247,8 @@ def activity(queues: Iterable[Queue], *, with_jobs: bool = True) -> dict[ObjectI
     for assignment in found:
         if assignment.queue_id in running:
             running[assignment.queue_id].append(assignment)
-    last = jobs.newest_of([queue.name for queue in wanted]) if with_jobs else {}
+    names = tuple(queue.name for queue in wanted)
+    last = shared("newest jobs", lambda: jobs.newest_of(names), names) if with_jobs else {}
     return {
         queue.id: Activity(
             state_of(queue, context),

@@ -11,7 +11,7 @@ from typing import Any
 from bson import ObjectId
 from django.core.cache import cache
 
-from jobs import histogram, reads
+from jobs import histogram, minutes, reads
 from jobs import services as processing
 from jobs.repositories import failures, throughput
 from jobs.shared import shared
@@ -96,19 +96,22 @@ class Statistics:
 
 
 def current() -> Statistics:
-    """The numbers of this moment, with the throughput of the last whole minute and of the last sixty."""
+    """The numbers of this moment, with the throughput of the last whole minute and of the last sixty.
+
+    What grows with the number of queues is shared by all viewers for a second, or longer if it took long.
+    """
     assigned = reads.find_assignments()
     lease = reads.leader()
     present = processing.list_workers()
     context = reads.queue_context(assigned, present=present)
     now = context.now
     this_minute = now.replace(second=0, microsecond=0)
-    minute = throughput.sums(this_minute - MINUTE, this_minute)
-    hour = throughput.sums(this_minute - 60 * MINUTE, this_minute)
-    kinds, kinds_last_hour = failures.count(), failures.count(now - 60 * MINUTE)
-    sums = summaries.sums(context)
-    health = summaries.health_counts(context)
-    waiting = summaries.longest_waiting(context, 1)
+    hour = shared("hour", lambda: minutes.between(this_minute - 60 * MINUTE, this_minute))
+    minute = [row for row in hour if row.minute == this_minute - MINUTE]
+    kinds, kinds_last_hour = shared("failures", lambda: (failures.count(), failures.count(now - 60 * MINUTE)))
+    sums = shared("states", lambda: summaries.sums(context))
+    health = shared("health", lambda: summaries.health_counts(context))
+    waiting = shared("waiting", lambda: summaries.longest_waiting(context, 1))
     workers = [worker for worker in present if processing.is_alive(worker, now)]
     return Statistics(
         at=now,
@@ -119,8 +122,8 @@ def current() -> Statistics:
         in_flight=sum(of.in_flight for of in sums.values()),
         delayed=sum(of.delayed for of in sums.values()),
         dead_letters=sum(of.dead_letters for of in sums.values()),
-        last_minute=window([minute], MINUTE),
-        last_hour=window([hour], 60 * MINUTE),
+        last_minute=window(minute, MINUTE),
+        last_hour=window(hour, 60 * MINUTE),
         failures=kinds,
         failures_last_hour=kinds_last_hour,
         workers=len(workers),
@@ -328,7 +331,8 @@ def overall(span: Span) -> Overall:
 
 def _overall(span: Span, until: datetime) -> Overall:
     begin = stepped(until - span.length, span.step)
-    rows = throughput.sums_by_step(begin, until, span.step)
+    short = span.step == MINUTE
+    rows = minutes.between(begin, until) if short else throughput.sums_by_step(begin, until, span.step)
     by_step = {row.minute: row for row in rows}
     waiting = observation.depths(None, begin, until, span.step)
     found = [

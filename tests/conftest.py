@@ -12,6 +12,7 @@ import gc
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -194,6 +195,16 @@ def django_db_setup(
     yield
     with django_db_blocker.unblock():
         teardown_databases(created, verbosity=0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def answers_are_of_now() -> Iterator[None]:
+    """What pages share for a second is not shared here, where tests change what pages show."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.shared.FRESH_SECONDS", 0.0)
+        patch.setattr("jobs.shared.TIMES", 0)
+        patch.setattr("jobs.minutes._KEPT", timedelta())
+        yield
 
 
 # --- SQS ---

@@ -45,7 +45,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if live.is_update(request):
         context["csrf_token"] = live.NO_TOKEN
     if all(map(may, ("queues.view_queue", "jobs.view_job", "jobs.view_worker"))):
-        numbers = shared("numbers", statistics.current)
+        numbers = statistics.current()
         now = database_clock.now()
         living = [worker for worker in alive if services.is_alive(worker, now)]
         context |= {"numbers": numbers, "missing": _missing(numbers, living)} | _situation(numbers, living)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_q.models import Schedule
 
-from jobs import attention, failures, shared, statistics
+from jobs import attention, failures, minutes, shared, statistics
 from jobs.admin.queues.actions import ACTIONS
 from jobs.admin.urgent import HELPS
 from jobs.models import Worker
@@ -33,6 +34,7 @@ from queues.summaries import Sums
 from queuesite.foundation.databases import collection, database_clock
 from tests.support import records
 from tests.support.api import user
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mongo")]
 
@@ -41,8 +43,7 @@ MINUTE = statistics.MINUTE
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(shared, "SLOW_SECONDS", 3_600.0)  # a busy machine makes every answer a slow one
+def nothing_is_remembered() -> Iterator[None]:
     cache.clear()
     yield
     cache.clear()
@@ -400,22 +401,103 @@ class TestSituation:
 
 
 class TestWhatIsShared:
-    def test_an_answer_that_took_long_serves_all_for_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(shared, "SLOW_SECONDS", -1.0)
-        answers = iter("ab")
-        monkeypatch.setattr(shared, "monotonic", iter((0.0, 30.0)).__next__)
-        assert [shared.shared("x", lambda: next(answers)) for _ in range(3)] == ["a", "a", "a"]
+    @pytest.fixture(autouse=True)
+    def it_is(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        monkeypatch.setattr(shared, "FRESH_SECONDS", 1.0)
+        monkeypatch.setattr(shared, "TIMES", 20)
+        shared.forget()
+        yield
+        shared.forget()
 
-    def test_a_quick_one_is_asked_for_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(("took", "lasts"), [(0.01, 1.0), (0.5, 10.0)])
+    def test_an_answer_serves_all_for_a_second_or_longer_if_it_was_dear(
+        self, monkeypatch: pytest.MonkeyPatch, took: float, lasts: float
+    ) -> None:
+        now = [0.0]
+        asked: list[float] = []
+
+        def ask() -> int:
+            asked.append(now[0])
+            now[0] += took
+            return len(asked)
+
+        monkeypatch.setattr(shared, "monotonic", lambda: now[0])
         monkeypatch.setattr(shared, "SLOW_SECONDS", 3_600.0)
-        answers = iter("ab")
-        assert [shared.shared("x", lambda: next(answers)) for _ in range(2)] == ["a", "b"]
+        assert [shared.shared("x", ask) for _ in range(3)] == [1, 1, 1]
+        assert shared.shared("x", ask, "of another") == 2
+        now[0] = took + lasts - 0.001
+        assert shared.shared("x", ask) == 1
+        now[0] = took + lasts
+        assert shared.shared("x", ask) == 3
 
-    def test_numbers_and_attention_can_be_kept(self, browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(shared, "SLOW_SECONDS", 1.0)
-        monkeypatch.setattr(shared, "monotonic", itertools.count(0, 30).__next__)
+    def test_nobody_waits_for_a_dear_answer_that_can_be_renewed_meanwhile(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now, answers, go = [0.0], iter("ab"), threading.Event()
+
+        def ask() -> str:
+            found = next(answers)
+            assert found == "a" or go.wait(60)
+            now[0] += 0.5
+            return found
+
+        monkeypatch.setattr(shared, "monotonic", lambda: now[0])
+        assert shared.shared("dear", ask) == "a"
+        now[0] += 11
+        assert shared.shared("dear", ask) == "a"
+        go.set()
+        eventually(lambda: shared.shared("dear", ask) == "b", 60, "the renewed answer is there")
+
+    def test_one_thread_asks_for_all(self) -> None:
+        asked: list[int] = []
+        begun, go = threading.Event(), threading.Event()
+
+        def ask() -> int:
+            asked.append(1)
+            begun.set()
+            assert go.wait(60)
+            return len(asked)
+
+        with ThreadPoolExecutor(4) as pool:
+            first = pool.submit(shared.shared, "flight", ask)
+            assert begun.wait(60)
+            others = [pool.submit(shared.shared, "flight", ask) for _ in range(3)]
+            go.set()
+            assert [one.result(60) for one in (first, *others)] == [1] * 4
+
+    def test_whoever_changes_something_sees_it_at_once(self, browser: Client) -> None:
         records.register(has={"log": "1"})
         records.define("webhooks", handler="gone")
         assert "no worker has handler gone" in text(browser)
         collection(Queue).delete_many({})
         assert "no worker has handler gone" in text(browser)
+        browser.post(reverse("admin:queues_queue_act"), {"action": "none"})
+        assert "no worker has handler gone" not in text(browser)
+
+    def test_minutes_that_are_over_are_added_up_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(minutes, "_KEPT", timedelta(hours=2))
+        minutes.forget()
+        until = database_clock.now().replace(second=0, microsecond=0)
+        queue = records.define()
+        for back in (1, 2, 30):
+            throughput.add([throughput.Row(queue.id, queue.name, until - back * MINUTE, processed=back)])
+        spans: list[tuple[Any, ...]] = []
+        ask = throughput.sums_by_step
+
+        def noted(*span: Any) -> Any:
+            spans.append(span)
+            return ask(*span)
+
+        monkeypatch.setattr(throughput, "sums_by_step", noted)
+        for _ in range(2):
+            rows = minutes.between(until - 60 * MINUTE, until)
+            assert sorted(row.processed for row in rows) == [1, 2, 30]
+        assert [end - begin for begin, end, _ in spans] == [60 * MINUTE, 2 * MINUTE]
+        minutes.forget()
+
+    def test_who_leads_and_who_lives_is_of_now(self, browser: Client) -> None:
+        records.register(has={"log": "1"})
+        records.define("orders")
+        assert "No worker runs" not in text(browser)
+        collection(Worker).delete_many({})
+        assert "No worker runs" in text(browser)

@@ -21,6 +21,7 @@ from queues.health.rules import UNHEALTHY, Health
 from queues.models import Queue
 from queues.state import State
 from queues.summaries import HealthCounts, Named, Sums
+from queuesite import live
 from queuesite.admin.records import address
 from queuesite.admin.tables import Sorting, Tab
 from queuesite.foundation.config import get_config
@@ -63,12 +64,18 @@ class QueueFilters(forms.Form):
         """The conditions of `queues.search.find_queues`, but for state and health."""
         return {"containing": self.cleaned_data["q"] or None, "handler": self.cleaned_data["handler"] or None}
 
-    def found(self, cursor: str | None) -> tuple[list[Queue], str | None]:
-        """A page of the queues that match. Raises `InvalidInput`."""
+    def found(self, cursor: str | None, *, renewed: bool) -> tuple[list[Queue], str | None]:
+        """A page of the queues that match, shared with other viewers unless `renewed`. Raises `InvalidInput`."""
         sort = self.cleaned_data["sort"] or "name"
         find = ranking.find_queues if ranking.is_ranking(sort) else search.find_queues
         chosen = {name: self.cleaned_data[name] or None for name in ("health", "state")}
-        return find(**self.wanted(), selections=reads.selections(**chosen), sort=sort, cursor=cursor, limit=PAGE)
+        wanted = self.wanted()
+        return shared(
+            "list of queues",
+            lambda: find(**wanted, selections=reads.selections(**chosen), sort=sort, cursor=cursor, limit=PAGE),
+            (wanted, chosen, sort, cursor),
+            renewed=renewed,
+        )
 
     def everything(self) -> list[Named]:
         """All queues that match, on all pages."""
@@ -92,7 +99,7 @@ class ListPage(QueuePages):
         following = None
         if filters.is_valid():
             try:
-                found, following = filters.found(request.GET.get("cursor"))
+                found, following = filters.found(request.GET.get("cursor"), renewed=not live.is_update(request))
             except InvalidInput as error:
                 filters.add_error(None, str(error))
         query = filters.query()
@@ -146,10 +153,11 @@ def _address(filters: QueueFilters, **changes: Any) -> str:
 
 def _rows(request: HttpRequest, queues: Sequence[Queue]) -> list[dict[str, Any]]:
     """The rows, for which is read only what the viewer's columns show."""
+    ids = [queue.id for queue in queues]
     shows = {column.name for column in QUEUES.chosen(request)}
     activity = reads.activity(queues, with_jobs="job" in shows)
-    counts = statistics.recent(queues) if "hour" in shows else None
-    figures = statistics.figures(queues) if shows & {"rate", "failed", "p95"} else None
+    counts = shared("recent", lambda: statistics.recent(queues), ids) if "hour" in shows else None
+    figures = shared("figures", lambda: statistics.figures(queues), ids) if shows & {"rate", "failed", "p95"} else None
     now = database_clock.now()
     return [
         {

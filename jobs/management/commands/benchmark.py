@@ -21,7 +21,7 @@ from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from jobs.benchmark import consumption, fleet, idle, limit, report, scale
+from jobs.benchmark import consumption, fleet, idle, limit, pages, report, scale
 from jobs.benchmark.report import Figure
 from jobs.indexes import ensure_indexes
 from jobs.worker.pool import Pool
@@ -83,6 +83,9 @@ class Command(QueuesiteCommand):
         )
         parser.add_argument("--scale", type=integer(100), metavar="N", help="measure one master with N queues instead")
         parser.add_argument("--idle", action="store_true", help="measure idle queues and their listener instead")
+        parser.add_argument(
+            "--pages", type=integer(100), metavar="N", help="measure the admin's pages with N queues instead"
+        )
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.add_argument("--update", type=Path, metavar="FILE", help="write this run's table into a Markdown file")
         parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
@@ -105,9 +108,12 @@ class Command(QueuesiteCommand):
             consumer_usage_limit=10_000,
             log_level="WARNING",
         )
-        code = subprocess.run(
-            home.command(*sys.argv[1:], "--inside"), env=home.environment(environment), check=False
-        ).returncode
+        with tempfile.TemporaryDirectory(prefix="queuesite-benchmark-") as directory:
+            if options["pages"]:  # Django's tables too
+                environment["DATABASE_URL"] = f"sqlite:///{directory}/db.sqlite3"
+            code = subprocess.run(
+                home.command(*sys.argv[1:], "--inside"), env=home.environment(environment), check=False
+            ).returncode
         if code:
             raise CommandError("the benchmark failed; see the error above", returncode=code)
 
@@ -121,6 +127,9 @@ class Command(QueuesiteCommand):
                     figures = self._scale(options["scale"], operations)
                 elif options["idle"]:
                     figures = self._idle(Path(directory))
+                elif options["pages"]:
+                    with self._steps() as step:
+                        figures = pages.figures(pages.measure(options["pages"], Path(directory), step))
                 else:
                     figures = self._speed(Path(directory), options)
             self._show(options, figures)  # before a server may fail at the removal of so much
@@ -145,7 +154,7 @@ class Command(QueuesiteCommand):
     def _update(self, options: dict[str, Any], figures: list[Figure]) -> None:
         """Write the figures into the document; without figures, only check that it can be done."""
         path: Path = options["update"]
-        name = "scale" if options["scale"] else "idle" if options["idle"] else "speed"
+        name = next((name for name in ("scale", "idle", "pages") if options[name]), "speed")
         try:
             text = report.in_document(path.read_text(), name, figures, machine())
             if figures:
@@ -232,6 +241,8 @@ class Command(QueuesiteCommand):
                 step.advance(1)
 
             scale.in_parallel(remove, urls)
+        for name in database().list_collection_names():
+            database()[name].delete_many({})  # dropping takes the embedded server 20 ms each
         database().client.drop_database(database().name)
 
     @contextmanager

@@ -1,0 +1,87 @@
+"""Viewers of the admin without a browser: they open pages, and refresh them as live.js does."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
+
+from queuesite.foundation.errors import ServerError
+from queuesite.live import HEADER, PARTS
+
+#: How often live.js asks, in seconds.
+EVERY = 2.0
+_PART = re.compile(r'id="([^"]+)" data-(?:part="([0-9a-f]+)"|same)')
+
+
+def log_in() -> str:
+    """The cookie of a superuser who is made for it."""
+    user = User.objects.create_superuser("benchmark")
+    session = SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[-1]
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.save()
+    return f"{settings.SESSION_COOKIE_NAME}={session.session_key}"
+
+
+@dataclass
+class Viewer:
+    """Somebody with one page open."""
+
+    port: int
+    cookie: str
+    path: str = ""
+    #: Seconds until the first byte of each answer, and the compressed size of each refresh.
+    first_bytes: list[float] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    _parts: dict[str, str] = field(default_factory=dict)
+    _etag: str = ""
+
+    def __post_init__(self) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def open(self, path: str) -> float:
+        """Open a page; the seconds until its first byte. Raises `ServerError` for any answer but 200."""
+        self.path, self._parts, self._etag = path, {}, ""
+        took, status, _ = self._get({})
+        if status != 200:
+            raise ServerError(f"{path} answered {status}; expected a page")
+        return took
+
+    def refresh(self) -> None:
+        """Ask for what has changed since."""
+        asked = {HEADER: "true", PARTS: ",".join(self._parts.values())}
+        _, _, size = self._get({**asked, **({"If-None-Match": self._etag} if self._etag else {})})
+        self.sizes.append(size)
+
+    def watch(self, stopping: threading.Event, delay: float) -> None:
+        """Refresh every two seconds."""
+        stopping.wait(delay)
+        while not stopping.is_set():
+            began = time.monotonic()
+            self.refresh()
+            stopping.wait(max(0.0, EVERY - (time.monotonic() - began)))
+
+    def _get(self, headers: dict[str, str]) -> tuple[float, int, int]:
+        began = time.monotonic()
+        self._connection.request(
+            "GET", self.path, headers={"Cookie": self.cookie, "Accept-Encoding": "gzip", **headers}
+        )
+        answer = self._connection.getresponse()
+        took = time.monotonic() - began
+        body = answer.read()
+        self.first_bytes.append(took)
+        if answer.status == 200:
+            text = (gzip.decompress(body) if answer.headers["Content-Encoding"] == "gzip" else body).decode()
+            self._parts = {key: digest or self._parts[key] for key, digest in _PART.findall(text)}
+            self._etag = answer.headers.get("ETag") or ""
+        return took, answer.status, len(body)
