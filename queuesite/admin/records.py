@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from django import forms
 from django.contrib import admin
 from django.contrib.admin.options import IS_POPUP_VAR
 from django.core.exceptions import PermissionDenied
@@ -95,7 +96,8 @@ class RecordsAdmin(ModelAdmin):
             "opts": self.opts,
             "title": title,
             "partial": partial,
-            "media": self.media,
+            # Not `self.media`, which also has the scripts of Django's own lists and forms.
+            "media": forms.Media(getattr(self, "Media", None)),
             "is_popup": IS_POPUP_VAR in request.GET,
             **context,
         }

@@ -63,7 +63,7 @@ def test_a_queue_is_made_filled_and_followed_to_the_end(visit: Visit, system: Li
 
     expect(row).to_contain_text("active")
     expect(row).to_contain_text("running")
-    page.get_by_role("link", name="Overview", exact=True).click()
+    page.get_by_role("navigation", name="Pages of the queue").get_by_role("link", name="Overview").click()
     expect(page.get_by_text("active", exact=True)).to_be_visible()
     (Path(system.directory) / "go-made").touch()
     expect(row).to_contain_text("completed, 50 messages")
@@ -95,7 +95,7 @@ def test_queues_are_steered_in_the_list(visit: Visit, api: httpx.Client) -> None
     page.get_by_label("Choose all on this page").check()
     expect(page.get_by_label("Choose steered-other")).to_be_checked()
     page.get_by_label("With the chosen queues").select_option("Pause")
-    page.get_by_role("button", name="Go").click()
+    page.get_by_role("button", name="Go", exact=True).click()
     expect(page.get_by_text(re.compile(r"2 paused: .*other"))).to_be_visible()
     expect(row).to_contain_text("paused")
 
@@ -104,7 +104,7 @@ def test_queues_are_steered_in_the_list(visit: Visit, api: httpx.Client) -> None
     page.get_by_label("Choose steered-slow").check()
     page.get_by_label("Choose steered-other").check()
     page.get_by_label("With the chosen queues").select_option(value="purge")
-    page.get_by_role("button", name="Go").click()
+    page.get_by_role("button", name="Go", exact=True).click()
     expect(page.get_by_role("heading", name="Purge: 2 queues, 7 messages?")).to_be_visible()
     person.has_no_barrier()
     page.get_by_role("button", name="Purge").click()
@@ -173,6 +173,46 @@ def test_what_a_reader_does_survives_updates(visit: Visit, api: httpx.Client) ->
     expect(page.get_by_text("concurrency 5 already")).to_be_visible()
 
 
+def test_the_keyboard_is_enough(visit: Visit, api: httpx.Client) -> None:
+    """The palette, keys in lists, the skip link and the account's menu."""
+    create(api, "keys-one")
+    create(api, "keys-two")
+    person = visit()
+    page = person.page
+    person.go(f"{QUEUES}?q=keys")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("j")
+    expect(page.get_by_role("link", name="keys-one", exact=True)).to_be_focused()
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    page.keyboard.press("j")
+    expect(page.get_by_role("link", name="keys-two", exact=True)).to_be_focused()
+    page.keyboard.press("p")
+    expect(page.get_by_text("1 paused: keys-two.")).to_be_visible()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    person.has_no_barrier()
+    page.keyboard.press("Escape")
+
+    page.keyboard.press("Control+k")
+    palette = page.get_by_role("dialog", name="Find")
+    expect(palette.get_by_role("combobox")).to_be_focused()
+    page.keyboard.type("keys-two")
+    expect(palette.get_by_role("option", name="Resume keys-two")).to_be_visible()
+    expect(palette.get_by_role("option", selected=True)).to_contain_text("keys-two")
+    person.has_no_barrier()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**{QUEUES}keys-two/")
+    page.keyboard.press("r")
+    expect(page.get_by_text("1 resumed: keys-two.")).to_be_visible()
+    page.get_by_role("button", name="administrator").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="Change password")).to_be_visible()
+    expect(page.get_by_role("button", name="Dark")).to_be_visible()
+    person.has_no_barrier()
+
+
 def test_poison_goes_to_the_dead_letters_and_comes_back(visit: Visit, api: httpx.Client, system: Live) -> None:
     create(api, "dead", maxReceiveCount=3, visibilityTimeout=1)  # a look needs a receive to spare
     person = visit()
@@ -216,7 +256,7 @@ def test_poison_goes_to_the_dead_letters_and_comes_back(visit: Visit, api: httpx
     visitor.go(page_of("dead", "messages"))
     expect(visitor.page.get_by_role("button", name="Send", exact=True)).to_have_count(0)
     visitor.go(QUEUES)
-    expect(visitor.page.get_by_role("button", name="Go")).to_have_count(0)
+    expect(visitor.page.get_by_role("button", name="Go", exact=True)).to_have_count(0)
     visitor.is_refused("/admin/new-queue/")
 
 

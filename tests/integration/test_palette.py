@@ -1,0 +1,79 @@
+"""What the palette finds: for each user what they may see and do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from queues.models import Queue
+from tests.support import records
+from tests.support.api import user
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mongo")]
+
+
+def somebody(*permissions: str) -> Client:
+    client = Client()
+    client.force_login(user(f"holder of {len(permissions)}", list(permissions), is_staff=True))
+    return client
+
+
+def found(client: Client, text: str) -> list[dict[str, Any]]:
+    answer = client.get(reverse("find"), {"q": text})
+    assert answer.status_code == 200
+    items: list[dict[str, Any]] = answer.json()["items"]
+    return items
+
+
+def titles(client: Client, text: str) -> set[str]:
+    return {item["title"] for item in found(client, text)}
+
+
+@pytest.fixture
+def orders() -> Queue:
+    return records.define("orders", dlq_url="http://sqs/orders-dlq")
+
+
+def test_a_queue_is_found_by_a_part_of_its_name_with_what_can_be_done(orders: Queue, admin_client: Client) -> None:
+    records.define("reorders")
+    items = found(admin_client, "ORDERS")
+    queues = [item for item in items if item["kind"] == "Queues"]
+    assert [item["title"] for item in queues] == ["orders", "reorders"]  # what begins with it comes first
+    assert queues[0]["address"] == reverse("admin:queues_queue_change", args=["orders"])
+    assert {"Messages of orders", "Dead letters of orders", "Jobs of orders", "Pause orders"} <= {
+        item["title"] for item in items
+    }
+    (pause,) = [item for item in items if item.get("action") == "pause"]
+    assert pause["chosen"] == str(orders.id)
+    assert "Resume orders" not in titles(admin_client, "orders")
+
+
+def test_a_job_and_a_page_are_found(orders: Queue, admin_client: Client) -> None:
+    records.register()
+    job = records.job_of(records.running(orders))
+    (item,) = [item for item in found(admin_client, str(job.id)) if item["kind"] == "Jobs"]
+    assert item["address"] == reverse("admin:jobs_job_change", args=[job.id])
+    assert "Workers" in titles(admin_client, "work")
+    assert found(admin_client, "no such thing") == []
+
+
+def test_everybody_finds_what_they_may(orders: Queue) -> None:
+    nobody = somebody()
+    assert titles(nobody, "") == {"Overview"}
+    assert titles(nobody, "orders") == set()
+    viewer = titles(somebody("queues.view_queue"), "orders")
+    assert "orders" in viewer
+    assert not viewer & {"Pause orders", "Jobs of orders"}
+
+
+def test_strangers_find_nothing() -> None:
+    assert Client().get(reverse("find"), {"q": "o"}).status_code == 302
+
+
+def test_at_most_eight_queues_are_found(admin_client: Client) -> None:
+    for number in range(12):
+        records.define(f"many-{number:02}")
+    assert len([item for item in found(admin_client, "many") if item["kind"] == "Queues"]) == 8
