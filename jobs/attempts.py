@@ -30,6 +30,7 @@ class AttemptOutcome(TextChoices):
     REJECTED = "rejected", "rejected"
     TIMED_OUT = "timed-out", "timed out"
     UNAVAILABLE = "unavailable", "a dependency was down"
+    CRASHED = "crashed", "its consumer died"
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ OUTCOME_VARIANTS = {
     AttemptOutcome.REJECTED: "warning",
     AttemptOutcome.TIMED_OUT: "danger",
     AttemptOutcome.UNAVAILABLE: "warning",
+    AttemptOutcome.CRASHED: "danger",
 }
 
 

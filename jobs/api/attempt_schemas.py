@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field
 
 from jobs.attempt_model import Attempt
+from jobs.attempts import AttemptOutcome
 from queues.api.message_schemas import DeadLetterOut
 from queues.sqs import ReceivedMessage
 from queuesite.api.schemas import Id, Out, Timestamp
@@ -27,7 +28,7 @@ class AttemptSummary(Out):
     waited: float | None = Field(description="seconds from the sending to the start, if known", examples=[1.25])
     seconds: float = Field(description="seconds in the handler; of a batch, the message's share", examples=[0.031])
     outcome: str = Field(
-        description="done, failed, retried (the handler asked for it), rejected, timed-out or unavailable",
+        description=", ".join(one if one == one.label else f"{one} ({one.label})" for one in AttemptOutcome),
         examples=["failed"],
     )
     error_type: str = Field(description="class of what was raised or answered", examples=["KeyError"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from django.http import HttpRequest
 from ninja import Query as Parameters
@@ -12,6 +12,7 @@ from pydantic import Field
 from jobs import attempt_reads
 from jobs.api.attempt_schemas import AttemptOut, AttemptSummary
 from jobs.api.schemas import FailureSummary, JobOut
+from jobs.attempts import AttemptOutcome
 from queuesite.api.auth import caller, needs
 from queuesite.api.openapi import also, link
 from queuesite.api.schemas import Moment, Out, Page, Paged, Query
@@ -32,9 +33,7 @@ class AttemptQuery(Paged):
     kind: Annotated[str, Field(max_length=32)] | None = Field(
         None, description="fingerprint of a kind of failure, or of a reason of retries"
     )
-    outcome: Literal["done", "failed", "retried", "rejected", "timed-out", "unavailable"] | None = Field(
-        None, description="only attempts with this outcome"
-    )
+    outcome: AttemptOutcome | None = Field(None, description="only attempts with this outcome")
     text: Annotated[str, Field(max_length=attempt_reads.MOST_CHARACTERS)] | None = Field(
         None, description="a part of the error, in any case"
     )

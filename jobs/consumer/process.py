@@ -18,6 +18,7 @@ from typing import Any
 from jobs.consumer.growth import Growth
 from jobs.consumer.handler_loop import get_handler_loop
 from jobs.consumer.held import Batch
+from jobs.consumer.in_hand import Board
 from jobs.consumer.news import News
 from jobs.consumer.outcome import describe
 from jobs.consumer.report import RunReport
@@ -124,10 +125,16 @@ class Finished:
 
 
 def main(
-    connection: Endpoint, worker_id: str, limits: RunLimits, live_seconds: float, prepared: Prepared | None
+    connection: Endpoint,
+    worker_id: str,
+    limits: RunLimits,
+    live_seconds: float,
+    board: Board,
+    prepared: Prepared | None,
 ) -> None:
     """What a consumer process does; the target of the pool's processes.
 
+    `board` is where the worker reads what was in hand if this process dies.
     `prepared` is what the worker has found out of SQS; None: this process is to find it out.
     """
     # A terminal's Ctrl-C reaches the whole group of processes: when to end is the worker's to say. Not SIG_IGN, which
@@ -144,7 +151,7 @@ def main(
     bind(worker=worker_id, consumer_pid=os.getpid())
     begin_with(prepared)
     reports.worker = f"consumer-{os.getpid()}"
-    Consumer(connection, limits, live_seconds).serve()
+    Consumer(connection, limits, live_seconds, board).serve()
     with suppress(MiddlewareError):  # no run began with it
         middleware.close()
 
@@ -167,9 +174,12 @@ def take_no_notice(number: int, frame: object) -> None:
 class Consumer:
     """The process's two sides: `serve` runs queues, a thread of its own reads the pipe and sends live counts."""
 
-    def __init__(self, connection: Endpoint, limits: RunLimits, live_seconds: float) -> None:
+    def __init__(
+        self, connection: Endpoint, limits: RunLimits, live_seconds: float, board: Board | None = None
+    ) -> None:
         self._connection = connection
         self._limits = limits
+        self._board = board
         self._live_seconds = live_seconds
         #: Held while news is taken and sent: it is reported once, and never after its run's end.
         self._reporting = threading.Lock()
@@ -211,7 +221,7 @@ class Consumer:
             gateway = gateway_in(settings.region)
             # Of a queue of ours nobody else changes what SQS holds.
             read_held = None if settings.managed else partial(following.read, gateway, settings.queue_url)
-            run = Run(gateway, settings, self._limits, get_handler_loop(), read_held)
+            run = Run(gateway, settings, self._limits, get_handler_loop(), read_held, board=self._board)
         except QueuesiteError as error:
             self._decline_all(start)
             return RunReport(EndReason.ERROR, last_error=str(error))

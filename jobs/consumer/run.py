@@ -14,6 +14,7 @@ from jobs.consumer.executor import Executor
 from jobs.consumer.handler_loop import HandlerLoop, get_handler_loop
 from jobs.consumer.held import Batch
 from jobs.consumer.holdings import Holdings
+from jobs.consumer.in_hand import Board, NotesInHand
 from jobs.consumer.meter import Meter
 from jobs.consumer.owner import OwnerWatch, ReadHeld
 from jobs.consumer.receiver import Receiver
@@ -53,8 +54,11 @@ class Run:
         loop: HandlerLoop | None = None,
         read_held: ReadHeld | None = None,
         executor: type[Executor] = Executor,
+        board: Board | None = None,
     ) -> None:
         """`loop` is for async handlers; by default it is the process's own. `read_held`: of a queue that others own.
+
+        `board` is where to note what is in hand, if somebody reads it.
 
         Raises `InvalidInput` if the handler is not registered, its options do not fit, or a run cannot work with a
         number in the settings.
@@ -78,6 +82,9 @@ class Run:
         # The time limit first: what it has given up does not concern the others. The recorder before the attempts,
         # which name the kind of failure.
         stages = [self._time_limits, self.meter, self.recorder, self.attempts, self._tasks, Connections()]
+        self._in_hand = None if board is None else NotesInHand(board)
+        if self._in_hand is not None:
+            stages.append(self._in_hand)
         self.executor = executor(
             self._buffer,
             self._current.spec,
@@ -121,6 +128,8 @@ class Run:
         self._stuck.give_up(turn)
         self.attempts.gave_up(turn)
         self._tasks.gave_up(turn)
+        if self._in_hand is not None:
+            self._in_hand.gave_up(turn)
 
     def _report(self) -> RunReport:
         end, work = self.ending, self.meter.total

@@ -11,6 +11,7 @@ from typing import Any
 from bson import ObjectId
 
 from jobs.consumer.held import Batch
+from jobs.consumer.in_hand import Board
 from jobs.consumer.process import Apply, End, Exit, Give, Start
 from jobs.consumer.settings import QueueSettings
 from jobs.models import EndReason
@@ -23,10 +24,13 @@ class ConsumerProcess:
 
     process: BaseProcess
     channel: Channel
+    #: What its slots have in hand.
+    board: Board
     #: Assignments that it has been given.
     used: int = 0
-    #: The job that it runs; None while it is idle.
+    #: The job that it runs; None while it is idle. And the settings that it was given for it.
     job_id: ObjectId | None = None
+    settings: QueueSettings | None = None
     #: Its counts and its memory (bytes), as it last reported them.
     counts: dict[str, Any] = field(default_factory=dict)
     memory: int = 0
@@ -44,7 +48,7 @@ class ConsumerProcess:
 
     def start(self, job_id: ObjectId, settings: QueueSettings, first: tuple[Batch, ...] = ()) -> None:
         """Have it run a queue, beginning with what a listener has received."""
-        self.job_id = job_id
+        self.job_id, self.settings = job_id, settings
         self.used += 1
         self.counts = {}
         self.heard_at = time.monotonic()
@@ -56,6 +60,7 @@ class ConsumerProcess:
 
     def apply(self, settings: QueueSettings) -> None:
         """Have its run follow changed settings."""
+        self.settings = settings
         self.channel.send(Apply(settings))
 
     def end(self, reason: EndReason) -> None:
@@ -71,6 +76,11 @@ class ConsumerProcess:
         """End it at once. What it holds becomes visible again when its visibility runs out."""
         self.killed_for = self.killed_for or reason
         self.process.kill()
+
+    def close(self) -> None:
+        """Give back what this process has of it, once it has ended."""
+        self.channel.close()
+        self.board.close()
 
     def cause_of_death(self) -> str:
         """How the process ended, in words."""

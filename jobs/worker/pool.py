@@ -17,14 +17,13 @@ from typing import Any
 from bson import ObjectId
 
 from jobs.consumer.held import Batch
+from jobs.consumer.in_hand import Board
 from jobs.consumer.news import News
 from jobs.consumer.process import Declined, Finished, Finishing, Live
 from jobs.consumer.process import main as consumer_main
 from jobs.consumer.report import RunReport
 from jobs.consumer.settings import RunLimits
-from jobs.failures import FailureGroup
-from jobs.models import EndReason
-from jobs.worker import fork_server
+from jobs.worker import crash, fork_server
 from jobs.worker.access import Access
 from jobs.worker.consumer import ConsumerProcess
 from jobs.worker.silence import OwnPauses
@@ -182,22 +181,14 @@ class Pool:
 
     def _bury(self, consumer: ConsumerProcess) -> list[tuple[ObjectId, RunReport]]:
         self.consumers.remove(consumer)
-        consumer.channel.close()
         if consumer.job_id is None:
+            consumer.close()
             return []
         cause = consumer.cause_of_death()
         log.error("consumer_crashed", pid=consumer.pid, cause=cause, job_id=str(consumer.job_id))
-        counts = consumer.counts
-        report = RunReport(
-            EndReason.CRASHED,
-            processed=counts.get("processed", 0),
-            failed=counts.get("failed", 0),
-            timed_out=counts.get("timedOut", 0),
-            last_error=cause,
-        )
-        now = time.monotonic()
-        crash = FailureGroup("ConsumerCrashed", "the consumer process", cause, "", first_at=now, last_at=now)
-        self._news.append((consumer.job_id, News((crash,))))
+        self._news.append((consumer.job_id, crash.news_of(consumer, cause)))
+        report = crash.report_of(consumer, cause)
+        consumer.close()
         return [(consumer.job_id, report)]
 
     # --- how they leave ---
@@ -238,7 +229,7 @@ class Pool:
         for consumer in list(self._leaving):
             if not consumer.process.is_alive():
                 self._leaving.remove(consumer)
-                consumer.channel.close()
+                consumer.close()
                 continue
             consumer.channel.flush()
             consumer.channel.receive()  # nobody needs it, but an unread pipe would end every wait at once
@@ -262,7 +253,7 @@ class Pool:
             if consumer.process.is_alive():
                 consumer.kill("it did not end when it was told to")
                 consumer.process.join()
-            consumer.channel.close()
+            consumer.close()
         self.consumers.clear()
         self._leaving.clear()
 
@@ -270,11 +261,17 @@ class Pool:
 
     def _forked(self) -> ConsumerProcess:
         """A new consumer. Raises `OSError`, or `EOFError` if the fork server dies meanwhile."""
-        process, ours = self.fork(
-            "consumer", consumer_main, self.worker_id, self._limits, self._config.heartbeat_seconds / 2
-        )
+        board = Board()
+        try:
+            process, ours = self.fork(
+                "consumer", consumer_main, self.worker_id, self._limits, self._config.heartbeat_seconds / 2, board
+            )
+        except BaseException:
+            board.close()
+            raise
+        board.passed()
         log.debug("consumer_started", pid=process.pid)
-        return ConsumerProcess(process, ours)
+        return ConsumerProcess(process, ours, board)
 
     def fork(self, name: str, target: Callable[..., None], *arguments: object) -> tuple[BaseProcess, pipes.Channel]:
         """A new process of the fork server, and a pipe to it.

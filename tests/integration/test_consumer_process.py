@@ -17,6 +17,7 @@ import psutil
 import pytest
 from bson import ObjectId
 
+from jobs.attempts import AttemptOutcome
 from jobs.consumer.report import RunReport
 from jobs.consumer.settings import QueueSettings
 from jobs.models import EndReason
@@ -192,6 +193,11 @@ class TestPool:
         assert report.reason is EndReason.CRASHED
         assert report.last_error == f"the consumer process {consumer.pid} {cause}"
         assert pool.consumers == []
+        _, news = pool.news()[-1]
+        (attempt,), (kind,) = news.attempts, news.failures
+        assert (attempt.outcome, attempt.error, attempt.receive_count) == (AttemptOutcome.CRASHED, report.last_error, 1)
+        assert attempt.fingerprint == kind.fingerprint
+        assert attempt.message_id == kind.message_id is not None
         consumer.end(EndReason.SHUTDOWN)  # nobody listens, and nothing is raised
 
     def test_handlers_that_cannot_be_imported_are_told_in_the_run(

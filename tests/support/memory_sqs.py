@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
+from jobs.consumer.in_hand import Board
 from jobs.consumer.report import RunReport
 from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
@@ -138,9 +139,10 @@ def _succeeded(entries: Sequence[T], failures: Sequence[BatchFailure]) -> list[T
 class MemoryRun:
     """A run over an in-memory queue, in a thread, with a handler that is registered until it ends."""
 
-    def __init__(self, sqs: OneQueue, limits: RunLimits = LIMITS, **changes: Any) -> None:
+    def __init__(self, sqs: OneQueue, limits: RunLimits = LIMITS, board: Board | None = None, **changes: Any) -> None:
         fifo = sqs.url.endswith(".fifo")
-        self.run = Run(sqs.gateway, replace(SETTINGS, queue_url=sqs.url, fifo=fifo, **changes), limits)
+        settings = replace(SETTINGS, queue_url=sqs.url, fifo=fifo, **changes)
+        self.run = Run(sqs.gateway, settings, limits, board=board)
         self.reports: list[RunReport] = []
         self.thread = threading.Thread(target=lambda: self.reports.append(self.run.execute()), daemon=True)
 

@@ -299,9 +299,9 @@ class TestOrdersThatCrossARun:
         """Runs are made when this is set."""
         gate = threading.Event()
 
-        def make(*args: Any) -> Run:
+        def make(*args: Any, **options: Any) -> Run:
             assert gate.wait(20)
-            return Run(*args)
+            return Run(*args, **options)
 
         monkeypatch.setattr(process, "Run", make)
         return gate
@@ -378,9 +378,9 @@ class TestOrphan:
         gate = threading.Event()
         queue = create()
 
-        def make(*args: Any) -> Run:
+        def make(*args: Any, **options: Any) -> Run:
             assert gate.wait(20)
-            return Run(*args)
+            return Run(*args, **options)
 
         monkeypatch.setattr(process, "Run", make)
         consumer = served()
