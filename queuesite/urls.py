@@ -7,8 +7,7 @@ from django.templatetags.static import static
 from django.urls import path, resolve, reverse
 from django.views.generic import RedirectView
 
-from jobs.admin import status
-from jobs.admin.palette import find
+from jobs.admin import palette, status
 from queuesite.admin import tables
 from queuesite.admin.password import password_change
 from queuesite.admin.records import placed
@@ -45,7 +44,7 @@ urlpatterns = [
     path("favicon.ico", favicon),
     path("admin/r/<path:rest>", no_shortcut),
     path("admin/password_change/", admin.site.admin_view(password_change)),
-    path("admin/find/", admin.site.admin_view(find), name="find"),
+    path("admin/palette/", admin.site.admin_view(palette.find), name="palette"),
     path("admin/", admin.site.urls),
     path("api/v1/", api.urls),
     path("metrics", metrics, name="metrics"),

@@ -22,7 +22,7 @@ def somebody(*permissions: str) -> Client:
 
 
 def found(client: Client, text: str) -> list[dict[str, Any]]:
-    answer = client.get(reverse("find"), {"q": text})
+    answer = client.get(reverse("palette"), {"q": text})
     assert answer.status_code == 200
     items: list[dict[str, Any]] = answer.json()["items"]
     return items
@@ -43,12 +43,13 @@ def test_a_queue_is_found_by_a_part_of_its_name_with_what_can_be_done(orders: Qu
     queues = [item for item in items if item["kind"] == "Queues"]
     assert [item["title"] for item in queues] == ["orders", "reorders"]  # what begins with it comes first
     assert queues[0]["address"] == reverse("admin:queues_queue_change", args=["orders"])
-    assert {"Messages of orders", "Dead letters of orders", "Jobs of orders", "Pause orders"} <= {
-        item["title"] for item in items
-    }
+    about = {(item["title"], item["note"]) for item in items}
+    assert {(title, "orders") for title in ("Messages", "Dead letters", "Jobs", "Pause")} <= about
+    kinds = [item["kind"] for item in items]
+    assert kinds == sorted(kinds, key=kinds.index), "items of a kind are together"
     (pause,) = [item for item in items if item.get("action") == "pause"]
     assert pause["chosen"] == str(orders.id)
-    assert "Resume orders" not in titles(admin_client, "orders")
+    assert "Resume" not in titles(admin_client, "orders")
 
 
 def test_a_job_and_a_page_are_found(orders: Queue, admin_client: Client) -> None:
@@ -57,20 +58,30 @@ def test_a_job_and_a_page_are_found(orders: Queue, admin_client: Client) -> None
     (item,) = [item for item in found(admin_client, str(job.id)) if item["kind"] == "Jobs"]
     assert item["address"] == reverse("admin:jobs_job_change", args=[job.id])
     assert "Workers" in titles(admin_client, "work")
-    assert found(admin_client, "no such thing") == []
+    (everything,) = found(admin_client, "no such thing")
+    assert everything["address"] == f"{reverse('admin:find')}?q=no+such+thing"
+
+
+def test_a_message_is_found_by_its_id(orders: Queue, admin_client: Client) -> None:
+    records.attempted(orders, "0b5e-1")
+    items = [item for item in found(admin_client, "0b5e-1") if item["kind"] == "Messages"]
+    assert [(item["address"], item["note"]) for item in items] == [
+        (reverse("admin:jobs_attempt_message", args=["0b5e-1"]), "orders: failed")
+    ]
+    assert "Messages" not in {item["kind"] for item in found(somebody("queues.view_queue"), "0b5e-1")}
 
 
 def test_everybody_finds_what_they_may(orders: Queue) -> None:
     nobody = somebody()
     assert titles(nobody, "") == {"Overview"}
-    assert titles(nobody, "orders") == set()
+    assert titles(nobody, "orders") == {"Everything with “orders”"}
     viewer = titles(somebody("queues.view_queue"), "orders")
     assert "orders" in viewer
-    assert not viewer & {"Pause orders", "Jobs of orders"}
+    assert not viewer & {"Pause", "Jobs", "Redrive dead letters…"}
 
 
 def test_strangers_find_nothing() -> None:
-    assert Client().get(reverse("find"), {"q": "o"}).status_code == 302
+    assert Client().get(reverse("palette"), {"q": "o"}).status_code == 302
 
 
 def test_at_most_eight_queues_are_found(admin_client: Client) -> None:
