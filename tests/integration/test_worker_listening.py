@@ -341,9 +341,9 @@ def test_a_worker_whose_listener_cannot_work_says_so(worker: Worker) -> None:
         return registered.listens
 
     assert listens() == 50
+    worker.pool.cannot_fork = True  # first, since a turn may take longer than the pause before the next start
     worker.pool.processes[-1].dead = True
     worker.turn()
-    worker.pool.cannot_fork = True
     worker.passed += 20
     worker.until(lambda: listens() == 0, "it takes no queues")
     worker.held.clear()
