@@ -31,8 +31,9 @@ QUEUES_NAMED = 100
 class Work:
     """What was done in the last 24 hours; the current hour has only begun. Durations are seconds; None: no attempt.
 
-    `failed` includes the attempts for which the handler asked for a retry (`retried`). Waiting is from a message's
-    sending to the start of an attempt. The highest quantile that is told is the last bound of `jobs.histogram`.
+    `failed` does not include the attempts for which the handler asked for a retry (`retried`). Waiting is from a
+    message's sending to the start of an attempt. The highest quantile that is told is the last bound of
+    `jobs.histogram`.
     """
 
     processed: int
@@ -53,12 +54,12 @@ class Work:
     @property
     def attempts(self) -> int:
         """All attempts."""
-        return self.processed + self.failed
+        return self.processed + self.failed + self.retried
 
     @property
     def failed_share(self) -> float | None:
-        """The share of the attempts that failed, without retries that were asked for; None if there was none."""
-        return (self.failed - self.retried) / self.attempts if self.attempts else None
+        """The share of the attempts that failed; None if there was none."""
+        return self.failed / self.attempts if self.attempts else None
 
     @property
     def retried_share(self) -> float | None:
@@ -139,12 +140,12 @@ def _work(hours: Sequence[HandlerHour], now: datetime) -> dict[str, Any]:
         name: sum(getattr(hour, name) for hour in hours)
         for name in ("processed", "failed", "rejected", "timed_out", "retried")
     }
-    attempts = counts["processed"] + counts["failed"]
+    attempts = counts["processed"] + counts["failed"] + counts["retried"]
     took = histogram.added(*(histogram.from_document(hour.durations) for hour in hours))
     bounds = histogram.WAIT_BOUNDS
     waited = histogram.added(*(histogram.from_document(hour.waits, bounds) for hour in hours))
     lately = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
-    recent = sum(hour.processed + hour.failed for hour in hours if hour.hour >= lately)
+    recent = sum(hour.processed + hour.failed + hour.retried for hour in hours if hour.hour >= lately)
     return {
         **counts,
         "rate": 60 * recent / (now - lately).total_seconds(),

@@ -100,10 +100,10 @@ def _backoffs(queues: list[Queue], now: datetime) -> Metric:
 def _done(rows: list[tuple[Queue, Throughput]]) -> Iterator[Metric]:
     for attribute, name, what in (
         ("processed", "messages_processed", "Messages that were handled."),
-        ("failed", "messages_failed", "Failed attempts."),
+        ("failed", "messages_failed", "Failed attempts, without retries that handlers asked for."),
         ("rejected", "messages_rejected", "Messages that a handler sent to the dead-letter queue."),
         ("timed_out", "messages_timed_out", "Attempts that exceeded their time limit."),
-        ("retried", "messages_retried", "Failed attempts for which the handler asked for a retry."),
+        ("retried", "messages_retried", "Attempts for which the handler asked for a retry."),
     ):
         counter = CounterMetricFamily(f"queuesite_{name}", what, labels=["queue"])
         for queue, row in rows:

@@ -104,6 +104,12 @@ class Job(models.Model):
     timed_out_count = models.PositiveIntegerField(
         "timed out", default=0, db_column="timedOutCount", help_text="failed attempts that ran past their time limit"
     )
+    retried_count = models.PositiveIntegerField(
+        "retries",
+        default=0,
+        db_column="retriedCount",
+        help_text="attempts for which the handler asked for a retry: they are no failures",
+    )
     processor = models.JSONField(default=dict)
     handler = models.CharField(max_length=100, null=True, default=None, help_text="the queue's when the run began")
     handler_version = models.CharField(max_length=100, null=True, default=None, db_column="handlerVersion")

@@ -42,7 +42,7 @@ class Window:
     failed: int
     rejected: int
     timed_out: int
-    #: Of the failed attempts, those for which the handler asked for a retry.
+    #: Attempts for which the handler asked for a retry: they are not among the failed ones.
     retried: int
     requests: int
     #: The requests by what they were made for (`queues.sqs.PURPOSES`), without zeros, and what they cost in USD.
@@ -220,10 +220,11 @@ class Figures:
 
 def _figures(rows: Sequence[Throughput]) -> Figures:
     processed, failed = sum(row.processed for row in rows), sum(row.failed for row in rows)
+    attempts = processed + failed + sum(row.retried for row in rows)
     buckets = histogram.added(*(row.buckets for row in rows))
     return Figures(
         processed / FIGURES_MINUTES,
-        failed / (processed + failed) if processed + failed else None,
+        failed / attempts if attempts else None,
         histogram.quantile(buckets, 0.95),
     )
 
@@ -236,7 +237,7 @@ def _last_minutes() -> tuple[datetime, datetime]:
 def figures(queues: Sequence[Queue]) -> dict[ObjectId, Figures]:
     """The figures of each of these queues."""
     rows: dict[ObjectId, list[Throughput]] = {queue.id: [] for queue in queues}
-    for row in throughput.minutes_of(list(rows), *_last_minutes(), ("processed", "failed", "durations")):
+    for row in throughput.minutes_of(list(rows), *_last_minutes(), ("processed", "failed", "retried", "durations")):
         rows[row.queue_id].append(row)
     return {queue_id: _figures(found) for queue_id, found in rows.items()}
 

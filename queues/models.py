@@ -131,6 +131,13 @@ class Queue(models.Model, Settings):
         db_column="failingSince",
         help_text="since when the share of failed attempts has been too large, as of the last attempt",
     )
+    retrying_since = models.DateTimeField(
+        null=True,
+        default=None,
+        editable=False,
+        db_column="retryingSince",
+        help_text="since when handlers have asked for retries and no attempt has completed, as of the last attempt",
+    )
     pause_changed_at = models.DateTimeField(
         null=True,
         default=None,

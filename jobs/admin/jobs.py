@@ -40,7 +40,7 @@ _FORMULA = re.compile(r"((?:^|[,;|\t\r\n])[\s\"']{0,20})(?=[=+\-@\uff1d\uff0b\uf
 #: Jobs that the export reads at once.
 EXPORT_PAGE = 1_000
 COLUMNS = (
-    "id", "queue_name", "status", "end_reason", "message_count", "failed_count", "timed_out_count",
+    "id", "queue_name", "status", "end_reason", "message_count", "failed_count", "timed_out_count", "retried_count",
     "created_at", "started_at", "ended_at", "worker", "consumer_pid", "last_error",
 )  # fmt: skip
 
@@ -193,6 +193,7 @@ def _row(job: Job, now: datetime, live: dict[str, Any] | None) -> dict[str, Any]
         "seconds": took,
         "messages": messages,
         "failed": job.failed_count if live is None else live.get("failed", 0),
+        "retried": job.retried_count if live is None else live.get("retried", 0),
         "rate": messages / took if took else None,
         "worker": job.processor.get("workerId"),
     }
@@ -206,6 +207,7 @@ JOBS = Listing(
         Column("status", "Status", "jobs/cells/status.html", "wide"),
         Column("messages", "Messages", lambda row: count(row["messages"]), "number"),
         Column("failed", "Failed attempts", lambda row: count(row["failed"]), "number"),
+        Column("retried", "Retries", lambda row: count(row["retried"]), "number", usual=False),
         Column("duration", "Duration", lambda row: duration(row["seconds"]), "span"),
         Column("rate", "Messages /s", lambda row: rate(row["rate"]), "number", usual=False),
         Column("created", "Created", lambda row: moment(row["job"].created_at), "time"),

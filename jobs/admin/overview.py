@@ -115,12 +115,12 @@ def _marked(chart: dict[str, Any] | None, marks: list[dict[str, Any]]) -> dict[s
 
 
 def _throughput(found: Overall, span: Span, window: str) -> dict[str, Any] | None:
-    """Messages and failed attempts per minute, as charts.js takes them. None if nothing was done."""
-    if not any(point.processed or point.failed for point in found.points):
+    """Messages, failed attempts and retries per minute, as charts.js takes them. None if nothing was done."""
+    if not any(point.processed or point.failed or point.retried for point in found.points):
         return None
-    processed, failed = (
+    processed, failed, retried = (
         [round(60 * getattr(point, name) / point.seconds, 2) for point in found.points]
-        for name in ("processed", "failed")
+        for name in ("processed", "failed", "retried")
     )
     return {
         "label": f"Messages per minute in the last {window}: {processed[-1]:g} at the end, {max(processed):g} at most;"
@@ -130,6 +130,7 @@ def _throughput(found: Overall, span: Span, window: str) -> dict[str, Any] | Non
         "series": [
             {"label": "messages", "values": processed, "colour": "done"},
             {"label": "failed attempts", "values": failed, "colour": "failed", "dash": [5, 4]},
+            *([{"label": "retries", "values": retried, "colour": "third", "dash": [2, 3]}] if any(retried) else ()),
         ],
     }
 

@@ -21,10 +21,12 @@ STATUS_VARIANTS = {
 
 
 def job_status(job: Job) -> dict[str, str]:
-    """A job's status with its colour: one that completed although attempts failed is no success."""
+    """A job's status with its colour: one that completed is no success if attempts failed, or all were retried."""
     status = JobStatus(job.status)
     if status is JobStatus.COMPLETED and job.failed_count:
         return {"status": f"completed, {job.failed_count:,} failed", "variant": "warning"}
+    if status is JobStatus.COMPLETED and job.retried_count and not job.message_count:
+        return {"status": f"completed, {job.retried_count:,} retried", "variant": "warning"}
     return {"status": status.value, "variant": STATUS_VARIANTS[status]}
 
 

@@ -56,12 +56,14 @@ def _throughput(numbers: Statistics) -> Tile:
 
 def _failures(numbers: Statistics) -> Tile:
     hour, share = numbers.last_hour, configured().failing_share
-    attempts = hour.processed + hour.failed
+    attempts = hour.processed + hour.failed + hour.retried
     if not attempts:
         return Tile("Failure rate", "\u2013", note="no attempts")
     rate = hour.failed / attempts
     tone = Tone.DANGER if rate >= share else Tone.WARNING if rate >= share / 2 else None
     more = f"{hour.failed:,} of {attempts:,} attempts failed in the last hour; from {share:.0%} on it is red"
+    if hour.retried:
+        more += f"; for {hour.retried:,} more the handler asked for a retry"
     return Tile("Failure rate", f"{100 * rate:.1f}", "%", f"{hour.failed:,} failed, last hour", more, tone)
 
 

@@ -72,7 +72,7 @@ class WorkOut(Out):
 
     processed: int = Field(description="messages handled", examples=[500])
     failed: int = Field(description="attempts that failed, retries included", examples=[3])
-    retried: int = Field(description="failed attempts for which it asked for a retry", examples=[1])
+    retried: int = Field(description="attempts for which it asked for a retry", examples=[1])
     rejected: int = Field(examples=[0])
     timed_out: int = Field(examples=[0])
     rate: float = Field(description="attempts per minute in the last hour or two", examples=[8.3])

@@ -62,6 +62,9 @@ class JobOut(Out):
     status: str = Field(description="queued, running, completed, failed or abandoned", examples=["completed"])
     message_count: int = Field(description="messages handled; updated every JOB_MAX_SECONDS", examples=[500])
     failed_count: int = Field(description="attempts that failed; updated every JOB_MAX_SECONDS", examples=[0])
+    retried_count: int = Field(
+        description="attempts for which the handler asked for a retry, which are no failures", examples=[0]
+    )
     timed_out_count: int = Field(description="failed attempts that exceeded their time limit", examples=[0])
     processor: ProcessorOut
     handler: str | None = Field(description="the queue's when the run began; null: it has not begun", examples=["log"])
@@ -258,8 +261,8 @@ class WindowOut(Out):
 
     seconds: float = Field(description="length of the span", examples=[60])
     processed: int = Field(examples=[480])
-    failed: int = Field(description="attempts that failed, retries included", examples=[3])
-    retried: int = Field(description="failed attempts for which the handler asked for a retry", examples=[1])
+    failed: int = Field(description="attempts that failed, without retries that handlers asked for", examples=[3])
+    retried: int = Field(description="attempts for which the handler asked for a retry", examples=[1])
     rejected: int = Field(description="messages that a handler rejected to the dead-letter queue", examples=[0])
     timed_out: int = Field(description="attempts that exceeded their time limit", examples=[0])
     requests: int = Field(description="requests to SQS", examples=[130])

@@ -22,8 +22,9 @@ class WorkCounts:
     """What was done, in all or since the last report. `durations` are counts by `jobs.histogram`, `seconds` their sum.
 
     `waits` and `waited` are the same of how long messages waited that were received for the first time.
-    `failed` counts attempts, including those that were rejected, timed out or asked for a retry (`retried`); `requests`
-    are those made to SQS, `purposes` the same in the order of `queues.sqs.PURPOSES`.
+    `failed` counts attempts, including those that were rejected or timed out; those for which the handler asked for a
+    retry are no failures and are counted apart (`retried`). `requests` are those made to SQS, `purposes` the same in
+    the order of `queues.sqs.PURPOSES`.
     """
 
     processed: int = 0
@@ -39,7 +40,7 @@ class WorkCounts:
     waited: float = 0.0
 
     def __bool__(self) -> bool:
-        return bool(self.processed or self.failed or self.requests)
+        return bool(self.processed or self.failed or self.retried or self.requests)
 
     def plus(self, more: WorkCounts) -> WorkCounts:
         """The sum of both."""
@@ -133,14 +134,19 @@ class Meter(Stage):
         with self._lock:
             self._processed += 1
 
-    def failed(self, error: str, *, rejected: bool = False, timed_out: bool = False, retried: bool = False) -> None:
+    def failed(self, error: str, *, rejected: bool = False, timed_out: bool = False) -> None:
         """Record a failed attempt."""
         with self._lock:
             self._failed += 1
             self._rejected += rejected
             self._timed_out += timed_out
-            self._retried += retried
             self.last_error = error
+
+    def retried(self, reason: str) -> None:
+        """Record an attempt for which the handler asked for a retry."""
+        with self._lock:
+            self._retried += 1
+            self.last_error = reason
 
     @property
     def total(self) -> WorkCounts:

@@ -31,3 +31,10 @@ class RunReport:
     #: The failures that its handler's breaker has counted, for the next run, since a time limit ended this one:
     #: moments, and how many at each.
     counted: tuple[tuple[float, int], ...] = ()
+    #: Attempts for which the handler asked for a retry; they are not among the failed ones.
+    retried: int = 0
+
+    @property
+    def attempts(self) -> int:
+        """All attempts that ended."""
+        return self.processed + self.failed + self.retried

@@ -147,6 +147,7 @@ class Run:
             tainted=bool(self._stuck) or end.broken,
             pause=end.pause,
             counted=self._tripping.counted if end.reason is EndReason.TIMED_OUT else (),
+            retried=work.retried,
         )
 
     def end(self, reason: EndReason, because: str | None = None) -> None:
@@ -160,7 +161,7 @@ class Run:
     def has_worked(self, seconds: float) -> bool:
         """Whether it has been running for so long, and has handled at least one message, well or not."""
         work = self.meter.total
-        return bool(work.processed or work.failed) and time.monotonic() - self._began_at >= seconds
+        return bool(work.processed or work.failed or work.retried) and time.monotonic() - self._began_at >= seconds
 
     def apply(self, settings: QueueSettings) -> None:
         """Follow changed settings without a restart. Settings that cannot work end the run, with that as its error."""
@@ -189,6 +190,7 @@ class Run:
             "processed": work.processed,
             "failed": work.failed,
             "timedOut": work.timed_out,
+            "retried": work.retried,
             "inFlight": in_flight,
             "buffered": waiting,
         }

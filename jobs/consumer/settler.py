@@ -65,7 +65,10 @@ class Settler:
             self._holdings.spare(held, self._tripping.delay)
             self._holdings.give_back_group(held)
         else:
-            self._meter.failed(outcome.error, timed_out=outcome.timed_out, retried=outcome.asked)
+            if outcome.asked:
+                self._meter.retried(outcome.error)
+            else:
+                self._meter.failed(outcome.error, timed_out=outcome.timed_out)
             if fifo:
                 # Those behind it must not be received with it again and again.
                 until = time.monotonic() + caution(outcome.delay)

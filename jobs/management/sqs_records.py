@@ -119,7 +119,7 @@ class RecordVerbs(QueuesiteCommand):
             self.print_json([_fields(job, _JOB) for job in found])
             return
         self.print_table(
-            ("id", "created (UTC)", "queue", "status", "reason", "messages", "failed", "worker"),
+            ("id", "created (UTC)", "queue", "status", "reason", "messages", "failed", "retried", "worker"),
             (
                 (
                     job.id,
@@ -129,11 +129,12 @@ class RecordVerbs(QueuesiteCommand):
                     job.end_reason,
                     job.message_count,
                     job.failed_count,
+                    job.retried_count,
                     job.processor.get("workerId"),
                 )
                 for job in found
             ),
-            numeric=("messages", "failed"),
+            numeric=("messages", "failed", "retried"),
         )
 
     def do_failures(self, options: dict[str, Any]) -> None:
@@ -220,9 +221,9 @@ _ATTEMPT = {
 }  # fmt: skip
 _JOB = {
     "id": "id", "queue": "queue_name", "status": "status", "endReason": "end_reason", "messageCount": "message_count",
-    "failedCount": "failed_count", "timedOutCount": "timed_out_count", "processor": "processor", "handler": "handler",
-    "handlerVersion": "handler_version", "createdAt": "created_at", "startedAt": "started_at", "endedAt": "ended_at",
-    "lastError": "last_error",
+    "failedCount": "failed_count", "timedOutCount": "timed_out_count", "retriedCount": "retried_count",
+    "processor": "processor", "handler": "handler", "handlerVersion": "handler_version",
+    "createdAt": "created_at", "startedAt": "started_at", "endedAt": "ended_at", "lastError": "last_error",
 }  # fmt: skip
 _FAILURE = {
     "kind": "fingerprint", "queue": "queue_name", "exceptionType": "exception_type", "retryReason": "retry_reason",

@@ -24,6 +24,7 @@ class Running:
     in_flight: int = 0
     processed: int = 0
     failed: int = 0
+    retried: int = 0
 
 
 def picture(limit: int) -> Group:
@@ -36,12 +37,12 @@ def picture(limit: int) -> Group:
     line = Text(
         f"{numbers.at:%H:%M:%S} UTC  queues: {_states(numbers)}  "
         f"visible {numbers.visible:,}, in flight {numbers.in_flight:,}, dead letters {numbers.dead_letters:,}  "
-        f"last minute: {last.processed:,} done, {last.failed:,} failed  "
+        f"last minute: {last.processed:,} done, {last.failed:,} failed, {last.retried:,} retried  "
         f"workers {numbers.workers}, places {numbers.capacity_used} of {numbers.capacity}  "
         f"leader {numbers.leader or 'none'}"
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = ("queue", "state", "visible", "in flight", "consumers", "done in its runs", "failed in its runs", "dead")
+    columns = ("queue", "state", "visible", "in flight", "consumers", "done in its runs", "failed", "retried", "dead")
     for column in columns:
         table.add_column(column, justify="left" if column in ("queue", "state") else "right", overflow="fold")
     for queue in busiest(running, limit):
@@ -54,6 +55,7 @@ def picture(limit: int) -> Group:
             str(work.consumers),
             f"{work.processed:,}",
             f"{work.failed:,}",
+            f"{work.retried:,}",
             f"{queue.dead_letters:,}",
         )
     return Group(line, Text(), table)
@@ -69,6 +71,7 @@ def running_by_queue(workers: list[Worker]) -> dict[str, Running]:
             sums.in_flight += int(one.get("inFlight") or 0)
             sums.processed += int(one.get("processed") or 0)
             sums.failed += int(one.get("failed") or 0)
+            sums.retried += int(one.get("retried") or 0)
     return found
 
 

@@ -122,11 +122,14 @@ def remove_malformed() -> None:
                 log.error("document_removed", collection=error.collection, error=error.wrong, id=str(error.key))
 
 
+#: The counts of a consumer in its worker's document, in the order of `Counts`.
+_COUNTED = ("processed", "failed", "timedOut", "retried")
+
+
 def last_counts(worker: Worker) -> Mapping[str, Counts]:
     """What a worker said in its last heartbeat of each of its jobs, by id. Pure."""
     return {
-        str(entry.get("jobId")): Counts(*(_number(entry.get(name)) for name in ("processed", "failed", "timedOut")))
-        for entry in worker.consumers
+        str(entry.get("jobId")): Counts(*(_number(entry.get(name)) for name in _COUNTED)) for entry in worker.consumers
     }
 
 

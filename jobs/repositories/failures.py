@@ -157,14 +157,14 @@ def newest(filters: Document, limit: int) -> list[Failure]:
 def most_frequent(queues: Sequence[Queue], since: datetime) -> dict[ObjectId, Failure]:
     """Of each of these queues, the kind that was seen most often of those seen at `since` or later, without traceback.
 
-    How often counts from when the kind was first seen.
+    How often counts from when the kind was first seen. A reason for retries is only told if nothing failed.
     """
     if not queues:
         return {}
     pipeline: list[Document] = [
         {"$match": {"queueName": {"$in": [queue.name for queue in queues]}, "lastSeenAt": {"$gte": since}}},
-        {"$set": {"traceback": "", "sampleBody": None}},
-        {"$sort": {"count": DESCENDING, "lastSeenAt": DESCENDING}},
+        {"$set": {"traceback": "", "sampleBody": None, "isRetry": {"$gt": ["$retryReason", None]}}},
+        {"$sort": {"isRetry": ASCENDING, "count": DESCENDING, "lastSeenAt": DESCENDING}},
         {"$group": {"_id": "$queueId", "first": {"$first": "$$ROOT"}}},
         {"$replaceRoot": {"newRoot": "$first"}},
     ]

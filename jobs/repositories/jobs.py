@@ -72,15 +72,21 @@ class Processor:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a run did: messages handled, failed attempts, and those of them that timed out."""
+    """What a run did: messages handled, failed attempts, those of them that timed out, and retries asked for."""
 
     processed: int = 0
     failed: int = 0
     timed_out: int = 0
+    retried: int = 0
 
     def as_document(self) -> Document:
         """The counts in a job's document."""
-        return {"messageCount": self.processed, "failedCount": self.failed, "timedOutCount": self.timed_out}
+        return {
+            "messageCount": self.processed,
+            "failedCount": self.failed,
+            "timedOutCount": self.timed_out,
+            "retriedCount": self.retried,
+        }
 
 
 def _jobs() -> Collection[Document]:

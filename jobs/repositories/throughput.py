@@ -50,7 +50,8 @@ class Row:
     `minute` is its beginning by the database's clock; `durations` are `histogram.counts` of handler times,
     `duration_sum` is their sum in seconds; `requests` are those made to SQS, of which
     `purposes` says what they were made for (`queues.sqs.PURPOSES`); `waits` are counts by `histogram.WAIT_BOUNDS` of
-    how long messages waited for their first handling, `wait_sum` is their sum in seconds.
+    how long messages waited for their first handling, `wait_sum` is their sum in seconds. `failed` includes what was
+    rejected and timed out, and not the attempts for which the handler asked for a retry (`retried`).
     """
 
     queue_id: ObjectId
@@ -96,7 +97,7 @@ def add(rows: Iterable[Row]) -> None:
     done = [(row, increments) for row in rows if (increments := row.increments())]
     bulk_upsert(_throughput(), [write for row, increments in done for write in _writes(row, increments)])
     bulk_upsert(_hours(), [_hour(row, increments) for row, increments in done])
-    recording.note((row.queue_id, row.minute, Attempts(row.processed, row.failed)) for row, _ in done)
+    recording.note((row.queue_id, row.minute, Attempts(row.processed, row.failed, row.retried)) for row, _ in done)
 
 
 def _writes(row: Row, increments: Document) -> tuple[UpdateOne, UpdateOne]:

@@ -28,10 +28,12 @@ _LOOK = 0.001
 
 @dataclass
 class Drained:
-    """What came of a drain. An attempt is counted as processed or failed; a message may have several."""
+    """What came of a drain. An attempt is counted as processed, failed or retried; a message may have several."""
 
     processed: int = 0
     failed: int = 0
+    #: Attempts for which the handler asked for a retry (`Retry`).
+    retried: int = 0
     #: What handlers raised, in order.
     errors: list[BaseException] = field(default_factory=list)
     #: What is in the dead-letter queue now.
@@ -57,10 +59,11 @@ def drain(queue: str, *, waiting: bool = True, limit: int = 1_000) -> Drained:
     while True:
         run = Run(sandbox.sqs, settings, _LIMITS, executor=InlineExecutor)
         assert isinstance(run.executor, InlineExecutor)
-        run.executor.left = limit - drained.processed - drained.failed
+        run.executor.left = limit - drained.processed - drained.failed - drained.retried
         report = run.execute()
         drained.processed += report.processed
         drained.failed += report.failed
+        drained.retried += report.retried
         drained.errors += run.executor.errors
         if run.executor.left <= 0:
             raise AssertionError(f"drain({queue!r}) has not ended after {limit} attempts; pass a higher limit=")

@@ -44,7 +44,7 @@ def record(assignment: Assignment, queue: Queue, worker_id: str, report: RunRepo
 
 def _end_job(assignment: Assignment, queue: Queue, worker_id: str, report: RunReport) -> None:
     failed = report.reason.has(Trait.FAILURE)
-    counts = Counts(report.processed, report.failed, report.timed_out)
+    counts = Counts(report.processed, report.failed, report.timed_out, report.retried)
     with suppress(StaleTransition):  # repeated, or abandoned by a master that took this worker for dead
         if failed:
             jobs.fail(assignment.job_id, worker_id, counts, report.reason, report.last_error or "unknown")
@@ -60,6 +60,7 @@ def _end_job(assignment: Assignment, queue: Queue, worker_id: str, report: RunRe
         messages=report.processed,
         failed=report.failed,
         timed_out=report.timed_out,
+        retried=report.retried,
         **({"error": report.last_error} if report.last_error else {}),
     )
 
@@ -88,7 +89,7 @@ def finish(assignment: Assignment, queue: Queue, worker_id: str, report: RunRepo
     else:
         if report.troubled_until is not None and report.troubled_until != before.troubled_until:
             _be_cautious(queue, report.troubled_until - time.monotonic())
-        if report.failed > before.failed:
+        if report.attempts - report.processed > before.attempts - before.processed:
             queues.wake(queue.id)
     _end_job(assignment, queue, worker_id, report)
 
@@ -152,7 +153,7 @@ def _update_queue(queue: Queue, report: RunReport) -> None:
         until = database_clock.at(report.empty_at) - timedelta(seconds=CLOCK_MARGIN)
         # A wake-up that was there when the run began came before its last look, whatever the clocks say.
         known = queue.wake_requested_at
-        empty_runs = 0 if report.processed or report.failed else queue.empty_runs + 1
+        empty_runs = 0 if report.attempts else queue.empty_runs + 1
         queues.served(queue.id, until if known is None else max(until, known), empty_runs)
     elif report.reason.has(Trait.WAKES_QUEUE):
         queues.wake(queue.id)

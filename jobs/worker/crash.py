@@ -23,6 +23,7 @@ def report_of(consumer: ConsumerProcess, cause: str) -> RunReport:
         processed=counts.get("processed", 0),
         failed=counts.get("failed", 0),
         timed_out=counts.get("timedOut", 0),
+        retried=counts.get("retried", 0),
         last_error=cause,
     )
 

@@ -51,7 +51,7 @@ class ActiveRun:
         if self.consumer is None or not self.consumer.counts:
             return None
         counts = self.consumer.counts
-        return Counts(counts["processed"], counts["failed"], counts["timedOut"])
+        return Counts(counts["processed"], counts["failed"], counts["timedOut"], counts["retried"])
 
     def as_document(self, *, finishing: bool) -> dict[str, Any]:
         """Its entry in the worker's heartbeat."""

@@ -1,6 +1,6 @@
 """The attempts of the last minutes, which each queue's document has in four slots that are used in turn.
 
-    recentAttempts: {"0": {"at": the slot's beginning, "processed": 90, "failed": 10}, "1": …}
+    recentAttempts: {"0": {"at": the slot's beginning, "processed": 90, "failed": 10, "retried": 0}, "1": …}
 
 A slot is a third of the window (HEALTH_WINDOW_MINUTES): the present one and two or three before it are within the
 window. So lists, sums and filters need nothing but the queues themselves to say which are failing, however many minutes
@@ -21,28 +21,29 @@ from queues.state import Expression
 
 SLOTS = 4
 FIELD = "recentAttempts"
-COUNTS = ("processed", "failed")
+COUNTS = ("processed", "failed", "retried")
 _NUMBERS = (int, float, Int64)
 
 
 @dataclass(frozen=True)
 class Attempts:
-    """Attempts that ended."""
+    """Attempts that ended: handled, failed, or with a retry that the handler asked for, which is no failure."""
 
     processed: int = 0
     failed: int = 0
+    retried: int = 0
 
     @property
     def all(self) -> int:
         """How many there were."""
-        return self.processed + self.failed
+        return self.processed + self.failed + self.retried
 
 
 def recent(queue: Queue, now: datetime, limits: Limits) -> Attempts:
     """The attempts of the slots that began within the window before `now`. A malformed slot counts as empty."""
     since = now - limits.window
     slots = [one for one in map(queue.attempts.get, map(str, range(SLOTS))) if _is_slot(one) and one["at"] > since]
-    return Attempts(sum(one["processed"] for one in slots), sum(one["failed"] for one in slots))
+    return Attempts(*(sum(one[name] for one in slots) for name in COUNTS))
 
 
 def since_when(queue: Queue, now: datetime, limits: Limits) -> datetime | None:
@@ -63,6 +64,23 @@ def _is_slot(slot: Any) -> bool:
 def are_failing(attempts: Attempts, limits: Limits) -> bool:
     """Whether so many of so many attempts are too many."""
     return attempts.failed > 0 and attempts.failed >= limits.failing_share * attempts.all
+
+
+def only_retried(queue: Queue, now: datetime, limits: Limits) -> bool:
+    """Whether handlers have been asking for retries for too long, and no attempt has completed."""
+    since = queue.retrying_since
+    return since is not None and since <= now - limits.stuck and recent(queue, now, limits).retried > 0
+
+
+def only_retried_expression(now: datetime, limits: Limits) -> Expression:
+    """`only_retried` of a document of the queues' collection."""
+    return {
+        "$and": [
+            {"$gt": ["$retryingSince", None]},
+            {"$lte": ["$retryingSince", now - limits.stuck]},
+            {"$gt": [_sum("retried", now, limits), 0]},
+        ]
+    }
 
 
 def are_numbers(slot: str) -> list[Expression]:
@@ -90,14 +108,14 @@ def failing_expression(now: datetime, limits: Limits) -> Expression:
     """`are_failing(recent(…))` of a document of the queues' collection."""
     return {
         "$let": {
-            "vars": {"failed": _sum("failed", now, limits), "processed": _sum("processed", now, limits)},
+            "vars": {name: _sum(name, now, limits) for name in COUNTS},
             "in": {
                 "$and": [
                     {"$gt": ["$$failed", 0]},
                     {
                         "$gte": [
                             "$$failed",
-                            {"$multiply": [limits.failing_share, {"$add": ["$$failed", "$$processed"]}]},
+                            {"$multiply": [limits.failing_share, {"$add": [f"$${name}" for name in COUNTS]}]},
                         ]
                     },
                 ]

@@ -31,7 +31,7 @@ def _counted(minute: datetime, of: Attempts, now: datetime, limits: Limits) -> l
     number = int(minute.timestamp() // length)
     slot = f"{FIELD}.{number % SLOTS}"
     began = datetime.fromtimestamp(number * length, UTC)
-    fresh = {"at": began, "processed": of.processed, "failed": of.failed}
+    fresh = {"at": began, **{name: getattr(of, name) for name in COUNTS}}
     added = {
         "at": began,
         **{name: {"$add": [f"${slot}.{name}", fresh[name]]} for name in COUNTS},
@@ -39,6 +39,9 @@ def _counted(minute: datetime, of: Attempts, now: datetime, limits: Limits) -> l
     # What MongoDB takes long to be told, because it was away, did not happen now.
     ended = min(now, minute + timedelta(minutes=1))
     since = {"$cond": ["$wasFailing", {"$ifNull": ["$failingSince", ended]}, ended]}
+    # Retries of long ago say nothing of those that begin now.
+    goes_on = {"$gt": ["$lastAttemptAt", ended - limits.window]}
+    retrying = {"$cond": [goes_on, {"$ifNull": ["$retryingSince", ended]}, ended]}
     return [
         {"$set": {"wasFailing": failing_expression(now, limits)}},
         {
@@ -54,6 +57,7 @@ def _counted(minute: datetime, of: Attempts, now: datetime, limits: Limits) -> l
                     }
                 },
                 "lastAttemptAt": {"$max": ["$lastAttemptAt", ended]},
+                **({"retryingSince": None if of.processed else retrying} if of.processed or of.retried else {}),
             }
         },
         {"$set": {"failingSince": {"$cond": [failing_expression(now, limits), since, None]}}},

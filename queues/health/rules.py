@@ -38,7 +38,7 @@ class Health(StrEnum):
     CRASH_LOOPING = "crash-looping"  #: its runs fail, one after another
     TRIPPED = "tripped"  #: what its handler needs was down when last tried
     FAILING = "failing"  #: too large a share of its attempts fails
-    STUCK = "stuck"  #: it has messages, and no attempt ends
+    STUCK = "stuck"  #: it has messages, and no attempt ends, or none but with a retry that the handler asked for
     STARVED = "starved"  #: it waits for a place, and all workers that can serve it are full
     PAUSED_WITH_BACKLOG = "paused-with-backlog"
     DEAD_LETTERS_GROWING = "dead-letters-growing"
@@ -90,13 +90,19 @@ class Rule:
 
 def _of_failing(queue: Queue, context: Context) -> str:
     found = attempts.recent(queue, context.now, context.limits)
-    minutes = context.limits.window.total_seconds() / 60
-    return f"{found.failed:,} of {plural(found.all, 'attempt')} failed in the last {minutes:g} minutes"
+    return f"{found.failed:,} of {plural(found.all, 'attempt')} failed in the last {_minutes(context)} minutes"
+
+
+def _minutes(context: Context) -> str:
+    return f"{context.limits.window.total_seconds() / 60:g}"
 
 
 def _of_stuck(queue: Queue, context: Context) -> str:
     if handles_without_end(queue, context):
         return "a handler is at a message, and no attempt has ended"
+    if attempts.only_retried(queue, context.now, context.limits):
+        often = plural(attempts.recent(queue, context.now, context.limits).retried, "time")
+        return f"handlers asked {often} for a retry in the last {_minutes(context)} minutes, and no attempt completed"
     held = plural(queue.depth_visible, "message") if queue.depth_visible else "a wake-up"
     verb = "waits" if queue.depth_visible <= 1 else "wait"
     if not context.fleet.offers:
@@ -158,7 +164,8 @@ PROBLEMS: Mapping[Health, Rule] = MappingProxyType(
             _held,
         ),
         Health.FAILING: Rule(
-            "at least HEALTH_FAILING_PERCENT of its attempts within HEALTH_WINDOW_MINUTES failed",
+            "at least HEALTH_FAILING_PERCENT of its attempts within HEALTH_WINDOW_MINUTES failed; retries that "
+            "handlers ask for are no failures",
             Tone.DANGER,
             lambda queue, context: attempts.are_failing(
                 attempts.recent(queue, context.now, context.limits), context.limits
@@ -171,10 +178,21 @@ PROBLEMS: Mapping[Health, Rule] = MappingProxyType(
         ),
         Health.STUCK: Rule(
             "no attempt has ended for HEALTH_STUCK_MINUTES, nor within the time limit, although a handler is at a "
-            "message; or messages wait that long although a worker has a place",
+            "message; or messages wait that long although a worker has a place; or handlers have asked for retries "
+            "that long, again within HEALTH_WINDOW_MINUTES, and no attempt has completed",
             Tone.DANGER,
-            lambda queue, context: handles_without_end(queue, context) or waits(queue, context, full=False),
-            lambda context: {"$or": [handles_expression(context), waits_expression(context, full=False)]},
+            lambda queue, context: (
+                handles_without_end(queue, context)
+                or attempts.only_retried(queue, context.now, context.limits)
+                or waits(queue, context, full=False)
+            ),
+            lambda context: {
+                "$or": [
+                    handles_expression(context),
+                    attempts.only_retried_expression(context.now, context.limits),
+                    waits_expression(context, full=False),
+                ]
+            },
             _of_stuck,
             stuck_since,
             "Find out what its handler waits for, and give it a timeout; if nobody takes the queue, check the masters.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from queues.health.attempts import only_retried
 from queues.models import Queue
 from queues.state import WAKE_PENDING, Context, Expression, State, state_expression, state_of
 
@@ -102,4 +103,6 @@ def stuck_since(queue: Queue, context: Context) -> datetime | None:
     if handles_without_end(queue, context):
         begun = context.handling[queue.name]
         return begun if queue.last_attempt_at is None else max(begun, queue.last_attempt_at)
+    if only_retried(queue, context.now, context.limits):
+        return queue.retrying_since
     return waiting_since(queue)

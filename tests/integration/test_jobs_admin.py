@@ -19,7 +19,8 @@ from pymongo.errors import ServerSelectionTimeoutError
 
 from jobs import failures as kinds
 from jobs import reads
-from jobs.models import DepartureReason, EndReason, Failure, FailureCount, Job, Master, Worker
+from jobs.admin.pages import job_status
+from jobs.models import DepartureReason, EndReason, Failure, FailureCount, Job, JobStatus, Master, Worker
 from jobs.repositories import assignments, failures, jobs, leases, masters, workers
 from jobs.retry_reasons import MOST_OF_QUEUE, OTHER
 from queues.models import Queue
@@ -217,6 +218,12 @@ class TestJobs:
         assert ">41<" in page
         assert ">41<" in text(browser, JOBS)
         assert "data-live=" in page
+
+    def test_retries_that_were_asked_for_are_no_failures(self, browser: Client) -> None:
+        assignment = records.running(records.define())
+        jobs.complete(assignment.job_id, "w1", jobs.Counts(retried=1_200), EndReason.DRAINED)
+        assert "completed, 1,200 retried" in text(browser, job_page(records.job_of(assignment)))
+        assert job_status(Job(status=JobStatus.COMPLETED, message_count=1, retried_count=1))["status"] == "completed"
 
     def test_a_page_that_asks_again_gets_its_part_alone(self, browser: Client) -> None:
         ended(records.define())

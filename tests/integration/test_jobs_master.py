@@ -236,14 +236,16 @@ class TestRescue:
         queue = define()
         assignment = running(queue, "dead")
         register("dead")
-        workers.heartbeat("dead", [{"jobId": assignment.job_id, "processed": 7, "failed": 2, "timedOut": 1}])
+        workers.heartbeat(
+            "dead", [{"jobId": assignment.job_id, "processed": 7, "failed": 2, "timedOut": 1, "retried": 5}]
+        )
         set_heartbeat("dead", database_clock.now() - timedelta(minutes=1))
         rescuer = Rescue()
         rescuer.prune(workers.all_workers(), database_clock.now(), 8)
         assert rescuer.free([assignment]) == [assignment]
         job = job_of(assignment)
         assert (job.status, job.end_reason) == (JobStatus.ABANDONED, EndReason.WORKER_DIED)
-        assert (job.message_count, job.failed_count, job.timed_out_count) == (7, 2, 1)
+        assert (job.message_count, job.failed_count, job.timed_out_count, job.retried_count) == (7, 2, 1, 5)
         assert "dead" in (job.last_error or "")
         assert assignments.all_assignments() == []
         woken = stored(queue).wake_requested_at

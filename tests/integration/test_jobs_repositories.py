@@ -67,6 +67,7 @@ class TestJobs:
             "status": "queued",
             "messageCount": 0,
             "failedCount": 0,
+            "retriedCount": 0,
             "timedOutCount": 0,
             "processor": {"workerId": "w1", "host": "host-1", "workerPid": "4711", "consumerPid": None},
             "handler": None,

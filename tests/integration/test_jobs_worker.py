@@ -570,7 +570,7 @@ class TestFinishing:
     def begun(self, worker: Worker, **settings: Any) -> tuple[Queue, Assignment, StandIn]:
         queue = define(**settings)
         assignment, consumer = worker.take(queue)
-        consumer.counts = {"processed": 3, "failed": 1, "timedOut": 0, "inFlight": 2, "buffered": 0}
+        consumer.counts = {"processed": 3, "failed": 1, "timedOut": 0, "retried": 0, "inFlight": 2, "buffered": 0}
         return queue, assignment, consumer
 
     def release(self, worker: Worker, assignment: Assignment, report: RunReport) -> None:
@@ -693,10 +693,10 @@ class TestLongRuns:
     def test_the_counts_so_far_are_written_without_ending_the_run(self, worker: Worker) -> None:
         worker.configured(job_max_seconds=0.01)
         assignment, consumer = worker.take(define())
-        consumer.counts = {"processed": 3, "failed": 1, "timedOut": 1, "inFlight": 2, "buffered": 0}
+        consumer.counts = {"processed": 3, "failed": 1, "timedOut": 1, "retried": 4, "inFlight": 2, "buffered": 0}
         worker.until(lambda: job_of(assignment).message_count == 3, "the counts were written")
         job = job_of(assignment)
-        assert (job.status, job.failed_count, job.timed_out_count) == (JobStatus.RUNNING, 1, 1)
+        assert (job.failed_count, job.timed_out_count, job.retried_count) == (1, 1, 4)
         assert consumer.told[1:] == []
         jobs.abandon_many([jobs.Abandoned(assignment.job_id, "taken for dead")])
         for _ in range(3):
@@ -756,7 +756,7 @@ class TestPruned:
         assert len(full) == 5, "what ends takes no place"
         assert late.id in {a.id for a in assignments.all_assignments()}, "what is not its own any more stays"
 
-        consumer.counts = {"processed": 1, "failed": 0, "timedOut": 0, "inFlight": 1, "buffered": 0}
+        consumer.counts = {"processed": 1, "failed": 0, "timedOut": 0, "retried": 0, "inFlight": 1, "buffered": 0}
         entry = eventually(
             lambda: next((one for one in heard(worker) if one["jobId"] == assignment.job_id), None), 10, "it is shown"
         )

@@ -83,22 +83,31 @@ def slots(now: datetime) -> Iterator[dict[str, Any]]:
     edge = now - LIMITS.window
     for at in (edge - SECOND, edge, edge + SECOND, now):
         for failed, processed in ((0, 0), (0, 5), (1, 8), (1, 9), (1, 10), (2, 18), (2, 19)):
-            yield {"0": {"at": at, "failed": failed, "processed": processed}}
-            yield {
-                "1": {"at": at, "failed": failed, "processed": processed},
-                "3": {"at": now - MINUTE, "failed": 1, "processed": 9},
-            }
+            for retried in (0, 1):
+                yield {"0": slot(at, processed, failed, retried)}
+                yield {"1": slot(at, processed, failed, retried), "3": slot(now - MINUTE, 9, 1, retried)}
     yield {}
-    yield {"0": {"at": now, "failed": "many", "processed": 0}}
-    yield {"0": {"at": "now", "failed": 3, "processed": 0}}
+    yield {"0": slot(now, 0, "many", 0)}
+    yield {"0": slot(now, 0, 1, "some")}
+    yield {"0": slot("now", 0, 3, 0)}
     yield {"2": {"at": now, "failed": 3}}
     yield {"2": "spoilt"}
-    yield {"0": {"at": now, "failed": 3.0, "processed": 0.0}}
+    yield {"0": slot(now, 0.0, 3.0, 0.0)}
+
+
+def slot(at: Any, processed: Any, failed: Any, retried: Any) -> dict[str, Any]:
+    return {"at": at, "processed": processed, "failed": failed, "retried": retried}
 
 
 def test_failing_is_the_same_for_python_and_mongodb(now: datetime) -> None:
     made = list(documents(recentAttempts=(*slots(now), MISSING)))
     assert compare(made, Context(now, frozenset()))[Health.FAILING] == {False, True}
+
+
+def test_retries_without_end_are_the_same_for_python_and_mongodb(now: datetime) -> None:
+    since = (None, MISSING, now - LIMITS.stuck, now - LIMITS.stuck + SECOND)
+    made = list(documents(recentAttempts=(*slots(now), MISSING), retryingSince=since))
+    assert compare(made, Context(now, frozenset()))[Health.STUCK] == {False, True}
 
 
 #: Who runs, and who of them has a place.
@@ -170,8 +179,8 @@ def test_the_most_urgent_come_first(now: datetime) -> None:
     records.define("paused-more", paused=True, depth_visible=5)
     records.define("crashing", crash_count=2)
     records.define("crashing-longer", crash_count=7)
-    records.define("failing", attempts={"0": {"at": now, "processed": 5, "failed": 5}})
-    records.define("failing-paused", paused=True, attempts={"0": {"at": now, "processed": 0, "failed": 6}})
+    records.define("failing", attempts={"0": slot(now, 5, 5, 0)})
+    records.define("failing-paused", paused=True, attempts={"0": slot(now, 0, 6, 0)})
     names = ["crashing-longer", "crashing", "failing-paused", "failing", "paused-more", "paused"]
     context = Context(now, frozenset())
     assert [queue.name for queue in summaries.most_urgent(context, 10)] == names
@@ -210,6 +219,38 @@ class TestAttempts:
         last = records.stored(queue).last_attempt_at
         assert last is not None
         assert last >= since
+
+    def test_that_asked_for_retries_are_no_failures_but_make_a_queue_stuck_if_nothing_completes(
+        self, now: datetime
+    ) -> None:
+        queue = records.define()
+        recording.note([(queue.id, now, Attempts(0, 0, 40))])
+        assert self.recent(queue) == Attempts(0, 0, 40)
+        stored = records.stored(queue)
+        since = stored.retrying_since
+        assert since is not None
+        assert stored.failing_since is None
+        recording.note([(queue.id, now, Attempts(0, 0, 2))])
+        stored = records.stored(queue)
+        assert stored.retrying_since == since
+        assert health_of(stored, Context(since + LIMITS.stuck - SECOND, frozenset())) is Health.HEALTHY
+        (problem,) = problems_of(stored, Context(since + LIMITS.stuck, frozenset()))
+        assert (problem.health, problem.since) == (Health.STUCK, since)
+        assert problem.sentence == (
+            "handlers asked 42 times for a retry in the last 15 minutes, and no attempt completed"
+        )
+        recording.note([(queue.id, now, Attempts(1, 0, 9))])
+        assert records.stored(queue).retrying_since is None
+        # Failures say nothing of it; and retries of long ago are forgotten.
+        recording.note([(queue.id, now, Attempts(0, 1, 0))])
+        assert records.stored(queue).retrying_since is None
+        long_ago = now - LIMITS.window - MINUTE
+        past = {"lastAttemptAt": long_ago, "retryingSince": long_ago}
+        collection(Queue).update_one({"_id": queue.id}, {"$set": past})
+        recording.note([(queue.id, now, Attempts(0, 0, 1))])
+        begun = records.stored(queue).retrying_since
+        assert begun is not None
+        assert begun > long_ago
 
     def test_of_a_queue_that_is_gone_or_spoilt_do_no_harm(self, now: datetime) -> None:
         spoilt = records.define()
@@ -273,7 +314,7 @@ class TestFigures:
         queue = Queue(name="orders", depth_visible=50, depth_in_flight=10)
         context = Context(now, frozenset())
         assert seconds_to_drain(queue, context) is None
-        queue.attempts = {"0": {"at": now - 2 * MINUTE, "processed": 120, "failed": 7}}
+        queue.attempts = {"0": slot(now - 2 * MINUTE, 120, 7, 3)}
         assert seconds_to_drain(queue, context) == pytest.approx(60)
         queue.depth_visible = queue.depth_in_flight = 0
         assert seconds_to_drain(queue, context) == 0

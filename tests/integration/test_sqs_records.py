@@ -93,11 +93,11 @@ def test_top_shows_queues_at_work_first() -> None:
         records.define(f"waiting-{number}", depth_visible=10 + number)
     busy = records.define("busy")
     records.register()
-    told = {"queueName": busy.name, "processed": 7, "failed": 2, "inFlight": 5, "pid": "1", "memory": 1}
+    told = {"queueName": busy.name, "processed": 7, "failed": 2, "retried": 4, "inFlight": 5, "pid": "1", "memory": 1}
     collection(Worker).update_one({"_id": "w1"}, {"$set": {"consumers": [told, told]}})
     shown = sqs("top", "--limit", 3)
     rows = [line.split() for line in shown.splitlines()[3:]]
     assert [row[0] for row in rows] == ["busy", "waiting-2", "waiting-1"]
-    assert rows[0][-5:] == ["10", "2", "14", "4", "0"]
+    assert rows[0][-6:] == ["10", "2", "14", "4", "8", "0"]
     assert "visible 33" in shown.splitlines()[0]
     assert sqs_top.running_by_queue([]) == {}

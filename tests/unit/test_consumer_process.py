@@ -153,6 +153,7 @@ class TestProtocol:
                 "processed": 1,
                 "failed": 0,
                 "timedOut": 0,
+                "retried": 0,
                 "inFlight": 1,
                 "buffered": 1,
             }

@@ -91,7 +91,7 @@ class TestDone:
         eventually(lambda: SQS.depth_of(queue) == Depth(0, 0, 0), 20, "all were settled")
         report = running.end()
         assert probe.bodies == {"retry": 2, "reject": 1, "fail": 2, "done": 1}
-        assert (report.processed, report.failed) == (3, 3)
+        assert (report.processed, report.failed, report.retried) == (3, 2, 1)
         assert [letter.body for letter in SQS.dead_letters(queue)] == ["reject"]
 
     def test_live_counts(self, probe: Probe, begin: Begin) -> None:
@@ -156,7 +156,7 @@ class TestFailure:
         running = begin(queue, LASTING)
         eventually(lambda: SQS.depth_of(queue) == Depth(0, 0, 0), 20, "all were settled")
         report = running.end()
-        assert (report.processed, report.failed) == (2, 3)
+        assert (report.processed, report.failed, report.retried) == (2, 2, 1)
         assert report.last_error is not None
         report.last_error.encode()
 
@@ -473,7 +473,8 @@ class TestEnd:
 
 
 def live(*, processed: int = 0, failed: int = 0, in_flight: int = 0, buffered: int = 0) -> dict[str, int]:
-    return {"processed": processed, "failed": failed, "timedOut": 0, "inFlight": in_flight, "buffered": buffered}
+    none = {"timedOut": 0, "retried": 0}
+    return {"processed": processed, "failed": failed, **none, "inFlight": in_flight, "buffered": buffered}
 
 
 class TestVisibility:

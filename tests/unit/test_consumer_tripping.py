@@ -243,7 +243,7 @@ class TestBreaker:
         policy = retry_policy({KeyError: Reject, ConnectionError: 600})
         with registered(system.dependency, breaker=self.LIMIT, retry=policy):
             report = system.run()
-        assert (report.reason, report.failed) == (EndReason.DRAINED, 30)
+        assert (report.reason, report.failed, report.retried) == (EndReason.DRAINED, 19, 11)
         assert system.dead == 15
 
     def test_the_time_limit_of_a_thread_counts_and_what_was_counted_goes_to_the_next_run(self) -> None:

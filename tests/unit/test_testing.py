@@ -316,7 +316,7 @@ class TestDrain:
         assert drain("orders", waiting=False).processed == 0
         drained = drain("orders")
 
-        assert (drained.processed, drained.failed) == (1, 1)
+        assert (drained.processed, drained.failed, drained.retried) == (1, 0, 1)
         assert drained.seconds == pytest.approx(4_500, abs=1)
 
     def test_rejections(self, box: Sandbox) -> None:

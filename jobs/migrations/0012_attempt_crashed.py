@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0010_alerts'),
+        ('jobs', '0011_job_retried_count'),
     ]
 
     operations = [
