@@ -52,7 +52,9 @@ class EventKind(StrEnum):
     QUEUE_RESUMED = "queue-resumed", "resumed{more}"
     QUEUE_CRASH_LOOPING = "queue-crash-looping", "crash-looping: {more}"
     QUEUE_TRIPPED = "queue-tripped", "tripped: {more}"
-    QUEUE_RECOVERED = "queue-recovered", "recovered: what its handler needs is there again"
+    QUEUE_FAILING = "queue-failing", "failing: {more}"
+    QUEUE_STUCK = "queue-stuck", "stuck: {more}"
+    QUEUE_RECOVERED = "queue-recovered", "recovered: no longer {more}"
     VERSION_DEPLOYED = "version-deployed", "handler {subject} has a new version, {more}"
     SYNC_REPAIRED = "sync-repaired", "a sync {more} it in SQS"
 

@@ -21,6 +21,7 @@ from jobs.master.changes import LOSSES, PIPELINE
 from jobs.master.definitions import Definitions
 from jobs.master.demand import slots_wanted
 from jobs.master.depths import DepthLog
+from jobs.master.health_events import HealthEvents
 from jobs.master.leadership import Leadership
 from jobs.master.listeners import Listeners
 from jobs.master.liveness import Liveness
@@ -88,6 +89,7 @@ class Scheduler:
         self._listeners = Listeners()
         self._indexes = IndexUpkeep()
         self._attempts = AttemptUpkeep(config.attempts_max)
+        self._health = HealthEvents(lambda: self.leadership.term is not None)
         self._next_orphan_search = 0.0
         #: When this leader first saw each assignment (monotonic clock).
         self._seen: dict[ObjectId, float] = {}
@@ -142,7 +144,8 @@ class Scheduler:
 
     def join(self, timeout: float) -> bool:
         """Wait for the threads of a closed master, and close its descriptors; False if one goes on after `timeout`."""
-        parts = (self._start_sync, self.watcher, self.sweeper, self._depths, self._looks, self._indexes, self._attempts)
+        threads = (self._start_sync, self.watcher, self.sweeper, self._depths, self._looks)
+        parts = (*threads, self._indexes, self._attempts, self._health)
         deadline = time.monotonic() + timeout
         if not all(part.join(max(0.0, deadline - time.monotonic())) for part in parts):
             return False
@@ -201,6 +204,7 @@ class Scheduler:
                     self._begun = term
                 self._indexes.turn(self._monotonic())
                 self._attempts.turn(self._monotonic())
+                self._health.turn(self._monotonic())
                 self._lead()
             self._presence.turn(leads=term is not None)
         except (MongoError, MongoUnavailable) as error:

@@ -19,9 +19,6 @@ from jobs.repositories import assignments, jobs
 from jobs.repositories.jobs import Counts, Processor
 from queues import repository as queues
 from queues import task_results
-from queues.events import EventKind
-from queues.events import record as record_event
-from queues.health.limits import configured
 from queues.models import Queue
 from queues.tripping import counted, recovered, tripped
 from queuesite.foundation.databases import database_clock
@@ -129,13 +126,10 @@ def _update_queue(queue: Queue, report: RunReport) -> None:
         count = 1 if report.processed else queue.trip_count + 1
         until = database_clock.now() + timedelta(seconds=report.pause)
         tripped(queue.id, count, report.last_error or "unknown", until)
-        if count == 1:
-            record_event(EventKind.QUEUE_TRIPPED, queue=queue.name, more=report.last_error or "unknown")
         log.warning("queue_tripped", queue=queue.name, because=report.last_error, trips=count, seconds=report.pause)
         return
     if report.processed and queue.trip_count:
         recovered(queue.id)
-        record_event(EventKind.QUEUE_RECOVERED, queue=queue.name)
     if report.reason.has(Trait.BACKS_OFF):
         # A run that handled messages before it failed is not part of a crash loop.
         count = 1 if report.processed else queue.crash_count + 1
@@ -143,9 +137,6 @@ def _update_queue(queue: Queue, report: RunReport) -> None:
         queues.failed(queue.id, count, database_clock.now() + timedelta(seconds=pause))
         if report.counted:
             counted(queue.id, [(database_clock.at(moment), number) for moment, number in report.counted])
-        if count == configured().crash_runs:
-            more = f"{count} runs in a row failed: {report.last_error or report.reason.label}"
-            record_event(EventKind.QUEUE_CRASH_LOOPING, queue=queue.name, more=more)
         if pause:
             log.warning("queue_backs_off", queue=queue.name, failed_runs=count, seconds=pause)
     elif report.reason.has(Trait.SATISFIES_QUEUE) and report.empty_at is not None:

@@ -9,8 +9,6 @@ from jobs.repositories import jobs
 from jobs.worker import completion
 from jobs.worker.runs import ActiveRun, Runs
 from jobs.worker.task_buffer import TaskBuffer
-from queues.events import EventKind
-from queues.events import record as record_event
 from queues.tripping import recovered
 from queuesite.foundation.config import Config
 from queuesite.foundation.errors import StaleTransition
@@ -35,7 +33,6 @@ def record(runs: Runs, tasks: TaskBuffer, config: Config, now: float) -> bool:
             return True
         if run.queue.trip_count and run.report is None and (counts := run.counts()) is not None and counts.processed:
             recovered(run.queue.id)
-            record_event(EventKind.QUEUE_RECOVERED, queue=run.queue.name)
             run.queue.trip_count = 0
         if run.report is not None:
             if run.capacity_freed:

@@ -19,4 +19,22 @@ class Migration(migrations.Migration):
                 null=True,
             ),
         ),
+        migrations.AddField(
+            model_name="queue",
+            name="told_problems",
+            field=models.CharField(
+                db_column="toldProblems",
+                default="",
+                editable=False,
+                help_text="the problems that events told of last (see queues.health.changes)",
+                max_length=100,
+            ),
+        ),
+        migrations.AddField(
+            model_name="queue",
+            name="problems_told_at",
+            field=models.DateTimeField(
+                db_column="problemsToldAt", default=None, editable=False, help_text="as of when they did", null=True
+            ),
+        ),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,12 +11,16 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from jobs import reads
 from jobs.consumer.report import RunReport
+from jobs.master.health_events import HealthEvents
 from jobs.models import DepartureReason, EndReason
 from jobs.repositories import handlers, leases, workers
 from jobs.worker import completion
 from queues import events, repository, services
 from queues.events import EventKind
+from queues.health import changes, recording
+from queues.health.attempts import Attempts
 from queues.pausing import Note
 from queuesite import tokens
 from queuesite.foundation import actor
@@ -72,22 +77,63 @@ def test_what_is_done_to_a_queue_is_told_with_who_and_why() -> None:
     ]
 
 
-def test_runs_that_trip_recover_or_crash_again_and_again_are_told_of() -> None:
+def test_what_becomes_wrong_with_a_queue_and_when_it_is_over_is_told_once() -> None:
     queue = records.define("orders")
+    records.define("others")
 
     def ended(**report: Any) -> None:
         completion._update_queue(records.stored(queue), RunReport(**report))
 
+    def look() -> int:
+        return changes.tell(reads.queue_context())
+
+    assert look() == 0
     for _ in range(3):
         ended(reason=EndReason.TRIPPED, last_error="stripe is unavailable", pause=1.0)
+    assert (look(), look()) == (1, 0)
+    recording.note([(queue.id, database_clock.now(), Attempts(1, 9))])
+    assert (look(), look()) == (1, 0)
     ended(reason=EndReason.DRAINED, processed=1)
+    recording.note([(queue.id, database_clock.now(), Attempts(1_000))])
     for _ in range(3):
         ended(reason=EndReason.CRASHED, last_error="killed by signal 9")
+    assert (look(), look()) == (1, 0)
     assert told(queue="orders") == [
         ("orders", "tripped: stripe is unavailable"),
-        ("orders", "recovered: what its handler needs is there again"),
-        ("orders", "crash-looping: 2 runs in a row failed: killed by signal 9"),
+        ("orders", "failing: 9 of 10 attempts failed in the last 15 minutes"),
+        ("orders", "crash-looping: 3 runs in a row failed"),
+        ("orders", "recovered: no longer tripped and failing"),
     ]
+    assert told(queue="others") == []
+    assert records.stored(queue).told_problems == "crash-looping "
+
+
+def test_two_masters_tell_of_a_change_once_and_one_that_was_frozen_tells_nothing() -> None:
+    queue = records.define("orders", crash_count=2)
+    frozen = reads.queue_context()
+    (before,) = services.list_queues()
+    later = replace(frozen, now=frozen.now + timedelta(seconds=1))
+    for _ in range(2):  # both found the change before either told of it
+        changes._tell(before, later)
+    repository.update(queue.id, {"crash_count": 0})
+    assert changes.tell(replace(frozen, now=frozen.now + timedelta(seconds=2))) == 1
+    # What the frozen one has read is as it was once more, but it is of the past.
+    changes._tell(before, frozen)
+    assert told(queue="orders") == [
+        ("orders", "crash-looping: 2 runs in a row failed"),
+        ("orders", "recovered: no longer crash-looping"),
+    ]
+
+
+def test_a_leader_tells_and_a_standby_does_not() -> None:
+    records.define("orders", crash_count=2)
+    for leads in (False, True):
+        assert told() == []
+        events_of = HealthEvents(lambda leads=leads: leads)  # type: ignore[misc]
+        events_of.turn(0.0)
+        events_of.turn(0.1)  # it is not due yet
+        assert events_of.join(60)
+    assert told() == [("orders", "crash-looping: 2 runs in a row failed")]
 
 
 def test_an_event_that_mongodb_does_not_take_disturbs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

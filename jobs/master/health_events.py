@@ -1,0 +1,51 @@
+"""Has events tell when queues begin and cease to have problems: the leader looks, in a thread."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from jobs import reads
+from queues.health import changes
+from queuesite.foundation.databases import MongoError
+from queuesite.foundation.errors import ServerError
+from queuesite.foundation.logs import get_logger
+from queuesite.foundation.threads import joined, supervised
+
+log = get_logger(__name__)
+
+#: Shortest time between two looks, in seconds.
+EACH_SECONDS = 5.0
+#: A look is followed by a pause of so many times as long, so that it costs a hundredth of a core at most.
+TIMES = 100
+
+
+class HealthEvents:
+    """Looks when that is due; `leads` says whether this process still does."""
+
+    def __init__(self, leads: Callable[[], bool]) -> None:
+        self._leads = leads
+        self._due = float("-inf")
+        self._thread = threading.Thread()
+
+    def turn(self, now: float) -> None:
+        """Look if that is due at `now` (monotonic clock), without waiting for it."""
+        if now >= self._due and not self._thread.is_alive():
+            self._due = now + EACH_SECONDS * random.uniform(0.9, 1.0)
+            self._thread = supervised("health-events", lambda: self._look(now))
+            self._thread.start()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the thread; whether it has ended, or was never started."""
+        return joined(self._thread, timeout)
+
+    def _look(self, now: float) -> None:
+        began = time.monotonic()
+        try:
+            while self._leads() and changes.tell(reads.queue_context()) == changes.MOST:
+                pass
+        except (ServerError, MongoError) as error:
+            log.warning("health_not_told", error=str(error)[:300])
+        self._due = max(self._due, now + TIMES * (time.monotonic() - began))
