@@ -139,6 +139,8 @@ def _row(setting: Setting) -> tuple[str, ...]:
         str: f"text of 1 to {setting.max_length} characters",
     }
     kind = setting.limit_words if setting.limits else kinds[setting.type]
+    if setting.choices:
+        kind = f"one or several of `{'`, `'.join(setting.choices)}`, separated by commas"
     default = setting.default_words if setting.empty else f"`{setting.default_words}`"
     commands = f"; `sqs {'`, `sqs '.join(setting.own_commands)}`" if setting.own_commands else ""
     return (

@@ -19,7 +19,9 @@ from jobs.alert_models import Alert, AlertState
 from jobs.repositories import alerts
 from jobs.repositories.alerts import SYSTEM, Seen
 from queues import services as queues
-from queues.health.rules import Tone
+from queues.health.names import ALL, URGENT
+from queues.health.rules import Problem, Tone
+from queues.models import Queue
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
 from queuesite.foundation.errors import InvalidInput
@@ -49,22 +51,23 @@ def check() -> int:
         return 0
     now = database_clock.now()
     seen, complete = _seen()
-    alerts.note(seen, now)
+    alerts.note((one for one in seen if one.wanted), now)
     alerts.abandoned(now - CLAIM_HOLDS)
-    present = {one.id for one in seen}
+    present = {one.id: one for one in seen}
     silenced = {one.id for one in alerts.silences(now)}
     begun: list[Alert] = []
     over: list[Alert] = []
-    after = timedelta(seconds=get_config().alert_after_seconds)
     for alert in alerts.all_alerts(2 * MOST_QUEUES):
         gone = complete and alert.id not in present
-        if gone and alert.state == AlertState.PENDING:
+        found = present.get(alert.id)
+        unwanted = found is not None and not found.wanted
+        if (gone or unwanted) and alert.state == AlertState.PENDING:
             alerts.forget(alert)
         elif _is_silenced(alert, silenced) or (alert.try_again_at is not None and alert.try_again_at > now):
             continue
         elif gone and alert.state == AlertState.TOLD:
             over.append(alert)
-        elif alert.id in present and alert.state == AlertState.PENDING and now - alert.first_seen_at >= after:
+        elif found is not None and alert.state == AlertState.PENDING and now - alert.first_seen_at >= found.after:
             begun.append(alert)
     return _tell(begun, AlertState.TELLING, now) + _tell(over, AlertState.ENDING, now)
 
@@ -79,16 +82,36 @@ def _seen() -> tuple[list[Seen], bool]:
     context = reads.queue_context(present=workers)
     found = attention.needed(MOST_QUEUES, context)
     seen = [
-        Seen(f"{one.queue.id}:{problem.health}", one.queue.name, problem.health, problem.sentence)
+        Seen(
+            f"{one.queue.id}:{problem.health}",
+            one.queue.name,
+            problem.health,
+            problem.sentence,
+            _after(one.queue),
+            _is_wanted(one.queue, problem),
+        )
         for one in found
         for problem in one.problems
-        if problem.tone is Tone.DANGER
     ]
     if reads.leader() is None:
-        seen.append(Seen(f"{SYSTEM}:no-leader", "", "no-leader", "no master leads, so nothing is assigned to workers"))
+        seen.append(
+            Seen(f"{SYSTEM}:no-leader", "", "no-leader", "no master leads, so nothing is assigned to workers", _after())
+        )
     if not any(services.is_alive(worker, context.now) for worker in workers):
-        seen.append(Seen(f"{SYSTEM}:no-workers", "", "no-workers", "no worker lives, so no message is handled"))
+        seen.append(
+            Seen(f"{SYSTEM}:no-workers", "", "no-workers", "no worker lives, so no message is handled", _after())
+        )
     return seen, len(found) < MOST_QUEUES
+
+
+def _after(queue: Queue | None = None) -> timedelta:
+    own = None if queue is None else queue.notify_after
+    return timedelta(seconds=get_config().alert_after_seconds if own is None else own)
+
+
+def _is_wanted(queue: Queue, problem: Problem) -> bool:
+    words = (queue.notify_of or get_config().alert_on).split(",")
+    return ALL in words or problem.health in words or (URGENT in words and problem.tone is Tone.DANGER)
 
 
 def _tell(due: Sequence[Alert], state: AlertState, now: datetime) -> int:

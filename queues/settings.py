@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
+from queues.health.names import NOTIFIABLE
 from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import InvalidInput
 
@@ -49,6 +50,8 @@ class Setting:
     #: What a string must match as a whole, and that in words; None: any printable text.
     pattern: str | None = None
     pattern_words: str = "printable characters"
+    #: Words of which it may be one or several, separated by commas.
+    choices: tuple[str, ...] = ()
     #: What it means that an optional setting is empty.
     empty: str | None = None
     #: SQS holds it too: a change is written there first.
@@ -124,9 +127,11 @@ class Setting:
             raise InvalidInput(f"{self.words} is {value!r}: expected true or false", field=self.name)
         elif self.type is str and not self._is_text(value):
             shown = repr(value) if len(repr(value)) <= _SHOWN else f"{repr(value)[:_SHOWN]}…"
-            raise InvalidInput(
-                f"{self.words} {shown}: expected 1 to {self.max_length} {self.pattern_words}", field=self.name
-            )
+            if self.choices:
+                expected = f"one or several of {', '.join(self.choices)}, separated by commas without spaces"
+            else:
+                expected = f"1 to {self.max_length} {self.pattern_words}"
+            raise InvalidInput(f"{self.words} {shown}: expected {expected}", field=self.name)
 
     def _is_text(self, value: Any) -> bool:
         if not isinstance(value, str) or not 1 <= len(value) <= (self.max_length or len(value)):
@@ -231,6 +236,50 @@ class Settings:
         empty="as SAMPLE_ONE_IN says",
         followed=True,
     )
+    failing_percent: int | None = setting(
+        None,
+        group="Health and notices",
+        help="share of failed attempts, in percent, from which on the queue is failing",
+        limits=(1, 100),
+        empty="as HEALTH_FAILING_PERCENT says",
+    )
+    # SQS keeps messages for at most 14 days.
+    max_message_age: int | None = setting(
+        None,
+        group="Health and notices",
+        help="age in seconds that its oldest message may reach; more is a problem",
+        limits=(0, 1_209_600),
+        empty="as HEALTH_MAX_MESSAGE_AGE_SECONDS says",
+    )
+    max_backlog: int | None = setting(
+        None,
+        group="Health and notices",
+        help="visible messages that it may hold; more are a problem",
+        limits=(0, 1_000_000_000),
+        empty="as HEALTH_MAX_BACKLOG says",
+    )
+    max_dead_letters: int | None = setting(
+        None,
+        group="Health and notices",
+        help="dead letters that it may have; more are a problem",
+        limits=(0, 1_000_000_000),
+        empty="as HEALTH_MAX_DEAD_LETTERS says",
+    )
+    notify_of: str | None = setting(
+        None,
+        group="Health and notices",
+        help="problems that notices are sent of: urgent (the red ones), all, none, or their names",
+        max_length=500,
+        choices=NOTIFIABLE,
+        empty="as ALERT_ON says",
+    )
+    notify_after: int | None = setting(
+        None,
+        group="Health and notices",
+        help="seconds that a problem must last before a notice is sent of it",
+        limits=(0, 86_400),
+        empty="as ALERT_AFTER_SECONDS says",
+    )
     paused: bool = setting(
         False,
         group="Pace",
@@ -246,11 +295,15 @@ def _declared() -> dict[str, Setting]:
         kinds = [kind for kind in get_args(types[one.name]) if kind is not NoneType]
         optional = NoneType in get_args(types[one.name])
         kind = kinds[0] if optional else types[one.name]
+        declared = one.metadata["setting"]
+        if declared.get("choices"):
+            word = f"(?:{'|'.join(declared['choices'])})"
+            declared = {**declared, "pattern": f"{word}(?:,{word})*"}
         found[one.name] = Setting(
             name=one.name,
             type=getattr(kind, "__origin__", kind),
             optional=optional,
-            **one.metadata["setting"],
+            **declared,
         )
     return found
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 from queues import adoption, naming, services, setting_checks, settings, sources
 from queues.handlers import catalogue, schemas
@@ -58,6 +62,21 @@ class HandlerWidget(UnfoldAdminSelectWidget):
     def value_from_datadict(self, data: Mapping[str, Any], files: Any, name: str) -> Any:
         """Return the choice, or the name that was typed."""
         return data.get(name) or data.get(f"{name}.name", "").strip()
+
+
+class WordsWidget(UnfoldAdminCheckboxSelectMultipleWidget):
+    """A box to check for each word that a setting may have; the value is those words, separated by commas."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        super().__init__(choices=[(word, word) for word in words])
+
+    def format_value(self, value: Any) -> list[str]:
+        """The words of a value."""
+        return value.split(",") if value else []
+
+    def value_from_datadict(self, data: Mapping[str, Any], files: Any, name: str) -> Any:
+        """The checked words as the setting has them."""
+        return ",".join(data.getlist(name) if hasattr(data, "getlist") else data.get(name, []))
 
 
 class OptionsWidget(forms.Widget):
@@ -193,6 +212,8 @@ class QueueForm(QueueModelForm):
         for name, setting in ASKED.items():
             if name in self.fields:
                 self.fields[name].help_text = help_text(setting)
+                if setting.choices:
+                    self.fields[name].widget = WordsWidget(setting.choices)
                 if self.instance.pk is None:
                     self.initial.setdefault(name, setting.default)
 

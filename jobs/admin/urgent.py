@@ -21,12 +21,19 @@ HELPS: Mapping[Health, tuple[str, ...]] = {
     Health.TRIPPED: ("try-now", "pause"),
     Health.FAILING: ("pause",),
     Health.STUCK: ("notify", "pause"),
+    Health.MESSAGE_TOO_OLD: ("pause",),
+    Health.BACKLOG_TOO_LARGE: ("pause",),
+    Health.TOO_MANY_DEAD_LETTERS: ("redrive",),
     Health.STARVED: ("notify",),
     Health.PAUSED_WITH_BACKLOG: ("resume",),
     Health.DEAD_LETTERS_GROWING: ("redrive",),
 }
 #: Those that lead to the workers: more of them help.
-_CAPACITY = {Health.STARVED, Health.UNSERVED, Health.STUCK}
+_CAPACITY = {Health.STARVED, Health.UNSERVED, Health.STUCK, Health.MESSAGE_TOO_OLD, Health.BACKLOG_TOO_LARGE}
+#: Those that another value of a setting may end.
+_TO_SET = {Health.UNSERVED, Health.STARVED, Health.MESSAGE_TOO_OLD, Health.BACKLOG_TOO_LARGE}
+#: Those that lead to the dead letters.
+_DEAD = {Health.DEAD_LETTERS_GROWING, Health.TOO_MANY_DEAD_LETTERS}
 
 
 def rows(request: HttpRequest, found: Sequence[Attention]) -> list[dict[str, Any]]:
@@ -44,11 +51,11 @@ def _row(request: HttpRequest, one: Attention) -> dict[str, Any]:
         links.append({"text": "Traceback", "address": address("jobs_failure_change", one.failure.id)})
     if Health.CRASH_LOOPING in healths and may("jobs.view_job"):
         links.append({"text": "Jobs", "address": address("jobs_job_changelist", queue=one.queue.name)})
-    if one.queue.dlq_url and Health.DEAD_LETTERS_GROWING in healths and may("queues.peek_message"):
+    if one.queue.dlq_url and _DEAD & set(healths) and may("queues.peek_message"):
         links.append({"text": "Dead letters", "address": address("queues_queue_dead_letters", one.queue.name)})
     if _CAPACITY & set(healths) and may("jobs.view_worker"):
         links.append({"text": "Workers", "address": address("jobs_worker_changelist")})
-    if {Health.UNSERVED, Health.STARVED} & set(healths) and may("queues.change_queue"):
+    if _TO_SET & set(healths) and may("queues.change_queue"):
         links.append({"text": "Settings", "address": address("queues_queue_settings", one.queue.name)})
     return {
         "queue": one.queue,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pymongo import ASCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
@@ -26,6 +26,10 @@ class Seen:
     subject: str
     problem: str
     sentence: str
+    #: How long it must last before anybody is told.
+    after: timedelta = timedelta()
+    #: Whether anybody is to be told. What was told of before it was unwanted is still told to be over.
+    wanted: bool = True
 
 
 def _alerts() -> Collection[Document]:

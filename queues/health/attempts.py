@@ -61,9 +61,14 @@ def _is_slot(slot: Any) -> bool:
     )
 
 
-def are_failing(attempts: Attempts, limits: Limits) -> bool:
+def share(queue: Queue, limits: Limits) -> float:
+    """The share of failed attempts, from 0 to 1, from which on the queue is failing."""
+    return limits.failing_share if queue.failing_percent is None else queue.failing_percent / 100
+
+
+def are_failing(attempts: Attempts, share: float) -> bool:
     """Whether so many of so many attempts are too many."""
-    return attempts.failed > 0 and attempts.failed >= limits.failing_share * attempts.all
+    return attempts.failed > 0 and attempts.failed >= share * attempts.all
 
 
 def only_retried(queue: Queue, now: datetime, limits: Limits) -> bool:
@@ -104,6 +109,11 @@ def failed_expression(now: datetime, limits: Limits) -> Expression:
     return _sum("failed", now, limits)
 
 
+def _share_expression(limits: Limits) -> Expression:
+    own = {"$divide": ["$failingPercent", 100]}
+    return {"$cond": [{"$isNumber": "$failingPercent"}, own, limits.failing_share]}
+
+
 def failing_expression(now: datetime, limits: Limits) -> Expression:
     """`are_failing(recent(…))` of a document of the queues' collection."""
     return {
@@ -115,7 +125,7 @@ def failing_expression(now: datetime, limits: Limits) -> Expression:
                     {
                         "$gte": [
                             "$$failed",
-                            {"$multiply": [limits.failing_share, {"$add": [f"$${name}" for name in COUNTS]}]},
+                            {"$multiply": [_share_expression(limits), {"$add": [f"$${name}" for name in COUNTS]}]},
                         ]
                     },
                 ]

@@ -19,6 +19,10 @@ class Limits:
     stuck: timedelta = timedelta(minutes=10)
     starved: timedelta = timedelta(seconds=60)
     dead_letters: timedelta = timedelta(minutes=60)
+    #: What a queue without limits of its own may hold: the age of a message in seconds, messages, dead letters.
+    max_message_age: int | None = None
+    max_backlog: int | None = None
+    max_dead_letters: int | None = None
 
     @property
     def slot(self) -> timedelta:
@@ -36,4 +40,7 @@ def configured() -> Limits:
         stuck=timedelta(minutes=config.health_stuck_minutes),
         starved=timedelta(seconds=config.health_starved_seconds),
         dead_letters=timedelta(minutes=config.health_dead_letter_minutes),
+        max_message_age=config.health_max_message_age_seconds,
+        max_backlog=config.health_max_backlog,
+        max_dead_letters=config.health_max_dead_letters,
     )

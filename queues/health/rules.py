@@ -16,7 +16,9 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
-from queues.health import attempts
+from queues.health import attempts, thresholds
+from queues.health.figures import oldest_message
+from queues.health.names import Health as Health
 from queues.health.waiting import (
     handles_expression,
     handles_without_end,
@@ -27,36 +29,7 @@ from queues.health.waiting import (
 )
 from queues.models import Queue
 from queues.state import Context, Expression, State, state_expression, state_of, unserved_reason
-from queuesite.foundation.quantities import plural
-
-
-class Health(StrEnum):
-    """How a queue is, in a word: the value is that of the API, of metrics and of the command line."""
-
-    VANISHED = "vanished"  #: SQS does not have it any more
-    UNSERVED = "unserved"  #: no live worker has its handler and is in its pool
-    CRASH_LOOPING = "crash-looping"  #: its runs fail, one after another
-    TRIPPED = "tripped"  #: what its handler needs was down when last tried
-    FAILING = "failing"  #: too large a share of its attempts fails
-    STUCK = "stuck"  #: it has messages, and no attempt ends, or none but with a retry that the handler asked for
-    STARVED = "starved"  #: it waits for a place, and all workers that can serve it are full
-    PAUSED_WITH_BACKLOG = "paused-with-backlog"
-    DEAD_LETTERS_GROWING = "dead-letters-growing"
-    HEALTHY = "healthy"  #: none of these
-
-    @property
-    def label(self) -> str:
-        """The word as pages show it."""
-        return self.value.replace("-", " ") if self not in _LABELS else _LABELS[self]
-
-
-_LABELS: dict[Health, str] = {
-    Health.VANISHED: "not in SQS any more",
-    Health.CRASH_LOOPING: "crash-looping",
-    Health.PAUSED_WITH_BACKLOG: "paused with backlog",
-    Health.DEAD_LETTERS_GROWING: "dead letters growing",
-}
-
+from queuesite.foundation.quantities import duration, plural
 
 #: In a filter: any problem.
 UNHEALTHY = "unhealthy"
@@ -116,6 +89,13 @@ def _of_starved(queue: Queue, context: Context) -> str:
     return f"{held} {verb}: every worker that can serve the queue is full"
 
 
+def _of_too_old(queue: Queue, context: Context) -> str:
+    oldest, limit = oldest_message(queue, context), thresholds.max_age(queue, context)
+    age = 0.0 if oldest is None else (context.now - oldest.sent_at).total_seconds()
+    words = "at least " if oldest is not None and oldest.at_least else ""
+    return f"its oldest message is {words}{duration(age)} old, more than {duration(limit or 0)}"
+
+
 def _held(context: Context) -> Expression:
     return {"$ifNull": ["$depthVisible", 0]}
 
@@ -164,11 +144,11 @@ PROBLEMS: Mapping[Health, Rule] = MappingProxyType(
             _held,
         ),
         Health.FAILING: Rule(
-            "at least HEALTH_FAILING_PERCENT of its attempts within HEALTH_WINDOW_MINUTES failed; retries that "
-            "handlers ask for are no failures",
+            "at least `failingPercent` (or else HEALTH_FAILING_PERCENT) of its attempts within HEALTH_WINDOW_MINUTES "
+            "failed; retries that handlers ask for are no failures",
             Tone.DANGER,
             lambda queue, context: attempts.are_failing(
-                attempts.recent(queue, context.now, context.limits), context.limits
+                attempts.recent(queue, context.now, context.limits), attempts.share(queue, context.limits)
             ),
             lambda context: attempts.failing_expression(context.now, context.limits),
             _of_failing,
@@ -197,6 +177,43 @@ PROBLEMS: Mapping[Health, Rule] = MappingProxyType(
             stuck_since,
             "Find out what its handler waits for, and give it a timeout; if nobody takes the queue, check the masters.",
             _held,
+        ),
+        Health.MESSAGE_TOO_OLD: Rule(
+            "its oldest message is older than its `maxMessageAge` (or else HEALTH_MAX_MESSAGE_AGE_SECONDS) allows, and "
+            "it is not paused",
+            Tone.DANGER,
+            thresholds.too_old,
+            thresholds.too_old_expression,
+            _of_too_old,
+            lambda queue, context: None,
+            "See whether one message fails again and again; if the queue is slower than its senders, raise its "
+            "concurrency or start more workers.",
+            _held,
+        ),
+        Health.BACKLOG_TOO_LARGE: Rule(
+            "more messages are visible than its `maxBacklog` (or else HEALTH_MAX_BACKLOG) allows, and it is not paused",
+            Tone.DANGER,
+            thresholds.too_many_wait,
+            thresholds.too_many_wait_expression,
+            lambda queue, context: (
+                f"{plural(queue.depth_visible, 'message')} wait, more than {thresholds.max_backlog(queue, context):,}"
+            ),
+            lambda queue, context: None,
+            "Raise its concurrency or its number of consumers, or start more workers.",
+            _held,
+        ),
+        Health.TOO_MANY_DEAD_LETTERS: Rule(
+            "it has more dead letters than its `maxDeadLetters` (or else HEALTH_MAX_DEAD_LETTERS) allows",
+            Tone.DANGER,
+            thresholds.too_many_dead,
+            thresholds.too_many_dead_expression,
+            lambda queue, context: (
+                f"{plural(queue.dead_letters, 'dead letter')}, more than "
+                f"{thresholds.max_dead_letters(queue, context):,}"
+            ),
+            lambda queue, context: None,
+            "Read why they failed; redrive them once that is mended, or delete them.",
+            lambda context: {"$ifNull": ["$deadLetters", 0]},
         ),
         Health.STARVED: Rule(
             "it has waited for HEALTH_STARVED_SECONDS, and every worker that can serve it is full",

@@ -156,10 +156,23 @@ class Config(BaseSettings):
         60, ge=10, le=1_440, description="how long dead letters count as growing after their number rose"
     )
 
+    health_max_message_age_seconds: int | None = Field(
+        None, ge=0, le=1_209_600, description="age that a queue's oldest message may reach; empty: any"
+    )
+    health_max_backlog: int | None = Field(
+        None, ge=0, description="visible messages that a queue may hold; empty: any number"
+    )
+    health_max_dead_letters: int | None = Field(
+        None, ge=0, description="dead letters that a queue may have; empty: any number"
+    )
+
     # Alerts
     alert_urls: SecretStr | None = Field(
         None,
         description="where notices of what needs attention go: addresses as apprise takes them, separated by commas",
+    )
+    alert_on: Literal["urgent", "all", "none"] = Field(
+        "urgent", description="problems that notices are sent of: urgent (the red ones), all or none"
     )
     alert_after_seconds: int = Field(
         60, ge=0, le=86_400, description="a problem that is over sooner is not worth a notice"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -13,6 +15,7 @@ from jobs import alerts
 from jobs.alert_models import Alert, AlertState
 from jobs.repositories import alerts as repository
 from jobs.repositories import leases
+from queues.models import Queue
 from queuesite.foundation.databases import collection, database_clock
 from queuesite.foundation.errors import InvalidInput, NotFound
 from tests.conftest import Configure
@@ -41,8 +44,6 @@ def trip(**changes: object) -> object:
 
 
 def mend() -> None:
-    from queues.models import Queue
-
     collection(Queue).update_many({}, {"$set": {"tripCount": 0}})
 
 
@@ -75,6 +76,31 @@ def test_what_is_over_soon_is_not_told(receiver: Target, configure: Configure) -
     assert alerts.check() == 0
     assert receiver.requests == []
     assert collection(Alert).count_documents({}) == 0
+
+
+def test_a_queue_says_what_notices_are_sent_of_and_when(receiver: Target, configure: Configure) -> None:
+    chosen: dict[str, dict[str, Any]] = {
+        "usual": {},
+        "everything": {"notify_of": "all"},
+        "nothing": {"notify_of": "none"},
+        "some": {"notify_of": "failing,paused-with-backlog"},
+        "later": {"notify_after": 600},
+        "limited": {"notify_of": "backlog-too-large,too-many-dead-letters", "max_dead_letters": 0, "dead_letters": 1},
+    }
+    ill: dict[str, Any] = {"trip_count": 1, "trip_reason": "down", "paused": True, "depth_visible": 5}
+    queues = {name: records.define(name, **ill, **own) for name, own in chosen.items()}
+    assert alerts.check() == 5
+    told = re.findall(r"^([a-z]+): ([a-z-]+): ", "\n".join(texts(receiver)), re.MULTILINE)
+    assert sorted(told) == [
+        ("everything", "paused-with-backlog"),
+        ("everything", "tripped"),
+        ("limited", "too-many-dead-letters"),
+        ("some", "paused-with-backlog"),
+        ("usual", "tripped"),
+    ]
+    configure(alert_on="none")
+    collection(Queue).update_one({"_id": queues["usual"].id}, {"$set": {"tripCount": 0}})
+    assert alerts.check() == 1, "what was told is told to be over"
 
 
 def test_only_one_process_sends(receiver: Target) -> None:

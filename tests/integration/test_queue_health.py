@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,6 +31,8 @@ pytestmark = pytest.mark.usefixtures("mongo")
 LIMITS = Limits()
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
+#: What limits of one's own make a problem.
+LIMITED = (Health.MESSAGE_TOO_OLD, Health.BACKLOG_TOO_LARGE, Health.TOO_MANY_DEAD_LETTERS)
 
 
 @pytest.fixture
@@ -74,7 +77,7 @@ def test_simple_rules_are_the_same_for_python_and_mongodb(now: datetime) -> None
         )
     ) + list(documents(tripCount=(0, 1, MISSING), handler=("log", "resize")))
     came_up = compare(made, Context(now, frozenset(), Fleet((Offer("default", {"log": "1"}),))))
-    for health in set(Health) - {Health.FAILING, Health.STUCK, Health.STARVED, Health.HEALTHY}:
+    for health in set(Health) - {Health.FAILING, Health.STUCK, Health.STARVED, Health.HEALTHY, *LIMITED}:
         assert came_up[health] == {False, True}, health
 
 
@@ -100,7 +103,7 @@ def slot(at: Any, processed: Any, failed: Any, retried: Any) -> dict[str, Any]:
 
 
 def test_failing_is_the_same_for_python_and_mongodb(now: datetime) -> None:
-    made = list(documents(recentAttempts=(*slots(now), MISSING)))
+    made = list(documents(recentAttempts=(*slots(now), MISSING), failingPercent=(None, MISSING, 9, 11, 100)))
     assert compare(made, Context(now, frozenset()))[Health.FAILING] == {False, True}
 
 
@@ -120,6 +123,38 @@ FLEETS = {
         (Offer("gpu", {"log": "1"}),),
     ),
 }
+
+
+@pytest.mark.parametrize("configured", [None, 60])
+def test_limits_are_the_same_for_python_and_mongodb(configured: int | None, now: datetime) -> None:
+    limits = replace(LIMITS, max_message_age=configured, max_backlog=configured, max_dead_letters=configured)
+    edge = now - MINUTE
+    sizes = (0, 60, 61, MISSING)
+    own = (None, MISSING, 0, 60, 61)
+    made = [
+        *documents(depthVisible=sizes, maxBacklog=own, paused=(False, True, MISSING)),
+        *documents(deadLetters=sizes, maxDeadLetters=own),
+        *documents(
+            depthVisible=(0, 1, MISSING),
+            maxMessageAge=own,
+            visibleSince=(None, edge, edge - SECOND),
+            lastAttemptAt=(None, now, MISSING),
+            paused=(False, True),
+        ),
+    ]
+    ages = {one["name"]: (edge, edge - SECOND, now)[place % 3] for place, one in enumerate(made[::2])}
+    came_up = compare(made, Context(now, frozenset(), oldest=ages, limits=limits))
+    for health in LIMITED:
+        assert came_up[health] == {False, True}, health
+
+
+def test_a_spoilt_limit_does_not_make_queries_fail(now: datetime) -> None:
+    fields = ("failingPercent", "maxMessageAge", "maxBacklog", "maxDeadLetters")
+    made = list(documents(depthVisible=(5,), deadLetters=(5,), **dict.fromkeys(fields, ("many", now, [1]))))
+    context = Context(now, frozenset())
+    found = answers(made, {health.name: PROBLEMS[health].expression(context) for health in LIMITED})
+    assert not any(row[health.name] for row in found.values() for health in LIMITED)
+    assert answers(made, {"health": health_expression(context)}).keys() == found.keys()
 
 
 @pytest.mark.parametrize("who", FLEETS)

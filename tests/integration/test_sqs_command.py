@@ -308,6 +308,9 @@ class TestList:
             "maxReceiveCount": 5,
             "timeout": None,
             "sampleOneIn": None,
+            **dict.fromkeys(
+                ("failingPercent", "maxMessageAge", "maxBacklog", "maxDeadLetters", "notifyOf", "notifyAfter")
+            ),
             "paused": False,
             "crashCount": 0,
             "tripCount": 0,
