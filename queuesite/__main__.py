@@ -17,7 +17,7 @@ def main(program: str = "queuesite", folder: Path | None = None) -> int:
     working folder.
     """
     arguments = sys.argv[1:]
-    if arguments == ["--version"]:
+    if arguments in (["--version"], ["version"]):
         print(f"queuesite {__version__}")
         return 0
     starting.begin()

@@ -9,7 +9,9 @@ import getpass
 import json
 import os
 import select
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -22,12 +24,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
+from queuesite import __version__
 from queuesite.foundation import starting
 from queuesite.foundation.actor import acting
 from queuesite.foundation.clock import rfc3339
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import mongodb_errors
-from queuesite.foundation.errors import QueuesiteError
+from queuesite.foundation.errors import QueuesiteError, ServerError
 from queuesite.foundation.home import CODE
 from queuesite.foundation.logs import configure
 
@@ -50,6 +53,28 @@ class CommandLine(ManagementUtility):
         starting.begun()
         return command
 
+    def main_help_text(self, commands_only: bool = False) -> str:
+        """Our commands with what they do, and the names of the others."""
+        if commands_only:
+            return super().main_help_text(commands_only)
+        own = own_commands()
+        others = sorted(set(get_commands()) - set(own))
+        indent = max(map(len, own)) + 4
+        wrapper = textwrap.TextWrapper(min(shutil.get_terminal_size().columns, 110), subsequent_indent=" " * indent)
+        lines = [wrapper.fill(f"  {name:{indent - 2}}{command.help}") for name, command in sorted(own.items())]
+        wrapper.subsequent_indent = ""
+        return "\n".join(
+            (
+                f"usage: {self.prog_name} COMMAND …",
+                "",
+                *lines,
+                "",
+                f"`{self.prog_name} COMMAND --help` explains a command's arguments.",
+                "",
+                wrapper.fill("Commands of Django and its packages: " + ", ".join(others)),
+            )
+        )
+
 
 def own_commands() -> dict[str, BaseCommand]:
     """Queuesite's own commands by name, without those of Django, its packages and a team's apps."""
@@ -69,9 +94,15 @@ def execute(argv: Sequence[str]) -> int:
     """
     try:
         try:
-            CommandLine(list(argv)).execute()
+            with mongodb_errors():
+                CommandLine(list(argv)).execute()
         finally:
             sys.stdout.flush()
+    except ServerError as error:  # of a command of Django's; ours have translated them
+        if "--traceback" in argv:
+            raise
+        print(f"{argv[0]}: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _readers_have_left():
             _drop_output()
@@ -115,6 +146,10 @@ class QueuesiteCommand(BaseCommand):
     def run(self, **options: Any) -> None:
         """Do the command's work."""
         raise NotImplementedError
+
+    def get_version(self) -> str:
+        """What `--version` prints: Queuesite's version in place of Django's."""
+        return __version__
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Django's entry point: calls `run` and translates its errors."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,8 +22,8 @@ CLONE = (CODE / "manage.py").is_file() and (CODE / "requirements.txt").is_file()
 #: How people call the command line here: what messages name.
 PROGRAM = "manage.py" if CLONE else "queuesite"
 VARIABLE = "QUEUESITE_HOME"
-#: Packages with names that a team might choose too. (A `queuesite` of its own would be run in place of this.)
-_OURS = ("queues", "jobs")
+#: Our packages, whose names a team might choose too.
+_OURS = ("queuesite", "queues", "jobs")
 
 
 def home() -> Path:
@@ -50,10 +51,11 @@ def check() -> None:
     if not home().is_dir():
         found.append(f"{VARIABLE}={home()}: no such directory; name one that exists, or unset {VARIABLE}")
     for name in _OURS:
-        spec = find_spec(name)
-        if spec is not None and spec.origin is not None and Path(spec.origin).resolve().parents[1] != CODE:
-            path = Path(spec.origin)
-            theirs = path.parent if path.name == "__init__.py" else path
+        # Not `find_spec`, which answers for a package that is imported already; a child would import the other one.
+        spec = PathFinder.find_spec(name)
+        path = Path((spec and spec.origin) or CODE / name / "__init__.py")
+        theirs = path.parent if path.name == "__init__.py" else path
+        if theirs.resolve().parent != CODE:
             found.append(
                 f"{theirs} shadows Queuesite's own package {name!r}: rename it, or put it into a package of yours"
             )

@@ -155,11 +155,17 @@ def _pip_install(directory: str, requirements: str) -> None:
                 pip.wait(REPORT_SECONDS)
                 break
             except subprocess.TimeoutExpired:
-                _say(f"  {time.monotonic() - began:3.0f} s: {said[-1][:100] if said else 'starting pip'}")
+                _say(f"  {time.monotonic() - began:3.0f} s: {_short(said[-1]) if said else 'starting pip'}")
         reader.join()
     if pip.returncode:
         sys.stderr.write("".join(line + "\n" for line in said[-LAST_WORDS:]))
         raise Problem(f"pip could not install {requirements} into {directory}; its reason is above")
+
+
+def _short(line: str) -> str:
+    """A line of pip's. The one that stays longest would be a list of all packages."""
+    start = "Installing collected packages: "
+    return f"installing {line.count(',') + 1} packages" if line.startswith(start) else line[:100]
 
 
 def _read(pip: subprocess.Popen[bytes], said: list[str]) -> None:

@@ -379,6 +379,11 @@ class TestSend:
 
         assert bodies("orders", 2) == [body, body]
 
+    def test_a_body_without_a_count_is_one_message(self) -> None:
+        sqs("create", "orders")
+
+        assert sqs("send", "orders", "--body", "a") == "1 message sent to 'orders'\n"
+
     def test_file_has_a_message_per_line(self, tmp_path: Path) -> None:
         path = tmp_path / "messages.txt"
         path.write_bytes('first\n\n  \n{"é": "日本"}\r\nlast without newline'.encode())
@@ -486,7 +491,10 @@ class TestSend:
     def test_neither_count_nor_file(self) -> None:
         sqs("create", "orders")
 
-        assert refused("send", "orders") == (2, "give COUNT, or --file with a message on each line")
+        assert refused("send", "orders") == (
+            2,
+            "give COUNT, --body TEXT, or --file with a message on each line",
+        )
 
     def test_empty_body(self) -> None:
         sqs("create", "orders")
@@ -708,7 +716,7 @@ class TestSync:
         code, text = refused("sync")
 
         assert code == 1
-        assert text == "1 queues failed: orders: SQS refused the request (InvalidAttributeValue: not this one)"
+        assert text == "1 queue failed: orders: SQS refused the request (InvalidAttributeValue: not this one)"
 
 
 class TestHandlers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -15,10 +16,11 @@ from django.core.management import CommandError, call_command
 from django.core.management.base import OutputWrapper
 from hypothesis import given
 from hypothesis import strategies as st
+from pymongo.errors import ServerSelectionTimeoutError
 
 from queuesite.foundation.clock import rfc3339
-from queuesite.foundation.commands import Parser, QueuesiteCommand, integer
-from queuesite.foundation.errors import Conflict, QueuesiteError, SqsUnavailable
+from queuesite.foundation.commands import CommandLine, Parser, QueuesiteCommand, execute, integer, own_commands
+from queuesite.foundation.errors import Conflict, MongoUnavailable, QueuesiteError, SqsUnavailable
 
 
 class Probe(QueuesiteCommand):
@@ -45,7 +47,30 @@ def raising(error: BaseException) -> Any:
     return action
 
 
+def test_the_list_of_commands_begins_with_ours() -> None:
+    text = CommandLine(["queuesite"]).main_help_text()
+
+    lines = text.splitlines()
+    assert lines[0] == "usage: queuesite COMMAND …"
+    names = [line.split()[0] for line in lines if re.match(r"  \S", line)]
+    assert names == sorted(own_commands())
+    assert "migrate" in text.partition("Commands of Django and its packages:")[2]
+
+
 class TestErrors:
+    def test_mongodb_that_a_command_of_django_lacks_is_a_line(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def away(_: CommandLine) -> None:
+            raise ServerSelectionTimeoutError("no servers")
+
+        monkeypatch.setattr(CommandLine, "execute", away)
+
+        assert execute(["queuesite", "makemigrations"]) == 1
+        assert re.fullmatch(r"queuesite: MongoDB at \S+ does not answer; [^\n]*\n", capsys.readouterr().err)
+        with pytest.raises(MongoUnavailable):
+            execute(["queuesite", "makemigrations", "--traceback"])
+
     @pytest.mark.parametrize(
         ("error", "code", "text"),
         [

@@ -76,14 +76,13 @@ class TestCheck:
         with pytest.raises(ConfigError, match=r"QUEUESITE_HOME=/no/such/home: no such directory; name one"):
             home.check()
 
-    @pytest.mark.parametrize(("path", "named"), [("jobs.py", "jobs.py"), ("queues/__init__.py", "queues")])
-    def test_what_shadows_our_packages_is_named(
-        self, there: Path, monkeypatch: pytest.MonkeyPatch, path: str, named: str
-    ) -> None:
+    @pytest.mark.parametrize(
+        ("path", "named"), [("jobs.py", "jobs.py"), ("queues/__init__.py", "queues"), ("queuesite.py", "queuesite.py")]
+    )
+    def test_what_shadows_our_packages_is_named(self, there: Path, path: str, named: str) -> None:
         (there / path).parent.mkdir(exist_ok=True)
         (there / path).touch()
         name = named.removesuffix(".py")
-        monkeypatch.delitem(sys.modules, name)  # else Python looks no further
         with pytest.raises(ConfigError, match=rf"{there}/{named} shadows Queuesite's own package '{name}': rename it"):
             home.check()
 

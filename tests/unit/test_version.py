@@ -11,6 +11,7 @@ from packaging.version import Version
 from queuesite import __main__ as entrance
 from queuesite import __version__
 from queuesite.api.root import api
+from queuesite.foundation.commands import own_commands
 from tests.support import last_release
 from tests.support.processes import ROOT
 
@@ -21,10 +22,17 @@ def test_it_is_later_than_the_last_release_which_the_changelog_has() -> None:
     assert Version(__version__) > Version(newest)
 
 
-def test_the_command_line_says_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["queuesite", "--version"])
+@pytest.mark.parametrize("argument", ["--version", "version"])
+def test_the_command_line_says_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argument: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["queuesite", argument])
     assert entrance.main() == 0
     assert capsys.readouterr().out == f"queuesite {__version__}\n"
+
+
+def test_its_commands_say_it_and_not_djangos() -> None:
+    assert all(command.get_version() == __version__ for command in own_commands().values())
 
 
 def test_the_api_says_it() -> None:

@@ -161,6 +161,9 @@ class TestInstall:
         assert said[0] == "installing needed.txt into venv"
         assert "    0 s: Collecting boto3" in said
 
+    def test_the_list_of_packages_is_a_number(self) -> None:
+        assert virtualenv._short("Installing collected packages: urllib3, six, numpy") == "installing 3 packages"
+
 
 def pretend(directory: Path, script: str) -> None:
     """A virtualenv whose Python does what the script says."""

@@ -34,6 +34,7 @@ from queuesite.foundation.commands import Parser, integer
 from queuesite.foundation.databases import MongoError, mongodb_errors
 from queuesite.foundation.errors import InvalidInput, QueueMissing, ServerError
 from queuesite.foundation.home import PROGRAM
+from queuesite.foundation.quantities import plural
 
 
 class Command(RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs):
@@ -72,7 +73,11 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs):
         verb("list", "list the queues", queue=False, as_json=True)
         send = verb("send", "send test messages, or a message for each line of a file")
         send.add_argument(
-            "count", metavar="COUNT", nargs="?", type=integer(1), help="how many messages; not with --file"
+            "count",
+            metavar="COUNT",
+            nargs="?",
+            type=integer(1),
+            help="how many messages; 1 with --body, not with --file",
         )
         source = send.add_mutually_exclusive_group()
         source.add_argument("--body", metavar="TEXT", help="body of each message (default: JSON with its number)")
@@ -200,7 +205,7 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs):
                 f"the first of them message {place + 1} ({reason})",
                 returncode=1,
             )
-        self.say(f"{report.sent} messages sent to {options['name']!r}")
+        self.say(f"{plural(report.sent, 'message')} sent to {options['name']!r}")
 
     def _bodies(self, options: dict[str, Any]) -> list[str]:
         path: Path | None = options["file"]
@@ -217,10 +222,10 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs):
             if not bodies:
                 raise InvalidInput(f"file {str(path)!r} has no line to send")
             return bodies
-        if options["count"] is None:
-            raise InvalidInput("give COUNT, or --file with a message on each line")
         if options["body"] is not None:
-            return [options["body"]] * options["count"]
+            return [options["body"]] * (options["count"] or 1)
+        if options["count"] is None:
+            raise InvalidInput("give COUNT, --body TEXT, or --file with a message on each line")
         return [json.dumps({"number": number, "test": True}) for number in range(1, options["count"] + 1)]
 
     def do_size(self, options: dict[str, Any]) -> None:
@@ -264,7 +269,7 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs):
                 moved = letters.redrive_kind(options["name"], options["kind"], advance)
             else:
                 moved = messages.redrive(options["name"], advance).moved
-        self.say(f"{moved} dead letters moved back to {options['name']!r}")
+        self.say(f"{plural(moved, 'dead letter')} moved back to {options['name']!r}")
 
     def do_notify(self, options: dict[str, Any]) -> None:
         queue = services.notify(options["name"])
@@ -288,7 +293,7 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs):
                 self.say(f"  only in SQS, left alone: {name}")
         if report.failed:
             lines = "; ".join(f"{name}: {reason}" for name, reason in report.failed.items())
-            raise CommandError(f"{len(report.failed)} queues failed: {lines}", returncode=1)
+            raise CommandError(f"{plural(len(report.failed), 'queue')} failed: {lines}", returncode=1)
 
     def do_try(self, options: dict[str, Any]) -> None:
         self.say(trying.try_message(options))
