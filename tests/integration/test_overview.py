@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from django_q.models import Schedule
+from pymongo.errors import AutoReconnect
 
 from jobs import attention, failures, minutes, shared, statistics
 from jobs.admin.queues.actions import ACTIONS
@@ -348,6 +350,35 @@ class TestStatus:
     def test_says_what_one_may_know(self, answers: dict[str, str]) -> None:
         assert self.strip(somebody()) == ["MongoDB: answers", "SQS: answers"]
         assert self.strip(somebody("jobs.view_worker"))[2:] == ["Workers: none runs"]
+
+    @pytest.mark.parametrize(
+        ("where", "error", "words"),
+        [
+            ("queues.readiness.check", RuntimeError("can't start new thread"), "Servers: not known"),
+            ("jobs.reads.leader", AutoReconnect("gone"), "Master: not known"),
+            ("jobs.services.list_workers", TypeError("a fault of ours"), "Workers: not known"),
+            ("queuesite.tasks.are_run", OperationalError("locked"), "Background tasks: not known"),
+        ],
+    )
+    def test_says_what_it_cannot_find_out(
+        self, browser: Client, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception, words: str
+    ) -> None:
+        before = self.strip(browser)
+
+        def fail(*args: object) -> None:
+            raise error
+
+        monkeypatch.setattr(where, fail)
+        now = self.strip(browser)
+        assert words in now
+        assert len({*before} & {*now}) == (1 if words.startswith("Servers") else 4), "the others are as before"
+
+    def test_says_that_djangos_database_is_away(self, browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        def away(request: object) -> bool:
+            raise OperationalError("database is locked: /srv/db.sqlite3")
+
+        monkeypatch.setattr("django.contrib.admin.site.has_permission", away)
+        assert self.strip(browser) == ["Django&#x27;s database: unavailable"]
 
     def test_is_on_every_page(self, browser: Client) -> None:
         for name in ("index", "queues_queue_changelist", "queuesite_token_changelist", "auth_user_changelist"):

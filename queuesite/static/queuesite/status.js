@@ -1,11 +1,12 @@
 "use strict";
 // Fills the strip of the system's parts, on every page and every two seconds unless nobody sees it. It has a limit of its
-// own: if there is no answer within three seconds, the strip says that, and not what was true before.
+// own: if there is no answer within three seconds, or another one than the strip, it says that, and not what was true before.
 (() => {
   const SECONDS = 2;
   const LIMIT_MS = 3000;
   let asking = false;
 
+  const problem = (text) => `<li class="qs-tone-danger">${text}</li>`;
   const show = (strip, html) => { if (strip.innerHTML !== html) strip.innerHTML = html; };
 
   const ask = async () => {
@@ -14,12 +15,15 @@
     asking = true;
     try {
       const answer = await fetch(strip.dataset.status, {
-        signal: AbortSignal.timeout(LIMIT_MS), redirect: "error",
+        signal: AbortSignal.timeout(LIMIT_MS), redirect: "manual",
       });
-      if (!answer.ok) throw new Error(answer.statusText);
-      show(strip, await answer.text());
+      if (answer.type === "opaqueredirect") {
+        show(strip, problem(`Your session has ended: <a href="${location.pathname}">log in again</a>`));
+      } else {
+        show(strip, answer.ok ? await answer.text() : problem(`Web server: error ${answer.status}`));
+      }
     } catch {
-      show(strip, '<li class="qs-tone-danger">Web server: no answer within 3 s</li>');
+      show(strip, problem("Web server: no answer within 3 s"));
     } finally {
       asking = false;
     }
