@@ -12,7 +12,8 @@ import select
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, NoReturn, cast
@@ -22,6 +23,7 @@ from django.apps import apps
 from django.core.management import ManagementUtility, find_commands, get_commands, load_command_class
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from queuesite import __version__
@@ -203,6 +205,25 @@ class QueuesiteCommand(BaseCommand):
         for row in rows:
             table.add_row(*("" if cell is None else str(cell) for cell in row))
         self.console.print(table)
+
+    @contextmanager
+    def progress(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """Show a bar on stderr if that is a terminal; stdout has only results.
+
+        Yields what to call with the number of things done since the last call. `total` None: it is not known.
+        """
+        bar = Progress(
+            TextColumn(what),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        with bar:
+            task = bar.add_task(what, total=total)
+            yield lambda more: bar.advance(task, more)
 
     def confirm(self, question: str, *, assume_yes: bool) -> bool:
         """Ask on the terminal, unless `--yes` was given. Raises `CommandError` if nobody can answer."""

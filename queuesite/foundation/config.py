@@ -18,11 +18,11 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from queuesite.foundation import private
-from queuesite.foundation.config_model import ADDRESSES as ADDRESSES
 from queuesite.foundation.config_model import AWS as AWS
-from queuesite.foundation.config_model import SECRETS as SECRETS
 from queuesite.foundation.config_model import Config as Config
-from queuesite.foundation.config_model import mask as mask
+from queuesite.foundation.config_shown import ADDRESSES as ADDRESSES
+from queuesite.foundation.config_shown import SECRETS as SECRETS
+from queuesite.foundation.config_shown import mask as mask
 from queuesite.foundation.errors import ConfigError
 from queuesite.foundation.home import CODE, home
 from queuesite.foundation.rules import RULES

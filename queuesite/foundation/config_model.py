@@ -1,4 +1,4 @@
-"""The settings: each with its type, default, bounds and description, and how it may be shown.
+"""The settings: each with its type, default, bounds and description.
 
 `config` loads them. The README's table is made from them.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import dj_database_url
@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from queuesite.foundation.address_checks import ENCODED, check_driver, check_mongodb_address, reason
 from queuesite.foundation.home import CLONE, CODE, home
-from queuesite.foundation.masking import MASK, Address, mask_address
+from queuesite.foundation.masking import Address
 
 #: AWS_SQS_ENDPOINT's word for AWS itself.
 AWS = "aws"
@@ -330,28 +330,3 @@ class Config(BaseSettings):
     def sweep_min_seconds(self) -> float:
         """Interval of the sweep for a queue that just had messages: 1 s, or less if SWEEP_MAX_SECONDS is."""
         return min(1.0, self.sweep_max_seconds)
-
-
-def _of_type(wanted: type) -> frozenset[str]:
-    return frozenset(name for name, field in Config.model_fields.items() if wanted in get_args(field.annotation))
-
-
-#: Names of settings whose values are never shown.
-SECRETS = _of_type(SecretStr)
-#: Names of settings that are shown without their passwords.
-ADDRESSES = _of_type(Address)
-
-
-def mask(name: str, value: object) -> str:
-    """The setting `name` as it may be shown: secrets as asterisks, addresses without their passwords."""
-    if value is None:
-        return ""
-    if name in SECRETS:
-        return MASK
-    if isinstance(value, tuple):
-        return ",".join(value)
-    if isinstance(value, bool):
-        return "1" if value else "0"
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    # An `Address` has masked itself, which a second time changes nothing.
-    return mask_address(text) if name in ADDRESSES else text

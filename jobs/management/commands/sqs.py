@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jobs import letters, reads
 from jobs import services as processing
@@ -23,21 +16,21 @@ from jobs.management.sqs_arguments import add_setting
 from jobs.management.sqs_events import EventVerbs
 from jobs.management.sqs_output import handler_as_json, queue_as_json, state_words
 from jobs.management.sqs_records import RecordVerbs
+from jobs.management.sqs_sending import SendingVerbs
 from queues import messages, services, setting_checks, tripping
 from queues import sync as syncing
 from queues.handlers import catalogue, registry, schemas
 from queues.models import Queue
 from queues.pausing import Note
 from queues.settings import ASKED, SETTINGS
-from queues.sqs import MAX_DELAY_SECONDS, OutgoingMessage
-from queuesite.foundation.commands import Parser, integer
-from queuesite.foundation.databases import MongoError, mongodb_errors
-from queuesite.foundation.errors import InvalidInput, QueueMissing, ServerError
+from queuesite.foundation.commands import Parser
+from queuesite.foundation.databases import MongoError
+from queuesite.foundation.errors import QueueMissing
 from queuesite.foundation.home import PROGRAM
 from queuesite.foundation.quantities import plural
 
 
-class Command(RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs):
+class Command(SendingVerbs, RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs):
     """Subcommands for queues, messages, handlers and the sync."""
 
     help = "Manage queues and their messages."
@@ -71,24 +64,7 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs):
             "delete", "delete a queue with its messages and its dead-letter queue; an adopted one only here"
         ).add_argument("--yes", action="store_true", help="do not ask for confirmation")
         verb("list", "list the queues", queue=False, as_json=True)
-        send = verb("send", "send test messages, or a message for each line of a file")
-        send.add_argument(
-            "count",
-            metavar="COUNT",
-            nargs="?",
-            type=integer(1),
-            help="how many messages; 1 with --body, not with --file",
-        )
-        source = send.add_mutually_exclusive_group()
-        source.add_argument("--body", metavar="TEXT", help="body of each message (default: JSON with its number)")
-        source.add_argument("--file", metavar="PATH", type=Path, help="file with a message on each line; -: stdin")
-        send.add_argument(
-            "--delay",
-            metavar="S",
-            type=integer(0, MAX_DELAY_SECONDS),
-            help=f"seconds until a message can be received, up to {MAX_DELAY_SECONDS}",
-        )
-        send.add_argument("--group", metavar="G", help="message group; for FIFO queues")
+        self.add_sending_verbs(verb)
         verb("size", "count a queue's messages: visible, in flight, delayed, dead letters", as_json=True)
         verb(
             "set-concurrency", "set how many messages a consumer handles at once; running consumers follow"
@@ -178,56 +154,6 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs):
             numeric=("concurrency", "consumers", "priority", "visible"),
         )
 
-    def do_send(self, options: dict[str, Any]) -> None:
-        bodies = self._bodies(options)
-        outgoing = [OutgoingMessage(body, delay=options["delay"], group=options["group"]) for body in bodies]
-        sent = 0
-        try:
-            with self._progress("sending", len(outgoing)) as advance:
-
-                def count(more: int) -> None:
-                    nonlocal sent
-                    sent += more
-                    advance(more)
-
-                with mongodb_errors():
-                    report = messages.send(options["name"], outgoing, count)
-        except KeyboardInterrupt:
-            raise CommandError(
-                f"interrupted after {sent} of {len(outgoing)} messages were sent", returncode=130
-            ) from None
-        except ServerError as error:
-            raise CommandError(f"{error} ({sent} of {len(outgoing)} messages were sent)", returncode=1) from error
-        if report.failures:
-            place, reason = next(iter(report.failures.items()))
-            raise CommandError(
-                f"{report.sent} of {len(outgoing)} messages sent; SQS refused {len(report.failures)}, "
-                f"the first of them message {place + 1} ({reason})",
-                returncode=1,
-            )
-        self.say(f"{plural(report.sent, 'message')} sent to {options['name']!r}")
-
-    def _bodies(self, options: dict[str, Any]) -> list[str]:
-        path: Path | None = options["file"]
-        if path is not None:
-            if options["count"] is not None:
-                raise InvalidInput("COUNT and --file exclude each other: --file sends a message for each of its lines")
-            try:
-                text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8-sig")
-            except OSError as error:
-                raise InvalidInput(f"file {str(path)!r} cannot be read: {error.strerror}") from None
-            except UnicodeDecodeError as error:
-                raise InvalidInput(f"file {str(path)!r} is not UTF-8 text (byte {error.start}); convert it") from None
-            bodies = [line for line in text.split("\n") if line]
-            if not bodies:
-                raise InvalidInput(f"file {str(path)!r} has no line to send")
-            return bodies
-        if options["body"] is not None:
-            return [options["body"]] * (options["count"] or 1)
-        if options["count"] is None:
-            raise InvalidInput("give COUNT, --body TEXT, or --file with a message on each line")
-        return [json.dumps({"number": number, "test": True}) for number in range(1, options["count"] + 1)]
-
     def do_size(self, options: dict[str, Any]) -> None:
         counts = services.size(options["name"]).as_dict()
         if options["json"]:
@@ -264,7 +190,7 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs):
 
     def do_redrive(self, options: dict[str, Any]) -> None:
         total = services.size(options["name"]).dead_letters
-        with self._progress("redriving", total) as advance:
+        with self.progress("redriving", total) as advance:
             if options["kind"] is not None:
                 moved = letters.redrive_kind(options["name"], options["kind"], advance)
             else:
@@ -281,7 +207,7 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs):
         self.say(f"queue {options['name']!r} " + ("is tried now" if changed else "does not back off"))
 
     def do_sync(self, options: dict[str, Any]) -> None:
-        with self._progress("syncing", None) as advance:
+        with self.progress("syncing", None) as advance:
             report = syncing.sync(progress=advance)
         if options["json"]:
             self.print_json(report.as_dict())
@@ -323,22 +249,6 @@ class Command(RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs):
                 for one in handlers.values()
             ),
         )
-
-    @contextmanager
-    def _progress(self, what: str, total: int | None) -> Iterator[messages.Progress]:
-        """Show a bar on stderr if that is a terminal; stdout has only results."""
-        bar = Progress(
-            TextColumn(what),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not sys.stderr.isatty(),
-        )
-        with bar:
-            task = bar.add_task(what, total=total)
-            yield lambda more: bar.advance(task, more)
 
 
 def _delete_question(queue: Queue) -> str:
