@@ -14,17 +14,19 @@ They are written when the worker registers, and do not change for as long as it 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from jobs.models import Worker
+from jobs.models import Assignment, Worker
 from queues.fleet import Fleet, Offer
 from queues.handlers.announcement import Announced
 from queues.handlers.registry import all_handlers
 from queues.models import Queue
+from queues.state import Context
 
 #: What is believed of ages (seconds) and of dates (seconds since 1970): SQS keeps no message longer than 14 days, and
 #: a date beyond the year 2200 cannot be one.
@@ -107,6 +109,19 @@ def oldest_sent_at(workers: Iterable[Worker]) -> dict[str, datetime]:
         for worker in workers
         for entry in worker.consumers
         if _is_number(sent_at := entry.get("oldestSentAt")) and sent_at < _LATEST
+    )
+
+
+def context_of(held: Sequence[Assignment], live: Sequence[Worker], now: datetime) -> Context:
+    """What states and health of queues depend on beside the queues: all assignments, and the workers that live."""
+    load = Counter(one.worker for one in held)
+    return Context(
+        now,
+        frozenset(one.queue_id for one in held),
+        fleet_of(live),
+        fleet_of(one for one in live if load[one.worker_id] < one.capacity),
+        handling=handling_since(live),
+        oldest=oldest_sent_at(live),
     )
 
 

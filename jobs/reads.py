@@ -6,7 +6,6 @@ Functions raise `NotFound`, `InvalidInput` and `MongoUnavailable`.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +15,7 @@ from bson import ObjectId
 
 from jobs import services
 from jobs.models import Assignment, Departure, Failure, Job, JobStatus, Lease, Master, Worker
-from jobs.placement import fleet_of, handling_since, oldest_sent_at
+from jobs.placement import context_of
 from jobs.repositories import assignments, failures, jobs, leases, listening, masters, workers
 from jobs.shared import shared
 from queues.health.figures import Oldest, oldest_message, seconds_to_drain
@@ -191,15 +190,7 @@ def queue_context(found: Iterable[Assignment] | None = None, *, present: Iterabl
     held = list(find_assignments() if found is None else found)
     now = database_clock.now()
     live = [one for one in (services.list_workers() if present is None else present) if services.is_alive(one, now)]
-    load = Counter(one.worker for one in held)
-    return Context(
-        now,
-        frozenset(one.queue_id for one in held),
-        fleet_of(live),
-        fleet_of(one for one in live if load[one.worker_id] < one.capacity),
-        handling=handling_since(live),
-        oldest=oldest_sent_at(live),
-    )
+    return context_of(held, live, now)
 
 
 def selections(*, health: str | None = None, state: str | None = None) -> list[Selection | HealthSelection]:

@@ -7,9 +7,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from jobs import reads
+from jobs.placement import context_of
+from jobs.repositories import assignments, workers
 from queues.health import changes
-from queuesite.foundation.databases import MongoError
+from queues.state import Context
+from queuesite.foundation.databases import MongoError, database_clock
 from queuesite.foundation.errors import ServerError
 from queuesite.foundation.logs import get_logger
 from queuesite.foundation.threads import joined, supervised
@@ -25,8 +27,10 @@ TIMES = 100
 class HealthEvents:
     """Looks when that is due; `leads` says whether this process still does."""
 
-    def __init__(self, leads: Callable[[], bool]) -> None:
+    def __init__(self, leads: Callable[[], bool], stalled_after: float) -> None:
+        """`stalled_after`: seconds without a heartbeat after which a worker counts as dead."""
         self._leads = leads
+        self._stalled_after = stalled_after
         self._due = float("-inf")
         self._thread = threading.Thread()
 
@@ -44,8 +48,13 @@ class HealthEvents:
     def _look(self, now: float) -> None:
         began = time.monotonic()
         try:
-            while self._leads() and changes.tell(reads.queue_context()) == changes.MOST:
+            while self._leads() and changes.tell(self._context()) == changes.MOST:
                 pass
         except (ServerError, MongoError) as error:
             log.warning("health_not_told", error=str(error)[:300])
         self._due = max(self._due, now + TIMES * (time.monotonic() - began))
+
+    def _context(self) -> Context:
+        held, present, now = assignments.all_assignments(), workers.all_workers(), database_clock.now()
+        lives = [one for one in present if (now - one.heartbeat_at).total_seconds() <= self._stalled_after]
+        return context_of(held, lives, now)

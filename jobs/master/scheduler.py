@@ -89,7 +89,7 @@ class Scheduler:
         self._listeners = Listeners()
         self._indexes = IndexUpkeep()
         self._attempts = AttemptUpkeep(config.attempts_max)
-        self._health = HealthEvents(lambda: self.leadership.term is not None)
+        self._health = HealthEvents(lambda: self.leadership.term is not None, config.worker_stalled_after)
         self._next_orphan_search = 0.0
         #: When this leader first saw each assignment (monotonic clock).
         self._seen: dict[ObjectId, float] = {}

@@ -7,8 +7,6 @@ masters never tell of a change twice, and one that was frozen does not tell of t
 
 from __future__ import annotations
 
-from pymongo import ASCENDING
-
 from queues.events import EventKind, record
 from queues.health.rules import PROBLEMS, Health, problems_of
 from queues.models import Queue
@@ -38,7 +36,7 @@ def tell(context: Context) -> int:
     pipeline: list[Document] = [
         {"$set": {"present": present}},
         {"$match": {"$expr": {"$ne": ["$present", _TOLD]}}},
-        {"$sort": {"_id": ASCENDING}},
+        {"$sort": {"_id": 1}},
         {"$limit": MOST},
     ]
     # A malformed queue is judged by nobody: it is left out, and counts as told.

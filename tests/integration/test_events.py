@@ -129,7 +129,7 @@ def test_a_leader_tells_and_a_standby_does_not() -> None:
     records.define("orders", crash_count=2)
     for leads in (False, True):
         assert told() == []
-        events_of = HealthEvents(lambda leads=leads: leads)  # type: ignore[misc]
+        events_of = HealthEvents(lambda leads=leads: leads, 60)  # type: ignore[misc]
         events_of.turn(0.0)
         events_of.turn(0.1)  # it is not due yet
         assert events_of.join(60)
