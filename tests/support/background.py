@@ -32,11 +32,13 @@ class Background:
         clone: Path = ROOT,
     ) -> None:
         self.name = name
+        #: Its settings.
+        self.environment = dict(env or {})
         self.log = directory / f"{name}.log"
         with self.log.open("ab") as output, Path(os.devnull).open("rb") as nothing:
             self.process = start(
                 *args,
-                env={"LOG_LEVEL": "INFO", **(env or {})},
+                env={"LOG_LEVEL": "INFO", **self.environment},
                 streams=(nothing.fileno(), output.fileno(), output.fileno()),
                 from_nothing=from_nothing,
                 clone=clone,

@@ -78,20 +78,24 @@ class Cluster(System):
     @contextmanager
     def connected(self) -> Iterator[None]:
         """Make this process's own code use these servers directly."""
-        before = dict(os.environ)
-        os.environ.update(
-            MONGODB_URI=f"{self.servers['mongodb'].address}&serverSelectionTimeoutMS=2000",
-            MONGODB_NAME=self.environment["MONGODB_NAME"],
-            AWS_SQS_ENDPOINT=self.servers["sqs"].address,
+        here = {
+            "MONGODB_URI": f"{self.servers['mongodb'].address}&serverSelectionTimeoutMS=2000",
+            "MONGODB_NAME": self.environment["MONGODB_NAME"],
+            "AWS_SQS_ENDPOINT": self.servers["sqs"].address,
             **servers.keys(self.servers["sqs"]),
-            QUEUE_NAME_PREFIX="",
-        )
+            "QUEUE_NAME_PREFIX": "",
+        }
+        before = {name: os.environ.get(name) for name in here}
+        os.environ.update(here)
         _reconnect()
         try:
             yield
         finally:
-            os.environ.clear()
-            os.environ.update(before)
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
             _reconnect()
 
     def close(self) -> None:
@@ -111,8 +115,14 @@ class Cluster(System):
         return [p for p in self.processes if p.name.startswith(command) and p.process.poll() is None]
 
     def ensure(self, *, masters: int = 1, workers: int = 1) -> None:
-        """Run this many masters and workers: start missing ones, and shut down surplus ones."""
-        surplus = [*self.living("runmaster")[masters:], *self.living("runworker")[workers:]]
+        """Run this many masters and workers: start missing ones, and shut down surplus ones.
+
+        Those that were started with other settings than the cluster's present ones are surplus.
+        """
+        surplus = []
+        for command, wanted in (("runmaster", masters), ("runworker", workers)):
+            usable = [process for process in self.living(command) if process.environment == self.environment]
+            surplus += [process for process in self.living(command) if process not in usable[:wanted]]
         for process in surplus:
             process.send(signal.SIGCONT)
             process.send(signal.SIGTERM)

@@ -1,4 +1,7 @@
-"""A cluster for each file of this directory; its processes are used again by the next test where they still run."""
+"""A cluster for the files of this directory that a test process runs one after the other.
+
+Its processes are used again by the next test if they still run and have the settings that it wants.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ if TYPE_CHECKING:
     from tests.support.cluster import Cluster
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def connected_afterwards(mongo_database: None) -> Iterator[None]:
     """MongoDB is connected again for the tests after these: pytest-django lets none of them open a connection."""
     yield
@@ -21,7 +24,7 @@ def connected_afterwards(mongo_database: None) -> Iterator[None]:
     check_mongodb()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def shared(mongo_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     from tests.support.cluster import Cluster
 
@@ -36,6 +39,8 @@ def shared(mongo_database: None, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture
 def cluster(shared: Cluster) -> Iterator[Cluster]:
     """The cluster, without faults, queues and records."""
+    before = dict(shared.environment)
     shared.begin_anew()
     yield shared
+    shared.environment = before
     shared.heal()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -29,12 +28,9 @@ pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(autouse=True)
-def listening_is_on(cluster: Cluster) -> Iterator[None]:
-    before = dict(cluster.environment)
+def listening_is_on(cluster: Cluster) -> None:
     # A worker that is full gives back what its open polls bring, which costs a receive.
     cluster.set(listen_queues=50, sweep_max_seconds=60, max_load=10)
-    yield
-    cluster.environment = before
 
 
 def listened(*queues: Queue) -> None:
