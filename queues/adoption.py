@@ -18,6 +18,7 @@ from queues.sources import Source
 from queues.sqs.regions import gateway_in
 from queuesite.foundation.errors import AlreadyExists, Conflict, InvalidInput, NotFound, QueueMissing, SqsDenied
 from queuesite.foundation.logs import get_logger
+from queuesite.foundation.problems import Problems
 
 if TYPE_CHECKING:
     from queues.sqs.gateway import SqsGateway
@@ -35,15 +36,19 @@ def adopt(queue: str, *, handler: str, name: str | None = None, settings: Mappin
     Raises `InvalidInput`, `NotFound` if SQS does not have it, `Conflict` if it or the name is taken here, `SqsDenied`
     if its attributes cannot be read, `ServerError`.
     """
-    source = sources.parse(queue)
-    name = source.name if name is None else name
-    check_name(name, source)
+    problems = Problems()
+    with problems.noted():
+        source = sources.parse(queue)
+        name = source.name if name is None else name
+        check_name(name, source)
     chosen = {
         **{setting: declared.default for setting, declared in CHOSEN_FOR_ADOPTED.items()},
         **(settings or {}),
         "handler": handler,
     }
-    setting_checks.validate_settings(chosen, known=CHOSEN_FOR_ADOPTED)
+    with problems.noted():
+        setting_checks.validate_settings(chosen, known=CHOSEN_FOR_ADOPTED)
+    problems.raise_all()
     url, found = _looked_up(source)
     _refuse_taken(source, url, found)
     if repository.exists(name):

@@ -27,6 +27,7 @@ from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import AlreadyExists, Conflict, InvalidInput, QueueMissing, QueuesiteError
 from queuesite.foundation.home import PROGRAM
 from queuesite.foundation.logs import get_logger
+from queuesite.foundation.problems import Problems
 
 if TYPE_CHECKING:
     from queues.sqs.gateway import SqsGateway
@@ -77,8 +78,12 @@ def create(
     """
     config = get_config()
     chosen = {**{setting: declared.default for setting, declared in ASKED.items()}, **(settings or {})}
-    naming.validate_name(name, prefix=config.queue_name_prefix, with_dlq=with_dlq)
-    setting_checks.validate_settings(chosen, known=ASKED)  # no mask stands for anything yet
+    problems = Problems()
+    with problems.noted():
+        naming.validate_name(name, prefix=config.queue_name_prefix, with_dlq=with_dlq)
+    with problems.noted():
+        setting_checks.validate_settings(chosen, known=ASKED)  # no mask stands for anything yet
+    problems.raise_all()
     if repository.exists(name):
         raise _taken(name)
     _refuse_shared(name, with_dlq)

@@ -10,6 +10,7 @@ from queues.handlers import catalogue
 from queues.models import Queue
 from queues.settings import MAX_OPTIONS_BYTES, SETTINGS, Setting
 from queuesite.foundation.errors import InvalidInput
+from queuesite.foundation.problems import Problems
 
 
 def validate_settings(
@@ -17,37 +18,38 @@ def validate_settings(
 ) -> dict[str, Any]:
     """Return the settings to store: the stored value replaces each masked option.
 
-    Raises `InvalidInput` for the first setting that is not `known`, is out of range, or does not fit the handler.
+    Raises `InvalidInput` that names everything that is wrong: settings that are not `known`, are out of range, belong
+    to the queue's owner, or do not fit the handler.
     """
+    problems = Problems()
     for name, value in settings.items():
         if name not in known:
             raise InvalidInput(f"{name!r} is not a setting of a queue; those are {', '.join(known)}")
-        known[name].check(value)
-        if current is not None and not current.managed and SETTINGS[name].held_by_sqs:
-            _refuse_of_owner(current, SETTINGS[name], value)
-    if settings.get("pool") is not None and (current is None or settings["pool"] != current.pool):
-        catalogue.current().check_pool(settings["pool"])
+        with problems.noted():
+            known[name].check(value)
+            if current is not None and not current.managed and SETTINGS[name].held_by_sqs:
+                _refuse_of_owner(current, SETTINGS[name], value)
+            if name == "pool" and value is not None and (current is None or value != current.pool):
+                catalogue.current().check_pool(value)
     if "handler" in settings or "handler_options" in settings:
-        known_handlers = catalogue.current()
-        handler = known_handlers.named(
-            settings.get("handler", current.handler if current else SETTINGS["handler"].default)
-        )
-        stored = (current.handler_options or {}) if current else {}
-        same = current is not None and current.handler == handler.name
-        options = settings.get("handler_options", stored)
-        if not isinstance(options, Mapping):
-            raise InvalidInput(
-                f"handler options are a {type(options).__name__}; expected a JSON object", field="handler_options"
-            )
-        size = len(json.dumps(options, default=str).encode())
-        if size > MAX_OPTIONS_BYTES:
-            raise InvalidInput(
-                f"handler options have {size:,} bytes as JSON: expected {MAX_OPTIONS_BYTES:,} at most; "
-                "keep what is larger elsewhere, and name it",
-                field="handler_options",
-            )
+        settings = _with_options(settings, current, problems)
+    problems.raise_all()
+    return dict(settings)
+
+
+def _with_options(settings: Mapping[str, Any], current: Queue | None, problems: Problems) -> Mapping[str, Any]:
+    """The settings with the options to store, if they name any. What is wrong with the options becomes a problem."""
+    known_handlers = catalogue.current()
+    named = settings.get("handler", current.handler if current else SETTINGS["handler"].default)
+    handler = known_handlers.named(named)
+    stored = (current.handler_options or {}) if current else {}
+    same = current is not None and current.handler == handler.name
+    options = settings.get("handler_options", stored)
+    with problems.noted():
+        _check_size(options)
         if "handler_options" in settings:
-            options = handler.kept_options(options, stored if same else {})
+            with problems.noted():
+                options = handler.kept_options(options, stored if same else {})
             settings = {**settings, "handler_options": options}
         elif (
             current is not None and not same and known_handlers.named(current.handler).masked_options(stored) != stored
@@ -58,7 +60,22 @@ def validate_settings(
                 field="handler_options",
             )
         handler.check_options(options)
-    return dict(settings)
+    return settings
+
+
+def _check_size(options: Any) -> None:
+    """Raise `InvalidInput` for options that are no mapping, or more than a queue may have."""
+    if not isinstance(options, Mapping):
+        raise InvalidInput(
+            f"handler options are a {type(options).__name__}; expected a JSON object", field="handler_options"
+        )
+    size = len(json.dumps(options, default=str).encode())
+    if size > MAX_OPTIONS_BYTES:
+        raise InvalidInput(
+            f"handler options have {size:,} bytes as JSON: expected {MAX_OPTIONS_BYTES:,} at most; "
+            "keep what is larger elsewhere, and name it",
+            field="handler_options",
+        )
 
 
 def warnings(queue: Queue) -> list[str]:

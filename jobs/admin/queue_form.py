@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.template.loader import render_to_string
-from django.utils.safestring import SafeString
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
 )
 
+from jobs.admin.option_inputs import OptionsWidget
 from queues import adoption, naming, services, setting_checks, settings, sources
-from queues.handlers import catalogue, schemas
-from queues.handlers.catalogue import Catalogue, Known
-from queues.handlers.schemas import Option
+from queues.handlers import catalogue
+from queues.handlers.option_errors import FIELD
 from queues.models import Queue
 from queues.settings import ASKED, CHOSEN_FOR_ADOPTED, Setting
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import mongodb_errors
-from queuesite.foundation.errors import Conflict, InvalidInput, NotFound
+from queuesite.foundation.errors import AlreadyExists, Conflict, InvalidInput, NotFound
+from queuesite.foundation.problems import Problems
 
 if TYPE_CHECKING:
     QueueModelForm = forms.ModelForm[Queue]
@@ -79,104 +77,17 @@ class WordsWidget(UnfoldAdminCheckboxSelectMultipleWidget):
         return ",".join(data.getlist(name) if hasattr(data, "getlist") else data.get(name, []))
 
 
-class OptionsWidget(forms.Widget):
-    """Inputs for the options of each handler; the browser shows those of the chosen handler (queues.js).
-
-    An empty input leaves its option out, so that the handler's default holds. The options of a handler that nobody
-    knows are JSON, which is also accepted under the field's own name.
-    """
-
-    template_name = "jobs/options.html"
-
-    def __init__(self, handlers: Catalogue) -> None:
-        super().__init__()
-        self.chosen = ""
-        self._handlers = handlers
-
-    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
-        try:
-            given = json.loads(value) if value else {}
-        except ValueError:
-            given = {}
-        given = given if isinstance(given, dict) else {}
-        sections = [
-            {
-                "name": one.name,
-                "docstring": one.description,
-                "timeout": one.timeout,
-                "options": list(_inputs(name, one, given if one.name == self.chosen else {})),
-            }
-            for one in self._handlers.values()
-        ]
-        context = super().get_context(name, value, attrs)
-        return {**context, "sections": sections, "unknown": "" if self.chosen in self._handlers else self.chosen}
-
-    def render(self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None) -> SafeString:
-        """Render by the site's templates: a form's own renderer knows only Django's."""
-        return render_to_string(self.template_name, self.get_context(name, value, attrs))
-
-    def value_from_datadict(self, data: Mapping[str, Any], files: Any, name: str) -> Any:
-        """Return what was sent for the chosen handler, as JSON."""
-        if name in data:
-            return data[name]
-        chosen = data.get("handler", "")
-        if chosen not in self._handlers:
-            return data.get(f"{name}.json", "{}").strip() or "{}"
-        found: dict[str, Any] = {}
-        for option in schemas.options(self._handlers[chosen].schema):
-            text = data.get(f"{name}.{chosen}.{option.name}", "").strip()
-            if text:
-                found[option.name] = _value(option, text)
-        return json.dumps(found)
-
-    def value_omitted_from_data(self, data: Mapping[str, Any], files: Any, name: str) -> bool:
-        return False  # an empty form is one without options
-
-    def id_for_label(self, id_: str) -> str:
-        # Each input has a label of its own.
-        return ""
-
-
-def _value(option: Option, text: str) -> Any:
-    """Return what was typed, parsed as JSON unless the option is text. What is not JSON is refused by its schema."""
-    if option.kind == "text":
-        return text
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-
-
-def _inputs(name: str, handler: Known, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for option in schemas.options(handler.schema):
-        value = given.get(option.name)
-        yield {
-            "name": f"{name}.{handler.name}.{option.name}",
-            "label": option.name,
-            "kind": option.kind,
-            "choices": option.choices,
-            "required": option.required,
-            "help": option.help,
-            "default": "" if option.default is None else _shown(option.default),
-            "value": "" if value is None else _shown(value),
-        }
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
 class QueueForm(QueueModelForm):
     """A queue's settings, checked by the rules of the services."""
 
     with_dlq = forms.BooleanField(
-        label="with a dead-letter queue",
+        label="With a dead-letter queue",
         required=False,
         initial=True,
         help_text="created beside the queue, as NAME-dlq",
     )
     take_over = forms.BooleanField(
-        label="take over",
+        label="Take over",
         required=False,
         help_text="a queue that SQS has already: it keeps its messages, and its attributes are set as chosen here",
     )
@@ -221,13 +132,32 @@ class QueueForm(QueueModelForm):
         """Apply the rules of the services; their errors become errors of fields."""
         cleaned = super().clean() or self.cleaned_data
         chosen = {name: cleaned[name] for name in ASKED if name in cleaned}
-        try:
-            if self.instance.pk is None:
+        if "handler" in self.fields and "handler" not in chosen:
+            chosen.pop(FIELD, None)  # of which handler they are is not known
+        problems = Problems()
+        if self.instance.pk is None:
+            with problems.noted():
                 self.check_name(cleaned)
+        with problems.noted():
             setting_checks.validate_settings(chosen, current=self.instance if self.instance.pk else None)
+        try:
+            problems.raise_all()
         except InvalidInput as error:
-            self.add_error(error.field if error.field in self.fields else None, str(error))
+            self.tell(error)
         return cleaned
+
+    def tell(self, error: InvalidInput) -> None:
+        """Show an error at each field that it names, and what it says of an option at that option."""
+        options = []
+        for name, message in error.by_field:
+            field, _, path = name.partition(".")
+            if field == FIELD and field in self.fields:
+                options.append((path, message))
+            else:
+                self.add_error(field if field in self.fields else None, message)
+        widget = self.fields[FIELD].widget if options else None
+        if isinstance(widget, OptionsWidget):
+            self.add_error(FIELD, widget.tell(options))  # each of them
 
     def full_clean(self) -> None:
         """Also create a new queue: what stands against it becomes an error of the form, which keeps what was typed."""
@@ -237,9 +167,12 @@ class QueueForm(QueueModelForm):
             try:
                 with mongodb_errors():
                     self.created = self.create(chosen)
-            except (InvalidInput, NotFound, Conflict) as error:
-                field = getattr(error, "field", None)
-                self.add_error(field if field in self.fields else None, str(error))
+            except InvalidInput as error:
+                self.tell(error)
+            except AlreadyExists as error:
+                self.add_error("name", str(error))
+            except (NotFound, Conflict) as error:
+                self.add_error(None, str(error))
 
     def check_name(self, cleaned: Mapping[str, Any]) -> None:
         """Raise `InvalidInput` for a name that a new queue cannot have."""

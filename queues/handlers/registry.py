@@ -26,6 +26,7 @@ from queues.handlers.callables import called, refusal_of
 from queues.handlers.calling import caller
 from queues.handlers.declaring import Invoke
 from queues.handlers.envelopes import Envelope
+from queues.handlers.option_errors import refused_options, takes_no_options
 from queues.handlers.payloads import NOTHING, Payload
 from queues.handlers.retrying import Answer, Breaker, RetryPolicy, retry_policy
 from queues.handlers.retrying import breaker as checked_breaker
@@ -166,8 +167,7 @@ class Handler:
         """Parse the options. `named` holds the values from the environment, which error messages do not show."""
         if self.options is None:
             if options:
-                given = ", ".join(sorted(options))
-                raise InvalidInput(f"handler {self.name!r} takes no options, but got {given}", field="handler_options")
+                raise takes_no_options(self.name, options)
             return None
         try:
             return self.options.model_validate(dict(options))
@@ -177,14 +177,12 @@ class Handler:
                 path = tuple(map(str, item["loc"]))
                 variable = next((name for at, name in named.items() if path[: len(at)] == at), None)
                 if variable is None:
-                    problems.append(f"{'.'.join(path) or 'options'}: {item['msg'].removeprefix('Value error, ')}")
+                    problems.append((path, item["msg"].removeprefix("Value error, ")))
                 elif resolved:
-                    problems.append(f"{'.'.join(path)}: the value of env:{variable} is refused ({item['type']})")
+                    problems.append((path, f"the value of env:{variable} is refused ({item['type']})"))
             if not problems:
                 return None  # the names of variables are no values yet
-            raise InvalidInput(
-                f"options of handler {self.name!r}: {'; '.join(problems)}", field="handler_options"
-            ) from None
+            raise refused_options(self.name, problems) from None
 
 
 _handlers: dict[str, Handler] = {}

@@ -1,13 +1,13 @@
-"""Options of a handler judged and described by their JSON Schema: for processes that do not have the handler's code."""
+"""Options of a handler judged by their JSON Schema: for processes that do not have the handler's code."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from queues.handlers import secrets
+from queues.handlers import option_formats, secrets
+from queues.handlers.option_errors import refused_options, takes_no_options
 from queuesite.foundation.errors import InvalidInput
 from queuesite.foundation.logs import get_logger
 
@@ -29,18 +29,16 @@ def check(handler: str, schema: Mapping[str, Any] | None, options: Mapping[str, 
     named = secrets.references(options)
     if schema is None:
         if options:
-            raise InvalidInput(
-                f"handler {handler!r} takes no options, but got {', '.join(sorted(options))}", field="handler_options"
-            )
+            raise takes_no_options(handler, options)
         return
     try:
         errors = _errors(schema, dict(options))
     except Exception as error:  # any worker may announce anything, such as a pattern that Python does not know
         log.warning("handler_schema_unusable", handler=handler, error=str(error)[:300])
         return
-    problems = [_problem(error) for error in errors if not _concerns(error, named)]
+    problems = _told(error for error in errors if not _concerns(error, named))
     if problems:
-        raise InvalidInput(f"options of handler {handler!r}: {'; '.join(problems)}", field="handler_options")
+        raise refused_options(handler, problems)
 
 
 def check_payload(handler: str, schema: Mapping[str, Any], payload: Any) -> None:
@@ -50,8 +48,10 @@ def check_payload(handler: str, schema: Mapping[str, Any], payload: Any) -> None
     except Exception as error:  # as above
         log.warning("handler_schema_unusable", handler=handler, error=str(error)[:300])
         return
-    if errors:
-        raise InvalidInput(f"the payload does not fit: {'; '.join(map(_problem, errors))}", field="body")
+    problems = _told(errors)
+    if problems:
+        told = "; ".join(f"{'.'.join(path) or 'payload'}: {message}" for path, message in problems)
+        raise InvalidInput(f"the payload does not fit: {told}", field="body")
 
 
 def _errors(schema: Mapping[str, Any], value: Any) -> list[ValidationError]:
@@ -59,7 +59,8 @@ def _errors(schema: Mapping[str, Any], value: Any) -> list[ValidationError]:
     from jsonschema import Draft202012Validator
     from referencing import Registry
 
-    return list(Draft202012Validator(schema, registry=Registry()).iter_errors(value))
+    validator = Draft202012Validator(schema, registry=Registry(), format_checker=option_formats.checker())
+    return list(validator.iter_errors(value))
 
 
 def _any(value: Any) -> Any:
@@ -77,54 +78,41 @@ def _concerns(error: ValidationError, named: Mapping[secrets.Path, str]) -> bool
     return any(at == path or error.context for at in above) or any(path[: len(at)] == at for at in named)
 
 
-def _problem(error: ValidationError) -> str:
+def _told(errors: Iterable[ValidationError]) -> list[tuple[secrets.Path, str]]:
+    """The problems, each once: jsonschema has an error for each missing name, without saying for which."""
+    return list(dict.fromkeys(problem for error in errors for problem in _problems(error)))
+
+
+def _problems(error: ValidationError) -> Iterator[tuple[secrets.Path, str]]:
+    """What an error says, at the path that it is about."""
     path, expected, instance, schema = _path(error), _any(error.validator_value), _any(error.instance), error.schema
-    at = ".".join(path) or "options"
     if error.validator == "required":
-        return "; ".join(f"{'.'.join((*path, name))}: is missing" for name in expected if name not in instance)
-    if error.validator == "additionalProperties" and isinstance(schema, Mapping):
+        for name in expected:
+            if name not in instance:
+                yield (*path, name), "is missing"
+    elif error.validator == "additionalProperties" and isinstance(schema, Mapping):
         known = schema.get("properties") or {}
-        return f"{', '.join(sorted(set(instance) - set(known)))}: unknown; expected {', '.join(known) or 'none'}"
-    if error.context:
+        for name in sorted(set(instance) - set(known)):
+            yield (*path, name), f"unknown; expected {', '.join(known) or 'nothing'}"
+    elif inner := _only_branch(error):
+        for one in inner:
+            yield from _problems(one)
+    elif error.context:
         kinds = [str(one.get("type") or one.get("$ref", "").rpartition("/")[2]) for one in expected]
-        return f"{at}: expected {' or '.join(filter(None, kinds)) or 'another value'}"
-    text = expected if isinstance(expected, str) else json.dumps(expected, ensure_ascii=False, default=str)
-    return f"{at}: expected {error.validator} {text[:_SHOWN]}"
+        yield path, f"expected {' or '.join(filter(None, kinds)) or 'another value'}"
+    elif error.validator == "format" and expected in option_formats.FORMATS:
+        yield path, f"expected {option_formats.FORMATS[expected].words}"
+    else:
+        text = expected if isinstance(expected, str) else json.dumps(expected, ensure_ascii=False, default=str)
+        yield path, f"expected {error.validator} {text[:_SHOWN]}"
 
 
-@dataclass(frozen=True)
-class Option:
-    """An option, as a form asks for it."""
-
-    name: str
-    #: `number`, `text`, `json` or `choice`.
-    kind: str
-    #: The choices as they are sent.
-    choices: tuple[str, ...] = ()
-    required: bool = False
-    help: str = ""
-    default: Any = None
-
-
-def options(schema: Mapping[str, Any] | None) -> Iterator[Option]:
-    """The options that a schema describes, in its order."""
-    if schema is None:
-        return
-    required = schema.get("required") or ()
-    for name, part in (schema.get("properties") or {}).items():
-        if isinstance(part, Mapping):
-            kind, choices = _kind(part)
-            yield Option(name, kind, choices, name in required, str(part.get("description") or ""), part.get("default"))
-
-
-def _kind(part: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    kinds = [one for one in part.get("anyOf") or [part] if isinstance(one, Mapping) and one.get("type") != "null"]
-    choices = [value for one in kinds for value in one.get("enum") or ([one["const"]] if "const" in one else []) or ()]
-    if choices and all("enum" in one or "const" in one for one in kinds):
-        return "choice", tuple(value if isinstance(value, str) else json.dumps(value) for value in choices)
-    types = {one.get("type") for one in kinds}
-    if types == {"boolean"}:
-        return "choice", ("true", "false")
-    if types and types <= {"integer", "number"}:
-        return "number", ()
-    return ("text" if types == {"string"} else "json"), ()
+def _only_branch(error: ValidationError) -> list[ValidationError]:
+    """The errors of a value of one type that may be null too; none if it is of another type."""
+    parts = _any(error.validator_value)
+    if error.validator != "anyOf" or len(parts) != 2 or sum(one == {"type": "null"} for one in parts) != 1:
+        return []
+    place = 1 if parts[0] == {"type": "null"} else 0
+    inner = [one for one in error.context or () if one.relative_schema_path[0] == place]
+    wrong_type = any(one.validator == "type" and not one.relative_path for one in inner)
+    return [] if wrong_type else inner

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from queues.handlers.option_errors import FIELD, refused_options
 from queuesite.foundation.config import Config
 from queuesite.foundation.errors import InvalidInput
+from queuesite.foundation.problems import Problems
 
 #: What a secret reads as. Written back, it means "as it is".
 MASK = "********"
@@ -28,6 +30,11 @@ _OWN = frozenset(name.upper() for name in Config.model_fields)
 Path = tuple[str, ...]
 #: A JSON Schema.
 Schema = Mapping[str, Any]
+
+
+def is_reference(value: Any) -> bool:
+    """Whether a value is `env:NAME`."""
+    return isinstance(value, str) and _REFERENCE.fullmatch(value) is not None
 
 
 def mask(schema: Schema | None, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,7 +98,7 @@ class _Part:
 
 def _masked(part: _Part | None, value: Any) -> Any:
     """`value` with everything that may be secret masked (None: all of it). Null and references are not secret."""
-    if value is None or (isinstance(value, str) and _REFERENCE.fullmatch(value)):
+    if value is None or is_reference(value):
         return value
     if part is not None and not part.holds_secrets():
         return value
@@ -114,6 +121,7 @@ def keep(schema: Schema | None, given: Mapping[str, Any], stored: Mapping[str, A
     shown = mask(schema, stored)
     targets = (schema or {}).get(GO_TO) or ()
     moved = [name for name in targets if given.get(name) != shown.get(name)] if stored else []
+    problems: list[tuple[Path, str]] = []
 
     def restore(path: Path, value: Any) -> Any:
         if value != MASK or not _is_secret(schema, path):
@@ -121,14 +129,13 @@ def keep(schema: Schema | None, given: Mapping[str, Any], stored: Mapping[str, A
         found = _at(stored, path)
         if moved or found is None or _at(shown, path) != MASK:
             why = f"{moved[0]} has changed, which is where it goes" if moved else "there is none"
-            raise InvalidInput(
-                f"options of handler {handler!r}: {'.'.join(path)}: {MASK} stands for the stored value, but {why}; "
-                "give the value itself",
-                field="handler_options",
-            )
+            problems.append((path, f"{MASK} stands for the stored value, but {why}; give the value itself"))
         return found
 
-    return dict(_mapped((), given, restore))
+    kept = dict(_mapped((), given, restore))
+    if problems:
+        raise refused_options(handler, problems)
+    return kept
 
 
 def _is_secret(schema: Schema | None, path: Path) -> bool:
@@ -162,22 +169,30 @@ def references(options: Mapping[str, Any]) -> dict[Path, str]:
     Raises `InvalidInput` for a variable that options may not name.
     """
     found: dict[Path, str] = {}
+    problems = Problems()
 
     def note(path: Path, value: Any) -> Any:
         match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
         if match is not None:
             name = match[1]
             if name.upper() in _OWN or name.upper().startswith("AWS_"):
-                raise InvalidInput(
-                    f"{'.'.join(path)}: {value} names one of Queuesite's own settings, which options may not use; put "
-                    "what the handler needs into another variable",
-                    field="handler_options",
-                )
+                with problems.noted():
+                    raise _refused(
+                        path,
+                        f"{value} names one of Queuesite's own settings, which options may not use; put what the "
+                        "handler needs into another variable",
+                    )
             found[path] = name
         return value
 
     _mapped((), options, note)
+    problems.raise_all()
     return found
+
+
+def _refused(path: Path, message: str) -> InvalidInput:
+    told = f"{'.'.join(path)}: {message}"
+    return InvalidInput(told, field=FIELD, fields=[(".".join((FIELD, *path)), message)])
 
 
 def resolve(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,10 +205,10 @@ def resolve(options: Mapping[str, Any]) -> dict[str, Any]:
         try:
             return os.environ[named[path]]
         except KeyError:
-            raise InvalidInput(
-                f"{'.'.join(path)}: {value} names a variable that is not set in this worker's environment; set it "
-                "before you start the worker",
-                field="handler_options",
+            raise _refused(
+                path,
+                f"{value} names a variable that is not set in this worker's environment; set it before you start the "
+                "worker",
             ) from None
 
     return dict(_mapped((), options, look_up))

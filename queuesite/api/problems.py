@@ -20,6 +20,8 @@ from queuesite.foundation.public import public_text
 
 log = get_logger(__name__)
 
+#: Fields whose parts have the names that handlers give them.
+_OPEN = frozenset({"handler_options"})
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -159,6 +161,9 @@ def _described(error: Exception, kind: Kind) -> tuple[str, list[tuple[str, str]]
 
 def camel(name: str) -> str:
     """The name of a field, or the path to it, as in requests and answers."""
+    first, _, rest = name.partition(".")
+    if first in _OPEN:
+        return f"{to_camel(first)}.{rest}" if rest else to_camel(first)
     return ".".join(to_camel(part) if "_" in part else part for part in name.split("."))
 
 

@@ -27,8 +27,8 @@ class ConfigError(QueuesiteError):
 class InvalidInput(QueuesiteError):
     """A value that no state of the system would accept.
 
-    `field` is the name of the model's field, if there is one. If several fields are wrong, `fields` holds name and
-    message of each.
+    `field` is the name of the model's field, if there is one. If several fields are wrong, or parts of one, `fields`
+    holds name and message of each; the name of a part is a path, such as `handler_options.account.user`.
     """
 
     def __init__(
@@ -37,6 +37,11 @@ class InvalidInput(QueuesiteError):
         self.field = field
         self.fields = tuple(fields or ())
         super().__init__(message)
+
+    @property
+    def by_field(self) -> Sequence[tuple[str, str]]:
+        """The name and the message of each wrong field; an empty name if the error is of none."""
+        return self.fields or ((self.field or "", str(self)),)
 
 
 class NotFound(QueuesiteError):

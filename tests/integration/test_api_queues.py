@@ -106,6 +106,11 @@ def test_without_dead_letter_queue(api: Api) -> None:
         ({"name": "ok", "handler": "two\nlines"}, "handler", "expected 1 to 100 printable characters"),
         ({"name": "ok", "pool": "g p u"}, "pool", "pattern"),
         ({"name": "ok", "handlerOptions": {"x": 1}}, "handlerOptions", "takes no options"),
+        (
+            {"name": "ok", "handler": "simulate", "handlerOptions": {"min_seconds": -1}},
+            "handlerOptions.min_seconds",
+            "greater than or equal to 0",
+        ),
         ({"name": "ok", "colour": "red"}, "colour", "not permitted"),
         ([], "body", "dictionary"),
     ],

@@ -27,7 +27,7 @@ from queuesite.foundation.databases import database_clock
 from queuesite.models import BackgroundTask
 from tests.support.adopted import Owner
 from tests.support.faults import SqsProxy
-from tests.support.pages import rows
+from tests.support.pages import problems, rows
 from tests.support.records import RESIZE, announce, register
 
 if TYPE_CHECKING:
@@ -191,9 +191,12 @@ def test_options_are_asked_for_one_by_one(admin: Client) -> None:
     assert queue.handler_options == {"min_seconds": 0.5}
     assert 'value="0.5"' in admin.get(settings_page(queue)).content.decode()
 
-    data["handler_options.simulate.failure_rate"] = "2"
-    answer = admin.post(settings_page(queue), data)
-    assert "failure_rate: Input should be less than or equal to 1" in answer.content.decode()
+    answer = admin.post(settings_page(queue), data | {"handler_options.simulate.failure_rate": "2"})
+    assert problems(answer)["simulate.failure_rate"] == "Input should be less than or equal to 1"
+    data |= {"handler_options.simulate.min_seconds": "9"}
+    assert "min_seconds=9 is more than max_seconds=5" in html.unescape(
+        admin.post(settings_page(queue), data).content.decode()
+    )
     assert services.get("orders").handler_options == {"min_seconds": 0.5}
 
 
@@ -333,7 +336,7 @@ def test_options_of_a_handler_of_workers_are_asked_for_and_checked(admin: Client
     assert 'name="handler_options.resize.width"' in shown
     given = form(handler="resize", **{"handler_options.resize.width": "many"})
     del given["handler_options"]
-    assert "width: expected type integer" in html.unescape(admin.post(ADD, given).content.decode())
+    assert problems(admin.post(ADD, given)) == {"resize.width": "expected type integer"}
     given |= {"handler_options.resize.width": "300", "handler_options.resize.token": "s3cr3t"}
     assert admin.post(ADD, given).status_code == 302
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from queues.handlers import schemas
+from queues.handlers import option_fields
 from queues.handlers.announcement import Announced
 from queues.handlers.catalogue import Catalogue, Live
 from queues.handlers.registry import Handler
@@ -59,11 +59,13 @@ class TestOptionsBySchema:
         ("wrong", "words"),
         [
             ({"url": 3}, "url: expected type string"),
-            ({"size": {"width": 0}}, "size: expected Size or null"),
+            ({"size": {"width": 0}}, "size.width: expected minimum 1"),
+            ({"size": 3}, "size: expected Size or null"),
+            ({"size": {}}, "size.width: is missing"),
             ({"mode": "best"}, 'mode: expected enum ["fast", "good"]'),
             ({"share": "much"}, "share: expected type number"),
             ({"tags": ["a", 7]}, "tags.1: expected type string"),
-            ({"colour": "red", "x": 1}, "colour, x: unknown; expected url, token, size"),
+            ({"colour": "red", "x": 1}, "colour: unknown; expected url, token, size"),
             ({"token": 9}, "token: expected string or null"),
         ],
     )
@@ -117,19 +119,8 @@ class TestOptionsBySchema:
             known.kept_options({**shown, "url": "elsewhere"}, GOOD)
 
     def test_form(self) -> None:
-        found = {one.name: one for one in schemas.options(REMOTE.schema)}
+        found = {one.name: one for one in option_fields.fields(REMOTE.schema)}
         assert list(found) == list(Options.model_fields)
-        kinds = {name: (one.kind, one.choices) for name, one in found.items()}
-        assert kinds == {
-            "url": ("text", ()),
-            "token": ("text", ()),
-            "size": ("json", ()),
-            "mode": ("choice", ("fast", "good")),
-            "level": ("choice", ("1", "2")),
-            "share": ("number", ()),
-            "exact": ("choice", ("true", "false")),
-            "tags": ("json", ()),
-        }
         assert (found["url"].required, found["share"].required, found["share"].default) == (True, False, 0.5)
 
 

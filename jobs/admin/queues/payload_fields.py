@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from django import forms
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from queues.handlers import schemas
+from queues.handlers import option_fields, option_texts, schemas
 from queues.handlers.catalogue import Known
-from queues.handlers.schemas import Option
+from queues.handlers.option_fields import Field, Kind
 from queuesite.foundation.errors import InvalidInput
+from queuesite.foundation.problems import Problems
 
 #: What the names of the fields begin with.
 PREFIX = "payload."
@@ -20,16 +22,18 @@ PREFIX = "payload."
 
 def fields(handler: Known) -> dict[str, forms.Field]:
     """The fields, by name; none if the handler declares no payload, or one that is no object."""
-    return {PREFIX + option.name: _field(option) for option in schemas.options(handler.payload_schema)}
+    return {PREFIX + one.name: _field(one) for one in _fields(handler)}
 
 
 def body(handler: Known, typed: Mapping[str, Any]) -> str:
     """The body that carries what was typed; an empty field is left out. Raises `InvalidInput`."""
-    value = {
-        option.name: _value(option, text)
-        for option in schemas.options(handler.payload_schema)
-        if (text := (typed.get(PREFIX + option.name) or "").strip())
-    }
+    problems = Problems()
+    value = {}
+    for field in _fields(handler):
+        if text := (typed.get(PREFIX + field.name) or "").strip():
+            with problems.noted():
+                value[field.name] = _value(field, text)
+    problems.raise_all()
     declared = handler.local.payload if handler.local is not None else None
     if declared is not None:
         return declared.body(value)
@@ -37,23 +41,33 @@ def body(handler: Known, typed: Mapping[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _field(option: Option) -> forms.Field:
-    notes = [option.help, "JSON" if option.kind == "json" else "", "required" if option.required else ""]
-    if option.default is not None:
-        notes.append(f"default {json.dumps(option.default, ensure_ascii=False)}")
-    text: dict[str, Any] = {"label": option.name, "required": False, "help_text": "; ".join(filter(None, notes))}
-    if option.kind == "choice":
-        choices = [("", ""), *((choice, choice) for choice in option.choices)]
+def _fields(handler: Known) -> list[Field]:
+    """The fields of the payload. What a message has within it, or several choices of, is JSON."""
+    return [
+        replace(one, kind=Kind.JSON, help=f"{one.help}; as JSON".removeprefix("; "))
+        if one.kind in {Kind.GROUP, Kind.CHOICES}
+        else one
+        for one in option_fields.fields(handler.payload_schema)
+    ]
+
+
+def _field(field: Field) -> forms.Field:
+    notes = [
+        field.help,
+        "required" if field.required else "",
+        f"default: {words}" if (words := field.default_words) else "",
+    ]
+    text: dict[str, Any] = {"label": field.name, "required": False, "help_text": "; ".join(filter(None, notes))}
+    if field.kind is Kind.CHOICE:
+        choices = [("", ""), *((option_texts.shown(one), option_texts.words(field, one)) for one in field.choices)]
         return forms.ChoiceField(choices=choices, widget=UnfoldAdminSelectWidget, **text)
-    return forms.CharField(strip=False, widget=UnfoldAdminTextInputWidget, **text)
+    several = field.kind in {Kind.LIST, Kind.MAPPING, Kind.JSON}
+    widget = UnfoldAdminTextareaWidget(attrs={"rows": 3}) if several else UnfoldAdminTextInputWidget
+    return forms.CharField(strip=False, widget=widget, **text)
 
 
-def _value(option: Option, text: str) -> Any:
-    if option.kind == "text":
-        return text
+def _value(field: Field, text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        if option.kind == "json":
-            raise InvalidInput(f"{option.name}: expected JSON", field=PREFIX + option.name) from None
-        return text
+        return option_texts.read(field, text.replace("\r\n", "\n"))
+    except ValueError as error:
+        raise InvalidInput(f"{field.name}: {error}", field=PREFIX + field.name) from None

@@ -134,7 +134,8 @@ class SendForm(forms.Form):
         try:
             field, bodies = self._bodies(cleaned)
         except InvalidInput as error:
-            self.add_error(error.field if error.field in self.fields else None, str(error))
+            for name, message in error.by_field:
+                self.add_error(name if name in self.fields else None, message)
             return cleaned
         most = get_config().api_max_bulk
         if len(bodies) * cleaned["times"] > most:

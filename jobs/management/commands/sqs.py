@@ -19,7 +19,7 @@ from jobs.management.sqs_records import RecordVerbs
 from jobs.management.sqs_sending import SendingVerbs
 from queues import messages, services, setting_checks, tripping
 from queues import sync as syncing
-from queues.handlers import catalogue, registry, schemas
+from queues.handlers import catalogue, option_fields, registry
 from queues.models import Queue
 from queues.pausing import Note
 from queues.settings import ASKED, SETTINGS
@@ -242,7 +242,7 @@ class Command(SendingVerbs, RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs):
                     one.name,
                     ", ".join(announced.version for announced in one.announced) or "no live worker",
                     f"batch ({one.batch})" if one.batch else one.kind,
-                    ", ".join(option.name for option in schemas.options(one.schema)),
+                    ", ".join(option.name for option in option_fields.fields(one.schema)),
                     "; ".join([*one.retry, *([f"breaker: {one.breaker}"] if one.breaker is not None else [])]),
                     one.summary,
                 )

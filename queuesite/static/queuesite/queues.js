@@ -17,7 +17,11 @@
       section.hidden = section.dataset.handler !== select.value;
     });
   };
-  document.addEventListener("DOMContentLoaded", showOptions);
+  document.addEventListener("DOMContentLoaded", () => {
+    showOptions();
+    // What was refused first is what somebody wants to mend first.
+    document.querySelector("form [aria-invalid=true]:is(input, select, textarea)")?.focus();
+  });
 
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");
