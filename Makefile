@@ -69,6 +69,7 @@ lock: install ## rewrite the lock files of the image from requirements-postgres.
 
 docs: install ## write the reference in README.md and docs/reference.md from the code
 	PYTHONPATH=. $(BIN)/python .ci/write_docs.py
+	$(BIN)/python .ci/compile_words.py
 
 site: install ## build the docs as a site into site/ (mkdocs serve shows it while you write)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

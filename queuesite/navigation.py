@@ -18,7 +18,7 @@ class Section(Enum):
     WORK = None
     PROCESSES = "Processes"
     ACCESS = "Access"
-    DJANGO_Q = "Runs by django-q2"
+    DJANGO_Q = "Task runs"
 
 
 @dataclass(frozen=True)

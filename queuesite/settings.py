@@ -163,6 +163,9 @@ CACHES = {
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_I18N = True
+# The product's words for what Django and the theme say in English, and its form of dates.
+LOCALE_PATHS = [CODE / "queuesite" / "locale"]
+FORMAT_MODULE_PATH = ["queuesite.formats"]
 USE_TZ = True
 
 STATIC_URL = "static/"

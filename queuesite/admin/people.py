@@ -8,15 +8,16 @@ from axes.models import AccessAttempt
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.db import models
 from django.db.models import Value
 from django.db.models.functions import Concat
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
+from django.utils.text import capfirst
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
+from queuesite.admin.forms import FormsAdmin, at
 from queuesite.groups import NAMES, Grants, declared
 from queuesite.navigation import Place, Section
 
@@ -29,7 +30,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
+class UserAdmin(DjangoUserAdmin, FormsAdmin):  # type: ignore[type-arg,misc]  # typed only here
     """Users. Only superusers create and change superusers, or else any administrator could become one."""
 
     place = Place(Section.ACCESS, 2, "Users", "person")
@@ -38,7 +39,15 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
-    list_display = ("username", "email", "shown_groups", "is_active", "is_staff", "is_superuser", "last_login")
+    list_display = (
+        "username",
+        "email",
+        "shown_groups",
+        "is_active",
+        "is_staff",
+        "is_superuser",
+        at("last_login", "Last login"),
+    )
     list_filter = ("is_active", "is_superuser", "groups")
     filter_horizontal = ()  # Django's two lists side by side are too wide for a phone
     #: Users get permissions only through groups, so there is one place that shows what somebody may do.
@@ -48,6 +57,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
         ("Dates", {"fields": ("last_login", "date_joined")}),
     )
     formfield_overrides = _CHECKBOXES
+    instead_of_deletion = "Turn Active off instead: then they cannot log in, and their tokens do not work."
 
     @admin.display(description="Groups")
     def shown_groups(self, user: User) -> str:
@@ -75,7 +85,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+class GroupAdmin(DjangoGroupAdmin, FormsAdmin):  # type: ignore[misc]  # typed only here
     """Groups, both those that come with the system and others."""
 
     place = Place(Section.ACCESS, 3, "Groups", "group")
@@ -83,6 +93,10 @@ class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
 
     filter_horizontal = ()
     formfield_overrides = _CHECKBOXES
+
+    def before_deletion(self, record: Group) -> str:
+        users = record.user_set.count()
+        return f"{users} {'user is' if users == 1 else 'users are'} in it, and can no longer do what it lets them do."
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any) -> Any:
         """Offer only permissions that some page or operation asks for.
@@ -93,17 +107,28 @@ class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
         if db_field.name == "permissions" and field is not None and field.queryset is not None:
             names = Concat("content_type__app_label", Value("."), "codename")
             field.queryset = field.queryset.alias(permission=names).filter(permission__in=declared()[NAMES[-1]])
+            field.label_from_instance = _permission_words  # type: ignore[method-assign,assignment]
         return field
 
 
+def _permission_words(permission: Permission) -> str:
+    """What a permission allows, in the words of the page that asks for it: `Queues: purge queues`."""
+    model = permission.content_type.model_class()
+    if model is None:
+        return permission.name
+    verb, _, rest = permission.codename.partition("_")
+    of_model = {"add": "create"}.get(verb, verb) if rest == model._meta.model_name else None
+    return f"{capfirst(model._meta.verbose_name_plural)}: {of_model or permission.name.removeprefix('Can ')}"
+
+
 @admin.register(AccessAttempt)
-class LoginAttemptAdmin(ModelAdmin):
+class LoginAttemptAdmin(FormsAdmin):
     """Failed logins that count towards a lock. Deleting them ends the lock."""
 
-    place = Place(Section.ACCESS, 4, "Login attempts", "lock")
+    place = Place(Section.ACCESS, 4, "Failed logins", "lock")
     grants = Grants(administrators=("view_accessattempt", "delete_accessattempt"))
 
-    list_display = ("username", "ip_address", "failures_since_start", "attempt_time")
+    list_display = ("username", "ip_address", "failures_since_start", at("attempt_time", "Last"))
     search_fields = ("username", "ip_address")
     exclude = ("get_data", "post_data")
 

@@ -99,9 +99,16 @@ class RecordsAdmin(ModelAdmin):
             # Not `self.media`, which also has the scripts of Django's own lists and forms.
             "media": forms.Media(getattr(self, "Media", None)),
             "is_popup": IS_POPUP_VAR in request.GET,
+            **self._crumb(title),
             **context,
         }
         return TemplateResponse(request, "queuesite/live_page.html", everything)
+
+    def _crumb(self, title: str) -> dict[str, str]:
+        """What the header shows after the list's name, unless this is the list."""
+        if title.lower() == str(self.opts.verbose_name_plural).lower():
+            return {}
+        return {"crumb": title, "crumb_list": address(f"{self.opts.app_label}_{self.opts.model_name}_changelist")}
 
 
 def address(name: str, *args: object, **query: object) -> str:

@@ -13,9 +13,10 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from django_q import admin as django_q_admin
 from django_q.models import Failure, OrmQ, Schedule, Success
-from unfold.admin import ModelAdmin
+from unfold.decorators import display
 
 from queuesite import tasks
+from queuesite.admin.forms import FormsAdmin, at
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.admin.tables import Column, Listing
 from queuesite.foundation import markup
@@ -123,7 +124,7 @@ for model in (Schedule, Success, Failure, OrmQ):
     admin.site.unregister(model)
 
 
-class _Shown(ModelAdmin):
+class _Shown(FormsAdmin):
     """django-q2's records, which can only be viewed: resubmitting one would run a task again that has ended.
 
     Arguments and results are pickles, with which anybody who can write to the database could run code here, so they
@@ -136,6 +137,16 @@ class _Shown(ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> Any:
         """Leave out the pickles, which would be unpickled as soon as a row is read."""
         return super().get_queryset(request).defer("args", "kwargs", "result")
+
+    @admin.display(description="Task", ordering="group")
+    def task(self, run: Any) -> str:
+        """What ran: a schedule by its name, a background task by its kind and id."""
+        return str(run.group or run.name)
+
+    @admin.display(description="Took")
+    def took(self, run: Any) -> str:
+        """How long it ran."""
+        return duration(run.time_taken())
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Make every field that is shown read-only."""
@@ -156,10 +167,10 @@ class _Shown(ModelAdmin):
 class SuccessAdmin(_Shown, django_q_admin.TaskAdmin):
     """Tasks that succeeded."""
 
-    place = Place(Section.DJANGO_Q, 2, "Successful tasks", "check_circle")
+    place = Place(Section.DJANGO_Q, 2, "Succeeded", "check_circle")
     grants = Grants(administrators=("view_success",))
 
-    list_display = ("name", "group", "func", "started", "stopped", "time_taken")
+    list_display = ("task", "func", at("started", "Started"), "took")
     list_filter = ("group",)
 
 
@@ -167,10 +178,10 @@ class SuccessAdmin(_Shown, django_q_admin.TaskAdmin):
 class FailureAdmin(_Shown, django_q_admin.FailAdmin):
     """Tasks that raised an exception."""
 
-    place = Place(Section.DJANGO_Q, 3, "Failed tasks", "cancel")
+    place = Place(Section.DJANGO_Q, 3, "Failed", "cancel")
     grants = Grants(administrators=("view_failure",))
 
-    list_display = ("name", "group", "func", "started", "stopped", "attempt_count")
+    list_display = ("task", "func", at("started", "Started"), "took", "attempt_count")
     list_filter = ("group",)
 
 
@@ -178,7 +189,7 @@ class FailureAdmin(_Shown, django_q_admin.FailAdmin):
 class QueuedAdmin(_Shown, django_q_admin.QueueAdmin):
     """Tasks that wait for a qcluster. A payload is read only if its signature is ours."""
 
-    place = Place(Section.DJANGO_Q, 1, "Queued tasks", "hourglass")
+    place = Place(Section.DJANGO_Q, 1, "Queued", "hourglass")
     grants = Grants(administrators=("view_ormq",))
 
     list_display = ("id", "key", "name", "func", "lock", "task_id")
@@ -190,7 +201,7 @@ class QueuedAdmin(_Shown, django_q_admin.QueueAdmin):
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(ModelAdmin, django_q_admin.ScheduleAdmin):
+class ScheduleAdmin(FormsAdmin, django_q_admin.ScheduleAdmin):
     """When the system's own tasks run.
 
     The function that a schedule runs cannot be changed, or else an administrator could run any code.
@@ -202,7 +213,7 @@ class ScheduleAdmin(ModelAdmin, django_q_admin.ScheduleAdmin):
 
     fields = ("name", "func", "schedule_type", "minutes", "repeats", "next_run")
     readonly_fields = ("name", "func")
-    list_display = ("name", "func", "schedule_type", "next_run", "get_last_run", "get_success")
+    list_display = ("name", "func", "interval", at("next_run", "Next run"), "last")
     list_display_links = ("name",)
     list_filter = ()
     actions = ("run_now",)
@@ -215,6 +226,20 @@ class ScheduleAdmin(ModelAdmin, django_q_admin.ScheduleAdmin):
         """Deny it: the next `migrate` would create it again."""
         return False
 
+    @admin.display(description="Interval", ordering="schedule_type")
+    def interval(self, schedule: Schedule) -> str:
+        """How often it runs."""
+        if schedule.schedule_type == Schedule.MINUTES:
+            return "every minute" if schedule.minutes == 1 else f"every {schedule.minutes} minutes"
+        return str(schedule.get_schedule_type_display()).lower()
+
+    @display(description="Last run", label={"succeeded": "success", "failed": "danger", "not yet": "default"})
+    def last(self, schedule: Any) -> str:
+        """How it ended when it last ran."""
+        if schedule.task_success is None:
+            return "not yet"
+        return "succeeded" if schedule.task_success else "failed"
+
     @admin.action(description="Run now", permissions=["change"])
     def run_now(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
         """Make the selected schedules due. django-q2 checks every 30 seconds."""
@@ -222,4 +247,4 @@ class ScheduleAdmin(ModelAdmin, django_q_admin.ScheduleAdmin):
         queryset.update(next_run=timezone.now())
         for schedule in chosen:
             self.log_change(request, schedule, "Made due.")
-        self.message_user(request, f"{len(chosen)} due; they run within half a minute", messages.SUCCESS)
+        self.message_user(request, f"{len(chosen)} due: within half a minute they run.", messages.SUCCESS)

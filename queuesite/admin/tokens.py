@@ -12,23 +12,26 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from queuesite import tokens
+from queuesite.admin.forms import FormsAdmin, at
 from queuesite.groups import Grants
 from queuesite.models import Token
 from queuesite.navigation import Place, Section
 
 
 @admin.register(Token)
-class TokenAdmin(ModelAdmin):
+class TokenAdmin(FormsAdmin):
     """Tokens are created and revoked. What a token may do is never changed."""
 
     place = Place(Section.ACCESS, 1, "Tokens", "key")
     grants = Grants(administrators=("view_token", "add_token", "change_token", "delete_token"))
 
-    list_display = ("prefix", "user", "name", "read_only", "shown_state", "created_at", "expires_at", "last_used_at")
+    list_display = (
+        "prefix", "user", "name", "read_only", "shown_state",
+        at("created_at", "Created"), at("expires_at", "Expires"), at("last_used_at", "Last used"),
+    )  # fmt: skip
     list_filter = ("read_only",)
     list_select_related = ("user",)
     search_fields = ("prefix", "name", "user__username")
@@ -67,6 +70,8 @@ class TokenAdmin(ModelAdmin):
         A token has its user's permissions, so whoever creates one for another user gets that user's permissions.
         """
         form = super().get_form(request, obj, change, **kwargs)
+        if "expires_at" in form.base_fields:
+            form.base_fields["expires_at"].help_text = "In UTC. Empty: it never expires."
         if "user" in form.base_fields:
             users = form.base_fields["user"].queryset.filter(is_active=True)
             form.base_fields["user"].queryset = users if request.user.is_superuser else users.filter(pk=request.user.pk)
@@ -87,7 +92,7 @@ class TokenAdmin(ModelAdmin):
             {
                 **self.admin_site.each_context(request),
                 "opts": self.opts,
-                "title": "Token made",
+                "title": "Token created",
                 "partial": "queuesite/_token.html",
                 "media": forms.Media(js=["queuesite/queues.js"]),
                 "token": obj,
@@ -106,4 +111,4 @@ class TokenAdmin(ModelAdmin):
             tokens.revoke(token.prefix)
             self.log_change(request, token, "Revoked.")
         skipped = len(chosen) - len(valid)
-        self.message_user(request, f"{len(valid)} revoked" + (f", {skipped} were already" if skipped else ""))
+        self.message_user(request, f"{len(valid)} revoked" + (f", {skipped} revoked already" if skipped else "") + ".")

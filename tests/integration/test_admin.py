@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from axes.models import AccessAttempt
-from django.contrib.admin.models import LogEntry
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
@@ -135,6 +135,29 @@ class TestGroups:
         assert other.is_superuser
 
 
+def test_deleting_says_what_goes_along_and_keeps_the_log(admin_client: Client) -> None:
+    bob = member("operators", "bob")
+    tokens.make(bob)
+    group = Group.objects.get(name="operators")
+    question = admin_client.get(reverse("admin:auth_user_delete", args=[bob.pk])).content.decode()
+    assert "Delete the user bob?" in question
+    assert "This also deletes tokens (1). You cannot undo this." in question
+    assert "relationship" not in question
+    question = admin_client.get(reverse("admin:auth_group_delete", args=[group.pk])).content.decode()
+    assert "1 user is in it" in question
+    assert "relationship" not in question
+    history = admin_client.get(reverse("admin:auth_group_history", args=[group.pk])).content.decode()
+    assert "Nobody has changed this group in the admin yet." in history
+    LogEntry.objects.log_actions(str(bob.pk), [group], CHANGE, "Changed.")
+    assert "Changed." in admin_client.get(reverse("admin:auth_group_history", args=[group.pk])).content.decode()
+    assert "Turn Active off" in admin_client.get(reverse("admin:auth_user_delete", args=[bob.pk])).content.decode()
+    chosen = {"action": "delete_selected", "_selected_action": [bob.pk]}
+    several = admin_client.post(reverse("admin:auth_user_changelist"), chosen).content.decode()
+    assert "cannot be deleted" in several
+    gone = admin_client.post(reverse("admin:auth_group_delete", args=[group.pk]), {"post": "yes"}, follow=True)
+    assert "The group “operators” is deleted." in gone.content.decode()
+
+
 class TestTokens:
     def test_shown_once_revoked_and_logged(self) -> None:
         who = member("administrators")
@@ -147,10 +170,10 @@ class TestTokens:
 
         action = {"action": "revoke", "_selected_action": [token.pk]}
         assert "1 revoked" in client.post(TOKENS, action, follow=True).content.decode()
-        assert "0 revoked, 1 were already" in client.post(TOKENS, action, follow=True).content.decode()
+        assert "0 revoked, 1 revoked already" in client.post(TOKENS, action, follow=True).content.decode()
 
         said = [(entry.user.username, entry.get_change_message()) for entry in LogEntry.objects.order_by("pk")]
-        assert said == [("administrator", "Added."), ("administrator", "Revoked.")]
+        assert said == [("administrator", "Created."), ("administrator", "Revoked.")]
         log = client.get(reverse("admin:admin_logentry_changelist")).content.decode()
         assert "Revoked." in log
 

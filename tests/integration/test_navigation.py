@@ -14,8 +14,8 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mongo")]
 WHOLE = {
     None: ["Overview", "Queues", "Jobs", "Failures", "Handlers", "Attempts", "Events"],
     "Processes": ["Workers", "Masters", "Background tasks", "Schedules"],
-    "Access": ["Tokens", "Users", "Groups", "Login attempts", "Log"],
-    "Runs by django-q2": ["Queued tasks", "Successful tasks", "Failed tasks"],
+    "Access": ["Tokens", "Users", "Groups", "Failed logins", "Log"],
+    "Task runs": ["Queued", "Succeeded", "Failed"],
 }
 
 
@@ -38,7 +38,7 @@ def test_a_superuser_sees_every_page_in_its_order() -> None:
 def test_each_group_sees_the_pages_that_it_may(group: str) -> None:
     person = User.objects.create_user(group, is_staff=True)
     person.groups.add(Group.objects.get(name=group))
-    hidden = {"Schedules", *WHOLE["Access"], *WHOLE["Runs by django-q2"]} if group != "administrators" else set()
+    hidden = {"Schedules", *WHOLE["Access"], *WHOLE["Task runs"]} if group != "administrators" else set()
     if group == "viewers":
         hidden.add("Attempts")
     assert sidebar(person) == {title: [name for name in names if name not in hidden] for title, names in WHOLE.items()}

@@ -214,7 +214,7 @@ class TestAdmin:
             self.LIST, {"action": "revoke", "_selected_action": [row.pk, already.pk]}, follow=True
         ).content.decode()
 
-        assert "1 revoked, 1 were already" in page
+        assert "1 revoked, 1 revoked already" in page
         Api(text).get("/queues").problem(401)
 
     def test_nobody_makes_himself_an_administrator(self, client: Client, ada: User) -> None:

@@ -1,0 +1,1 @@
+"""How Django writes dates on its own pages, by language (FORMAT_MODULE_PATH)."""
