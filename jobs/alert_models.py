@@ -1,8 +1,11 @@
-"""Alerts that people were told of or will be, and silences."""
+"""What notices are sent of, what was sent, and silences."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
+from django_mongodb_backend.fields import ObjectIdAutoField
 
 
 class AlertState(models.TextChoices):
@@ -33,19 +36,78 @@ class Alert(models.Model):
     class Meta:
         db_table = "alerts"
         managed = False
-        default_permissions = ()
+        verbose_name_plural = "notices"
+        default_permissions = ("view",)
+        permissions = (
+            ("silence_alert", "Can silence notices, and end silences"),
+            ("test_alert", "Can send a test notice"),
+        )
         ordering = ("first_seen_at",)
 
     def __str__(self) -> str:
         return f"{self.subject}: {self.sentence}"
 
+    @property
+    def key(self) -> str:
+        """The queue's id, or `system`: what a silence of it has as its `_id`."""
+        return self.id.partition(":")[0]
+
+
+class AlertCheck(models.Model):
+    """When the background tasks last looked for what is to be told. There is one document."""
+
+    id = models.CharField(max_length=20, primary_key=True, db_column="_id")
+    at = models.DateTimeField()
+
+    class Meta:
+        db_table = "alertChecks"
+        managed = False
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.id} at {self.at}"
+
+
+class NoticeKind(models.TextChoices):
+    """What a notice says."""
+
+    BEGUN = "begun", "problems"
+    OVER = "over", "problems that are over"
+    TEST = "test", "a test"
+
+
+class Notice(models.Model):
+    """A message that was sent, or that no address took. Kept for EVENT_RETENTION_DAYS."""
+
+    id = ObjectIdAutoField(primary_key=True)
+    at = models.DateTimeField()
+    kind = models.CharField(max_length=10, choices=NoticeKind.choices)
+    #: Who asked for it; empty: the system.
+    actor = models.CharField("by", max_length=200, default="")
+    title = models.TextField()
+    body = models.TextField()
+    #: What became of it at each address, as `jobs.notices.Answer` has it.
+    answers: models.JSONField[list[dict[str, Any]]] = models.JSONField(default=list)
+
+    class Meta:
+        db_table = "notices"
+        managed = False
+        default_permissions = ()
+        ordering = ("-at",)
+
+    def __str__(self) -> str:
+        return f"{self.at}: {self.title}"
+
 
 class Silence(models.Model):
-    """Until when nobody is told of a queue's problems, or (`_id: "system"`) of any."""
+    """Until when nobody is told of a queue's problems, or (`_id: "system"`) of any; who decided that, when and why."""
 
     id = models.CharField(max_length=50, primary_key=True, db_column="_id")
     subject = models.CharField("queue", max_length=80, default="")
     until = models.DateTimeField()
+    begun_at = models.DateTimeField(null=True, default=None, db_column="begunAt")
+    actor = models.CharField("by", max_length=200, default="")
+    reason = models.CharField(max_length=500, default="")
 
     class Meta:
         db_table = "silences"

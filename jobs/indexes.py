@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from jobs.alert_models import Silence
+from jobs.alert_models import Notice, Silence
 from jobs.attempt_model import Attempt
 from jobs.handler_models import HandlerHour, HandlerVersion
 from jobs.listening_model import Listening
 from jobs.models import Assignment, Departure, Failure, FailureCount, Job, Master
 from jobs.repositories import (
-    alerts,
     assignments,
     attempts,
     failures,
@@ -16,6 +15,8 @@ from jobs.repositories import (
     jobs,
     listening,
     masters,
+    notices,
+    silences,
     throughput,
     workers,
 )
@@ -35,7 +36,8 @@ def ensure_indexes() -> None:
             Assignment: assignments.INDEXES,
             Listening: listening.INDEXES,
             Job: jobs.indexes(),
-            Silence: alerts.SILENCE_INDEXES,
+            Silence: silences.INDEXES,
+            Notice: notices.indexes(),
             Attempt: attempts.indexes(),
             Failure: failures.indexes(),
             FailureCount: failures.COUNT_INDEXES,

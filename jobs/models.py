@@ -15,7 +15,7 @@ from typing import Any
 from django.db import models
 from django_mongodb_backend.fields import ObjectIdAutoField, ObjectIdField
 
-from jobs.alert_models import Alert, Silence  # noqa: F401
+from jobs.alert_models import Alert, AlertCheck, Notice, Silence  # noqa: F401
 from jobs.attempt_model import Attempt  # noqa: F401 - Django looks for models here
 from jobs.handler_models import HandlerHour, HandlerVersion  # noqa: F401
 from jobs.listening_model import Listening  # noqa: F401

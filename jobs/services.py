@@ -7,10 +7,11 @@ from datetime import datetime
 from bson import ObjectId
 
 from jobs.models import Worker
-from jobs.repositories import attempts, failures, jobs, throughput, workers
+from jobs.repositories import attempts, failures, jobs, silences, throughput, workers
 from queues import services as queues
 from queues.models import Queue
 from queuesite.foundation.config import get_config
+from queuesite.foundation.databases import database_clock
 from queuesite.foundation.errors import NotFound, StaleTransition
 from queuesite.foundation.home import PROGRAM
 from queuesite.foundation.logs import get_logger
@@ -47,6 +48,7 @@ def delete_queue(name: str) -> Queue:
     Records of a queue of ours stay as long as those of any other: JOB_RETENTION_DAYS. Raises `NotFound`, `ServerError`.
     """
     queue = queues.delete(name)
+    silences.end(str(queue.id), database_clock.now())
     if not queue.managed:
         # The definition first: then nobody begins to process it again.
         jobs.forget(queue.queue_url)

@@ -55,6 +55,8 @@ class EventKind(StrEnum):
     QUEUE_FAILING = "queue-failing", "failing: {more}"
     QUEUE_STUCK = "queue-stuck", "stuck: {more}"
     QUEUE_RECOVERED = "queue-recovered", "recovered: no longer {more}"
+    NOTICES_SILENCED = "notices-silenced", "notices of {subject} silenced {more}"
+    SILENCE_ENDED = "silence-ended", "the silence of {subject} ended"
     VERSION_DEPLOYED = "version-deployed", "handler {subject} has a new version, {more}"
     SYNC_REPAIRED = "sync-repaired", "a sync {more} it in SQS"
 

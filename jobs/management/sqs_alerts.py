@@ -1,4 +1,4 @@
-"""The verbs of `manage.py sqs` for notices: silence, test-alert."""
+"""The verbs of `manage.py sqs` for notices: alerts, notices, silence, silences, test-alert."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from jobs import alerts
-from queuesite.foundation.commands import QueuesiteCommand
-from queuesite.foundation.databases import database_clock
+from django.core.management import CommandError
+
+from jobs import alerts, notices, silences
+from queuesite.foundation.commands import QueuesiteCommand, integer
+
+#: Most rows of a list.
+MOST = 1_000
 
 
 class AlertVerbs(QueuesiteCommand):
@@ -16,20 +20,112 @@ class AlertVerbs(QueuesiteCommand):
 
     def add_alert_verbs(self, verb: Callable[..., argparse.ArgumentParser]) -> None:
         """Add the verbs' arguments."""
-        silence = verb("silence", "send no notices of a queue's problems, or of any, for a while", queue=False)
-        silence.add_argument("name", metavar="NAME", nargs="?", help="the queue's name; without it: everything")
+        for name, text in (
+            ("alerts", "list the problems that notices were sent of, or are about to be"),
+            ("notices", "list the notices that were sent lately, and what became of them, the newest first"),
+        ):
+            verb(name, text, queue=False, as_json=True).add_argument(
+                "--limit", metavar="N", type=integer(1, MOST), default=20, help="how many (default: %(default)s)"
+            )
+        silence = verb("silence", "send no notices of some queues' problems, or of any, for a while", queue=False)
+        silence.add_argument("names", metavar="NAME", nargs="*", help="the queues' names; without any: everything")
         silence.add_argument("span", metavar="SPAN", help="how long: 30m, 2h or 3d, at most 30d; 0 ends the silence")
-        verb("test-alert", "send a test notice to the addresses of ALERT_URLS", queue=False)
+        silence.add_argument("--reason", metavar="TEXT", default="", help="why; pages and events show it")
+        verb("silences", "list the silences that hold, with who began them and why", queue=False, as_json=True)
+        verb("test-alert", "send a test notice to each address of ALERT_URLS and show what it answers", queue=False)
+
+    def do_alerts(self, options: dict[str, Any]) -> None:
+        """List what is open."""
+        found = alerts.open_alerts(options["limit"])
+        if options["json"]:
+            self.print_json(
+                [
+                    {
+                        "queue": one.alert.subject or None,
+                        "problem": one.alert.problem,
+                        "sentence": one.alert.sentence,
+                        "state": one.alert.state,
+                        "firstSeenAt": one.alert.first_seen_at,
+                        "lastSeenAt": one.alert.last_seen_at,
+                        "silencedUntil": None if one.silence is None else one.silence.until,
+                        "error": one.alert.error or None,
+                    }
+                    for one in found
+                ]
+            )
+            return
+        if not found:
+            self.say("no notice was sent of anything that is not over, nor is one about to be")
+            return
+        self.print_table(
+            ("queue", "problem", "what is wrong", "since (UTC)", "notice"),
+            [
+                (
+                    one.alert.subject or "system",
+                    one.alert.problem,
+                    one.alert.sentence,
+                    f"{one.alert.first_seen_at:%Y-%m-%d %H:%M}",
+                    f"silenced until {one.silence.until:%Y-%m-%d %H:%M}" if one.silence else one.alert.state,
+                )
+                for one in found
+            ],
+        )
+
+    def do_notices(self, options: dict[str, Any]) -> None:
+        """List what was sent."""
+        found, _ = notices.find(limit=options["limit"])
+        if options["json"]:
+            names = ("id", "at", "kind", "actor", "title", "body", "answers")
+            self.print_json([{name: getattr(one, name) for name in names} for one in found])
+            return
+        if not found:
+            self.say("no notice was sent")
+            return
+        self.print_table(
+            ("time (UTC)", "notice", "addresses"),
+            [
+                (
+                    f"{one.at:%Y-%m-%d %H:%M:%S}",
+                    f"{one.title}: {one.body.splitlines()[0] if one.body else ''}",
+                    "; ".join(f"{at['target']}: {'took it' if at['took'] else at['text']}" for at in one.answers),
+                )
+                for one in found
+            ],
+        )
 
     def do_silence(self, options: dict[str, Any]) -> None:
         """Begin or end a silence."""
-        span = alerts.span_of(options["span"])
-        until = database_clock.now() + span if span else None
-        alerts.silence(options["name"], until)
-        what = "everything" if options["name"] is None else f"queue {options['name']!r}"
-        self.say(f"{what} is " + ("silent no more" if until is None else f"silent until {until:%Y-%m-%d %H:%M} UTC"))
+        span = silences.span_of(options["span"])
+        names = options["names"]
+        if not span:
+            ended = silences.end_of(names)
+            self.say(f"{ended} silence{'' if ended == 1 else 's'} ended")
+            return
+        for one in silences.begin(names, span, options["reason"]):
+            what = f"queue {one.subject!r}" if one.subject else "everything"
+            self.say(f"{what} is silent until {one.until:%Y-%m-%d %H:%M} UTC")
+
+    def do_silences(self, options: dict[str, Any]) -> None:
+        """List the silences."""
+        found = silences.current()
+        if options["json"]:
+            names = {"id": "id", "until": "until", "begunAt": "begun_at", "actor": "actor", "reason": "reason"}
+            self.print_json(
+                [{"queue": one.subject or None, **{k: getattr(one, v) for k, v in names.items()}} for one in found]
+            )
+            return
+        if not found:
+            self.say("no silence holds")
+            return
+        self.print_table(
+            ("queue", "until (UTC)", "by", "why"),
+            [(one.subject or "everything", f"{one.until:%Y-%m-%d %H:%M}", one.actor, one.reason) for one in found],
+        )
 
     def do_test_alert(self, options: dict[str, Any]) -> None:
         """Send a test notice."""
-        alerts.test()
-        self.say("the test notice has been sent")
+        answers = notices.test()
+        for one in answers:
+            self.say(f"{one.target}: {'took the test notice' if one.took else one.text}")
+        if not all(one.took for one in answers):
+            raise CommandError("not every address of ALERT_URLS took the test notice", returncode=1)

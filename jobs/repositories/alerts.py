@@ -1,4 +1,4 @@
-"""The collections `alerts` and `silences`. Each step of an alert is one conditional write, which one process wins."""
+"""The collections `alerts` and `alertChecks`. Each step of an alert is a conditional write, which one process wins."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pymongo import ASCENDING, IndexModel, UpdateOne
+from pymongo import ASCENDING, UpdateOne
 from pymongo.collection import Collection
 
-from jobs.alert_models import Alert, AlertState, Silence
+from jobs.alert_models import Alert, AlertCheck, AlertState
 from queuesite.foundation.databases import Document, bulk_upsert, collection
 from queuesite.foundation.documents import to_models
 
 #: The `_id` of the silence of everything, and the first part of the `_id` of alerts that concern no queue.
 SYSTEM = "system"
-SILENCE_INDEXES = (IndexModel([("until", ASCENDING)], name="until_ttl", expireAfterSeconds=0),)
+#: The `_id` of the document that says when was looked.
+_LAST = "last"
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,15 @@ def _alerts() -> Collection[Document]:
     return collection(Alert)
 
 
-def _silences() -> Collection[Document]:
-    return collection(Silence)
+def checked(now: datetime) -> None:
+    """Record that the background tasks look now."""
+    collection(AlertCheck).update_one({"_id": _LAST}, {"$max": {"at": now}}, upsert=True)
+
+
+def last_check() -> datetime | None:
+    """When the background tasks last looked, or None."""
+    found = to_models(AlertCheck, collection(AlertCheck).find({"_id": _LAST}))
+    return found[0].at if found else None
 
 
 def note(seen: Iterable[Seen], now: datetime) -> None:
@@ -112,16 +120,3 @@ def abandoned(before: datetime) -> None:
         {"state": AlertState.TELLING.value, "claimedAt": {"$lt": before}}, {"$set": {"state": AlertState.TOLD.value}}
     )
     _alerts().delete_many({"state": AlertState.ENDING.value, "claimedAt": {"$lt": before}})
-
-
-def silence(key: str, subject: str, until: datetime | None) -> None:
-    """Silence a queue (its id) or SYSTEM until a moment; None: end its silence."""
-    if until is None:
-        _silences().delete_one({"_id": key})
-    else:
-        _silences().update_one({"_id": key}, {"$set": {"subject": subject, "until": until}}, upsert=True)
-
-
-def silences(now: datetime) -> list[Silence]:
-    """Those that hold; MongoDB removes the others within a minute or two."""
-    return to_models(Silence, _silences().find({"until": {"$gt": now}}).sort("until", ASCENDING))

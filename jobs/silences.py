@@ -1,0 +1,108 @@
+"""Silences: for maintenance, nobody is told of some queues' problems, or of any, until a moment.
+
+What begins and ends within a silence is never told. What lasts, or what was told before and ends in it, is told after
+it. Functions raise `QueuesiteError`s, and pymongo's errors as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+
+from jobs.alert_models import Silence
+from jobs.repositories import silences
+from jobs.repositories.alerts import SYSTEM
+from queues import services as queues
+from queues.events import EventKind, record
+from queuesite.foundation import actor
+from queuesite.foundation.actor import MAX_ACTOR
+from queuesite.foundation.databases import database_clock
+from queuesite.foundation.errors import InvalidInput, NotFound
+from queuesite.foundation.logs import get_logger
+
+log = get_logger(__name__)
+
+#: Longest silence.
+LONGEST = timedelta(days=30)
+#: Most queues that are silenced at once.
+MOST_QUEUES = 500
+#: Characters of a reason.
+MAX_REASON = 500
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+def begin(names: Sequence[str], span: timedelta, reason: str = "") -> list[Silence]:
+    """Silence these queues (none: everything) from now on for a while; it replaces a silence of theirs that holds.
+
+    Raises `NotFound` for a queue that there is not, before anything is silenced.
+    """
+    if not timedelta(0) < span <= LONGEST:
+        raise InvalidInput(
+            f"the silence lasts {span}: expected more than nothing, and at most 30 days", field="minutes"
+        )
+    reason = " ".join(reason.split())
+    if len(reason) > MAX_REASON:
+        raise InvalidInput(f"the reason has {len(reason)} characters: expected at most {MAX_REASON}", field="reason")
+    if len(set(names)) > MOST_QUEUES:
+        raise InvalidInput(f"{len(set(names))} queues: expected at most {MOST_QUEUES} at once", field="queues")
+    now = database_clock.now()
+    who = actor.current()[:MAX_ACTOR]
+    begun = [
+        Silence(id=key, subject=subject, until=now + span, begun_at=now, actor=who, reason=reason)
+        for key, subject in _keys(names).items()
+    ]
+    silences.begin(begun)
+    for one in begun:
+        log.info("notices_silenced", queue=one.subject or None, until=one.until.isoformat(), by=who)
+        more = f"until {one.until:%Y-%m-%d %H:%M} UTC" + (f": {reason}" if reason else "")
+        record(EventKind.NOTICES_SILENCED, queue=one.subject or None, subject=_words(one), more=more)
+    return begun
+
+
+def _keys(names: Sequence[str]) -> dict[str, str]:
+    if not names:
+        return {SYSTEM: ""}
+    found = {queue.name: queue for queue in queues.by_names(list(dict.fromkeys(names)))}
+    for name in names:
+        if name not in found:
+            raise NotFound(f"there is no queue {name[:80]!r}, so no notice was silenced")
+    return {str(queue.id): name for name, queue in sorted(found.items())}
+
+
+def end(key: str) -> Silence:
+    """End a silence by its id. Raises `NotFound` if it does not hold."""
+    ended = silences.end(key, database_clock.now())
+    if ended is None:
+        raise NotFound(f"there is no silence {key[:50]!r}; it may be over")
+    log.info("silence_ended", queue=ended.subject or None, by=actor.current())
+    record(EventKind.SILENCE_ENDED, queue=ended.subject or None, subject=_words(ended))
+    return ended
+
+
+def end_of(names: Sequence[str]) -> int:
+    """End the silences of these queues (none: that of everything); return how many held. Raises `NotFound`."""
+    holding = {one.id for one in current()}
+    keys = [key for key in _keys(names) if key in holding]
+    for key in keys:
+        end(key)
+    return len(keys)
+
+
+def current() -> list[Silence]:
+    """The silences that hold, the first to end first."""
+    return silences.holding(database_clock.now())
+
+
+def _words(silence: Silence) -> str:
+    return silence.subject or "everything"
+
+
+def span_of(text: str) -> timedelta:
+    """`30m`, `2h` or `3d`; `0` is no time at all. Raises `InvalidInput`."""
+    found = re.fullmatch(r"(\d{1,5})([mhd])", text.strip())
+    if found is None and text != "0":
+        raise InvalidInput(
+            f"span {text[:50]!r}: expected a number and m, h or d, like 30m or 2h; 0 ends the silence", field="span"
+        )
+    return timedelta() if found is None else timedelta(**{_UNITS[found[2]]: int(found[1])})
