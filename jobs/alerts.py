@@ -22,7 +22,7 @@ from queues.health.rules import Problem, Tone
 from queues.models import Queue
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
-from queuesite.foundation.errors import InvalidInput
+from queuesite.foundation.errors import Conflict
 from queuesite.foundation.logs import get_logger
 from queuesite.foundation.quantities import plural
 
@@ -164,7 +164,7 @@ def _tell(due: Sequence[Alert], state: AlertState, now: datetime) -> int:
     body = "\n".join(f"{'over: ' if over else ''}{line}" for line in lines)
     try:
         error = notices.failure(notices.send(NoticeKind.OVER if over else NoticeKind.BEGUN, title, body))
-    except InvalidInput as unusable:
+    except Conflict as unusable:
         error = str(unusable)
     if not error:
         alerts.told(claimed, over=over)

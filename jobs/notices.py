@@ -21,7 +21,7 @@ from queuesite.foundation import actor
 from queuesite.foundation.actor import MAX_ACTOR
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import MongoError
-from queuesite.foundation.errors import InvalidInput, ServerError
+from queuesite.foundation.errors import Conflict, ServerError
 from queuesite.foundation.logs import get_logger
 from queuesite.foundation.masking import MASK
 from queuesite.foundation.pages import Cursor, cut
@@ -53,7 +53,7 @@ class Answer:
 
 
 def send(kind: NoticeKind, title: str, body: str, seconds: float = SENDING_SECONDS) -> list[Answer]:
-    """Send a notice to every address and record what became of it. Raises `InvalidInput` if ALERT_URLS is unusable.
+    """Send a notice to every address and record what became of it. Raises `Conflict` if ALERT_URLS is unusable.
 
     An address that answers after `seconds` may have it although it counts as not sent.
     """
@@ -74,13 +74,18 @@ def send(kind: NoticeKind, title: str, body: str, seconds: float = SENDING_SECON
 
 
 def test() -> list[Answer]:
-    """Send a test notice. Raises `InvalidInput` if ALERT_URLS is unusable."""
+    """Send a test notice. Raises `Conflict` if ALERT_URLS is unusable."""
     return send(NoticeKind.TEST, "Queuesite: test", "This is a test of ALERT_URLS. Nothing is wrong.", TEST_SECONDS)
 
 
-def targets() -> list[str]:
-    """The names of the addresses, without their secrets; none without ALERT_URLS. Raises `InvalidInput`."""
-    return [] if get_config().alert_urls is None else [one.name for one in _addresses()]
+def targets() -> tuple[list[str], str]:
+    """The names of the addresses, without their secrets, and what is wrong with ALERT_URLS, if it is anything."""
+    if get_config().alert_urls is None:
+        return [], ""
+    try:
+        return [one.name for one in _addresses()], ""
+    except Conflict as error:
+        return [], str(error)
 
 
 def failure(answers: Sequence[Answer]) -> str:
@@ -118,7 +123,7 @@ class _Address:
 
 
 def _addresses() -> list[_Address]:
-    """Each address of ALERT_URLS. Raises `InvalidInput`, which names none of them."""
+    """Each address of ALERT_URLS. Raises `Conflict`, which names none of them."""
     from apprise import Apprise  # it takes 0.15 s, which only this needs
 
     logger = logging.getLogger("apprise")  # it logs addresses, so only the answers are taken from it
@@ -126,10 +131,10 @@ def _addresses() -> list[_Address]:
     logger.propagate = False
     configured = get_config().alert_urls
     if configured is None:
-        raise InvalidInput("ALERT_URLS is empty: expected addresses as apprise takes them, separated by commas")
+        raise Conflict("ALERT_URLS is empty: expected addresses as apprise takes them, separated by commas")
     made = Apprise()
     if not made.add(configured.get_secret_value()) or not len(made):
-        raise InvalidInput(
+        raise Conflict(
             "ALERT_URLS has an address that apprise does not know; see https://github.com/caronc/apprise/wiki"
         )
     secrets = _parts(configured.get_secret_value())

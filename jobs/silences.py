@@ -10,6 +10,8 @@ import re
 from collections.abc import Sequence
 from datetime import timedelta
 
+from bson import ObjectId
+
 from jobs.alert_models import Silence
 from jobs.repositories import silences
 from jobs.repositories.alerts import SYSTEM
@@ -92,6 +94,12 @@ def end_of(names: Sequence[str]) -> int:
 def current() -> list[Silence]:
     """The silences that hold, the first to end first."""
     return silences.holding(database_clock.now())
+
+
+def of_queue(queue_id: ObjectId) -> Silence | None:
+    """The silence that holds for a queue; of several, the one that ends last."""
+    found = silences.holding(database_clock.now(), (str(queue_id), SYSTEM))
+    return found[-1] if found else None
 
 
 def _words(silence: Silence) -> str:

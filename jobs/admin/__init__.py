@@ -1,3 +1,6 @@
-"""The pages of queues and of what processes them: jobs, failures, handlers, workers, masters."""
+"""The pages of queues and of what processes them: jobs, failures, handlers, workers, masters, notices.
 
-from jobs.admin import attempts, events, failures, handlers, jobs, masters, queues, workers  # noqa: F401  # each registers its pages
+Each module registers its own.
+"""
+
+from jobs.admin import attempts, events, failures, handlers, jobs, masters, notices, queues, workers  # noqa: F401

@@ -2,8 +2,8 @@
 
 from ninja import Router
 
-from jobs.api import attempts, events, handlers, numbers, queues, records
+from jobs.api import attempts, events, handlers, notices, numbers, queues, records
 
 router = Router()
-for part in (queues, events, handlers, records, attempts, numbers):
+for part in (queues, events, handlers, records, attempts, notices, numbers):
     router.add_router("", part.router)

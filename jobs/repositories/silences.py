@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from pymongo import ASCENDING, IndexModel, UpdateOne
@@ -34,6 +34,7 @@ def end(key: str, now: datetime) -> Silence | None:
     return None if found is None else next(iter(to_models(Silence, [found])), None)
 
 
-def holding(now: datetime) -> list[Silence]:
-    """Those that hold, the first to end first."""
-    return to_models(Silence, _silences().find({"until": {"$gt": now}}).sort("until", ASCENDING))
+def holding(now: datetime, keys: Sequence[str] | None = None) -> list[Silence]:
+    """Those (of these keys) that hold, the first to end first."""
+    which: Document = {} if keys is None else {"_id": {"$in": list(keys)}}
+    return to_models(Silence, _silences().find({"until": {"$gt": now}, **which}).sort("until", ASCENDING))

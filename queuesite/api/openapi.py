@@ -75,6 +75,7 @@ TAGS = [
     {"name": "jobs", "description": "Runs of queues."},
     {"name": "failures", "description": "Errors of handlers, grouped by kind."},
     {"name": "workers", "description": "Workers, assignments and the leader."},
+    {"name": "notices", "description": "Notices of what needs attention, and silences for maintenance."},
     {"name": "numbers", "description": "Numbers, time series and metrics for dashboards."},
     {"name": "tasks", "description": "Long operations that run in the background."},
     {"name": "health", "description": "Liveness and readiness."},
@@ -88,6 +89,7 @@ _PATH_PARAMETERS = {
     "attempt_id": "id of the attempt",
     "worker_id": "id of the worker",
     "task_id": "id of the task",
+    "silence_id": "id of the silence",
 }
 
 

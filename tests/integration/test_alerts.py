@@ -19,7 +19,7 @@ from queues import events
 from queues.models import Queue
 from queuesite.foundation.actor import acting
 from queuesite.foundation.databases import collection, database_clock
-from queuesite.foundation.errors import InvalidInput, NotFound
+from queuesite.foundation.errors import Conflict, InvalidInput, NotFound
 from tests.conftest import Configure
 from tests.support import records
 from tests.support.http_target import Target, http_target
@@ -157,7 +157,7 @@ def test_what_was_sent_is_on_record_with_each_address_s_answer(receiver: Target,
         ("2: JSON at 127.0.0.1", False),
     ]
     assert "onnection" in notice.answers[1]["text"]
-    assert notices.targets() == [one["target"] for one in notice.answers]
+    assert notices.targets() == ([one["target"] for one in notice.answers], "")
     with acting(lambda: "ada"):
         receiver.status = 403
         first, second = notices.test()
@@ -234,13 +234,13 @@ def test_a_test_notice(receiver: Target, configure: Configure) -> None:
     assert answer.took
     assert "Nothing is wrong" in texts(receiver)[0]
     configure(alert_urls="nonsense-s3cret://x")
-    with pytest.raises(InvalidInput) as caught:
+    with pytest.raises(Conflict) as caught:
         notices.test()
     assert "s3cret" not in str(caught.value)
     configure(alert_urls=None)
-    with pytest.raises(InvalidInput, match="ALERT_URLS is empty"):
+    with pytest.raises(Conflict, match="ALERT_URLS is empty"):
         notices.test()
-    assert notices.targets() == []
+    assert notices.targets() == ([], "")
 
 
 @pytest.mark.parametrize(("text", "minutes"), [("30m", 30), ("2h", 120), ("1d", 1_440), ("0", 0)])

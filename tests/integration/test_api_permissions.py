@@ -65,6 +65,12 @@ OPERATIONS: dict[tuple[str, str], set[str] | None] = {
     ("GET", "/attempts"): {"jobs.view_attempt"},
     ("GET", "/attempts/{attempt_id}"): {"jobs.view_attempt"},
     ("GET", "/search"): set(),
+    ("GET", "/alerts"): {"jobs.view_alert"},
+    ("GET", "/notices"): {"jobs.view_alert"},
+    ("POST", "/notices/test"): {"jobs.test_alert"},
+    ("GET", "/silences"): {"jobs.view_alert"},
+    ("POST", "/silences"): {"jobs.silence_alert"},
+    ("DELETE", "/silences/{silence_id}"): {"jobs.silence_alert"},
     ("GET", "/assignments"): {"jobs.view_assignment"},
     ("GET", "/workers"): {"jobs.view_worker"},
     ("GET", "/workers/{worker_id}"): {"jobs.view_worker"},
@@ -87,7 +93,7 @@ some = pytest.mark.parametrize(("method", "path"), SOME)
 def filled(path: str, name: str = "no-such") -> str:
     """The path, with names that name nothing, so that nobody changes anything."""
     ids = dict.fromkeys(("job_id", "failure_id", "attempt_id"), "0" * 24)
-    return path.format(name=name, **ids, worker_id=name, task_id="0" * 32)
+    return path.format(name=name, **ids, worker_id=name, task_id="0" * 32, silence_id=name)
 
 
 def ask(api: Api, method: str, path: str, **headers: Any) -> Answer:

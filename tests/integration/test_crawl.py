@@ -95,6 +95,7 @@ def ids() -> dict[str, object]:
         "jobs_worker": worker,
         "jobs_handlerversion": "http",
         "jobs_master": "m1",
+        "jobs_alert": "system",
         "queuesite_token": tokens.make(owner)[0].pk,
         "queuesite_backgroundtask": BackgroundTask.objects.create(kind="sync", arguments={"a": BODY}, owner=owner).pk,
         "auth_user": owner.pk,
@@ -199,8 +200,9 @@ def test_api(kind: str, ids: dict[str, object]) -> None:
         job, failure = str(ids["jobs_job"]), str(ids["jobs_failure"]) if method == "GET" else "0" * 24
         task = ids["queuesite_backgroundtask"]
         asked = ROOT + path.format(
-            name=named, job_id=job, failure_id=failure, attempt_id=ids["jobs_attempt"], worker_id="w1", task_id=task
-        )
+            name=named, job_id=job, failure_id=failure, attempt_id=ids["jobs_attempt"], worker_id="w1", task_id=task,
+            silence_id="no-such",
+        )  # fmt: skip
         asked += "?q=m1" if path == "/search" else ""
         for body in (b"", b"{}", b"[" * 200) if method != "GET" else (b"",):
             for more in ({}, {"HX-Request": "true"}) if kind == "superuser" else ({},):

@@ -49,6 +49,9 @@ NEEDS: Mapping[str, Needed] = {
     "jobs_failure_resolve": _all("jobs.delete_failure"),
     "jobs_failure_letters": _all("jobs.view_failure"),  # what it does depends on the request
     "jobs_worker_drain": _all("jobs.change_worker"),
+    "jobs_alert_silence": _all("jobs.silence_alert"),
+    "jobs_alert_end": _all("jobs.silence_alert"),
+    "jobs_alert_test": _all("jobs.test_alert"),
     "auth_user_password_change": _all("auth.change_user"),
     "queues_queue_adopt": _all("queues.add_queue", "queues.change_handler"),
     "queues_queue_discover": _all("queues.add_queue"),

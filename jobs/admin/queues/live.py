@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib.admin.models import LogEntry
 from django.http import Http404, HttpRequest, HttpResponse
 
-from jobs import attempt_reads, reads, statistics
+from jobs import attempt_reads, reads, silences, statistics
 from jobs.admin.attempts import rows as attempt_rows
 from jobs.admin.pages import job_status
 from jobs.admin.queues import undo
@@ -50,6 +50,8 @@ class LivePage(QueuePages):
             **shown(queue, activity, now),
             **working(request, activity),
             undo=undo.offered(request),
+            silence=silences.of_queue(queue.id) if may("jobs.view_alert") else None,
+            silence_address=address("jobs_alert_silence", queue=queue.name) if may("jobs.silence_alert") else None,
             listener=reads.listener_of(queue.queue_url),
             never_listened_to=never_listened_to(queue),
             costs=costs,

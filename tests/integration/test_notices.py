@@ -1,0 +1,173 @@
+"""The page of notices and the API of them, with a real HTTP receiver on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.urls import reverse
+
+from jobs import alerts, silences
+from queues import events
+from queuesite import tokens
+from queuesite.foundation.databases import database_clock
+from tests.conftest import Configure
+from tests.support import records
+from tests.support.api import Api, user
+from tests.support.http_target import Target, http_target
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mongo")]
+
+PAGE = reverse("admin:jobs_alert_changelist")
+SILENCE = reverse("admin:jobs_alert_silence")
+TEST = reverse("admin:jobs_alert_test")
+
+
+@pytest.fixture
+def receiver(configure: Configure) -> Iterator[Target]:
+    """A system in which one queue has tripped, and whoever gets its notices."""
+    with http_target() as target:
+        configure(
+            alert_urls=f"json://user:s3cret@127.0.0.1:{target.port}/p4th,json://127.0.0.1:9/t0ken",
+            alert_after_seconds=0,
+        )
+        records.register("w1", capacity=5)
+        records.define("orders", trip_count=2, trip_reason="<b>stripe</b> is down")
+        records.define("payments")
+        yield target
+
+
+def of_group(name: str) -> User:
+    made = user(name, is_staff=True)
+    made.groups.add(Group.objects.get(name=name))
+    return made
+
+
+def seen_by(name: str) -> Client:
+    client = Client()
+    client.force_login(of_group(name))
+    return client
+
+
+def text(client: Client, page: str = PAGE) -> str:
+    return client.get(page).content.decode()
+
+
+class TestPage:
+    def test_shows_what_is_open_and_what_was_sent(self, receiver: Target) -> None:
+        client = seen_by("viewers")
+        assert "Nothing: no notice was sent of anything that is not over." in text(client)
+        assert "Nobody has looked for what is to be told" in text(client)
+        alerts.check()
+        page = text(client)
+        assert "&lt;b&gt;stripe&lt;/b&gt; is down" in page
+        assert "no leader" in page
+        assert "1: JSON at 127.0.0.1 took it" in page
+        assert "2: JSON at 127.0.0.1 <strong>did not take it: " in page
+        assert "Nobody has looked" not in page
+        for secret in ("s3cret", "p4th", "t0ken", str(receiver.port)):
+            assert secret not in page
+        assert SILENCE not in page
+        assert TEST not in page
+
+    def test_without_addresses(self, configure: Configure) -> None:
+        client = seen_by("operators")
+        assert "<code>ALERT_URLS</code> names no address" in text(client)
+        assert "ALERT_URLS is empty" in client.post(TEST, follow=True).content.decode()
+        configure(alert_urls="nonsense-s3cret://x")
+        assert "apprise does not know" in text(client)
+        assert "s3cret" not in text(client)
+
+    def test_tests_each_address(self, receiver: Target) -> None:
+        client = seen_by("operators")
+        page = client.post(TEST, follow=True).content.decode()
+        assert "1: JSON at 127.0.0.1 took the test notice." in page
+        assert "2: JSON at 127.0.0.1 did not take it: " in page
+        assert "t0ken" not in page
+        assert len(receiver.requests) == 1
+        assert client.get(TEST).status_code == 405
+
+    def test_silences_and_ends(self, receiver: Target) -> None:
+        client = seen_by("operators")
+        assert 'value="60" selected' in text(client, SILENCE)
+        assert ">orders</textarea>" in text(client, f"{SILENCE}?queue=orders").replace("\n", "")
+        answer = client.post(SILENCE, {"queues": "orders, none", "minutes": "120"})
+        assert "there is no queue &#x27;none&#x27;, so no notice was silenced" in answer.content.decode()
+        assert silences.current() == []
+        page = client.post(
+            SILENCE, {"queues": "orders,payments", "minutes": "120", "reason": "a <i>release</i>"}, follow=True
+        ).content.decode()
+        assert "No notices are sent of orders, payments for 2 h" in page
+        assert "a &lt;i&gt;release&lt;/i&gt;" in page
+        queue = text(client, reverse("admin:queues_queue_change", args=["orders"]))
+        assert ", says operators: a &lt;i&gt;release&lt;/i&gt;" in queue
+        end = reverse("admin:jobs_alert_end", args=[silences.current()[0].id])
+        assert end in page
+        assert client.get(end).status_code == 405
+        assert "are sent again" in client.post(end, follow=True).content.decode()
+        assert "there is no silence" in client.post(end, follow=True).content.decode()
+        assert [one.kind for one in events.find(queue="orders")[0]].count("notices-silenced") == 1
+        client.post(SILENCE, {"queues": "", "minutes": "30"})
+        assert "No notices are sent of anything until" in text(
+            client, reverse("admin:queues_queue_change", args=["orders"])
+        )
+
+    def test_is_not_for_all_to_act_on(self, receiver: Target) -> None:
+        client = seen_by("viewers")
+        silences.begin([], timedelta(hours=1))
+        end = reverse("admin:jobs_alert_end", args=["system"])
+        assert end not in text(client)
+        for page in (SILENCE, TEST, end):
+            assert client.post(page, {"minutes": "60"}).status_code == 403
+        assert receiver.requests == []
+        assert len(silences.current()) == 1
+
+
+class TestApi:
+    def test_lists_what_is_open_and_what_was_sent(self, receiver: Target) -> None:
+        api = Api(tokens.make(of_group("viewers"))[1])
+        assert api.get("/alerts").ok()["lastCheckAt"] is None
+        alerts.check()
+        silences.begin(["orders"], timedelta(hours=1))
+        found = api.get("/alerts").ok()
+        assert found["targets"] == ["1: JSON at 127.0.0.1", "2: JSON at 127.0.0.1"]
+        assert found["lastCheckAt"] is not None
+        one = next(item for item in found["items"] if item["queue"] == "orders")
+        assert (one["problem"], one["state"], one["failures"]) == ("tripped", "told", 0)
+        assert one["silencedUntil"] > one["firstSeenAt"]
+        assert {item["problem"] for item in found["items"] if item["queue"] is None} == {"no-leader"}
+        (notice,) = api.get("/notices").ok()["items"]
+        assert notice["kind"] == "begun"
+        assert [answer["took"] for answer in notice["answers"]] == [True, False]
+        assert "t0ken" not in str(notice)
+        page = api.get("/notices?limit=1").ok()
+        assert page["next"] is None
+
+    def test_begins_and_ends_silences(self, receiver: Target) -> None:
+        api = Api(tokens.make(of_group("operators"))[1])
+        begun = api.post("/silences", {"queues": ["orders"], "minutes": 90, "reason": "a release"})
+        assert begun.status == 201
+        (one,) = begun.ok()["items"]
+        assert (one["queue"], one["actor"], one["reason"]) == ("orders", "operators", "a release")
+        assert api.post("/silences", {"minutes": 5}).ok()["items"][0]["id"] == "system"
+        held = api.get("/silences").ok()["items"]
+        assert [item["queue"] for item in held] == [None, "orders"]
+        assert silences.current()[1].until - database_clock.now() > timedelta(minutes=80)
+        assert api.delete(f"/silences/{one['id']}").status == 204
+        api.delete(f"/silences/{one['id']}").problem(404)
+        api.post("/silences", {"queues": ["none"], "minutes": 5}).problem(404)
+        for wrong in ({"minutes": 0}, {"minutes": 43_201}, {}, {"minutes": 5, "reason": "x" * 501}):
+            api.post("/silences", wrong).problem(422)
+
+    def test_tests_each_address(self, receiver: Target, configure: Configure) -> None:
+        api = Api(tokens.make(of_group("operators"))[1])
+        answers = api.post("/notices/test").ok()["answers"]
+        assert [(one["target"], one["took"]) for one in answers] == [
+            ("1: JSON at 127.0.0.1", True),
+            ("2: JSON at 127.0.0.1", False),
+        ]
+        configure(alert_urls=None)
+        assert "ALERT_URLS is empty" in api.post("/notices/test").problem(409)["detail"]
