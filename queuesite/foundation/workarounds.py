@@ -3,7 +3,7 @@
 It compares and sorts without indexes. And a document that is written while an index is built, as happens after a
 collection was dropped, is missing from that index for good: a query that uses it does not find the document. So what
 must not be overlooked, such as an unfinished job that nobody owns, is found by `_id` or by its status, and we check its
-other conditions ourselves.
+other conditions ourselves. And `$gte` and `$lte` on a field of an index that is not its last one miss equal values.
 
 MongoDB itself does not need them, and they cost it nothing. Look here before you simplify a query, and remove a
 workaround when the embedded server no longer needs it.
@@ -21,6 +21,8 @@ T = TypeVar("T")
 #: Widths of the slices of time in which a list is read, the newest first; anything older is read at once.
 _SLICES = (timedelta(minutes=1), timedelta(minutes=15), timedelta(hours=4), timedelta(days=3))
 _FIRST = datetime.min.replace(tzinfo=UTC)
+#: Dates in MongoDB are whole milliseconds.
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 def by_the_hundred(ids: Iterable[T]) -> Iterator[list[T]]:
@@ -45,7 +47,12 @@ def slices(since: datetime | None, until: datetime | None, now: datetime) -> Ite
         lower = since
         if width is not None and top - _FIRST > width:
             lower = max(filter(None, (since, top - width)))
-        yield upper if lower is None else {**upper, "$gte": lower}
+        yield upper if lower is None else {**upper, "$gt": _whole(lower) - _MILLISECOND}  # in place of $gte
         if lower == since:
             return
-        upper = {"$lt": lower}
+        upper = {"$lt": _whole(lower)}
+
+
+def _whole(moment: datetime) -> datetime:
+    """As MongoDB keeps it."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

@@ -88,6 +88,9 @@ class TestFinding:
         now = database_clock.now()
         assert found(since=now - timedelta(minutes=1), until=now + timedelta(minutes=1)) == {one, other}
         assert found(until=now - timedelta(minutes=1)) == set()
+        began = attempt_reads.attempt(one).started_at
+        assert found(queue="orders", since=began) == {one}
+        assert found(queue="orders", since=began, until=began) == found(queue="orders", until=began) == set()
 
     def test_pages_are_whole_and_in_order(self) -> None:
         orders = records.define("orders")
