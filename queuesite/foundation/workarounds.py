@@ -48,7 +48,7 @@ def slices(since: datetime | None, until: datetime | None, now: datetime) -> Ite
         if width is not None and top - _FIRST > width:
             lower = max(filter(None, (since, top - width)))
         yield upper if lower is None else {**upper, "$gt": _whole(lower) - _MILLISECOND}  # in place of $gte
-        if lower == since:
+        if lower is None or lower == since:
             return
         upper = {"$lt": _whole(lower)}
 

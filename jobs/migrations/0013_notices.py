@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0010_alerts'),
+        ('jobs', '0012_attempt_crashed'),
     ]
 
     operations = [
