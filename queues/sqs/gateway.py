@@ -25,6 +25,8 @@ from queuesite.foundation.errors import Conflict, QueueMissing, SqsRejected
 
 #: Codes by which an emulator says that it does not have a request.
 _UNKNOWN_REQUEST = frozenset({"InvalidAction", "UnsupportedOperation", "UnknownOperation"})
+#: Queues that a request lists: the most that SQS gives.
+LISTED_AT_ONCE = 1_000
 
 
 class SqsGateway:
@@ -135,10 +137,10 @@ class SqsGateway:
             pass
 
     def queue_urls(self, prefix: str = "") -> Iterator[str]:
-        """The URLs of all queues whose names begin with `prefix`; each request returns a thousand."""
+        """The URLs of all queues whose names begin with `prefix`; each request returns `LISTED_AT_ONCE`."""
         with self._boto3.errors(None):
             pages = self._boto3.client.get_paginator("list_queues").paginate(
-                QueueNamePrefix=prefix, PaginationConfig={"PageSize": 1_000}
+                QueueNamePrefix=prefix, PaginationConfig={"PageSize": LISTED_AT_ONCE}
             )
             for page in pages:
                 yield from page.get("QueueUrls", ())

@@ -1,5 +1,7 @@
-"""A master and workers as real processes, which end, fill up and share: what needs settings or processes of its own.
+"""A master and workers as real processes, which end, fill up and share: what needs workers of its own.
 
+The master is that of all tests of this file; it asks for places after 2 s, and gives a large queue a consumer for each
+ten messages.
 What was handled is read from the ledger that the handlers write; what the system says of itself, from its documents.
 Deaths, freezes and hand-overs are in `faults`; what a master and a worker at work do, in `test_changes_while_running`.
 """
@@ -9,28 +11,63 @@ from __future__ import annotations
 import itertools
 import signal
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from django.apps import apps
 
 from jobs.models import EndReason, Job, JobStatus
 from jobs.repositories import assignments, workers
-from queuesite.foundation.databases import collection
+from queues import repository, services
+from queuesite.foundation.databases import MONGO_APPS, collection
+from tests.support.background import Background, end
 from tests.support.records import all_jobs, assign, stored
 from tests.support.system import LONG, System, all_handled, create, do, send, started, worker_of
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.usefixtures("queues"), pytest.mark.timeout(180)]
+if TYPE_CHECKING:
+    from types_boto3_sqs.client import SQSClient
+
+pytestmark = [pytest.mark.usefixtures("sqs"), pytest.mark.timeout(180)]
 
 
-@pytest.fixture
-def system(tmp_path: Path) -> Iterator[System]:
-    made = System(tmp_path)
+@pytest.fixture(scope="module")
+def shared(mongo_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A master, on an empty database."""
+    for label in MONGO_APPS:
+        for model in apps.get_app_config(label).get_models():
+            collection(model).delete_many({})
+    made = System(tmp_path_factory.mktemp("shared"))
+    made.set(time_slice_seconds=2, backlog_per_consumer=10)
+    made.master()
     yield made
     made.close()
 
 
+@pytest.fixture
+def system(shared: System, sqs: SQSClient) -> Iterator[System]:
+    """The master, with no queue and no worker, when a test begins."""
+    before = dict(shared.environment)
+    yield shared
+    shared.environment = before
+    master_of(shared).send(signal.SIGCONT)
+    for queue in repository.all_queues():
+        services.delete(queue.name)
+    shared.ledger.release("go")
+    end([process for process in shared.processes if process.name.startswith("runworker")])
+    eventually(lambda: not assignments.all_assignments(), LONG, "no assignment is left")
+    collection(Job).delete_many({})
+    shared.ledger.clear()
+
+
+def master_of(system: System) -> Background:
+    """The master that runs."""
+    (found,) = [one for one in system.processes if one.name.startswith("runmaster") and one.process.poll() is None]
+    return found
+
+
 def test_a_worker_that_was_started_before_its_master_waits_for_it_and_idle_it_stops_at_once(system: System) -> None:
+    assert master_of(system).stop() == 0
     queue = create()
     ids = send(queue, "m")
     worker = system.worker()
@@ -44,7 +81,7 @@ def test_a_worker_that_was_started_before_its_master_waits_for_it_and_idle_it_st
 
 def test_an_assignment_that_comes_while_its_worker_stops_is_handed_back(system: System) -> None:
     busy = create("busy", visibility_timeout=600)
-    master, worker = system.both()
+    master, worker = master_of(system), system.worker()
     send(busy, do(wait="go"))
     started(system, 1)
     master.send(signal.SIGSTOP)
@@ -67,7 +104,7 @@ def test_an_assignment_that_comes_while_its_worker_stops_is_handed_back(system: 
 def test_handlers_that_outlast_the_grace_are_killed_and_their_messages_come_back(system: System) -> None:
     system.set(shutdown_grace_seconds=2)
     queue = create()
-    _, worker = system.both()
+    worker = system.worker()
     ids = send(queue, do(wait="go"))
     started(system, 1)
     assert worker.stop() == 0
@@ -84,7 +121,7 @@ def test_handlers_that_outlast_the_grace_are_killed_and_their_messages_come_back
 def test_consumers_are_used_again_up_to_their_limit_and_then_replaced(system: System) -> None:
     system.set(consumer_usage_limit=2)
     queue = create()
-    system.both()
+    system.worker()
     for number in range(3):
         all_handled(system, send(queue, f"m{number}"))
     with_messages = [job for job in all_jobs(queue) if job.message_count]
@@ -99,14 +136,16 @@ def test_consumers_are_used_again_up_to_their_limit_and_then_replaced(system: Sy
 
 
 def test_a_waiting_queue_gets_its_turn(system: System) -> None:
-    system.set(max_load=1, time_slice_seconds=2)
+    system.set(max_load=1)
+    master = master_of(system)
+    asked = master.output().count("yield_requested")
     first, second = (create(name, concurrency=1, handler_options={"sleep": 0.03}) for name in ("first", "second"))
-    master, _ = system.both()
+    system.worker()
     # More than the first queue's consumer has in its buffer when it yields.
     ids = send(first, do(wait="go"), *["m"] * 99)
     started(system, 1, first)
     ids += send(second, *["m"] * 10)
-    master.says("yield_requested", LONG)
+    eventually(lambda: master.output().count("yield_requested") > asked, LONG, "it was asked to yield")
     system.ledger.release("go")
     all_handled(system, ids)
     assert set(system.ledger.handled().values()) == {1}
@@ -117,10 +156,10 @@ def test_a_waiting_queue_gets_its_turn(system: System) -> None:
 
 
 def test_a_large_backlog_is_shared(system: System) -> None:
-    system.set(backlog_per_consumer=10, max_load=2)
+    system.set(max_load=2)
     queue = create(concurrency=1, max_consumers=3, visibility_timeout=30)
-    system.both()
-    system.worker()
+    for _ in range(2):
+        system.worker()
     ids = send(queue, *[do(wait="go")] * 80)
     eventually(lambda: len({event.pid for event in system.ledger.events("start")}) == 3, LONG, "three consumers share")
     system.ledger.release("go")

@@ -71,7 +71,7 @@ def all_ended(queues: list[Queue]) -> list[Job]:
 
 
 @pytest.mark.timeout(120)
-def test_each_message_of_twenty_queues_is_handled_where_it_can_be(system: System) -> None:
+def test_each_message_of_twelve_queues_is_handled_where_it_can_be(system: System) -> None:
     system.set(max_load=10)
     system.start("runmaster")
     lacks_it = system.start("runworker", handler_modules=RECORDER)
@@ -86,13 +86,13 @@ def test_each_message_of_twenty_queues_is_handled_where_it_can_be(system: System
         return made
 
     queues = [
-        *group(5, {"lacks", "has", "gpu"}),
-        *group(5, {"has", "gpu"}, handler="resize"),
-        *group(3, {"lacks", "has"}, pool="default"),
-        *group(5, {"gpu"}, handler="resize", pool="gpu"),
+        *group(3, {"lacks", "has", "gpu"}),
+        *group(3, {"has", "gpu"}, handler="resize"),
+        *group(2, {"lacks", "has"}, pool="default"),
+        *group(3, {"gpu"}, handler="resize", pool="gpu"),
     ]
     # What no worker can serve, until one comes.
-    nobody = group(2, set(), handler="recorder")
+    nobody = group(1, set(), handler="recorder")
     for queue in nobody:
         repository.update(queue.id, {"pool": "night"})
     for queue, n in itertools.product([*queues, *nobody], range(EACH)):
@@ -128,7 +128,7 @@ class Traffic(threading.Thread):
 
     def run(self) -> None:
         for n, queue in enumerate(itertools.cycle(self._queues)):
-            if self.stop.wait(0.05):
+            if self.stop.wait(0.1):
                 break
             send(self._system, queue, f"{queue.name}/{n}")
             self.keys.append(f"{queue.name}/{n}")
@@ -161,13 +161,13 @@ def test_rolling_deploy_fails_no_run_and_delays_no_message(system: System) -> No
     traffic = Traffic(system, [*queues, *calm])
     traffic.start()
     send(system, added, "added/0")
-    eventually(lambda: len(handled(system)) > 20, LONG, "messages are handled")
+    eventually(lambda: len(handled(system)) > 10, LONG, "messages are handled")
     new = []
     for process in old:
         new.append(system.start("runworker", app_version="2", handler_modules=BOTH))
         id_of(new[-1])
         assert process.stop() == 0
-    after = len(traffic.keys) + 20
+    after = len(traffic.keys) + 10
     eventually(lambda: len(traffic.keys) > after, LONG, "messages go on after the deploy")
     traffic.stop.set()
     traffic.join(LONG)

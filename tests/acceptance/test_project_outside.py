@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from jobs.models import EndReason
 from queues import messages, services
 from queues.handlers import registry
 from queues.models import Queue
@@ -142,6 +143,7 @@ def test_what_it_sends_on_commit_is_handled_and_its_tasks_are_run_by_our_workers
 
     # One whose process dies: nobody is left to say so, and it was the message's only receive.
     (died,) = tasks(tmp_path, "enqueue", '["crash"]')
+    eventually(lambda: EndReason.CRASHED in {job.end_reason for job in ended_jobs(queue)}, LONG, "its run has ended")
 
     def failed() -> dict[str, Any]:
         (found,) = tasks(tmp_path, "result", died["id"])

@@ -1,4 +1,7 @@
-"""`manage.py up`, as a person runs it: everything is a real process, and some of them are killed."""
+"""`manage.py up`, as a person runs it: everything is a real process, and some of them are killed.
+
+With `--reload`, code that changes is used by workers within moments, and code that is wrong is not.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,15 @@ START_SECONDS = 180.0
 STOP_SECONDS = 60.0
 #: Until something that was killed runs again.
 MEND_SECONDS = 90.0
+HANDLER = """
+from pathlib import Path
+from queues.handlers import handler
+
+@handler("dev")
+def dev(message):
+    with Path({ledger!r}).open("a") as ledger:
+        ledger.write({version!r} + message.body + "\\n")
+"""
 
 
 class Up:
@@ -132,8 +144,8 @@ Start = Callable[..., Up]
 def start(tmp_path: Path) -> Iterator[Start]:
     started: list[Up] = []
 
-    def begin(name: str = "data", **settings: str) -> Up:
-        started.append(Up(tmp_path / name, **settings))
+    def begin(*arguments: str, **settings: str) -> Up:
+        started.append(Up(tmp_path / "data", *arguments, **settings))
         return started[-1]
 
     yield begin
@@ -141,7 +153,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         up.end()
 
 
-def test_a_whole_life(start: Start) -> None:
+def test_a_whole_life(start: Start, tmp_path: Path) -> None:
     up = start(WORKER_INSTANCES="2")
     up.wait_ready()
     password = it_keeps_its_promises_at_its_start(up)
@@ -159,7 +171,8 @@ def test_a_whole_life(start: Start) -> None:
     up.children()
     up.process.kill()
     up.process.wait()
-    second = start(WORKER_INSTANCES="2")
+    code = Code(tmp_path)
+    second = start("--reload", HANDLER_MODULES="dev_handlers", PYTHONPATH=code.path)
     second.wait_ready()
     up.leaves_nothing()
     assert addresses(second) == before
@@ -167,11 +180,12 @@ def test_a_whole_life(start: Start) -> None:
     assert names == {"demo", "orders"}
     assert "created the user" not in second.output
     assert password not in second.output
+    changed_code_is_followed(second, code)
 
-    # It stops in order and leaves nothing behind.
-    assert second.stop(signal.SIGTERM) == 0
+    # It stops in order and leaves nothing behind. Ctrl-C in a terminal is SIGINT.
+    assert second.stop(signal.SIGINT) == 0
     stopped = re.findall(r"^up +\| stopping (.*)$", second.output, re.MULTILINE)
-    assert stopped == ["web", "tasks", "worker-1, worker-2", "master", "mongodb, sqs"]
+    assert stopped[-5:] == ["web", "tasks", "worker-1", "master", "mongodb, sqs"]
     second.leaves_nothing()
     assert not (second.directory / "embedded.json").exists()
     assert "not running" in manage("showconfig", env=second.env).stdout
@@ -222,6 +236,44 @@ def what_is_killed_is_restarted(up: Up) -> None:
         assert all(wait_gone(process, MEND_SECONDS) for process in family)
 
 
+class Code:
+    """A module with a handler that writes each message to a file, behind the version of the code."""
+
+    def __init__(self, directory: Path) -> None:
+        self.module = directory / "code" / "dev_handlers.py"
+        self.ledger = directory / "ledger"
+        self.path = os.pathsep.join(filter(None, [str(self.module.parent), os.environ.get("PYTHONPATH")]))
+        self.module.parent.mkdir()
+        self.change("old ")
+
+    def change(self, version: str, *lines: str) -> None:
+        draft = self.module.with_suffix(".draft")
+        draft.write_text(HANDLER.format(ledger=str(self.ledger), version=version) + "".join(lines))
+        draft.replace(self.module)
+
+    def handles(self, up: Up, line: str) -> None:
+        up.manage("sqs", "send", "dev", "1", "--body", line.split()[1])
+        eventually(
+            lambda: self.ledger.exists() and line in self.ledger.read_text().splitlines(),
+            MEND_SECONDS,
+            f"{line!r} was handled",
+        )
+
+
+def changed_code_is_followed(up: Up, code: Code) -> None:
+    up.says("watching the code of handlers")
+    up.manage("sqs", "create", "dev", "--handler", "dev")
+    code.handles(up, "old 1")
+    code.change("new ", "undefined_name\n")
+    up.says(r"worker-1 +\| .*dev_handlers .*NameError: name 'undefined_name' is not defined \(\S+dev_handlers.py:9\)")
+    up.says("the new code does not start, see the error above; still with the old code: worker-1")
+    code.handles(up, "old 2")
+    code.change("new ")
+    up.says("worker-1 has the new code")
+    eventually(lambda: up.output.count("worker_stopped") == 1, MEND_SECONDS, "the old worker has left")
+    code.handles(up, "new 3")
+
+
 def addresses(up: Up) -> list[str]:
     """The addresses of the servers that it started, as it said at its start."""
     return re.findall(r"embedded servers: (.*)$", up.output, re.MULTILINE)
@@ -266,6 +318,10 @@ def test_a_server_that_does_not_answer(tmp_path: Path) -> None:
     done = manage("up", env={**env, "DATA_DIR": str(tmp_path), "WEB_PORT": str(free_port())})
     assert done.returncode == 1
     assert "MongoDB at mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200 does not answer" in done.stdout
+    # Servers that are configured are used, and none is started beside them.
+    assert "embedded" not in done.stdout + done.stderr
+    assert not (tmp_path / "mongodb").exists()
+    assert not (tmp_path / "sqs").exists()
     assert "preparing the databases failed; see the error above" in done.stderr
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,7 +40,8 @@ from queuesite.foundation.databases import (
 )
 from queuesite.foundation.errors import DatabaseUnavailable, MongoDenied, MongoUnavailable, SqsUnavailable
 from tests.conftest import Configure
-from tests.support.processes import ROOT
+from tests.support.background import Background, running
+from tests.support.processes import LONGEST
 from tests.support.servers import free_port
 
 pytestmark = pytest.mark.usefixtures("mongo")
@@ -169,7 +168,7 @@ class TestIndexes:
         with pytest.raises(OperationFailure):
             ensure_indexes({things: [IndexModel([("_id", ASCENDING)], name="mine")]})
 
-    def test_many_processes_at_once(self, things: Model) -> None:
+    def test_many_processes_at_once(self, things: Model, tmp_path: Path) -> None:
         """Masters and workers start together, after a change of the retention and of an index."""
         ensure_indexes(
             {
@@ -181,16 +180,15 @@ class TestIndexes:
             }
         )
         script = f"""
-import sys
-import django
-django.setup()
+import pathlib
+import time
 from pymongo import IndexModel
 from queues.models import Queue
 from queuesite.foundation.databases import ensure_indexes
 Queue._meta.db_table = {things._meta.db_table!r}
-sys.stdout.write("ready")
-sys.stdout.flush()
-sys.stdin.read(1)
+print("ready", flush=True)
+while not pathlib.Path({str(tmp_path / "go")!r}).exists():
+    time.sleep(0.001)
 for _ in range(5):
     ensure_indexes({{Queue: [
         IndexModel("at", name="ttl", expireAfterSeconds=120),
@@ -198,27 +196,12 @@ for _ in range(5):
         IndexModel([("a", 1), ("b", -1)], name="a_b"),
     ]}})
 """
-        started = [
-            subprocess.Popen(
-                [sys.executable, "-c", script],
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(4)
-        ]
-        for process in started:
-            assert process.stdout is not None
-            assert process.stdout.read(5) == "ready"
-        for process in started:
-            assert process.stdin is not None
-            process.stdin.write("\n")
-            process.stdin.flush()
-        ended = [(process.communicate(timeout=60)[1], process.returncode) for process in started]
-
-        assert [code for _, code in ended] == [0] * 4, ended
+        started = [Background(tmp_path, f"racer-{n}", "shell", "-v", "0", "-c", script) for n in range(4)]
+        with running(*started):
+            for process in started:
+                process.says("ready", LONGEST)
+            (tmp_path / "go").touch()
+            assert [process.process.wait(LONGEST) for process in started] == [0] * 4
         found = indexes(things)
         assert set(found) == {"ttl", "name", "a_b"}
         assert found["ttl"]["expireAfterSeconds"] == 120

@@ -268,10 +268,11 @@ class TestFailures:
 
 
 class TestScale:
-    #: One more than a page of ListQueues holds, and some.
-    COUNT = 1_010
+    #: More than two pages of ListQueues hold here.
+    PAGE, COUNT = 100, 210
 
-    def test_more_than_a_thousand_queues(self, queues: SQSClient) -> None:
+    def test_more_queues_than_sqs_lists_at_once(self, queues: SQSClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("queues.sqs.gateway.LISTED_AT_ONCE", self.PAGE)
         names = [f"q{i:04d}" for i in range(self.COUNT)]
 
         def create(name: str) -> dict[str, Any]:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 LONG = (
     "tests/browser",
     "tests/acceptance/test_api_schema.py",
-    "tests/acceptance/test_up_reload.py",
     "tests/acceptance/test_master_worker.py",
     "tests/integration/test_consumer_process.py",
     "tests/acceptance/test_up.py::test_a_whole_life",
