@@ -123,6 +123,7 @@ class Configure(Protocol):
 @pytest.fixture
 def configure() -> Iterator[Configure]:
     before = dict(os.environ)
+    loaded = configuration._loaded() if configuration._loaded.cache_info().currsize else None
 
     def change(**values: object) -> Config:
         for name, value in values.items():
@@ -137,6 +138,11 @@ def configure() -> Iterator[Configure]:
     os.environ.clear()
     os.environ.update(before)
     configuration._loaded.cache_clear()
+    if loaded is not None:
+        # What it was, without building it again, which takes 2 ms.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(configuration, "load", lambda: loaded)
+            configuration._loaded()
 
 
 # --- MongoDB ---
@@ -207,6 +213,25 @@ def answers_are_of_now() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def static_files_are_listed_once() -> Iterator[None]:
+    """Each test client has middleware of its own, and whitenoise's lists all static files when it is made."""
+    from whitenoise.middleware import WhiteNoiseMiddleware
+
+    listed = WhiteNoiseMiddleware.add_files_from_finders
+    found: dict[str, object] = {}
+
+    def once(self: WhiteNoiseMiddleware) -> None:
+        if not found:
+            listed(self)
+            found.update(self.files)
+        self.files.update(found)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WhiteNoiseMiddleware, "add_files_from_finders", once)
+        yield
+
+
 # --- SQS ---
 
 
@@ -271,6 +296,8 @@ def sqs(sqs_client: SQSClient, configure: Configure) -> Iterator[SQSClient]:
     )
     # The whole list before the first deletion, which would shift the pages.
     urls = [url for page in pages for url in page.get("QueueUrls", ())]
+    if not urls:
+        return
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda url: sqs_client.delete_queue(QueueUrl=url), urls))
 

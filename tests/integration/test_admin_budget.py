@@ -30,10 +30,10 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mongo")]
 
 #: What the suite has time to make on the embedded server; the whole, which takes minutes there:
 #: BUDGET_QUEUES=10000 BUDGET_JOBS=100000 pytest -s --timeout 900 tests/integration/test_admin_budget.py
-QUEUES = int(os.environ.get("BUDGET_QUEUES", "1000"))
-JOBS = int(os.environ.get("BUDGET_JOBS", "500"))
+QUEUES = int(os.environ.get("BUDGET_QUEUES", "300"))
+JOBS = int(os.environ.get("BUDGET_JOBS", "200"))
 #: Queues that something was done with in each of the last sixty minutes.
-BUSY = 20
+BUSY = 5
 #: Queries to anything that a page may make.
 BUDGET = 60
 

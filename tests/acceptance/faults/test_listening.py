@@ -29,6 +29,9 @@ pytestmark = pytest.mark.timeout(240)
 
 @pytest.fixture(autouse=True)
 def listening_is_on(cluster: Cluster) -> None:
+    # Polls of queues of the test before would be open for up to 20 s.
+    for worker in cluster.living("runworker"):
+        signal_all(cluster.listeners_of(worker), signal.SIGKILL)
     # A worker that is full gives back what its open polls bring, which costs a receive.
     cluster.set(listen_queues=50, sweep_max_seconds=60, max_load=10)
 
@@ -44,9 +47,11 @@ def listened(*queues: Queue) -> None:
 
 
 def polls(worker: Background) -> int:
-    """The open polls of a worker's listener, as of its last heartbeat."""
+    """The open polls of a worker's listener that runs, as of its last heartbeat."""
     registered = worker_of(worker)
-    return 0 if registered is None else int(registered.listener.get("polls", 0))
+    if registered is None or not psutil.pid_exists(int(registered.listener.get("pid", 0))):
+        return 0
+    return int(registered.listener["polls"])
 
 
 def listener_of(worker: Background, *, but: int = 0) -> psutil.Process:
