@@ -18,6 +18,12 @@ from django.db import transaction
 
 #: From the least to the most powerful. Each group also has what those before it have.
 NAMES = ("viewers", "operators", "administrators")
+#: What each may do, for people who choose one.
+MEANS = {
+    "viewers": "see everything but messages, and change nothing",
+    "operators": "also pause, change settings, send, look at messages, redrive, drain workers",
+    "administrators": "also create, delete and purge queues, choose handlers, manage users and tokens",
+}
 
 
 @dataclass(frozen=True)

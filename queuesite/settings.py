@@ -125,6 +125,9 @@ AUTH_PASSWORD_VALIDATORS = [
 # Forms have the same limit as the API's requests, whether text is typed or uploaded.
 DATA_UPLOAD_MAX_MEMORY_SIZE = _config.request_bytes
 
+# The links of invitations are Django's for forgotten passwords.
+PASSWORD_RESET_TIMEOUT = _config.invitation_hours * 3_600
+
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 

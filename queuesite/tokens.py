@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import secrets
 from datetime import datetime, timedelta
+from types import EllipsisType
 from typing import TYPE_CHECKING
 
 from django.contrib.auth import get_user_model
 from django.db.models import Q
 from django.utils import timezone
 
+from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import InvalidInput, NotFound
 from queuesite.foundation.home import PROGRAM
 from queuesite.foundation.logs import get_logger
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-#: Default lifetime of a token in days, so that a forgotten one does not stay valid for ever.
-DEFAULT_DAYS = 90
 #: Shortest and longest lifetime in days. `None` is clearer than anything above ten years.
 EXPIRY_DAYS = (1, 3_650)
 #: Precision of the recorded last use, so that not every request writes.
@@ -34,14 +34,17 @@ USE_PRECISION = timedelta(minutes=1)
 
 
 def create(
-    username: str, *, read_only: bool = False, expires_days: int | None = DEFAULT_DAYS, name: str = ""
+    username: str, *, read_only: bool = False, expires_days: int | EllipsisType | None = ..., name: str = ""
 ) -> tuple[Token, str]:
     """Create a token for a user. Returns the record and the token itself, which cannot be shown again.
 
-    If `expires_days` is None, the token lasts until the user's password changes or the user is deactivated.
+    Without `expires_days`, TOKEN_DAYS holds, so that a forgotten token does not stay valid for ever. If it is None, the
+    token lasts until the user's password changes or the user is deactivated.
 
     Raises `NotFound` if there is no such user, and `InvalidInput` if the user is inactive or the days are out of range.
     """
+    if isinstance(expires_days, EllipsisType):
+        expires_days = get_config().token_days
     if expires_days is not None and not EXPIRY_DAYS[0] <= expires_days <= EXPIRY_DAYS[1]:
         raise InvalidInput(
             f"a lifetime of {expires_days} days is out of range: expected {EXPIRY_DAYS[0]} to {EXPIRY_DAYS[1]}; "

@@ -9,6 +9,7 @@ from django.views.generic import RedirectView
 
 from jobs.admin import palette, status
 from queuesite.admin import tables
+from queuesite.admin.invitations import SetPassword
 from queuesite.admin.password import password_change
 from queuesite.admin.records import placed
 from queuesite.api.root import api
@@ -44,6 +45,7 @@ urlpatterns = [
     path("favicon.ico", favicon),
     path("admin/r/<path:rest>", no_shortcut),
     path("admin/password_change/", admin.site.admin_view(password_change)),
+    path("admin/invitation/<uidb64>/<token>/", SetPassword.as_view(), name="set_password"),
     path("admin/palette/", admin.site.admin_view(palette.find), name="palette"),
     path("admin/", admin.site.urls),
     path("api/v1/", api.urls),

@@ -12,13 +12,16 @@ from django.contrib.auth.models import Group, Permission, User
 from django.db import models
 from django.db.models import Value
 from django.db.models.functions import Concat
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.text import capfirst
+from unfold.decorators import action
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
+from queuesite.admin import invitations
 from queuesite.admin.forms import FormsAdmin, at
 from queuesite.groups import NAMES, Grants, declared
+from queuesite.invitations import may_give, permissions_of, roles
 from queuesite.navigation import Place, Section
 
 _CHECKBOXES: dict[type[models.Field[Any, Any]], dict[str, Any]] = {
@@ -36,6 +39,7 @@ class UserAdmin(DjangoUserAdmin, FormsAdmin):  # type: ignore[type-arg,misc]  # 
     place = Place(Section.ACCESS, 2, "Users", "person")
     grants = Grants(administrators=("view_user", "add_user", "change_user", "delete_user"))
 
+    actions_list = ("invite",)
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -64,6 +68,11 @@ class UserAdmin(DjangoUserAdmin, FormsAdmin):  # type: ignore[type-arg,misc]  # 
         """The names of the user's groups."""
         return ", ".join(group.name for group in user.groups.all())
 
+    @action(description="Invite a colleague", url_path="invite", icon="person_add", permissions=["add", "change"])
+    def invite(self, request: HttpRequest) -> HttpResponse:
+        """The form of an invitation, and its answer."""
+        return invitations.invite(self, request)
+
     def get_queryset(self, request: HttpRequest) -> Any:
         """Fetch the users' groups in one further query."""
         return super().get_queryset(request).prefetch_related("groups")
@@ -73,15 +82,30 @@ class UserAdmin(DjangoUserAdmin, FormsAdmin):  # type: ignore[type-arg,misc]  # 
         fixed = ("last_login", "date_joined")
         return fixed if request.user.is_superuser else (*fixed, "is_superuser")
 
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Offer only groups whose permissions whoever chooses holds."""
+        field = super().formfield_for_manytomany(db_field, request, **kwargs)
+        if db_field.name == "groups" and field is not None:
+            field.queryset = Group.objects.filter(pk__in=[group.pk for group in roles(_person(request))])
+        return field
+
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Only superusers change superusers: whoever sets somebody's password can log in as them."""
+        """Only those who may do as much change somebody: whoever sets a user's password can log in as that user."""
         return bool(super().has_change_permission(request, obj)) and self._may_touch(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return bool(super().has_delete_permission(request, obj)) and self._may_touch(request, obj)
 
     def _may_touch(self, request: HttpRequest, user: User | None) -> bool:
-        return user is None or not user.is_superuser or request.user.is_superuser
+        if user is None or request.user.is_superuser:
+            return True
+        return not user.is_superuser and may_give(_person(request), user.get_all_permissions())
+
+
+def _person(request: HttpRequest) -> User:
+    """The user who asks, who is logged in."""
+    assert isinstance(request.user, User)
+    return request.user
 
 
 @admin.register(Group)
@@ -106,9 +130,23 @@ class GroupAdmin(DjangoGroupAdmin, FormsAdmin):  # type: ignore[misc]  # typed o
         field = super().formfield_for_manytomany(db_field, request, **kwargs)
         if db_field.name == "permissions" and field is not None and field.queryset is not None:
             names = Concat("content_type__app_label", Value("."), "codename")
-            field.queryset = field.queryset.alias(permission=names).filter(permission__in=declared()[NAMES[-1]])
+            offered = declared()[NAMES[-1]]
+            if request is not None and not request.user.is_superuser:
+                offered &= _person(request).get_all_permissions()
+            field.queryset = field.queryset.alias(permission=names).filter(permission__in=offered)
             field.label_from_instance = _permission_words  # type: ignore[method-assign,assignment]
         return field
+
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        """Only those who hold what a group grants change it, or they could give more than they have."""
+        return bool(super().has_change_permission(request, obj)) and _holds(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return bool(super().has_delete_permission(request, obj)) and _holds(request, obj)
+
+
+def _holds(request: HttpRequest, group: Group | None) -> bool:
+    return group is None or may_give(_person(request), permissions_of(group))
 
 
 def _permission_words(permission: Permission) -> str:

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -15,7 +13,8 @@ import dj_database_url
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from queuesite.foundation.address_checks import ENCODED, check_driver, check_mongodb_address, reason
+from queuesite.foundation import address_checks
+from queuesite.foundation.address_checks import ENCODED, check_driver, reason
 from queuesite.foundation.home import CLONE, CODE, home
 from queuesite.foundation.masking import Address
 
@@ -196,6 +195,14 @@ class Config(BaseSettings):
         31_536_000, ge=0, description="how long browsers insist on https behind a TLS proxy; 0: no HSTS"
     )
     session_hours: int = Field(12, ge=1, le=8_760, description="hours after which a login to the admin expires")
+    invitation_hours: int = Field(
+        72, ge=1, le=720, description="hours for which the link of an invitation works, until it is used"
+    )
+    mail_url: Address | None = Field(
+        None,
+        description="mail server for invitations: smtps://user:password@host (TLS), smtp+tls://… (STARTTLS) or smtp://host",
+    )
+    mail_from: str = Field("queuesite@localhost", pattern=r"^[^\s@]+@[^\s@]+$", description="sender of those mails")
     trusted_proxies: CommaSeparated = Field(
         ("127.0.0.1", "::1"),
         description="addresses and networks whose X-Forwarded-For and -Proto are trusted if BEHIND_TLS_PROXY=1",
@@ -205,6 +212,9 @@ class Config(BaseSettings):
     web_port: int = Field(8000, ge=1, le=65_535, description="port that the web server listens on")
 
     # API
+    token_days: int = Field(
+        90, ge=1, le=3_650, description="days after which a token expires, unless another expiry is chosen"
+    )
     api_requests_per_minute: int = Field(
         600, ge=0, description="requests that a web process accepts from one token (or user); 0: no limit"
     )
@@ -232,20 +242,20 @@ class Config(BaseSettings):
     def _mongodb_address(cls, value: Address | None) -> Address | None:
         if value is None:
             return None
-        text = value.get_secret_value()
-        check_mongodb_address(text)
+        address_checks.check_mongodb_address(value.get_secret_value())
+        return value
+
+    @field_validator("mail_url")
+    @classmethod
+    def _mail_address(cls, value: Address | None) -> Address | None:
+        if value is not None:
+            address_checks.check_mail_address(value.get_secret_value())
         return value
 
     @field_validator("trusted_proxies")
     @classmethod
     def _proxy_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for one in value:
-            try:
-                ipaddress.ip_network(one)
-            except ValueError:
-                raise ValueError(
-                    f"{one!r} is not an address or network; expected a list like 10.0.0.5,10.1.0.0/24"
-                ) from None
+        address_checks.check_networks(value)
         return value
 
     @field_validator("api_open")
@@ -258,16 +268,7 @@ class Config(BaseSettings):
     @field_validator("http_allowed")
     @classmethod
     def _hosts_and_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for entry in value:
-            try:
-                ipaddress.ip_network(entry)
-            except ValueError as error:
-                if re.fullmatch(r"[\d.:/]*|.*[:/].*", entry):
-                    raise ValueError(f"{error}; expected hosts and networks like 127.0.0.1,10.1.0.0/16") from None
-                if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", entry):
-                    raise ValueError(
-                        f"{entry!r} is not a host; expected a list like hooks.internal,10.1.0.0/16"
-                    ) from None
+        address_checks.check_hosts(value)
         return value
 
     @field_validator("aws_sqs_endpoint")

@@ -162,7 +162,7 @@ class TestTokens:
     def test_shown_once_revoked_and_logged(self) -> None:
         who = member("administrators")
         client = logged_in(who)
-        made = client.post(reverse("admin:queuesite_token_add"), {"user": who.pk, "name": "ci"}, follow=True)
+        made = client.post(reverse("admin:queuesite_token_add"), {"user": who.pk, "expires": "90"}, follow=True)
         token = Token.objects.get()
         assert f"qs_{token.prefix}_" in made.content.decode()
         assert f"qs_{token.prefix}_" not in client.get(TOKENS).content.decode()

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from queuesite import tokens
 from queuesite.models import BackgroundTask, Token
+from tests.conftest import Configure
 from tests.support.api import Api, user
 from tests.support.processes import manage
 
@@ -165,7 +166,7 @@ class TestAdmin:
         return client
 
     def form(self, owner: User, **values: Any) -> dict[str, Any]:
-        return {"user": owner.pk, "name": "deploy", "expires_at_0": "", "expires_at_1": "", **values}
+        return {"user": owner.pk, "name": "deploy", "expires": "90", "expires_on": "", **values}
 
     def test_token_is_shown_once(self, admin: Client, ada: User) -> None:
         page = admin.post(self.ADD, self.form(ada), follow=True).content.decode()
@@ -185,18 +186,37 @@ class TestAdmin:
         assert "no-store" in answer.headers["Cache-Control"]
         assert text not in str(answer.cookies) + str(dict(admin.session))
 
-    def test_form_offers_an_end(self, admin: Client) -> None:
-        offered = (timezone.now() + timedelta(days=90)).date().isoformat()
-        assert offered in admin.get(self.ADD).content.decode()
+    def test_form_offers_ends_in_words_and_oneself(self, admin: Client, configure: Configure) -> None:
+        configure(token_days=45)
+        form = admin.get(self.ADD).context["adminform"].form
+        assert [words for _, words in form.fields["expires"].choices] == [
+            "in 7 days", "in 30 days", "in 45 days (the default)", "in 90 days", "in 365 days", "on a certain day",
+            "never: until its user's password changes",
+        ]  # fmt: skip
+        assert form["expires"].value() == "45"
+        assert form["user"].value() == User.objects.get(username="root").pk
 
-    def test_read_only_with_an_end(self, admin: Client, ada: User) -> None:
-        values = {"read_only": "on", "expires_at_0": "2100-01-01", "expires_at_1": "00:00"}
-        admin.post(self.ADD, self.form(ada, **values), follow=True)
+    @pytest.mark.parametrize(
+        ("values", "end"),
+        [
+            ({"expires": "7"}, f"{timezone.now() + timedelta(days=7):%Y-%m-%d}"),
+            ({"expires": "never", "expires_on": "2100-01-01"}, "never"),
+            ({"expires": "day", "expires_on": "2100-01-01"}, "2100-01-01T23:59:59Z"),
+        ],
+    )
+    def test_end_that_was_chosen(self, admin: Client, ada: User, values: dict[str, str], end: str) -> None:
+        admin.post(self.ADD, self.form(ada, read_only="on", **values))
 
         row = Token.objects.get()
         assert row.read_only
-        assert row.expires_at is not None
-        assert row.expires_at.year == 2100
+        assert (row.expires_at is None) is (end == "never")
+        assert end in admin.get(self.LIST).content.decode()
+
+    @pytest.mark.parametrize("day", ["", "2020-01-01", "soon"])
+    def test_day_that_cannot_be(self, admin: Client, ada: User, day: str) -> None:
+        answer = admin.post(self.ADD, self.form(ada, expires="day", expires_on=day))
+        assert set(answer.context["adminform"].form.errors) == {"expires_on"}
+        assert not Token.objects.exists()
 
     def test_token_is_not_changed(self, admin: Client, ada: User) -> None:
         row = tokens.make(ada, read_only=True)[0]

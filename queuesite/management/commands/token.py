@@ -9,6 +9,7 @@ from django.core.management.base import CommandParser
 from queuesite import tokens
 from queuesite.foundation.clock import rfc3339
 from queuesite.foundation.commands import Parser, QueuesiteCommand, integer
+from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_errors
 from queuesite.foundation.home import PROGRAM
 from queuesite.models import Token
@@ -33,8 +34,8 @@ class Command(QueuesiteCommand):
             "--expires",
             metavar="DAYS",
             type=days,
-            default=tokens.DEFAULT_DAYS,
-            help=f"number of days until it expires, or `never` (default: {tokens.DEFAULT_DAYS})",
+            default=get_config().token_days,
+            help="number of days until it expires, or `never` (default: TOKEN_DAYS)",
         )
         create.add_argument("--name", metavar="TEXT", default="", help="a note on what the token is for")
         listing = verbs.add_parser("list", help="list the tokens")
