@@ -6,15 +6,14 @@ import csv
 import io
 import re
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from bson import ObjectId
 from django import forms
 from django.contrib import admin
-from django.core.validators import MaxValueValidator
-from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.urls import URLPattern
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
@@ -24,6 +23,7 @@ from jobs.models import Job, JobStatus
 from jobs.shared import shared
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.admin.tables import Column, Listing, Tab
+from queuesite.admin.times import MinuteField, in_address, zone_of
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
 from queuesite.foundation.documents import object_id
@@ -46,27 +46,27 @@ COLUMNS = (
 
 
 class JobFilters(forms.Form):
-    """Which jobs to list. An empty field is no condition. Days and hours are UTC."""
+    """Which jobs to list. An empty field is no condition."""
 
     queue = forms.CharField(required=False, max_length=80, strip=True, widget=UnfoldAdminTextInputWidget)
     status = forms.ChoiceField(
         required=False, choices=[("", "any"), *JobStatus.choices], widget=UnfoldAdminSelectWidget
     )
     worker = forms.CharField(required=False, max_length=200, strip=True, widget=UnfoldAdminTextInputWidget)
-    # date.max has no next day.
-    day = forms.DateField(
-        required=False, widget=forms.HiddenInput, validators=[MaxValueValidator(date.max - timedelta(days=1))]
-    )
-    hour = forms.IntegerField(required=False, min_value=0, max_value=23, widget=forms.HiddenInput)
+    at = MinuteField(label="Time")
+
+    def __init__(self, request: HttpRequest) -> None:
+        super().__init__(request.GET)
+        field = self.fields["at"]
+        assert isinstance(field, MinuteField)
+        field.zone, field.now = zone_of(request), database_clock.now()
 
     def conditions(self) -> dict[str, Any]:
-        """The arguments for `reads.find_jobs`."""
+        """The arguments for `reads.find_jobs`: with a minute, the jobs that were created before its end."""
         given = self.cleaned_data
         found = {name: given[name] or None for name in ("queue", "status", "worker")}
-        if given["day"] is None:
-            return found
-        since = datetime.combine(given["day"], time(given["hour"] or 0), UTC)
-        return {**found, "since": since, "until": since + timedelta(days=1 if given["hour"] is None else 1 / 24)}
+        at: datetime | None = given["at"]
+        return found if at is None else {**found, "until": at + timedelta(minutes=1)}
 
     def counts(self) -> dict[JobStatus, int]:
         """How many jobs match in each status; a slow answer is shared by all requests."""
@@ -77,7 +77,8 @@ class JobFilters(forms.Form):
 
     def query(self, **changes: Any) -> dict[str, Any]:
         """The filters as a URL's query, with these changes."""
-        given = {**self.cleaned_data, **changes}
+        at: datetime | None = self.cleaned_data.get("at")
+        given = {**self.cleaned_data, "at": None if at is None else in_address(at), **changes}
         return {name: value for name, value in given.items() if value not in (None, "")}
 
 
@@ -112,7 +113,10 @@ class JobAdmin(RecordsAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
         """List a page of the jobs that match, the newest first."""
         self.require_view(request)
-        filters = JobFilters(request.GET)
+        filters = JobFilters(request)
+        if filters.is_valid() and filters.query().get("at", "") != request.GET.get("at", "").strip():
+            # The address is to mean the same tomorrow, and in another zone.
+            return HttpResponseRedirect(address("jobs_job_changelist", **filters.query()))
         found: list[Job] = []
         following = None
         if filters.is_valid():
@@ -128,8 +132,9 @@ class JobAdmin(RecordsAdmin):
             "Jobs",
             filters=filters,
             tabs=_tabs(filters),
-            table=JOBS.table(request, [_row(job, now, live.get(job.id)) for job in found]),
-            days=_days(filters, now),
+            table=JOBS.table(
+                request, [_row(job, now, live.get(job.id)) for job in found], total=_total(filters, found)
+            ),
             newest=address("jobs_job_changelist", **filters.query()) if "cursor" in request.GET else None,
             older=following and address("jobs_job_changelist", **filters.query(), cursor=following),
             export=address("jobs_job_export", **filters.query()),
@@ -164,7 +169,7 @@ class JobAdmin(RecordsAdmin):
     def export_view(self, request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         """Export all jobs that match as CSV, whatever their number."""
         self.require_view(request)
-        filters = JobFilters(request.GET)
+        filters = JobFilters(request)
         if not filters.is_valid():
             raise Http404("no such jobs")
         answer = StreamingHttpResponse(_csv(filters.conditions()), content_type="text/csv; charset=utf-8")
@@ -238,23 +243,13 @@ def _tabs(filters: JobFilters) -> list[Tab]:
     return [everything, *(tab(status.label.lower(), status.value, counts.get(status, 0)) for status in JobStatus)]
 
 
-def _days(filters: JobFilters, now: datetime) -> list[dict[str, Any]]:
-    """Links to the days that jobs are kept, the newest first, and to the hours of the chosen one."""
-    if not filters.is_valid():
-        return []
-    chosen = filters.cleaned_data
-
-    def link(text: str, current: bool, **when: Any) -> dict[str, Any]:
-        return {"text": text, "current": current, "address": address("jobs_job_changelist", **filters.query(**when))}
-
-    found = [link("all days", chosen["day"] is None, day=None, hour=None)]
-    for back in range(get_config().job_retention_days + 1):
-        day = now.date() - timedelta(days=back)
-        found.append(link(f"{day:%b %-d}", day == chosen["day"] and chosen["hour"] is None, day=day, hour=None))
-        if day == chosen["day"]:
-            last = now.hour if day == now.date() else 23
-            found += [link(f"{hour:02}:00", hour == chosen["hour"], day=day, hour=hour) for hour in range(last + 1)]
-    return found
+def _total(filters: JobFilters, found: Sequence[Job]) -> str:
+    """Of a list up to a minute: how many of its jobs were still at work then."""
+    at: datetime | None = filters.cleaned_data["at"] if filters.is_valid() else None
+    if at is None or not found:
+        return ""
+    running = sum(job.ended_at is None or job.ended_at >= at for job in found)
+    return f"The newest first; {running} of these {len(found)} had not ended by {filters['at'].value()}"
 
 
 class Timeline:

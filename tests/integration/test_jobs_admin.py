@@ -6,7 +6,7 @@ import csv
 import io
 import re
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -160,23 +160,33 @@ class TestJobs:
         assert shown(worker="w2") == set()
         assert "No job matches" in text(browser, JOBS, worker="w2")
 
-    def test_days_and_hours_lead_down(self, browser: Client) -> None:
-        job = ended(records.define())
-        day, hour = f"{job.created_at:%Y-%m-%d}", job.created_at.hour
-
-        assert job_page(job) in text(browser, JOBS, day=day)
-        assert job_page(job) in text(browser, JOBS, day=day, hour=hour)
-        assert job_page(job) not in text(browser, JOBS, day=f"{job.created_at - timedelta(days=1):%Y-%m-%d}")
-        assert f"?day={day}&amp;hour={hour}" in text(browser, JOBS, day=day)
+    def test_a_time_finds_the_jobs_that_had_begun_by_then(self, browser: Client) -> None:
+        """It is the viewer's, and the address has it in UTC."""
+        queue = records.define()
+        old, new = ended(queue), ended(queue)
+        at = datetime.now(UTC).replace(hour=13, minute=5, second=0, microsecond=0) - timedelta(days=1)
+        for job, created in ((old, at + timedelta(seconds=9)), (new, at + timedelta(minutes=2))):
+            collection(Job).update_one({"_id": job.id}, {"$set": {"createdAt": created, "endedAt": created}})
+        browser.cookies["zone"] = "Asia/Kolkata"  # five and a half hours ahead, at all times of the year
+        here = f"{at + timedelta(hours=5.5):%Y-%m-%d %H:%M}"
+        answer = browser.get(JOBS, {"at": here, "queue": queue.name}, follow=True)
+        assert answer.redirect_chain == [(f"{JOBS}?queue={queue.name}&at={at:%Y-%m-%dT%H}%3A05Z", 302)]
+        page = answer.content.decode()
+        assert job_page(old) in page
+        assert job_page(new) not in page
+        assert f"1 of these 1 had not ended by {here}" in page
+        assert f'value="{here}"' in page
+        browser.cookies["zone"] = "../../etc/passwd"
+        assert job_page(new) in text(browser, JOBS, at=f"{at + timedelta(minutes=2):%Y-%m-%dT%H:%MZ}")
 
     @pytest.mark.parametrize(
         "query",
         [
             {"status": "odd"},
-            {"day": "x"},
-            {"day": "9999-12-31"},
-            {"day": "0001-01-01"},
-            {"hour": "24", "day": "2026-01-01"},
+            {"at": "x"},
+            {"at": "25:00"},
+            {"at": "2026-02-30 14:05"},
+            {"at": "0001-01-01T00:00Z"},
             {"cursor": "?"},
         ],
     )

@@ -2,6 +2,10 @@
 // Shows moments in the viewer's zone, with UTC on hover, and counts on what is told as "ago" or "since".
 // A moment is <time datetime="2026-11-26T14:05:09Z" data-moment="moment|ago|since">, in UTC until this script has run.
 (() => {
+  // Filters by time read it (queuesite/admin/times.py).
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (zone) document.cookie = `zone=${zone}; path=/admin/; max-age=31536000; SameSite=Lax`;
+
   const UNITS = [[86_400, "d"], [3_600, "h"], [60, "min"], [1, "s"]];
 
   // The server's clock, by which everything here was written, is not the viewer's.
