@@ -137,7 +137,8 @@ def _addresses() -> list[_Address]:
         raise Conflict(
             "ALERT_URLS has an address that apprise does not know; see https://github.com/caronc/apprise/wiki"
         )
-    secrets = _parts(configured.get_secret_value())
+    hosts = {str(service.host) for service in made if service.schema in _WITH_HOST and service.host}
+    secrets = [part for part in _parts(configured.get_secret_value()) if part not in hosts]
     return [
         _Address(f"{place}: {_named(service)}", service, lambda text: _masked(text, secrets))
         for place, service in enumerate(made, 1)
@@ -145,8 +146,8 @@ def _addresses() -> list[_Address]:
 
 
 def _named(service: NotifyBase) -> str:
-    name = str(service.service_name)
-    return f"{name} at {service.host}" if service.schema in _WITH_HOST and service.host else name
+    host = f" at {service.host}" if service.schema in _WITH_HOST and service.host else ""
+    return f"{service.service_name}{host}"
 
 
 def _parts(addresses: str) -> list[str]:

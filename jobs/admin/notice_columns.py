@@ -65,7 +65,7 @@ def _problem(row: Row) -> object:
     alert = row["alert"]
     known = alert.problem in set(Health)
     label = Health(alert.problem).label if known else alert.problem.replace("-", " ")
-    return format_html('{}<span class="qs-note">{}</span>', label, alert.sentence)
+    return format_html('{}<span class="qs-note qs-lines">{}</span>', label, alert.sentence)
 
 
 def _state(row: Row) -> object:
@@ -73,17 +73,23 @@ def _state(row: Row) -> object:
     if silence is not None:
         return format_html('silenced<span class="qs-note">it ends {}</span>', ago(silence.until))
     if alert.failures:
-        return format_html('not sent: next try {}<span class="qs-note">{}</span>', ago(alert.try_again_at), alert.error)
+        return format_html(
+            'not sent: next try {}<span class="qs-note qs-lines">{}</span>', ago(alert.try_again_at), alert.error
+        )
     return _STATES.get(alert.state, alert.state)
 
 
 def _answers(row: Row) -> object:
-    return format_html_join("", "<div>{}{}</div>", (_answer(one) for one in row["notice"].answers))
+    return format_html_join("", '<span class="qs-lines">{}{}</span>', (_answer(one) for one in row["notice"].answers))
 
 
 def _answer(one: dict[str, Any]) -> tuple[object, object]:
-    words = " took it" if one.get("took") else format_html(" <strong>did not take it: {}</strong>", one.get("text", ""))
+    words = ": sent" if one.get("took") else format_html(": <strong>not sent</strong>: {}", one.get("text", ""))
     return one.get("target", ""), words
+
+
+def _why(row: Row) -> object:
+    return format_html('<span class="qs-lines">{}</span>', row["silence"].reason or NONE)
 
 
 def _said(row: Row) -> object:
@@ -108,7 +114,7 @@ SILENCES = Listing(
         Column("queue", "Silent", lambda row: link(row["name"], row["queue"]), "name"),
         Column("until", "Until", lambda row: moment(row["silence"].until), "time"),
         Column("by", "By", lambda row: cut(row["silence"].actor or NONE), "medium"),
-        Column("why", "Why", lambda row: row["silence"].reason or NONE, "text"),
+        Column("why", "Why", _why, "text"),
         Column("begun", "Begun", lambda row: moment(row["silence"].begun_at), "time", usual=False),
         Column("end", "End", "jobs/cells/end_silence.html", "short"),
     ),

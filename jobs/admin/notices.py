@@ -41,7 +41,7 @@ class SilenceForm(forms.Form):
         help_text="names, separated by spaces, commas or line ends; empty: everything",
     )
     minutes = forms.TypedChoiceField(
-        label="for",
+        label="For",
         coerce=int,
         initial=60,
         choices=[(minutes, duration(minutes * 60)) for minutes in SPANS],

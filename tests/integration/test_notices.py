@@ -65,8 +65,8 @@ class TestPage:
         page = text(client)
         assert "&lt;b&gt;stripe&lt;/b&gt; is down" in page
         assert "no leader" in page
-        assert "1: JSON at 127.0.0.1 took it" in page
-        assert "2: JSON at 127.0.0.1 <strong>did not take it: " in page
+        assert "1: JSON at 127.0.0.1: sent<" in page
+        assert "2: JSON at 127.0.0.1: <strong>not sent</strong>: " in page
         assert "Nobody has looked" not in page
         for secret in ("s3cret", "p4th", "t0ken", str(receiver.port)):
             assert secret not in page
