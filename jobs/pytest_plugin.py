@@ -1,8 +1,7 @@
 """Fixtures for pytest. The wheel announces this module, so pytest has them wherever Queuesite is installed.
 
 pytest loads it in every run, also in those of projects that have no Django settings, so it imports nothing of ours.
-Without the wheel, a conftest.py names `jobs.testing.plugin`. Django must be set up before the fixture is used, which
-pytest-django does.
+Without the wheel, a conftest.py names `jobs.testing.plugin`. `jobs.testing` sets up Django if nobody else has.
 """
 
 from __future__ import annotations

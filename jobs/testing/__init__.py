@@ -13,13 +13,17 @@ SQS. None of this works in production code: handlers are called in the caller's 
 likes.
 """
 
-from jobs.testing.delivery import Delivery as Delivery
-from jobs.testing.delivery import adeliver as adeliver
-from jobs.testing.delivery import deliver as deliver
-from jobs.testing.draining import Drained as Drained
-from jobs.testing.draining import drain as drain
-from jobs.testing.sandbox import Sandbox as Sandbox
-from jobs.testing.sandbox import SentMessage as SentMessage
-from jobs.testing.sandbox import sandbox as sandbox
-from jobs.testing.sending import assert_sent as assert_sent
-from jobs.testing.sending import sent as sent
+from jobs.testing.django_setup import set_up
+
+set_up()  # models cannot be imported before
+
+from jobs.testing.delivery import Delivery as Delivery  # noqa: E402
+from jobs.testing.delivery import adeliver as adeliver  # noqa: E402
+from jobs.testing.delivery import deliver as deliver  # noqa: E402
+from jobs.testing.draining import Drained as Drained  # noqa: E402
+from jobs.testing.draining import drain as drain  # noqa: E402
+from jobs.testing.sandbox import Sandbox as Sandbox  # noqa: E402
+from jobs.testing.sandbox import SentMessage as SentMessage  # noqa: E402
+from jobs.testing.sandbox import sandbox as sandbox  # noqa: E402
+from jobs.testing.sending import assert_sent as assert_sent  # noqa: E402
+from jobs.testing.sending import sent as sent  # noqa: E402

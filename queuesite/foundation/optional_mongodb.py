@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import pymongo
+from django.conf import ENVIRONMENT_VARIABLE, settings
 from django.db import connections
 from pymongo.collection import Collection
 from pymongo.database import Database
@@ -68,12 +69,12 @@ class OptionalMongoDB:
             raise reason from error
 
     def _database(self) -> Database[Document]:
-        if MONGO in connections.settings:
+        if _with_django() and MONGO in connections.settings:
             return database()
         with self._making:
             if self._client is None or self._pid != os.getpid():
-                settings = mongo_settings(get_config())
-                self._client = pymongo.MongoClient(settings["HOST"], **settings["OPTIONS"])
+                ours = mongo_settings(get_config())
+                self._client = pymongo.MongoClient(ours["HOST"], **ours["OPTIONS"])
                 self._pid = os.getpid()
             return self._client[get_config().mongodb_name]
 
@@ -82,3 +83,8 @@ class OptionalMongoDB:
         client, self._client = self._client, None
         if client is not None:
             client.close()
+
+
+def _with_django() -> bool:
+    """Whether this process uses Django: a plain script may send too."""
+    return settings.configured or ENVIRONMENT_VARIABLE in os.environ

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from queuesite.foundation import home, processes
 from queuesite.local.supervisor import Child, ChildSpec, Supervisor
-from queuesite.local.watcher import CHANGED, WATCHING
+from queuesite.local.watcher import CHANGED, SEPARATOR, WATCHING
 
 #: The line by which a worker says that it has imported its handlers (`runworker --say-ready`).
 READY = "handlers imported"
@@ -105,11 +105,11 @@ def screen_of_changes(changed: Callable[[str], None]) -> Callable[[], Callable[[
     return lambda: shown
 
 
-def watcher(directories: Sequence[Path], changed: Callable[[str], None]) -> ChildSpec:
-    """The process that watches these directories; `changed` gets the names of files."""
+def watcher(packages: Sequence[Path], folders: Sequence[Path], changed: Callable[[str], None]) -> ChildSpec:
+    """The process that watches packages with all below them, and the files of folders; `changed` gets the names."""
     spawn = partial(
         processes.spawn,
-        [sys.executable, "-P", "-m", "queuesite.local.watcher", *map(str, directories)],
+        [sys.executable, "-P", "-m", "queuesite.local.watcher", *map(str, packages), SEPARATOR, *map(str, folders)],
         env=home.environment(os.environ),
         output=subprocess.PIPE,
     )

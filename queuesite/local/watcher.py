@@ -1,5 +1,6 @@
-"""Prints a line for each change of Python files below the directories that it is given; `up --reload` runs it.
+"""Prints a line for each change of Python files in the places that it is given; `up --reload` runs it.
 
+Its arguments are directories that are watched with all below them, `--`, and directories whose own files are watched.
 It is a process of its own because watchfiles has threads, and `up` must not have any.
 """
 
@@ -7,20 +8,33 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from threading import Thread
 
 from watchfiles import PythonFilter, watch
 
 #: What its lines begin with.
 CHANGED = "changed: "
 WATCHING = "watching"
+#: Between the two kinds of directories.
+SEPARATOR = "--"
 #: Changes within this time are one: an editor writes several files, or one in several steps.
 DEBOUNCE_MS = 200
 
 
-def main(directories: Sequence[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Watch until the process is ended."""
     print(WATCHING, flush=True)  # noqa: T201
-    for changes in watch(*directories, watch_filter=PythonFilter(), debounce=DEBOUNCE_MS, step=50):
+    middle = arguments.index(SEPARATOR)
+    kinds = ((arguments[:middle], True), (arguments[middle + 1 :], False))
+    threads = [Thread(target=_report, args=kind) for kind in kinds if kind[0]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _report(directories: Sequence[str], recursive: bool) -> None:
+    for changes in watch(*directories, watch_filter=PythonFilter(), debounce=DEBOUNCE_MS, step=50, recursive=recursive):
         print(CHANGED + ", ".join(sorted({path for _, path in changes})), flush=True)  # noqa: T201
 
 

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from queues.handlers import code
+from queuesite.foundation import home
 from queuesite.foundation.errors import InvalidInput
 from queuesite.foundation.processes import spawn
 from queuesite.local import reloading
@@ -136,40 +137,46 @@ def test_an_old_worker_that_does_not_end_is_killed(supervisor: Supervisor, scree
 
 
 def test_the_watcher_reports_changes(tmp_path: Path, supervisor: Supervisor, screen: Screen) -> None:
-    package = tmp_path / "shop"
+    package, folder = tmp_path / "shop", tmp_path / "home"
     package.mkdir()
+    (folder / "below").mkdir(parents=True)
     seen: list[str] = []
     numbers = itertools.count()
     with supervisor:
-        supervisor.start(reloading.watcher([package], seen.append))
+        supervisor.start(reloading.watcher([package], [folder], seen.append))
         until(supervisor, screen.shows("reload: watching the code of handlers"))
         (package / "notes.txt").write_text("no code")
+        (folder / "below" / "other.py").write_text("not a module of the folder")
 
         def noticed() -> bool:
             # Again and again: the kernel may begin to watch after the line above.
-            (package / "handlers.py").write_text(f"x = {next(numbers)}")
-            return bool(seen)
+            for file in (package / "handlers.py", folder / "tasks.py"):
+                file.write_text(f"x = {next(numbers)}")
+            return {str(package / "handlers.py"), str(folder / "tasks.py")} <= set(seen)
 
         until(supervisor, noticed)
-    assert seen[0] == str(package / "handlers.py")
+    assert str(folder / "below" / "other.py") not in seen
 
 
 def test_what_is_watched(tmp_path: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("reload_shop", "reload_shop/deep"):
-        (tmp_path / name).mkdir()
+    packages = ("reload_shop", "reload_shop/deep", "team/reload_own", "team/.venv/lib/reload_library")
+    for name in packages:
+        (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "__init__.py").touch()
     (tmp_path / "single").mkdir()
     (tmp_path / "single" / "reload_single.py").touch()
     for path in (tmp_path, tmp_path / "single"):
         monkeypatch.syspath_prepend(str(path))
+    monkeypatch.setenv(home.VARIABLE, str(tmp_path / "team"))
     config = configure(handler_modules="reload_shop.deep.handlers,reload_single", task_modules="reload_shop.tasks")
 
-    found = code.directories(config)
-    assert set(found) == {
+    found = code.watched(config)
+    assert set(found.packages) == {
         *(ROOT / name for name in ("jobs", "queues", "queuesite")),
         tmp_path / "reload_shop",
-        tmp_path / "single",
+        tmp_path / "team" / "reload_own",
     }
+    assert found.folders == (tmp_path / "single", tmp_path / "team")
     assert "reload_shop.deep" not in sys.modules
     with pytest.raises(InvalidInput, match=r"HANDLER_MODULES: there is no module 'nowhere.handlers'"):
-        code.directories(configure(handler_modules="nowhere.handlers"))
+        code.watched(configure(handler_modules="nowhere.handlers"))

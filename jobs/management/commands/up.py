@@ -7,10 +7,8 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -77,20 +75,20 @@ class Command(QueuesiteCommand):
             if problem := disk.problem(config.data_dir):
                 raise InvalidInput(problem)
             embedded.end_leftovers(config)
-            self._supervise(config, code.directories(config) if reload else ())
+            self._supervise(config, code.watched(config) if reload else None)
         finally:
             os.close(lock)
 
-    def _supervise(self, config: Config, watched: Sequence[Path]) -> None:
+    def _supervise(self, config: Config, watched: code.Watched | None) -> None:
         workers = [f"worker-{number}" for number in range(1, config.worker_instances + 1)]
         output = PrefixedOutput(sys.stdout, width=max(map(len, ("mongodb", *workers))))
         try:
             with Supervisor(output, NAME) as supervisor:
                 _start_servers(config, supervisor)
-                if code := supervisor.run_step(
+                if ended := supervisor.run_step(
                     _manage(NAME, "up", "--step", "prepare", restart="never"), "preparing the databases"
                 ):
-                    raise CommandError("preparing the databases failed; see the error above", returncode=max(code, 1))
+                    raise CommandError("preparing the databases failed; see the error above", returncode=max(ended, 1))
                 supervisor.say(f"starting master, {', '.join(workers)}, tasks, web")
                 supervisor.start(_manage("master", "runmaster", stop_seconds=MASTER_STOP_SECONDS))
                 grace = config.shutdown_grace_seconds + WORKER_STOP_EXTRA
@@ -98,9 +96,9 @@ class Command(QueuesiteCommand):
                 supervisor.start(_manage("tasks", "qcluster", stop_seconds=TASKS_STOP_SECONDS))
                 supervisor.start(_manage("web", "runweb", stop_seconds=WEB_STOP_SECONDS))
                 supervisor.start(_manage(NAME, "up", "--step", "announce", restart="on-failure"))
-                if watched:
+                if watched is not None:
                     replacements = reloading.Replacements(supervisor, started)
-                    supervisor.start(reloading.watcher(watched, replacements.changed))
+                    supervisor.start(reloading.watcher(watched.packages, watched.folders, replacements.changed))
                     supervisor.wait_until(replacements.step)
                 supervisor.watch()
             supervisor.say("stopped")
