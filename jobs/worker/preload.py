@@ -41,6 +41,9 @@ from queuesite import __main__ as entrance  # noqa: E402
 from queuesite.foundation.config import get_config  # noqa: E402
 from queuesite.foundation.errors import QueuesiteError  # noqa: E402
 from queuesite.foundation.logs import get_logger  # noqa: E402
+from queuesite.foundation.output import keep_lines_whole  # noqa: E402
+
+keep_lines_whole()  # of handlers that print
 
 # multiprocessing would run the worker's main module again in each consumer, which takes 2 ms, and needs none of it.
 sys.modules["__main__"].__file__ = entrance.__file__

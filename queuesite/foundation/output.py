@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -67,3 +69,13 @@ class PrefixedOutput:
 
 def _text(line: bytes) -> str:
     return line.decode("utf-8", "replace").rstrip("\r")
+
+
+def keep_lines_whole() -> None:
+    """Have what threads print come line by line, if Python is unbuffered too.
+
+    Unbuffered, `print` writes a line and its end apart, so another thread's line comes in between.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, write_through=False)

@@ -44,7 +44,7 @@ def test_no_page_loads_anything_from_another_server(site: Path) -> None:
 
 def test_the_search_knows_the_readme_the_guides_and_the_changes(site: Path) -> None:
     places = {entry["location"] for entry in json.loads((site / "search" / "search_index.json").read_text())["docs"]}
-    assert {"index.html", "changelog.html", "guides/celery.html", "handlers.html"} <= places
+    assert {"index.html", "changelog.html", "guides/celery.html", "handlers.html", "tutorial.html"} <= places
 
 
 def test_links_between_readme_and_docs_stay_on_the_site(site: Path) -> None:

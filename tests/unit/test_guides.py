@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from queues.handlers import Message, registry
 from tests.support.processes import ROOT
 
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
+#: test_wheel.py follows it; here only its spelling is looked at.
+TUTORIAL = ROOT / "docs" / "tutorial.md"
 guides = pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
 
 
@@ -58,7 +61,7 @@ def test_shoryukens_intervals(own_registry: dict[str, registry.Handler]) -> None
     assert [policy.answer(OSError("no"), count) for count in (1, 2, 3, 4)] == [30, 300, 3600, 3600]
 
 
-@guides
+@pytest.mark.parametrize("guide", [*GUIDES, TUTORIAL], ids=lambda guide: guide.stem)
 def test_commands(guide: Path) -> None:
     text = guide.read_text()
     parser = Sqs().create_parser("queuesite", "sqs")
@@ -66,7 +69,7 @@ def test_commands(guide: Path) -> None:
 
     assert called
     for arguments in called:
-        parser.parse_args(arguments.split())
+        parser.parse_args(shlex.split(arguments))
 
 
 @guides
