@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -209,7 +210,12 @@ def test_docs_page_and_its_assets(client: httpx.Client, system: Live) -> None:
 def shell(system: Live) -> dict[str, str]:
     """The environment after the page's first example, which makes the token."""
     environment = shell_environment(system)
-    script = EXAMPLES[0] + 'printf "%s\n%s" "$QUEUESITE" "$TOKEN"'
+    # The page is for those who installed the wheel; a clone has no such command.
+    script = (
+        f'queuesite() {{ "{sys.executable}" manage.py "$@"; }}\n'
+        + EXAMPLES[0]
+        + 'printf "%s\n%s" "$QUEUESITE" "$TOKEN"'
+    )
     done = subprocess.run(
         ["bash", "-ec", script], env=environment, cwd=ROOT, capture_output=True, text=True, check=True
     )
