@@ -220,7 +220,16 @@ class Worker(models.Model):
     pid = models.PositiveIntegerField()
     started_at = models.DateTimeField(db_column="startedAt")
     heartbeat_at = models.DateTimeField(db_column="heartbeatAt")
-    capacity = models.PositiveIntegerField(help_text="consumers that it runs at once (MAX_LOAD)")
+    capacity = models.PositiveIntegerField(help_text="consumers that it runs at once")
+    wanted_capacity = models.PositiveIntegerField(
+        null=True, default=None, db_column="wantedCapacity", help_text="what was asked for; the worker follows"
+    )
+    capacity_limit = models.PositiveIntegerField(
+        null=True,
+        default=None,
+        db_column="capacityLimit",
+        help_text="the most that may be asked for (MAX_LOAD_LIMIT); null: an earlier release, which cannot follow",
+    )
     draining = models.BooleanField(default=False)
     #: See `jobs.placement`. None: it is of an earlier release, and announces nothing.
     pool = models.CharField(max_length=50, null=True, default=None)

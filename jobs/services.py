@@ -12,7 +12,7 @@ from queues import services as queues
 from queues.models import Queue
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
-from queuesite.foundation.errors import NotFound, StaleTransition
+from queuesite.foundation.errors import InvalidInput, NotFound, StaleTransition
 from queuesite.foundation.home import PROGRAM
 from queuesite.foundation.logs import get_logger
 
@@ -58,6 +58,36 @@ def delete_queue(name: str) -> Queue:
     return queue
 
 
+def set_capacity(worker_id: str, capacity: int | None) -> bool:
+    """Have a running worker run up to `capacity` consumers at once (None: MAX_LOAD again); False: it was asked before.
+
+    It follows at once, or with its next heartbeat. If more are running, those that began last finish what is in flight
+    and make room. The worker forgets it when it ends. Raises `NotFound`, `InvalidInput`.
+    """
+    found = next(iter(workers.by_ids([worker_id])), None)
+    if found is None:
+        raise _no_worker(worker_id)
+    if found.capacity_limit is None:
+        raise InvalidInput(f"worker {worker_id} is of an earlier release: its capacity can only be set by MAX_LOAD")
+    if capacity is not None and not 1 <= capacity <= found.capacity_limit:
+        raise InvalidInput(
+            f"capacity {capacity}: expected 1 to {found.capacity_limit}, which is the worker's MAX_LOAD_LIMIT",
+            field="capacity",
+        )
+    if found.wanted_capacity == capacity:
+        return False
+    try:
+        workers.want_capacity(worker_id, capacity)
+    except StaleTransition:
+        raise _no_worker(worker_id) from None
+    log.info("worker_capacity_requested", worker=worker_id, capacity=capacity)
+    return True
+
+
+def _no_worker(worker_id: str) -> NotFound:
+    return NotFound(f"there is no worker {worker_id!r}; `{PROGRAM} worker list` shows all workers")
+
+
 def drain_worker(worker_id: str) -> bool:
     """Have a worker end in order, as SIGTERM does; False where it was told to already.
 
@@ -68,6 +98,6 @@ def drain_worker(worker_id: str) -> bool:
     try:
         workers.drain(worker_id)
     except StaleTransition:
-        raise NotFound(f"there is no worker {worker_id!r}; `{PROGRAM} worker list` shows all workers") from None
+        raise _no_worker(worker_id) from None
     log.info("worker_drain_requested", worker=worker_id)
     return True

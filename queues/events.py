@@ -40,6 +40,7 @@ class EventKind(StrEnum):
 
     WORKER_STARTED = "worker-started", "worker {subject} started"
     WORKER_DRAINING = "worker-draining", "worker {subject} was told to drain"
+    WORKER_CAPACITY = "worker-capacity", "worker {subject} was asked for a capacity of {more}"
     WORKER_LEFT = "worker-left", "worker {subject} left: {more}"
     WORKER_DIED = "worker-died", "worker {subject} died, or was cut off: its heartbeat stopped"
     LEADER_CHANGED = "leader-changed", "master {subject} leads, {more}"
@@ -70,6 +71,7 @@ class EventKind(StrEnum):
 OF_THE_SYSTEM = (
     EventKind.WORKER_STARTED,
     EventKind.WORKER_DRAINING,
+    EventKind.WORKER_CAPACITY,
     EventKind.WORKER_LEFT,
     EventKind.WORKER_DIED,
     EventKind.LEADER_CHANGED,

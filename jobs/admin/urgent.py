@@ -57,6 +57,7 @@ def _row(request: HttpRequest, one: Attention) -> dict[str, Any]:
         links.append({"text": "Workers", "address": address("jobs_worker_changelist")})
     if _TO_SET & set(healths) and may("queues.change_queue"):
         links.append({"text": "Settings", "address": address("queues_queue_settings", one.queue.name)})
+    raises = Health.STARVED in healths and may("jobs.change_worker")
     return {
         "queue": one.queue,
         "address": queue_address(one.queue.name),
@@ -64,5 +65,6 @@ def _row(request: HttpRequest, one: Attention) -> dict[str, Any]:
         "remedy": one.problems[0].remedy,
         "failure": one.failure if may("jobs.view_failure") else None,
         "links": links,
+        "raise_capacity": address("jobs_worker_capacity", queue=one.queue.name) if raises else None,
         "actions": [action for action in actions if may(action.permission) and action.offered(one.queue)],
     }

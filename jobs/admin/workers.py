@@ -12,10 +12,11 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
 
 from jobs import reads, services
+from jobs.admin.capacity import CapacityPage
 from jobs.admin.pages import queue_address
 from jobs.admin.worker_columns import CONSUMERS, DEPARTED, WORKERS, consumer_rows
 from jobs.models import Assignment, Worker
-from queuesite.admin.records import RecordsAdmin, address
+from queuesite.admin.records import address
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
 from queuesite.foundation.errors import NotFound
@@ -25,7 +26,7 @@ from queuesite.templatetags.quantities import count
 
 
 @admin.register(Worker)
-class WorkerAdmin(RecordsAdmin):
+class WorkerAdmin(CapacityPage):
     """The live workers."""
 
     at = "workers"
@@ -33,7 +34,11 @@ class WorkerAdmin(RecordsAdmin):
     grants = Grants(viewers=("view_worker", "view_assignment"), operators=("change_worker",))
 
     def get_urls(self) -> list[URLPattern]:
-        return [self.route("<str:object_id>/drain/", self.drain_view, "drain"), *super().get_urls()]
+        return [
+            self.route("capacity/", self.capacity_view, "capacity"),
+            self.route("<str:object_id>/drain/", self.drain_view, "drain"),
+            *super().get_urls(),
+        ]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
         """List every worker with its consumers, and the workers that have left."""
@@ -64,7 +69,7 @@ class WorkerAdmin(RecordsAdmin):
             original=worker,
             row=row,
             consumers=CONSUMERS.table(request, consumer_rows([row])),
-            may_drain=self.may(request, "change"),
+            may_change=self.may(request, "change"),
             may_jobs=request.user.has_perm("jobs.view_job"),
             poll=True,
         )
@@ -145,6 +150,7 @@ def _row(worker: Worker, assigned: list[Assignment], now: datetime) -> dict[str,
         "memory": sum(consumer["memory"] for consumer in [*consumers, *finishing]),
         "address": address("jobs_worker_change", worker.worker_id),
         "jobs": address("jobs_job_changelist", worker=worker.worker_id),
+        "set_capacity": address("jobs_worker_capacity", worker=worker.worker_id),
         "drain": address("jobs_worker_drain", worker.worker_id),
     }
 

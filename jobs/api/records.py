@@ -13,14 +13,13 @@ from pydantic import Field
 from jobs import reads, services
 from jobs.api.schemas import (
     AssignmentOut,
-    DrainedOut,
     FailureOut,
     FailureSummary,
     JobOut,
     LeaderOut,
     LeaseOut,
-    WorkerOut,
 )
+from jobs.api.worker_schemas import DrainedOut, WorkerOut, WorkerPatch
 from queuesite.api.auth import needs
 from queuesite.api.openapi import also, link
 from queuesite.api.schemas import Moment, Out, Page, Paged, Query
@@ -151,6 +150,17 @@ def _worker(worker_id: str) -> WorkerOut:
     worker = reads.worker(worker_id)
     now = database_clock.now()
     return WorkerOut.of(worker, len(reads.find_assignments(worker=worker_id)), now)
+
+
+@router.patch("/workers/{worker_id}", response=WorkerOut, auth=needs("jobs.change_worker"), tags=["workers"])
+def change_worker(request: HttpRequest, worker_id: str, payload: WorkerPatch) -> WorkerOut:
+    """Give a running worker another capacity, until it ends.
+
+    It follows at once. If more is running, the queues that it took last finish what is in flight and make room. 422 if
+    its `capacityLimit` is lower, or null.
+    """
+    services.set_capacity(worker_id, payload.capacity)
+    return _worker(worker_id)
 
 
 @router.post("/workers/{worker_id}/drain", response=DrainedOut, auth=needs("jobs.change_worker"), tags=["workers"])

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field
 
-from jobs import services
 from jobs.api.health_schemas import OldestOut, ProblemOut
 from jobs.attention import MALFORMED_FOUND
-from jobs.models import Assignment, Failure, Job, Lease, Worker
-from jobs.placement import offer_of
+from jobs.models import Assignment, Failure, Job, Lease
 from jobs.reads import Activity
 from jobs.statistics import Statistics
 from queues.api.schemas import QueueFields
@@ -170,71 +167,6 @@ class NotifiedOut(Out):
     assignments: list[AssignmentOut] | None = Field(
         description="its assignments; null without the permission jobs.view_assignment"
     )
-
-
-class WorkerOut(Out):
-    """A worker."""
-
-    id: str = Field(examples=[_WORKER])
-    host: str = Field(examples=["host-1"])
-    pid: int = Field(examples=[4711])
-    capacity: int = Field(description="consumers that it runs at once (MAX_LOAD)", examples=[5])
-    load: int = Field(description="assignments that it holds", examples=[2])
-    draining: bool = Field(description="whether it takes no more assignments", examples=[False])
-    alive: bool = Field(description="whether its heartbeat is recent", examples=[True])
-    heartbeat_age: float = Field(description="seconds since its last heartbeat", examples=[0.8])
-    pool: str | None = Field(
-        description="null: it is of an earlier release, and announces nothing", examples=["default"]
-    )
-    version: str = Field(description="of its handlers' code", examples=["2.1"])
-    handlers: dict[str, str] = Field(description="the version of each handler that it has", examples=[{"log": "2.1"}])
-    started_at: Timestamp
-    heartbeat_at: Timestamp
-    listens: int = Field(description="idle queues that it may listen to (LISTEN_QUEUES)", examples=[200])
-    listener: dict[str, Any] = Field(
-        description="what its listener does: the queues that it holds and the polls that are open, its pid, its memory "
-        "in bytes and its requests so far; empty without one",
-        examples=[{"pid": "4712", "queues": 40, "polls": 40, "memory": 90_000_000, "requests": 1_200}],
-    )
-    consumers: list[dict[str, Any]] = Field(
-        description="what it runs, with the live counts of its last heartbeat; `finishing`: the run receives "
-        "nothing more and holds no assignment, but some of its handlers still run",
-        examples=[[{"jobId": "6ae3f1c2d4b5a69788990011", "queueName": "orders", "processed": 12, "failed": 0}]],
-    )
-
-    @classmethod
-    def of(cls, worker: Worker, load: int, now: datetime) -> WorkerOut:
-        return cls(
-            id=worker.worker_id,
-            host=worker.host,
-            pid=worker.pid,
-            capacity=worker.capacity,
-            load=load,
-            draining=worker.draining,
-            alive=services.is_alive(worker, now),
-            heartbeat_age=round(max(0.0, (now - worker.heartbeat_at).total_seconds()), 3),
-            pool=worker.pool,
-            version=worker.version,
-            handlers=dict(offer_of(worker).versions or {}),
-            started_at=worker.started_at,
-            heartbeat_at=worker.heartbeat_at,
-            listens=worker.listens,
-            listener={name: _plain(value) for name, value in worker.listener.items()},
-            consumers=[{name: _plain(value) for name, value in c.items()} for c in worker.consumers],
-        )
-
-
-class DrainedOut(Out):
-    """A worker that was asked to end."""
-
-    id: str = Field(examples=[_WORKER])
-    draining: bool = Field(examples=[True])
-    changed: bool = Field(description="false if it was asked before", examples=[True])
-
-
-def _plain(value: Any) -> Any:
-    """`value`, as text if JSON has no such type (an ObjectId)."""
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
 class LeaseOut(Out):

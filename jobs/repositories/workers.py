@@ -31,9 +31,22 @@ def _workers() -> Collection[Document]:
     return collection(Worker)
 
 
-def register(worker_id: str, host: str, pid: int, capacity: int, announced: Announcement | None = None) -> None:
-    """Add a worker and what it announces. Its id is new with every registration."""
+def register(
+    worker_id: str,
+    host: str,
+    pid: int,
+    capacity: int,
+    announced: Announcement | None = None,
+    *,
+    limit: int | None = None,
+    wanted: int | None = None,
+) -> None:
+    """Add a worker and what it announces. Its id is new with every registration.
+
+    `limit` is the highest capacity that it can be given, `wanted` the one that was asked for when it had another id.
+    """
     said = {} if announced is None else announced.as_document()
+    said |= {"capacityLimit": limit, "wantedCapacity": wanted}
     _workers().update_one(
         {"_id": worker_id},
         {
@@ -51,17 +64,29 @@ def heartbeat(
     capacity: int | None = None,
     listens: int = 0,
     listener: Mapping[str, Any] | None = None,
-) -> None:
+) -> int | None:
     """Record that the worker is alive, its consumers' counts so far, and its capacity if that has changed.
 
-    `listens` is how many idle queues it may listen to, `listener` what its listener does. Raises `StaleTransition` if
-    the worker was pruned.
+    Returns the capacity that somebody asked for, or None. `listens` is how many idle queues it may listen to,
+    `listener` what its listener does. Raises `StaleTransition` if the worker was pruned.
     """
     said: Document = {"consumers": consumers, **({} if capacity is None else {"capacity": capacity})}
     said.update(listens=listens, listener=dict(listener or {}))
-    result = _workers().update_one({"_id": worker_id}, {"$set": said, "$currentDate": {"heartbeatAt": True}})
-    if not result.matched_count:
+    found = _workers().find_one_and_update(
+        {"_id": worker_id}, {"$set": said, "$currentDate": {"heartbeatAt": True}}, {"wantedCapacity": 1}
+    )
+    if found is None:
         raise StaleTransition(f"worker {worker_id} is not registered any more")
+    wanted = found.get("wantedCapacity")
+    return wanted if isinstance(wanted, int) else None
+
+
+def want_capacity(worker_id: str, capacity: int | None) -> None:
+    """Ask a worker for another capacity (None: its own, MAX_LOAD). Raises `StaleTransition` if it is not registered."""
+    if not _workers().update_one({"_id": worker_id}, {"$set": {"wantedCapacity": capacity}}).matched_count:
+        raise StaleTransition(f"worker {worker_id} is not registered any more")
+    more = "MAX_LOAD again" if capacity is None else f"{capacity}"
+    record(EventKind.WORKER_CAPACITY, subject=worker_id, more=more)
 
 
 def drain(worker_id: str) -> None:

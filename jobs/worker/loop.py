@@ -23,10 +23,11 @@ from jobs.consumer.settings import QueueSettings
 from jobs.identity import new_id
 from jobs.models import Assignment, DepartureReason, EndReason, Lease
 from jobs.placement import can_serve
-from jobs.repositories import assignments, jobs, leases, workers
+from jobs.repositories import assignments, leases, workers
 from jobs.repositories.jobs import Processor
 from jobs.worker import admission, completion, following, recording, reports
 from jobs.worker.announcer import Announcer
+from jobs.worker.capacity import Capacity
 from jobs.worker.drain import Drain
 from jobs.worker.listener import ListenerProcess
 from jobs.worker.listening import WorkerListening
@@ -78,8 +79,7 @@ class WorkerLoop:
         #: Changes with each registration.
         self.worker_id = ""
         self._registered = False
-        #: The capacity that was last written.
-        self._shown_capacity = config.max_load
+        self.capacity = Capacity(config)
         self.runs = Runs()
         self.listening = WorkerListening(
             config,
@@ -147,7 +147,7 @@ class WorkerLoop:
         """How many more consumers it may run now."""
         if self._drain.begun or not self._registered or self._pool.trouble is not None:
             return 0
-        return self.config.max_load - len(self.runs.active)
+        return self.capacity.now - len(self.runs.active)
 
     # --- the turn ---
 
@@ -194,7 +194,7 @@ class WorkerLoop:
         draining = self._drain.begun
         if not self._registered and not draining:
             self._register()
-        if self._registered and now >= self._next_heartbeat:
+        if self._registered and (now >= self._next_heartbeat or self.watch.capacity_due):
             self._heartbeat(now)
         if self._registered and draining:
             self._drain.announce(self.worker_id)
@@ -231,26 +231,29 @@ class WorkerLoop:
         self._pool.worker_id = self.worker_id
         announced = self.announcer.announcement
         self.announcer.keep(self._monotonic())
-        workers.register(self.worker_id, self._host, os.getpid(), self.config.max_load, announced)
+        capacity = self.capacity
+        capacity.shown = capacity.now
+        said = {"limit": capacity.limit, "wanted": capacity.wanted}
+        workers.register(self.worker_id, self._host, os.getpid(), capacity.now, announced, **said)
         self._registered = self.watch.assignments_due = True
-        self._shown_capacity = self.config.max_load
         self._next_heartbeat = 0.0 if self.listening.limit else self._monotonic() + self.config.heartbeat_seconds
         self.watch.start(self.worker_id)
         log.info(
             "worker_registered",
             host=self._host,
             pid=os.getpid(),
-            capacity=self.config.max_load,
+            capacity=capacity.now,
             pool=announced.pool,
             version=announced.version,
         )
 
     def _heartbeat(self, now: float) -> None:
         self._next_heartbeat = now + self.config.heartbeat_seconds * random.uniform(0.9, 1.0)
+        self.watch.capacity_due = False
         # A worker that cannot start processes is given nothing until it can.
-        capacity = self.config.max_load if self._pool.trouble is None else len(self.runs.active)
+        capacity = self.capacity.now if self._pool.trouble is None else len(self.runs.active)
         try:
-            workers.heartbeat(
+            wanted = workers.heartbeat(
                 self.worker_id,
                 self.runs.as_documents(),
                 capacity,
@@ -271,7 +274,9 @@ class WorkerLoop:
             if not self._drain.begun:
                 self._register()
         else:
-            self._shown_capacity = capacity
+            self.capacity.shown = capacity
+            if self.capacity.follow(wanted, self.runs):
+                self._next_heartbeat = now  # the master hears of it at once
 
     def _reconcile(self, now: float) -> None:
         """Compare what is assigned with what runs: start, end, make room."""
@@ -308,7 +313,7 @@ class WorkerLoop:
             queue,
             lease,
             offer=self.announcer.offer,
-            free=self.config.max_load - len(self.runs.active),
+            free=self.capacity.now - len(self.runs.active),
             draining=self._drain.begun,
         )
         if refusal is not None:
@@ -319,23 +324,13 @@ class WorkerLoop:
             consumer = self._pool.obtain()
         except CannotStart as error:
             # First, so that the master does not assign the queue to it again at once.
-            if self._shown_capacity > len(self.runs.active):
+            if self.capacity.shown > len(self.runs.active):
                 self._heartbeat(self._monotonic())
             completion.hand_back(assignment, queue, processor, RunReport(EndReason.REVOKED, last_error=str(error)))
             return False
         processor = Processor(self.worker_id, self._host, os.getpid(), consumer.pid)
-        version = self.announcer.version_of(queue.handler)
-        try:
-            jobs.start(assignment.job_id, processor, queue.handler, version)
-        except StaleTransition:
-            # The master died between the assignment and its job, or has not written the job yet.
-            jobs.create_many([(assignment, queue.name, processor)])
-            try:
-                jobs.start(assignment.job_id, processor, queue.handler, version)
-            except StaleTransition:
-                log.warning("assignment_stale", assignment_id=str(assignment.id), queue=queue.name)
-                completion.release(assignment, self.worker_id)
-                return False
+        if not admission.start_job(assignment, queue, processor, self.announcer.version_of(queue.handler)):
+            return False
         settings = QueueSettings.of(queue, database_clock.now())
         counts_due = self._monotonic() + self.config.job_max_seconds
         self.runs.add(ActiveRun(assignment, queue, settings, consumer, self.worker_id, counts_due))

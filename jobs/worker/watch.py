@@ -39,6 +39,8 @@ class Watch:
         self.settings_due = False
         #: The worker was asked to drain.
         self.drain_asked = False
+        #: Another capacity was asked for.
+        self.capacity_due = False
 
     @property
     def live(self) -> bool:
@@ -83,7 +85,10 @@ class Watch:
                 return
             self._listening.changed()
         elif change["ns"]["coll"] == "workers":
-            self.drain_asked = True
+            if "draining" in change["updateDescription"]["updatedFields"]:
+                self.drain_asked = True
+            else:
+                self.capacity_due = True
         elif change["operationType"] == "delete" and not self._is_mine(change["documentKey"]["_id"]):
             return
         else:
@@ -92,7 +97,7 @@ class Watch:
 
 
 def pipeline(worker_id: str) -> list[Document]:
-    """Lets through changes of this worker's assignments, of what it listens to, of queues, and the order to drain."""
+    """Lets through changes of this worker's assignments, of what it listens to, of queues, and what it is told."""
     mine = {
         "ns.coll": "assignments",
         "$or": [
@@ -101,10 +106,14 @@ def pipeline(worker_id: str) -> list[Document]:
             {"operationType": "update", "updateDescription.updatedFields.yieldRequestedAt": {"$exists": True}},
         ],
     }
-    drain = {
+    told = {
         "ns.coll": "workers",
+        "operationType": "update",
         "documentKey._id": worker_id,
-        "updateDescription.updatedFields.draining": True,
+        "$or": [
+            {"updateDescription.updatedFields.draining": True},
+            {"updateDescription.updatedFields.wantedCapacity": {"$exists": True}},
+        ],
     }
     listening = {
         "ns.coll": "listening",
@@ -117,4 +126,4 @@ def pipeline(worker_id: str) -> list[Document]:
             *({f"updateDescription.updatedFields.{name}": {"$exists": True}} for name in _WATCHED_FIELDS),
         ],
     }
-    return [{"$match": {"$or": [mine, listening, settings, drain]}}]
+    return [{"$match": {"$or": [mine, listening, settings, told]}}]

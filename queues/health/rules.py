@@ -222,7 +222,7 @@ PROBLEMS: Mapping[Health, Rule] = MappingProxyType(
             lambda context: waits_expression(context, full=True),
             _of_starved,
             lambda queue, context: waiting_since(queue),
-            "Start more workers or raise MAX_LOAD; a higher priority lets the queue go before others.",
+            "Raise the capacity of workers, or start more; a higher priority lets the queue go before others.",
             _held,
         ),
         Health.PAUSED_WITH_BACKLOG: Rule(

@@ -74,6 +74,9 @@ class Config(BaseSettings):
 
     # Capacity
     max_load: int = Field(5, ge=1, le=1_000, description="capacity of a worker: consumers that it runs at once")
+    max_load_limit: int | None = Field(
+        None, ge=1, le=1_000, description="highest capacity that a running worker can be given; empty: twice MAX_LOAD"
+    )
     worker_pool: str = Field(
         "default", pattern=r"^[A-Za-z0-9_-]{1,50}$", description="pool of a worker; queues may name one"
     )

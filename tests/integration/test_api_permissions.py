@@ -74,6 +74,7 @@ OPERATIONS: dict[tuple[str, str], set[str] | None] = {
     ("GET", "/assignments"): {"jobs.view_assignment"},
     ("GET", "/workers"): {"jobs.view_worker"},
     ("GET", "/workers/{worker_id}"): {"jobs.view_worker"},
+    ("PATCH", "/workers/{worker_id}"): {"jobs.change_worker"},
     ("POST", "/workers/{worker_id}/drain"): {"jobs.change_worker"},
     ("GET", "/leader"): {"jobs.view_lease"},
     ("GET", "/tasks"): set(),

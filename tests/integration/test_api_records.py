@@ -222,6 +222,20 @@ class TestWorkers:
         api.post("/workers/nope/drain").problem(404)
         api.get("/workers/nope").problem(404)
 
+    def test_capacity(self, api: Api) -> None:
+        records.register("w1", capacity=3, has={"log": "1"})
+
+        changed = api.patch("/workers/w1", {"capacity": 6}).ok()
+        assert (changed["capacity"], changed["wantedCapacity"], changed["capacityLimit"]) == (3, 6, 6)
+        assert api.patch("/workers/w1", {"capacity": None}).ok()["wantedCapacity"] is None
+        assert [one["text"] for one in api.get("/events?kind=worker-capacity").ok()["items"]] == [
+            "worker w1 was asked for a capacity of MAX_LOAD again",
+            "worker w1 was asked for a capacity of 6",
+        ]
+        api.patch("/workers/w1", {"capacity": 7}).problem(422)
+        api.patch("/workers/w1", {}).problem(422)
+        api.patch("/workers/nope", {"capacity": 1}).problem(404)
+
     def test_assignments(self, api: Api, orders: Queue) -> None:
         one = records.queued(orders, "w1")
         records.queued(records.define("invoices"), "w2")

@@ -23,6 +23,7 @@ from jobs.admin.pages import job_status
 from jobs.models import DepartureReason, EndReason, Failure, FailureCount, Job, JobStatus, Master, Worker
 from jobs.repositories import assignments, failures, jobs, leases, masters, workers
 from jobs.retry_reasons import MOST_OF_QUEUE, OTHER
+from queues import repository as queues
 from queues.models import Queue
 from queuesite.foundation.databases import collection, database_clock
 from queuesite.foundation.errors import MongoUnavailable
@@ -392,6 +393,38 @@ class TestWorkers:
         assert "finishes what is in flight" in first
         assert "was asked to drain before" in again
         assert [(e.user.username, e.object_id) for e in LogEntry.objects.all()] == [("operator", "w1")]
+
+    def test_starved_queues_offer_to_raise_the_capacity_of_the_workers_that_can_serve_them(self) -> None:
+        records.register("w1", capacity=1, has={"log": "1"})
+        records.register("w2", capacity=1, pool="gpu", has={"log": "1"})
+        ago = database_clock.now() - timedelta(minutes=5)
+        queue = records.define("orders", pool="gpu", depth_visible=3, visible_since=ago)
+        records.assign(records.define("taken", pool="gpu"), "w2")
+        raise_it = reverse("admin:jobs_worker_capacity") + "?queue=orders"
+        index = reverse("admin:index")
+        assert raise_it not in text(somebody("queues.view_queue", "jobs.view_worker"), index)
+        operator = Client()
+        may = ["queues.view_queue", "jobs.view_worker", "jobs.change_worker"]
+        operator.force_login(user("operator", may, is_staff=True))
+        assert raise_it in text(operator, index)
+        form = text(operator, reverse("admin:jobs_worker_capacity"), queue="orders")
+        assert "orders waits for a place on this worker" in form
+        assert 'name="capacity-w2" value="2"' in form
+        assert "capacity-w1" not in form
+
+        refused = operator.post(raise_it, {"capacity-w2": "3"}).content.decode()
+        assert "capacity 3: expected 1 to 2" in refused
+        assert "enter a whole number" in operator.post(raise_it, {"capacity-w2": "x"}).content.decode()
+        done = operator.post(raise_it, {"capacity-w2": "2"}, follow=True).content.decode()
+        assert "Capacity set: w2 to 2." in done
+        assert [worker.wanted_capacity for worker in workers.by_ids(["w1", "w2"])] == [None, 2]
+        assert [(e.user.username, e.object_id) for e in LogEntry.objects.all()] == [("operator", "w2")]
+        assert "Nothing was changed" in operator.post(raise_it, {"capacity-w2": "2"}, follow=True).content.decode()
+        one = text(operator, reverse("admin:jobs_worker_change", args=["w1"]))
+        assert reverse("admin:jobs_worker_capacity") + "?worker=w1" in one
+        queues.update(queue.id, {"pool": "cpu"})
+        assert "No live worker that can process orders" in text(operator, raise_it.partition("?")[0], queue="orders")
+        text(operator, raise_it.partition("?")[0], 404, queue="none")
 
     def test_departed_ones_are_remembered_with_when_and_why(self, browser: Client) -> None:
         for name in ("stopped", "drained", "died"):

@@ -39,7 +39,7 @@ from queues import repository
 from queues.handlers import registry
 from queues.models import Queue
 from queuesite.foundation.databases import MongoError, collection, database_clock
-from queuesite.foundation.errors import NotFound
+from queuesite.foundation.errors import InvalidInput, NotFound
 from tests.support.records import all_jobs, assign, define, failures_of, job_of, processor, stored
 from tests.support.waiting import eventually
 
@@ -720,6 +720,39 @@ class TestNoProcesses:
         assert stored(queue).wake_pending
         worker.pool.trouble = None
         worker.until(lambda: workers.all_workers()[0].capacity == 5, "it takes as many as ever")
+
+
+class TestCapacity:
+    def test_a_running_worker_follows_what_it_is_asked_for(self, worker: Worker) -> None:
+        worker.configured(max_load=2, max_load_limit=3)
+        runs = [worker.take(define(f"q{n}"))[1] for n in range(2)]
+
+        def shown() -> tuple[int, int | None, int | None]:
+            (one,) = workers.all_workers()
+            return one.capacity, one.wanted_capacity, one.capacity_limit
+
+        assert shown() == (2, None, 3)
+        with pytest.raises(InvalidInput, match="capacity 4: expected 1 to 3"):
+            services.set_capacity(worker.id, 4)
+        assert services.set_capacity(worker.id, 3)
+        assert not services.set_capacity(worker.id, 3)
+        worker.until(lambda: shown() == (3, 3, 3), "it has another place")
+        runs.append(worker.take(define("q2"))[1])
+
+        services.set_capacity(worker.id, 1)
+        worker.until(lambda: shown() == (1, 1, 3), "it has one place")
+        assert [EndReason.YIELDED in run.told for run in runs] == [False, True, True], "the last ones make room"
+
+        before = worker.id
+        workers.unregister(before)
+        worker.until(lambda: worker.id != before and shown() == (1, 1, 3), "it registered again, and still knows")
+        services.set_capacity(worker.id, None)
+        worker.until(lambda: shown() == (2, None, 3), "it has as many as it was started with")
+
+    def test_what_a_document_asks_for_beyond_the_limit_is_cut(self, worker: Worker) -> None:
+        worker.turn()
+        workers.want_capacity(worker.id, 1_000)
+        worker.until(lambda: workers.all_workers()[0].capacity == 10, "it has twice MAX_LOAD")
 
 
 class TestMany:

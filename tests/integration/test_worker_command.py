@@ -53,6 +53,23 @@ def test_what_only_finishes_is_no_load() -> None:
     assert "0/5" in worker("list").splitlines()[1].split()
 
 
+def test_a_capacity_is_asked_for() -> None:
+    register("w1", has={"log": "1"})
+    register("old")
+    assert worker("set-capacity", "w1", "7") == "worker w1 was asked for a capacity of 7\n"
+    assert worker("set-capacity", "w1", "7") == "worker w1 was asked for a capacity of 7, as before\n"
+    (found,) = (one for one in json.loads(worker("list", "--json")) if one["id"] == "w1")
+    assert (found["wantedCapacity"], found["capacityLimit"]) == (7, 10)
+    for name, number, why in (
+        ("w1", "11", "capacity 11: expected 1 to 10, which is the worker's MAX_LOAD_LIMIT"),
+        ("old", "7", "of an earlier release"),
+        ("nobody", "7", "there is no worker 'nobody'"),
+    ):
+        with pytest.raises(CommandError, match=why) as refused:
+            worker("set-capacity", name, number)
+        assert refused.value.returncode == 2
+
+
 def test_the_list_for_programs() -> None:
     busy("w1")
     (found,) = json.loads(worker("list", "--json"))

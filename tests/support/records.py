@@ -49,7 +49,7 @@ def register(
     if has is not None:
         handlers.announce(has)
         said = Announcement(pool, "1", tuple(Announced(name, version) for name, version in has.items()))
-    workers.register(worker_id, HOST, PID, capacity, said)
+    workers.register(worker_id, HOST, PID, capacity, said, limit=None if has is None else 2 * capacity)
     return worker_id
 
 

@@ -111,6 +111,7 @@ class TestDefaults:
 #: Each limit: the last value on either side of it that is taken, and the first that is not.
 LIMITS: list[tuple[str, list[Any], list[Any]]] = [
     ("MAX_LOAD", [1, 1_000], [0, 1_001, -1, "5.5", "many"]),
+    ("MAX_LOAD_LIMIT", [1, 1_000], [0, 1_001, "many"]),
     ("WORKER_INSTANCES", [1, 100], [0, 101]),
     ("CONSUMER_USAGE_LIMIT", [1, 10**9], [0]),
     ("CONSUMER_MEMORY_MB", [64], [63]),

@@ -12,7 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 from jobs import services
 from jobs.models import Worker
 from jobs.placement import offer_of
-from queuesite.foundation.commands import Parser, QueuesiteCommand
+from queuesite.foundation.commands import Parser, QueuesiteCommand, integer
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
 from queuesite.foundation.home import PROGRAM
@@ -28,7 +28,7 @@ QUIET_SECONDS = 2.0
 class Command(QueuesiteCommand):
     """Subcommands for workers."""
 
-    help = "List the workers, or drain one."
+    help = "List the workers, drain one, or set how many queues it processes at once."
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
@@ -39,11 +39,16 @@ class Command(QueuesiteCommand):
         verb("list", "list the registered workers").add_argument("--json", action="store_true", help="print JSON")
         drain = verb("drain", "make a worker finish what is in flight and exit, on whichever machine it runs")
         drain.add_argument("id", metavar="ID", help="the worker's id, as `worker list` shows it")
+        capacity = verb("set-capacity", "set how many consumers a running worker runs at once, until it ends")
+        capacity.add_argument("id", metavar="ID", help="the worker's id, as `worker list` shows it")
+        capacity.add_argument(
+            "capacity", metavar="N", type=integer(1, 1_000), help="consumers, up to the worker's MAX_LOAD_LIMIT"
+        )
         drain.add_argument("--wait", action="store_true", help="wait until the worker has left")
 
     def run(self, **options: Any) -> None:
         """Run the verb."""
-        getattr(self, "do_" + options["verb"])(options)
+        getattr(self, "do_" + options["verb"].replace("-", "_"))(options)
 
     def do_list(self, options: dict[str, Any]) -> None:
         workers = services.list_workers()
@@ -72,6 +77,11 @@ class Command(QueuesiteCommand):
             ),
             numeric=("pid", "load"),
         )
+
+    def do_set_capacity(self, options: dict[str, Any]) -> None:
+        changed = services.set_capacity(options["id"], options["capacity"])
+        again = "" if changed else ", as before"
+        self.say(f"worker {options['id']} was asked for a capacity of {options['capacity']}{again}")
 
     def do_drain(self, options: dict[str, Any]) -> None:
         name = options["id"]
@@ -110,6 +120,8 @@ def _as_json(worker: Worker, now: datetime) -> dict[str, Any]:
         "version": worker.version,
         "handlers": dict(offer_of(worker).versions or {}),
         "capacity": worker.capacity,
+        "wantedCapacity": worker.wanted_capacity,
+        "capacityLimit": worker.capacity_limit,
         "state": services.worker_state(worker, now),
         "draining": worker.draining,
         "startedAt": worker.started_at,
