@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("jobs", "0011_job_retried_count")]
+    dependencies = [("jobs", "0013_notices")]
 
     operations = [
         migrations.AddField(
