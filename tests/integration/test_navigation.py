@@ -12,7 +12,7 @@ from django.urls import reverse
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mongo")]
 
 WHOLE = {
-    None: ["Overview", "Queues", "Jobs", "Failures", "Handlers", "Attempts", "Events"],
+    None: ["Overview", "Queues", "Jobs", "Failures", "Handlers", "Attempts", "Events", "Notices"],
     "Processes": ["Workers", "Masters", "Background tasks", "Schedules"],
     "Access": ["Tokens", "Users", "Groups", "Failed logins", "Log"],
     "Task runs": ["Queued", "Succeeded", "Failed"],
