@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from bson import ObjectId
 
@@ -49,20 +50,13 @@ def find(
     """
     if outcome is not None and outcome not in AttemptOutcome.values:
         raise InvalidInput(f"outcome {outcome!r}: expected one of {', '.join(AttemptOutcome.values)}", field="outcome")
-    if job is not None and not ObjectId.is_valid(job):
-        raise InvalidInput(f"job {job[:50]!r}: expected 24 hexadecimal digits", field="job")
     _check(text)
-    named = {
-        "messageId": message,
-        "queueName": queue,
-        "jobId": None if job is None else ObjectId(job),
-        "handler": handler,
-        "fingerprint": kind,
-        "outcome": outcome,
-    }
+    named = _named(message, queue, job, handler, kind)
+    if outcome is not None:
+        named["outcome"] = outcome
     after = None if cursor is None else Cursor.decode(cursor, datetime)
     found = attempts.newest(
-        {name: value for name, value in named.items() if value is not None},
+        named,
         limit + 1,
         text=text,
         since=since,
@@ -70,6 +64,19 @@ def find(
         behind=None if after is None else (after.value, after.id),
     )
     return cut(found, limit, lambda attempt: Cursor(attempt.started_at, attempt.id))
+
+
+def count(
+    *,
+    message: str | None = None,
+    queue: str | None = None,
+    job: str | None = None,
+    handler: str | None = None,
+    kind: str | None = None,
+) -> dict[AttemptOutcome, int]:
+    """How many attempts match of each outcome, counted up to one more than `reads.MOST_COUNTED`."""
+    named = _named(message, queue, job, handler, kind)
+    return {one: attempts.count({**named, "outcome": one.value}, reads.MOST_COUNTED + 1) for one in AttemptOutcome}
 
 
 def attempt(attempt_id: ObjectId) -> Attempt:
@@ -127,6 +134,22 @@ def search_all(text: str, may: Callable[[str], bool]) -> Found:
         failures=failures.with_text(text, MOST_FOUND) if may("jobs.view_failure") else (),
         attempts=find(text=text, limit=MOST_FOUND)[0] if may_attempts and not at_message else (),
     )
+
+
+def _named(
+    message: str | None, queue: str | None, job: str | None, handler: str | None, kind: str | None
+) -> dict[str, Any]:
+    """The condition that these fields have these values. Raises `InvalidInput` if `job` is no id."""
+    if job is not None and not ObjectId.is_valid(job):
+        raise InvalidInput(f"job {job[:50]!r}: expected 24 hexadecimal digits", field="job")
+    named = {
+        "messageId": message,
+        "queueName": queue,
+        "jobId": None if job is None else ObjectId(job),
+        "handler": handler,
+        "fingerprint": kind,
+    }
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def _check(text: str | None, field: str = "text") -> None:

@@ -15,19 +15,13 @@ from jobs.repositories import attempts
 from queues import choosing
 from queues.choosing import Choose
 from queues.messages import Progress as Count
-from queues.moving import REJECTED_ID
+from queues.moving import message_id_of
 from queues.sqs import ReceivedMessage
 from queuesite.foundation.errors import InvalidInput
 from queuesite.tasks import Progress, background
 
 #: Length of a fingerprint.
 _DIGITS = 32
-
-
-def message_id_of(letter: ReceivedMessage) -> str:
-    """The id of the message that a letter was."""
-    found = letter.attributes.get(REJECTED_ID, {}).get("StringValue")
-    return found if isinstance(found, str) and found else letter.message_id
 
 
 def errors_of(letters: Sequence[ReceivedMessage]) -> dict[str, Attempt]:

@@ -44,6 +44,11 @@ def newest(filters: Document, limit: int) -> list[Event]:
     return read(Event, some, limit)
 
 
+def count(filters: Document, most: int) -> int:
+    """How many events match, counted up to `most`."""
+    return _events().count_documents(filters, limit=most)
+
+
 def between(since: datetime, until: datetime, queue: str | None, kinds: Sequence[str], limit: int) -> list[Event]:
     """The latest `limit` events in a span, of a queue or of these kinds, in their order."""
     which: Document = {"kind": {"$in": list(kinds)}} if queue is None else {"queueName": queue}

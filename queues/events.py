@@ -97,15 +97,23 @@ def find(
 
     Raises `InvalidInput` for a kind that there is not, and for a cursor of another list.
     """
-    if kind is not None and kind not in set(EventKind):
-        raise InvalidInput(f"kind {kind!r}: expected one of {', '.join(EventKind)}", field="kind")
-    filters: list[dict[str, Any]] = [
-        {name: value} for name, value in (("queueName", queue), ("kind", kind)) if value is not None
-    ]
+    filters = _filters(queue, kind)
     if cursor is not None:
         filters.append(Cursor.decode(cursor, datetime).behind("at", descending=True))
     found = event_repository.newest({"$and": filters} if filters else {}, limit + 1)
     return cut(found, limit, lambda event: Cursor(event.at, event.id))
+
+
+def count(*, queue: str | None = None, kind: str | None = None, most: int) -> int:
+    """How many events there are (of one queue, of one kind), counted up to `most`. Raises `InvalidInput`."""
+    filters = _filters(queue, kind)
+    return event_repository.count({"$and": filters} if filters else {}, most)
+
+
+def _filters(queue: str | None, kind: str | None) -> list[dict[str, Any]]:
+    if kind is not None and kind not in set(EventKind):
+        raise InvalidInput(f"kind {kind!r}: expected one of {', '.join(EventKind)}", field="kind")
+    return [{name: value} for name, value in (("queueName", queue), ("kind", kind)) if value is not None]
 
 
 def marks(queue: str | None, since: datetime, until: datetime) -> list[Event]:

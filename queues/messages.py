@@ -137,7 +137,10 @@ MOST_SEARCHED = 1_000
 
 
 def redrive_some(name: str, message_ids: Collection[str]) -> int:
-    """Move these dead letters back to their queue; return how many were found. Raises as `redrive` does."""
+    """Move these dead letters back to their queue; return how many were found. Raises as `redrive` does.
+
+    A letter has its own id, and that of the message that it was: see `moving.message_id_of`.
+    """
     queue, dlq_url = redrivable(name)
     gateway = gateway_in(queue.region)
     moved = 0
@@ -153,13 +156,26 @@ def redrive_some(name: str, message_ids: Collection[str]) -> int:
 
 
 def delete_dead_letters(name: str, message_ids: Collection[str]) -> int:
-    """Delete these dead letters; return how many were found. Raises `NotFound`, `InvalidInput`, `ServerError`."""
+    """Delete these dead letters, named as for `redrive_some`; return how many were found.
+
+    Raises `NotFound`, `InvalidInput`, `ServerError`.
+    """
     queue, dlq_url = services.with_dead_letters(name, "delete")
     gateway = gateway_in(queue.region)
     with _searched(gateway, dlq_url, message_ids) as found:
         moving.delete(gateway, dlq_url, found)
     log.info("dead_letters_deleted", queue=name, count=len(found))
     return len(found)
+
+
+def dead_letter(name: str, message_id: str) -> ReceivedMessage | None:
+    """Look for the dead letter of a message; None if it is not among those that SQS gives out.
+
+    Raises `NotFound`, `InvalidInput`, `ServerError`.
+    """
+    queue, dlq_url = services.with_dead_letters(name, "look at")
+    with _searched(gateway_in(queue.region), dlq_url, [message_id]) as found:
+        return next(iter(found), None)
 
 
 @contextmanager
@@ -174,7 +190,8 @@ def _searched(gateway: DataPlane, dlq_url: str, message_ids: Collection[str]) ->
             if not received:
                 break
             for message in received:
-                (found if message.message_id in wanted else others)[message.message_id] = message
+                ids = {message.message_id, moving.message_id_of(message)}
+                (found if ids & wanted else others)[message.message_id] = message
         yield list(found.values())
     finally:
         moving.show(gateway, dlq_url, [*others.values(), *found.values()])

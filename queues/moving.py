@@ -35,6 +35,12 @@ _POLL_SECONDS = 0.5
 Progress = Callable[[int], None]
 
 
+def message_id_of(letter: ReceivedMessage) -> str:
+    """The id of the message that a letter was: its own, unless it is the copy of a rejected message."""
+    found = letter.attributes.get(REJECTED_ID, {}).get("StringValue")
+    return found if isinstance(found, str) and found else letter.message_id
+
+
 @dataclass(frozen=True)
 class RedriveReport:
     """How many dead letters went back to their queue, and whether SQS's own task moved all of them."""

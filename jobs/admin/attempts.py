@@ -1,8 +1,8 @@
-"""Attempts: a list by filters, a page for each attempt and for each message, and the box that finds everything."""
+"""Attempts: a list by filters, a page for each attempt, and the box that finds everything."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
@@ -12,10 +12,14 @@ from django.urls import URLPattern, URLResolver, path
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from jobs import attempt_reads
-from jobs.admin.pages import queue_address
+from jobs.admin.attempt_columns import ATTEMPTS, attempts_total, links, message_address, rows_for
+from jobs.admin.message import MessagePage
+from jobs.admin.pages import bounded, queue_address
 from jobs.attempt_model import Attempt
 from jobs.attempts import AttemptOutcome
-from queuesite.admin.records import RecordsAdmin, address
+from jobs.shared import shared
+from queuesite.admin.records import address
+from queuesite.admin.tables import Tab
 from queuesite.foundation.config import get_config
 from queuesite.foundation.documents import object_id
 from queuesite.foundation.errors import InvalidInput, NotFound
@@ -23,16 +27,6 @@ from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
 
 PAGE = 50
-#: The colour of an outcome, which is also shown in words.
-OUTCOME_VARIANTS = {
-    AttemptOutcome.DONE: "success",
-    AttemptOutcome.FAILED: "danger",
-    AttemptOutcome.RETRIED: "default",
-    AttemptOutcome.REJECTED: "warning",
-    AttemptOutcome.TIMED_OUT: "danger",
-    AttemptOutcome.UNAVAILABLE: "warning",
-    AttemptOutcome.CRASHED: "danger",
-}
 
 
 class AttemptFilters(forms.Form):
@@ -59,9 +53,19 @@ class AttemptFilters(forms.Form):
         """The arguments for `attempt_reads.find`, and the query of an address."""
         return {name: value for name, value in self.cleaned_data.items() if value}
 
+    def counts(self) -> dict[AttemptOutcome, int] | None:
+        """How many attempts match of each outcome; a slow answer is shared by all requests.
+
+        None if a text is looked for: counting would read every attempt.
+        """
+        wanted = {name: value for name, value in self.conditions.items() if name != "outcome"}
+        if "text" in wanted:
+            return None
+        return shared("attempts", lambda: attempt_reads.count(**wanted), wanted)
+
 
 @admin.register(Attempt)
-class AttemptAdmin(RecordsAdmin):
+class AttemptAdmin(MessagePage):
     """Attempts at messages: those that did not succeed, and a sample of the others."""
 
     at = "attempts"
@@ -72,9 +76,6 @@ class AttemptAdmin(RecordsAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Attempt | None = None) -> bool:
         return False
 
-    def get_urls(self) -> list[URLPattern]:
-        return [self.route("message/<str:object_id>/", self.message_view, "message"), *super().get_urls()]
-
     def pages(self) -> list[URLPattern | URLResolver]:
         """These, and the box's, which shows each user what they may see."""
         return [path("find/", self.admin_site.admin_view(self.find_view), name="find"), *super().pages()]
@@ -84,11 +85,12 @@ class AttemptAdmin(RecordsAdmin):
         self.require_view(request)
         filters = AttemptFilters(request.GET)
         found: Sequence[Attempt] = ()
-        following, chosen = None, {}
+        following, chosen, counts = None, {}, None
         if filters.is_valid():
             chosen = filters.conditions
             try:
                 found, following = attempt_reads.find(**chosen, cursor=request.GET.get("cursor"), limit=PAGE)
+                counts = filters.counts()
             except InvalidInput as error:
                 filters.add_error(None, str(error))
         listed = "jobs_attempt_changelist"
@@ -97,7 +99,8 @@ class AttemptAdmin(RecordsAdmin):
             "jobs/_attempts.html",
             "Attempts",
             filters=filters,
-            rows=rows(found),
+            tabs=_tabs(chosen, counts),
+            table=ATTEMPTS.table(request, rows_for(request, found), total=_total(chosen, counts)),
             filtered=bool(chosen),
             narrowed={name: chosen[name] for name in ("message", "job", "kind") if name in chosen},
             newest=address(listed, **chosen) if "cursor" in request.GET else None,
@@ -119,32 +122,9 @@ class AttemptAdmin(RecordsAdmin):
             f"Attempt {one.receive_count} at {one.message_id}",
             original=one,
             attempt=one,
-            row=rows([one])[0],
-            links=_links(request, one),
+            row=rows_for(request, [one])[0],
+            links=links(request, one),
             poll=False,
-        )
-
-    def message_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Show the attempts at a message in their order."""
-        self.require_view(request)
-        try:
-            found = attempt_reads.of_message(object_id[:200])
-        except NotFound as error:
-            raise Http404(str(error)) from None
-        last = found[-1]
-        return self.page(
-            request,
-            "jobs/_message.html",
-            f"Message {object_id}",
-            original=object_id,
-            message_id=object_id,
-            rows=rows(found),
-            last=last,
-            dead=last.dead_letter,
-            trace_ids=sorted({one.trace_id for one in found if one.trace_id}),
-            links=_links(request, last),
-            most=attempt_reads.MOST_OF_MESSAGE,
-            poll=True,
         )
 
     def find_view(self, request: HttpRequest) -> HttpResponse:
@@ -167,43 +147,28 @@ class AttemptAdmin(RecordsAdmin):
             jobs=[(job, address("jobs_job_change", job.id)) for job in found.jobs],
             found_messages=[(one, message_address(one)) for one in found.messages],
             failures=[(one, address("jobs_failure_change", one.id)) for one in found.failures],
-            attempts=rows(found.attempts),
+            table=ATTEMPTS.table(request, rows_for(request, found.attempts)),
             all_attempts=address("jobs_attempt_changelist", text=text),
             poll=False,
         )
 
 
-def rows(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
-    """Attempts as tables show them."""
-    return [
-        {
-            "attempt": one,
-            "address": address("jobs_attempt_change", one.id),
-            "message": message_address(one.message_id),
-            "outcome": AttemptOutcome(one.outcome).label,
-            "variant": OUTCOME_VARIANTS[AttemptOutcome(one.outcome)],
-        }
-        for one in attempts
-    ]
+def _tabs(chosen: Mapping[str, Any], counts: Mapping[AttemptOutcome, int] | None) -> list[Tab]:
+    """The outcomes, each with the number of its attempts that match, unless they are not counted."""
+    current = chosen.get("outcome")
+
+    def tab(text: str, outcome: str | None, number: int | None) -> Tab:
+        where = address("jobs_attempt_changelist", **{**chosen, "outcome": outcome})
+        return Tab(text, where, "" if number is None else bounded(number), current == outcome)
+
+    everything = tab("All", None, None if counts is None else sum(counts.values()))
+    return [everything, *(tab(one.label, one.value, None if counts is None else counts[one]) for one in AttemptOutcome)]
 
 
-def message_address(message_id: str) -> str:
-    """The address of a message's page."""
-    return address("jobs_attempt_message", message_id)
-
-
-def _links(request: HttpRequest, one: Attempt) -> dict[str, str | None]:
-    """Where an attempt's queue, job, worker, handler and kind of failure are shown, as far as the user may see them."""
-    may = request.user.has_perm
-    kind = attempt_reads.kind_of(one) if may("jobs.view_failure") else None
-    may_queue = may("queues.view_queue")
-    return {
-        "queue": queue_address(one.queue_name) if may_queue else None,
-        "dead_letters": address("queues_queue_dead_letters", one.queue_name) if may_queue and one.dead_letter else None,
-        "job": address("jobs_job_change", one.job_id) if may("jobs.view_job") else None,
-        "handler": address("jobs_handlerversion_change", one.handler) if may_queue else None,
-        "kind": None if kind is None else address("jobs_failure_change", kind.id),
-    }
+def _total(chosen: Mapping[str, Any], counts: Mapping[AttemptOutcome, int] | None) -> str:
+    if counts is None:
+        return ""
+    return attempts_total(sum(number for one, number in counts.items() if chosen.get("outcome") in (None, one.value)))
 
 
 def _attempt(attempt_id: str) -> Attempt:

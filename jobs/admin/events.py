@@ -9,14 +9,20 @@ from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from jobs.admin.pages import queue_address
+from jobs import reads
+from jobs.admin.pages import bounded, queue_address
+from jobs.shared import shared
 from queues import events
 from queues.event_model import Event
 from queues.events import EventKind
 from queuesite.admin.records import RecordsAdmin, address
+from queuesite.admin.tables import Column, Listing, Row
 from queuesite.foundation.errors import InvalidInput
 from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
+from queuesite.templatetags.cells import cut, link, whole
+from queuesite.templatetags.moments import moment
+from queuesite.templatetags.quantities import NONE
 
 PAGE = 50
 
@@ -58,13 +64,7 @@ class EventAdmin(RecordsAdmin):
             "Events",
             filters=filters,
             filtered=any(chosen.values()),
-            rows=[
-                {
-                    "event": event,
-                    "queue_address": queue_address(event.queue_name) if event.queue_name else None,
-                }
-                for event in found
-            ],
+            table=EVENTS.table(request, [_row(request, event) for event in found], total=_total(chosen)),
             newest=address("queues_event_changelist", **chosen) if "cursor" in request.GET else None,
             older=following and address("queues_event_changelist", **chosen, cursor=following),
             poll="cursor" not in request.GET,
@@ -76,3 +76,37 @@ class EventAdmin(RecordsAdmin):
         """Redirect to the list, which shows everything about an event."""
         self.require_view(request)
         return HttpResponseRedirect(address("queues_event_changelist"))
+
+
+def _row(request: HttpRequest, event: Event) -> dict[str, Any]:
+    seen = event.queue_name and request.user.has_perm("queues.view_queue")
+    return {
+        "id": str(event.id),
+        "name": event.text,
+        "event": event,
+        "queue": queue_address(event.queue_name) if seen else None,
+    }
+
+
+def _queue(row: Row) -> object:
+    event = row["event"]
+    return link(event.queue_name, row["queue"], f"event-{row['id']}") if event.queue_name else NONE
+
+
+EVENTS = Listing(
+    "events",
+    "Events",
+    (
+        Column("time", "Time", lambda row: moment(row["event"].at), "time"),
+        Column("queue", "Queue", _queue, "name"),
+        Column("text", "What happened", lambda row: whole(row["event"].text), "text"),
+        Column("actor", "By", lambda row: cut(row["event"].actor or "the system"), "medium"),
+        Column("kind", "Kind", lambda row: row["event"].kind.replace("-", " "), "medium", usual=False, on_card=False),
+        Column("subject", "Of", lambda row: cut(row["event"].subject or NONE), "wide", usual=False, on_card=False),
+    ),
+)
+
+
+def _total(chosen: dict[str, Any]) -> str:
+    number = shared("events", lambda: events.count(**chosen, most=reads.MOST_COUNTED + 1), chosen)
+    return f"{bounded(number)} event{'' if number == 1 else 's'}"

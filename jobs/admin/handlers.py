@@ -8,9 +8,10 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.html import format_html_join
 
 from jobs import handler_report
-from jobs.admin.attempts import rows as attempt_rows
+from jobs.admin.attempt_columns import SLOWEST, rows_for
 from jobs.admin.pages import queue_address
 from jobs.handler_models import HandlerVersion
 from queuesite.admin.records import RecordsAdmin, address
@@ -18,7 +19,8 @@ from queuesite.admin.tables import Column, Listing, Row, Sorting
 from queuesite.foundation.errors import InvalidInput, NotFound
 from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
-from queuesite.templatetags.cells import link, share
+from queuesite.templatetags.cells import cut, link, share
+from queuesite.templatetags.moments import moment
 from queuesite.templatetags.quantities import NONE, count, duration, rate
 
 
@@ -91,21 +93,12 @@ class HandlerAdmin(RecordsAdmin):
             handler=found.handler,
             schema=None if schema is None else json.dumps(schema, indent=2, ensure_ascii=False),
             **_numbers(found.work),
-            slowest=attempt_rows(handler_report.slowest(object_id)) if may_attempts else None,
+            slowest=SLOWEST.table(request, rows_for(request, handler_report.slowest(object_id)))
+            if may_attempts
+            else None,
             attempts=address("jobs_attempt_changelist", handler=object_id) if may_attempts else None,
-            versions=[
-                {
-                    "version": one,
-                    **_numbers(one),
-                    "workers": [
-                        {"id": worker, "address": address("jobs_worker_change", worker) if may_workers else None}
-                        for worker in one.workers
-                    ],
-                }
-                for one in found.versions
-            ],
+            versions=VERSIONS.table(request, [_version_row(one, may_workers=may_workers) for one in found.versions]),
             queues=[{"queue": queue, "address": queue_address(queue.name)} for queue in found.queues],
-            may_workers=may_workers,
             poll=True,
         )
 
@@ -149,6 +142,47 @@ HANDLERS = Listing(
         _of_work("waited_p99", "Waited p99", duration, usual=False, title="99th percentile of that wait"),
     ),
 )
+
+
+def _version_row(version: handler_report.Version, *, may_workers: bool) -> dict[str, Any]:
+    return {
+        "id": version.version,
+        "name": version.version,
+        "work": version,
+        "workers": [
+            (link(worker, address("jobs_worker_change", worker), f"has-{version.version}-{worker}"),)
+            for worker in version.workers
+        ]
+        if may_workers
+        else len(version.workers),
+    }
+
+
+def _workers(row: Row) -> object:
+    found = row["workers"]
+    return count(found) if isinstance(found, int) else format_html_join(", ", "{}", found) or "none"
+
+
+VERSIONS = Listing(
+    "versions",
+    "Versions",
+    (
+        Column("version", "Version", lambda row: cut(row["name"]), "medium"),
+        Column(
+            "announced", "First announced",
+            lambda row: moment(row["work"].first_announced_at, "not recorded"), "time",
+        ),
+        Column("workers", "Live workers", _workers, "medium"),
+        Column("messages", "Messages", lambda row: count(row["work"].processed), "number", help="in the last 24 hours"),
+        Column("failures", "Failed attempts", lambda row: count(row["work"].failed), "number", usual=False),
+        _of_work("failed", "Failed", share, title="share of the attempts of the last 24 hours, retries not counted"),
+        _of_work("retried", "Retried", share, title="share of the attempts of the last 24 hours"),
+        Column("timed_out", "Timed out", lambda row: count(row["work"].timed_out), "number", usual=False),
+        _of_work("mean", "Mean time", duration),
+        _of_work("p95", "p95", duration, title="95th percentile of the handler's time"),
+        _of_work("waited_p95", "Waited p95", duration, title="95th percentile of the wait for a first handling"),
+    ),
+)  # fmt: skip
 
 
 def _address(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Jobs: a list by filters and days, a page with the timeline, an export as CSV."""
+"""Jobs: a list by filters and times, a page with the timeline, an export as CSV."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from django.urls import URLPattern
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from jobs import reads, services
-from jobs.admin.pages import job_status
+from jobs.admin.pages import bounded, job_status
 from jobs.models import Job, JobStatus
 from jobs.shared import shared
 from queuesite.admin.records import RecordsAdmin, address
@@ -231,11 +231,10 @@ def _tabs(filters: JobFilters) -> list[Tab]:
     current = filters.cleaned_data["status"] if filters.is_valid() else ""
 
     def tab(text: str, status: str | None, number: int) -> Tab:
-        shown = count(number) if number <= reads.MOST_COUNTED else f"{count(reads.MOST_COUNTED)}+"
         return Tab(
             text,
             address("jobs_job_changelist", **(filters.query(status=status) if filters.is_valid() else {})),
-            shown,
+            bounded(number),
             current == (status or ""),
         )
 
@@ -244,12 +243,16 @@ def _tabs(filters: JobFilters) -> list[Tab]:
 
 
 def _total(filters: JobFilters, found: Sequence[Job]) -> str:
-    """Of a list up to a minute: how many of its jobs were still at work then."""
-    at: datetime | None = filters.cleaned_data["at"] if filters.is_valid() else None
-    if at is None or not found:
+    """How many there are, and of a list up to a minute how many of its jobs were still at work then."""
+    if not filters.is_valid():
         return ""
-    running = sum(job.ended_at is None or job.ended_at >= at for job in found)
-    return f"The newest first; {running} of these {len(found)} had not ended by {filters['at'].value()}"
+    at: datetime | None = filters.cleaned_data["at"]
+    if at is not None and found:
+        running = sum(job.ended_at is None or job.ended_at >= at for job in found)
+        return f"The newest first; {running} of these {len(found)} had not ended by {filters['at'].value()}"
+    wanted = filters.cleaned_data["status"]
+    number = sum(one for status, one in filters.counts().items() if wanted in ("", status.value))
+    return f"{bounded(number)} job{'' if number == 1 else 's'}"
 
 
 class Timeline:

@@ -1,4 +1,4 @@
-"""Events as marks in charts, as charts.js draws them."""
+"""The moments of a chart and the events that mark it, for charts.js, which shows them in the viewer's zone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from typing import Any
 
 from jobs.statistics import Point
 from queues import events
+from queuesite.templatetags.moments import utc
+
+
+def chart_labels(points: Sequence[Point]) -> list[str]:
+    """The moments of a chart's points."""
+    return [utc(point.at) for point in points]
 
 
 def chart_marks(queue: str | None, points: Sequence[Point], step: timedelta) -> list[dict[str, Any]]:
@@ -18,7 +24,8 @@ def chart_marks(queue: str | None, points: Sequence[Point], step: timedelta) -> 
     return [
         {
             "at": min(int((event.at - begin) / step), len(points) - 1),
-            "text": f"{event.at:%H:%M:%S} UTC {event.text}" + (f", by {event.actor}" if event.actor else ""),
+            "moment": utc(event.at),
+            "text": event.text + (f", by {event.actor}" if event.actor else ""),
         }
         for event in events.marks(queue, begin, end)
     ]

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest
 
 from jobs import attention, reads, services, statistics
 from jobs.admin import workers
-from jobs.admin.marks import chart_marks
+from jobs.admin.marks import chart_labels, chart_marks
 from jobs.admin.tiles import tiles
 from jobs.admin.urgent import rows
 from jobs.models import Worker
 from jobs.shared import shared
 from jobs.situation import situation
-from jobs.statistics import Overall, Span, Statistics
+from jobs.statistics import Overall, Statistics
 from queuesite import live, tasks
 from queuesite.admin.records import address
 from queuesite.foundation.databases import database_clock
@@ -105,8 +104,8 @@ def _charts(request: HttpRequest) -> dict[str, Any]:
             for name, text in _SPAN_NAMES.items()
         ],
         "span": _SPAN_NAMES[chosen],
-        "throughput": _marked(_throughput(found, span, _SPAN_NAMES[chosen]), marks),
-        "backlog": _marked(_backlog(found, span, _SPAN_NAMES[chosen]), marks),
+        "throughput": _marked(_throughput(found, _SPAN_NAMES[chosen]), marks),
+        "backlog": _marked(_backlog(found, _SPAN_NAMES[chosen]), marks),
     }
 
 
@@ -114,7 +113,7 @@ def _marked(chart: dict[str, Any] | None, marks: list[dict[str, Any]]) -> dict[s
     return None if chart is None else {**chart, "marks": marks}
 
 
-def _throughput(found: Overall, span: Span, window: str) -> dict[str, Any] | None:
+def _throughput(found: Overall, window: str) -> dict[str, Any] | None:
     """Messages, failed attempts and retries per minute, as charts.js takes them. None if nothing was done."""
     if not any(point.processed or point.failed or point.retried for point in found.points):
         return None
@@ -126,7 +125,7 @@ def _throughput(found: Overall, span: Span, window: str) -> dict[str, Any] | Non
         "label": f"Messages per minute in the last {window}: {processed[-1]:g} at the end, {max(processed):g} at most;"
         f" failed attempts: {failed[-1]:g} at the end, {max(failed):g} at most",
         "unit": "per minute",
-        "labels": _labels([point.at for point in found.points], span),
+        "labels": chart_labels(found.points),
         "series": [
             {"label": "messages", "values": processed, "colour": "done"},
             {"label": "failed attempts", "values": failed, "colour": "failed", "dash": [5, 4]},
@@ -135,7 +134,7 @@ def _throughput(found: Overall, span: Span, window: str) -> dict[str, Any] | Non
     }
 
 
-def _backlog(found: Overall, span: Span, window: str) -> dict[str, Any] | None:
+def _backlog(found: Overall, window: str) -> dict[str, Any] | None:
     """Waiting messages, as charts.js takes them. None if nobody recorded them."""
     known = [depth for depth in found.depths if depth is not None]
     if not known:
@@ -144,12 +143,8 @@ def _backlog(found: Overall, span: Span, window: str) -> dict[str, Any] | None:
         "label": f"Backlog in the last {window}: {known[-1].visible} messages at the end,"
         f" {max(depth.visible for depth in known)} at most",
         "unit": "messages",
-        "labels": _labels([point.at for point in found.points], span),
+        "labels": chart_labels(found.points),
         "series": [
             {"label": "waiting", "values": [d and d.visible for d in found.depths], "colour": "done"},
         ],
     }
-
-
-def _labels(moments: Sequence[datetime], span: Span) -> list[str]:
-    return [f"{at:%H:%M}" if span.length.days <= 1 else f"{at:%b %-d %H:%M}" for at in moments]

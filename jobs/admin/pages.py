@@ -9,6 +9,7 @@ from jobs import reads
 from jobs.models import Job, JobStatus
 from queues.health.rules import Problem
 from queuesite.admin.records import address
+from queuesite.templatetags.quantities import count
 
 #: The colour of a job's status, which is also shown in words.
 STATUS_VARIANTS = {
@@ -33,6 +34,11 @@ def job_status(job: Job) -> dict[str, str]:
 def queue_address(name: object) -> str:
     """The address of the page of a queue, which its name or its id finds."""
     return address("queues_queue_change", name)
+
+
+def bounded(number: int) -> str:
+    """A number that was counted up to one more than `reads.MOST_COUNTED`: `1,000+` beyond that."""
+    return count(number) if number <= reads.MOST_COUNTED else f"{count(reads.MOST_COUNTED)}+"
 
 
 def leader() -> dict[str, Any]:

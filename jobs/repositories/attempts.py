@@ -113,6 +113,11 @@ def newest(
     return newest_of_all(Attempt, "startedAt", wanted, limit, since=since, until=until, behind=behind)
 
 
+def count(filters: Document, most: int) -> int:
+    """How many attempts have these values, counted up to `most`."""
+    return _attempts().count_documents(filters, limit=most)
+
+
 def slowest(handler: str, since: datetime, limit: int) -> list[Attempt]:
     """A handler's recorded attempts that took longest, of those that began at `since` or later."""
     found = _attempts().find({"handler": handler, "startedAt": {"$gte": since}}).sort("seconds", DESCENDING)

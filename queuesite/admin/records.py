@@ -14,6 +14,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, include, path, reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 
 from queuesite import live
@@ -87,7 +89,7 @@ class RecordsAdmin(ModelAdmin):
     def page(self, request: HttpRequest, partial: str, title: str, **context: Any) -> TemplateResponse:
         """Render a page around a partial template, or only the partial if the page asks for an update.
 
-        In the context, `poll` says whether the page updates itself, and `original` is the last part of its breadcrumb.
+        In the context, `poll` says whether the page updates itself.
         """
         if live.is_update(request):
             return TemplateResponse(request, partial, {"opts": self.opts, "csrf_token": live.NO_TOKEN, **context})
@@ -99,22 +101,30 @@ class RecordsAdmin(ModelAdmin):
             # Not `self.media`, which also has the scripts of Django's own lists and forms.
             "media": forms.Media(getattr(self, "Media", None)),
             "is_popup": IS_POPUP_VAR in request.GET,
-            **self._crumb(title),
+            "crumbs": self._crumbs(title),
             **context,
         }
         return TemplateResponse(request, "queuesite/live_page.html", everything)
 
-    def _crumb(self, title: str) -> dict[str, str]:
-        """What the header shows after the list's name, unless this is the list."""
-        if title.lower() == str(self.opts.verbose_name_plural).lower():
-            return {}
-        return {"crumb": title, "crumb_list": address(f"{self.opts.app_label}_{self.opts.model_name}_changelist")}
+    def _crumbs(self, title: str) -> list[dict[str, Any]]:
+        """The list's name and, unless this is the list, the page's title, as `header_title.html` shows them."""
+        plural = str(self.opts.verbose_name_plural)
+        if title.lower() == plural.lower():
+            return [{"title": title, "own": True}]
+        listed = address(f"{self.opts.app_label}_{self.opts.model_name}_changelist")
+        return [{"title": capfirst(plural), "link": listed, "own": True}, {"title": title, "own": True}]
 
 
 def address(name: str, *args: object, **query: object) -> str:
     """The address of a page of the admin. Its query has the values that are not None."""
     given = {key: value for key, value in query.items() if value is not None}
     return reverse(f"admin:{name}", args=args) + (f"?{urlencode(given)}" if given else "")
+
+
+def back_to(request: HttpRequest, otherwise: str) -> str:
+    """The page to return to: that of the query's `next` if it is one of ours."""
+    wanted = request.GET.get("next", "")
+    return wanted if wanted.startswith("/") and url_has_allowed_host_and_scheme(wanted, None) else otherwise
 
 
 def moved(request: HttpRequest, address: str) -> HttpResponse:

@@ -15,7 +15,9 @@ from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
-from django.utils.http import url_has_allowed_host_and_scheme, urlencode
+from django.utils.http import urlencode
+
+from queuesite.admin.records import back_to
 
 #: How long a viewer's choice of columns is remembered.
 REMEMBERED = timedelta(days=365)
@@ -33,7 +35,7 @@ class Column:
     #: The content of a row's cell, which is escaped unless it is safe; or the template that draws it from `row`.
     show: Callable[[Row], object] | str
     #: The class that gives its width: `name` (of queues, workers, …), `text`, `wide`, `time`, `medium`, `short`, and
-    #: for what is aligned to the right `span` (of time) or `number`.
+    #: for what is aligned to the right `span` and `age` (of time) or `number`.
     width: str = "short"
     #: What the list is sorted by at a click on the heading; a number descends first.
     sort: str | None = None
@@ -47,7 +49,7 @@ class Column:
     @property
     def is_number(self) -> bool:
         """Whether it is aligned to the right, and sorted with the highest value first."""
-        return self.width in {"number", "span"}
+        return self.width in {"number", "span", "age"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Table:
     label: str
     headings: Sequence[Heading]
     rows: Sequence[tuple[Row, Sequence[Cell]]]
-    #: Every column that the viewer may choose, and whether it is shown.
+    #: Every column that the viewer may choose, and whether it is shown; empty if there is nothing to choose.
     choices: Sequence[tuple[Column, bool]]
     choose: str
     #: The id of the form that the rows' checkboxes belong to. None: rows are not chosen.
@@ -121,6 +123,8 @@ class Listing:
     columns: Sequence[Column]
     #: Columns that need a permission, by name.
     needs: Mapping[str, str] = field(default_factory=dict)
+    #: Whether the viewer may choose among the columns.
+    may_choose: bool = True
 
     def chosen(self, request: HttpRequest) -> list[Column]:
         """The columns that this viewer sees."""
@@ -145,7 +149,7 @@ class Listing:
             self.label,
             [Heading(column) if sorting is None else sorting.heading(column) for column in columns],
             [(row, [_cell(column, row) for column in columns]) for row in rows],
-            [(column, column in columns) for column in self._allowed(request)[1:]],
+            [(column, column in columns) for column in self._allowed(request)[1:]] if self.may_choose else [],
             f"{reverse('admin:columns', args=[self.name])}?{_next(request)}",
             form,
             total,
@@ -177,10 +181,7 @@ def choose_view(request: HttpRequest, listing: str) -> HttpResponse:
     """Remember the columns that a viewer wants, in a cookie: names of columns, and nothing else."""
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
-    back = request.GET.get("next", "")
-    if not (back.startswith("/") and url_has_allowed_host_and_scheme(back, None)):
-        back = reverse("admin:index")
-    answer = HttpResponseRedirect(back)
+    answer = HttpResponseRedirect(back_to(request, reverse("admin:index")))
     name, path_ = _cookie(request, listing), reverse("admin:index")
     if "usual" in request.POST:
         answer.delete_cookie(name, path_)

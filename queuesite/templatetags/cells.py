@@ -12,6 +12,8 @@ register = template.Library()
 
 #: Names up to this length are never cut; of longer ones the last characters stay in view, since names differ there.
 WHOLE, TAIL = 24, 8
+#: Characters of a text that its cell holds, and that are shown on hover.
+_BEGINNING, _HOVERED = 200, 1_000
 
 
 @register.filter
@@ -37,6 +39,13 @@ def link(text: object, address: str | None, key: str = "") -> SafeString | str:
     label = format_html(' aria-label="{}"', whole) if len(whole) > WHOLE else ""
     id_ = format_html(' id="{}"', key) if key else ""
     return format_html('<a class="qs-link"{}{} href="{}">{}</a>', id_, label, address, cut(whole))
+
+
+def whole(text: str) -> SafeString | str:
+    """A text that the browser ends where the cell does, with more of it on hover."""
+    if not text:
+        return NONE
+    return format_html('<span title="{}">{}</span>', text[:_HOVERED], text[:_BEGINNING])
 
 
 def share(part: float | None) -> str:

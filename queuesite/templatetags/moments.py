@@ -35,11 +35,13 @@ def since(at: datetime | None, otherwise: str = NONE) -> SafeString | str:
     return otherwise if at is None else _element(at, "since")
 
 
+def utc(at: datetime) -> str:
+    """A moment as browsers read it: `2026-11-26T14:05:09Z`."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _element(at: datetime, form: str) -> SafeString:
     exact = at.astimezone(UTC)
     return format_html(
-        '<time datetime="{}" data-moment="{}">{} UTC</time>',
-        exact.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        form,
-        exact.strftime("%Y-%m-%d %H:%M:%S"),
+        '<time datetime="{}" data-moment="{}">{} UTC</time>', utc(at), form, exact.strftime("%Y-%m-%d %H:%M:%S")
     )

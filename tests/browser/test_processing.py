@@ -76,6 +76,22 @@ def test_a_failure_shows_up_is_looked_at_and_resolved(visit: Visit, api: httpx.C
     expect(operator.page.get_by_role("region", name="Body")).to_contain_text("onerror")
     assert operator.page.evaluate("window.evil") is None
     operator.has_no_barrier()
+    (attempt,) = api.get("/attempts", params={"queue": "broken"}).json()["items"]
+    message = f"/admin/attempts/message/{attempt['messageId']}/"
+    for path in (message, f"/admin/attempts/{attempt['id']}/"):
+        operator.suits_both_screens(path)
+    operator.page.go_back()
+    operator.page.get_by_role("button", name="Look for it in SQS").click()
+    letter = operator.page.get_by_role("region", name="Dead letter ")
+    expect(letter).to_contain_text("onerror")
+    operator.has_no_barrier()
+    expect(operator.page.get_by_role("button", name="Delete it")).to_have_count(0)
+    assert operator.page.evaluate("window.evil") is None
+    operator.page.get_by_role("button", name="Redrive it").click()
+    expect(operator.page.get_by_text("1 dead letter redriven.")).to_be_visible()
+    operator.page.wait_for_url(f"**{message}")
+    operator.go(f"{FAILURES}?queue=broken")
+    link.click()
     queue = "/admin/queues/broken/"
     expect(operator.page.get_by_role("link", name="broken", exact=True)).to_have_attribute("href", queue)
 
@@ -105,8 +121,10 @@ def test_pages_fit_and_have_no_barrier(visit: Visit, api: httpx.Client) -> None:
     visit(None).suits_both_screens("/admin/")
     administrator = visit("administrator")
     for path in (
-        JOBS, f"{JOBS}{job}/", FAILURES, WORKERS, MASTERS, "/admin/handlers/", "/admin/attempts/", "/admin/events/",
-        "/admin/tasks/", "/admin/queuesite/token/", "/admin/queuesite/token/add/",
+        JOBS, f"{JOBS}{job}/", FAILURES, WORKERS, MASTERS, "/admin/handlers/", "/admin/handlers/recorder/",
+        "/admin/attempts/", "/admin/events/", "/admin/find/?q=processed", "/admin/password_change/",
+        "/admin/tasks/", "/admin/queuesite/token/", "/admin/queuesite/token/add/", "/admin/auth/user/add/",
+        "/admin/auth/user/2/password/", "/admin/auth/user/2/delete/", "/admin/auth/user/2/history/",
         "/admin/auth/user/", "/admin/auth/group/", "/admin/admin/logentry/", "/admin/axes/accessattempt/",
         "/admin/auth/user/1/change/", "/admin/auth/group/1/change/", "/admin/django_q/schedule/",
         "/admin/django_q/schedule/1/change/", "/admin/django_q/success/",

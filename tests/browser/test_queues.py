@@ -206,6 +206,27 @@ def test_the_keyboard_is_enough(visit: Visit, api: httpx.Client) -> None:
     page.wait_for_url(f"**{QUEUES}keys-two/")
     page.keyboard.press("r")
     expect(page.get_by_text("1 resumed: keys-two.")).to_be_visible()
+
+    # A whole way with nothing but keys: a queue is found and paused, and that is undone.
+    page.keyboard.press("Control+k")
+    page.keyboard.type("keys-one")
+    expect(palette.get_by_role("option", name="Pause keys-one")).to_be_visible()
+    while "Pause keys-one" not in palette.get_by_role("option", selected=True).inner_text():
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("1 paused: keys-one.")).to_be_visible()
+    person.tabs_to(page.get_by_role("form", name="Undo").get_by_role("button", name="Undo"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("1 as before: keys-one.")).to_be_visible()
+    person.go(page_of("keys-one"))
+    person.tabs_to(page.get_by_role("button", name="Delete…"))
+    page.keyboard.press("Enter")
+    person.tabs_to(page.get_by_label("Type the queue's name"))
+    page.keyboard.type("keys-one")
+    person.tabs_to(page.get_by_role("button", name="Delete", exact=True))
+    person.tabs_to(page.get_by_role("link", name="Cancel"))
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**{QUEUES}keys-one/")
     page.get_by_role("button", name="administrator").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("link", name="Change password")).to_be_visible()
@@ -234,7 +255,7 @@ def test_poison_goes_to_the_dead_letters_and_comes_back(visit: Visit, api: httpx
     person.has_no_barrier()
 
     assert api.post("/queues/dead/pause").is_success
-    rejected.get_by_role("checkbox").check()
+    page.get_by_role("row").filter(has_text="rejected").get_by_role("checkbox").check()
     page.get_by_role("button", name="Redrive chosen").click()
     expect(page.get_by_text("1 dead letter redriven.")).to_be_visible()
     expect(page.get_by_text("1 dead letter", exact=True)).to_be_visible()

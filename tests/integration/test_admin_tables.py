@@ -183,7 +183,7 @@ def test_a_long_name_is_cut_for_the_eye_only() -> None:
     assert "<b>" not in cut("<b>" * 30)
 
 
-@pytest.mark.parametrize("page", ["jobs", "failures", "handlers", "workers", "masters", "tasks"])
+@pytest.mark.parametrize("page", ["jobs", "failures", "handlers", "workers", "masters", "tasks", "attempts", "events"])
 def test_every_list_is_the_table(page: str, admin_client: Client) -> None:
     register("w1")
     table = admin_client.get(f"/admin/{page}/").context["table"]

@@ -166,7 +166,7 @@ class TestApi:
 @pytest.mark.django_db
 class TestPages:
     def test_they_show_everything_and_escape_it(self, admin_client: Client) -> None:
-        orders = records.define("orders")
+        orders = records.define("orders", dlq_url="http://sqs/orders-dlq")
         attempt = records.attempted(
             orders, "m-1", error="<b>bad</b>", log="<script>alert(1)</script>", trace_id="a" * 32, dead_letter=True
         )

@@ -75,6 +75,29 @@ def test_the_command_line_acts_by_kind(queue: Queue) -> None:
     assert caught.value.returncode == 2
 
 
+def test_a_message_s_page_finds_and_acts_on_its_letter(queue: Queue, client: Client) -> None:
+    page = reverse("admin:jobs_attempt_message", args=["original"])
+    client.force_login(user("viewer", ["jobs.view_attempt", "queues.view_queue"], is_staff=True))
+    assert "Look for it" not in client.get(page).content.decode()
+    assert client.post(page, {"do": "look"}).status_code == 403
+
+    client.force_login(User.objects.create_superuser("admin", password="x"))
+    found = client.post(page, {"do": "look"})
+    assert [row["received"].body for row in found.context["seen"]] == ["copy"]
+    assert "error of copy" in found.content.decode()
+    act = found.context["letter"]["act"]
+    asked = client.post(act, {"do": "delete", "chosen": "original"})
+    assert "Delete 1 dead letter of orders?" in asked.content.decode()
+    assert asked.context["back"] == page
+    assert client.post(act, {"do": "redrive", "chosen": "original"}).headers["Location"] == page
+    assert left(queue) == ["one-1", "one-2", "other-1", "other-2", "unknown"]
+    assert [message.body for message in peek.peek("orders", last=True).messages] == ["copy"]
+    gone = client.post(page, {"do": "look"})
+    assert "SQS gave out no such letter" in gone.content.decode()
+    services.delete("orders")
+    assert "Redrive it" not in client.get(page).content.decode()
+
+
 @pytest.mark.parametrize("kind", ["", "x" * 32, "a" * 31])
 def test_what_is_no_kind(kind: str) -> None:
     with pytest.raises(InvalidInput, match="32 hexadecimal digits"):

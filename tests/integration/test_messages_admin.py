@@ -166,18 +166,18 @@ class TestDeadLetters:
         assert "3 dead letters" in shown
 
     def test_some_are_redriven(self, admin: Client, queue: Queue) -> None:
-        told = post(admin, page(queue, "dead_letters"), do="redrive", message=[*self.ids("dead 0", "dead 2"), "gone"])
+        told = post(admin, page(queue, "dead_letters"), do="redrive", chosen=[*self.ids("dead 0", "dead 2"), "gone"])
         assert "2 dead letters redriven; 1 not found" in told
         assert bodies(queue) == ["dead 0", "dead 2"]
         assert [one.body for one in peek.peek_dead_letters("orders").messages] == ["dead 1"]
 
     def test_some_are_deleted_after_a_question(self, admin: Client, queue: Queue) -> None:
         chosen = self.ids("dead 1")
-        asked = post(admin, page(queue, "dead_letters"), do="delete", message=chosen)
+        asked = post(admin, page(queue, "dead_letters"), do="delete", chosen=chosen)
         assert "Delete 1 dead letter of orders?" in asked
         assert services.size("orders").dead_letters == 3
         assert "1 dead letter deleted." in post(
-            admin, page(queue, "dead_letters"), do="delete", message=chosen, sure="yes"
+            admin, page(queue, "dead_letters"), do="delete", chosen=chosen, sure="yes"
         )
         assert sorted(one.body for one in peek.peek_dead_letters("orders").messages) == ["dead 0", "dead 2"]
 

@@ -517,7 +517,7 @@ class TestQueuesOfOthers:
     def test_discovered_and_adopted(self, admin: Client, owner: Owner) -> None:
         url = owner.make("orders")
         found = admin.get(self.DISCOVER, {"q": owner.name("orders")})
-        assert [row["queue"].name for row in found.context["rows"]] == [owner.name("orders"), owner.name("orders-dead")]
+        assert [row["name"] for row in rows(found)] == [owner.name("orders"), owner.name("orders-dead")]
         offered = admin.get(found.context["rows"][0]["adopt"])
         assert f'value="{url}"' in offered.content.decode()
         assert "visibility_timeout" not in offered.context["adminform"].form.fields

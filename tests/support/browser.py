@@ -13,6 +13,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import (
     Browser,
     ConsoleMessage,
+    Locator,
     Page,
     Request,
     StorageState,
@@ -25,24 +26,24 @@ from playwright.sync_api import (
 PATIENCE = 60_000
 PHONE: ViewportSize = {"width": 390, "height": 844}
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
-#: Impacts of axe-core's violations that no page may have.
-_SERIOUS = ["serious", "critical"]
 #: Whether axe-core has been loaded into this document, once its fonts have: until then, icons are words for axe-core.
 _AXE_IS_LOADED = "document.fonts.ready.then(() => 'axe' in window)"
-#: Only the rules that can find something serious are run, and only what they find is sent: that takes half the time.
-_FIND_BARRIERS = """async ([context, serious]) => {
-  const { rules: all, tagExclude } = axe._audit;
-  const isRun = (rule) => rule.enabled && !rule.tags.some((tag) => tagExclude.includes(tag));
-  const rules = all.filter((rule) => isRun(rule) && serious.includes(rule.impact)).map((rule) => rule.id);
-  if (rules.length < 50) throw new Error(`axe-core has ${rules.length} serious rules`);
-  const options = { runOnly: rules, resultTypes: ["violations"] };
-  const { violations } = await axe.run(context === "document" ? document : context, options);
+#: Only what axe-core finds is sent. Loading the style sheets again would serve only a rule about the screen's
+#: orientation, which no style of ours names.
+_FIND_BARRIERS = """async (context) => {
+  const { violations } = await axe.run(context ?? document, { resultTypes: ["violations"], preload: false });
   const found = violations.flatMap(({ id, help, nodes }) =>
     nodes.map((node) => `${id}: ${help}\n    ${node.html.slice(0, 300)}\n    ${node.failureSummary.slice(0, 300)}`));
   return [found, `${innerWidth} px, ${document.documentElement.className}`];
 }"""
 #: No other machine has an address for the browser, so a page that asks one for something gets nothing.
 _ONLY_HERE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+#: What has the focus, and whether one sees that.
+_FOCUSED = """() => {
+  const element = document.activeElement, { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(element);
+  const drawn = (outlineStyle !== "none" && outlineWidth !== "0px") || boxShadow !== "none";
+  return [element.outerHTML.slice(0, 200), element === document.body || (drawn && element.checkVisibility())];
+}"""
 
 
 def chromium() -> str:
@@ -129,12 +130,12 @@ class Visitor:
         self.faults = self._faults_before
 
     def has_no_barrier(self, *, except_for: str | None = None) -> None:
-        """Check that axe-core finds nothing serious on the page, except within this selector."""
+        """Check that axe-core finds nothing on the page, of whatever impact, except within this selector."""
         if not self.page.evaluate(_AXE_IS_LOADED):
             self.page.evaluate(AXE_SCRIPT)
-        context = {"exclude": [[except_for]]} if except_for else "document"
-        serious, screen = self.page.evaluate(_FIND_BARRIERS, [context, _SERIOUS])
-        assert not serious, f"{self.page.url} ({screen})\n" + "\n".join(serious)
+        context = {"exclude": [[except_for]]} if except_for else None
+        barriers, screen = self.page.evaluate(_FIND_BARRIERS, context)
+        assert not barriers, f"{self.page.url} ({screen})\n" + "\n".join(barriers)
 
     def suits_both_screens(self, path: str) -> None:
         """Check that a page fits and has no barrier: light on a desktop, then (without a reload) dark on a phone."""
@@ -146,6 +147,16 @@ class Visitor:
         self.page.evaluate("document.documentElement.classList.add('dark')")  # as the theme's switch does
         self.has_no_barrier()
         self.fits()
+
+    def tabs_to(self, target: Locator, most: int = 100) -> None:
+        """Press Tab until this element has the focus, which is seen wherever it is on the way."""
+        for _ in range(most):
+            self.page.keyboard.press("Tab")
+            where, seen = self.page.evaluate(_FOCUSED)
+            assert seen, f"{self.page.url}: nobody sees that {where} has the focus"
+            if target.evaluate("element => element === document.activeElement"):
+                return
+        raise AssertionError(f"{self.page.url}: {most} times Tab do not lead to {target}")
 
     def fits(self) -> None:
         """Check that the page is no wider than the screen."""

@@ -10,16 +10,16 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, URLResolver
 from django.utils.html import format_html
-from django.utils.http import url_has_allowed_host_and_scheme
 
 from jobs.admin.queues import undo
 from jobs.admin.queues.actions import ACTIONS, Action, Asked, Report, impact, summary, to_type
 from jobs.admin.queues.base import QueuePages, user
 from jobs.admin.queues.listing import PAGE
+from jobs.admin.queues.lists import IMPACT
 from jobs.admin.queues.matching import begin, matching
 from queues import pausing, services
 from queues.models import Queue
-from queuesite.admin.records import address
+from queuesite.admin.records import address, back_to
 from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import InvalidInput, QueuesiteError
 from queuesite.foundation.public import public_text
@@ -44,7 +44,7 @@ class ActionPage(QueuePages):
             raise Http404("there is no such action")
         if not request.user.has_perm(action.permission):
             raise PermissionDenied
-        back = _back(request)
+        back = back_to(request, address("queues_queue_changelist"))
         if "matching" in request.POST and not action.everything:
             return self._act_on_matching(request, action, back)
         chosen = services.by_ids(request.POST.getlist("chosen")[:PAGE])
@@ -112,16 +112,16 @@ class ActionPage(QueuePages):
             raise PermissionDenied
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        change = request.POST.get("change", "")
+        change, back = request.POST.get("change", ""), back_to(request, address("queues_queue_changelist"))
         undo.forget(request, change)
         if "dismiss" in request.POST:
-            return HttpResponseRedirect(_back(request))
+            return HttpResponseRedirect(back)
         try:
             with mongodb_errors():
                 done = pausing.undo(change)
         except QueuesiteError as error:
             self.message_user(request, public_text(error), messages.ERROR)
-            return HttpResponseRedirect(_back(request))
+            return HttpResponseRedirect(back)
         if done:
             self.message_user(request, f"{summary(dict.fromkeys(done, 'as before'))}.", messages.SUCCESS)
             found = {queue.name: queue for queue in services.by_names(done)}
@@ -130,7 +130,7 @@ class ActionPage(QueuePages):
             self.message_user(
                 request, "Nothing to undo: the queues were paused or resumed again since.", messages.WARNING
             )
-        return HttpResponseRedirect(_back(request))
+        return HttpResponseRedirect(back)
 
     def _ask(self, request: HttpRequest, action: Action, chosen: Sequence[Queue], back: str) -> HttpResponse:
         assert action.question is not None
@@ -141,6 +141,9 @@ class ActionPage(QueuePages):
             f"{action.label}?",
             action=action,
             rows=rows,
+            table=IMPACT.table(
+                request, [{"id": str(row.queue.id), "name": row.queue.name, "impact": row} for row in rows]
+            ),
             total=sum(row.messages for row in rows),
             only_spared=all(row.note for row in rows),
             to_type=to_type(chosen) if action.deletes else None,
@@ -176,10 +179,3 @@ def _value(request: HttpRequest) -> str:
     """What was typed for the action: beside it, or in the row of the one queue whose button was pressed."""
     own = f"value-{request.POST.get('chosen', '')}"
     return request.POST.get("value", request.POST.get(own, ""))
-
-
-def _back(request: HttpRequest) -> str:
-    wanted = request.GET.get("next", "")
-    if wanted.startswith("/") and url_has_allowed_host_and_scheme(wanted, None):
-        return wanted
-    return address("queues_queue_changelist")

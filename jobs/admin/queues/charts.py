@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jobs import statistics
-from jobs.admin.marks import chart_marks
+from jobs.admin.marks import chart_labels, chart_marks
 from queues import observation
 from queues.models import Queue
 
@@ -18,8 +18,7 @@ def charts(queue: Queue, span: str, *, with_events: bool) -> dict[str, dict[str,
     step = statistics.SPANS[span].step
     points = statistics.series(queue.name, statistics.SPANS[span].length, step)
     minutes = step.total_seconds() / 60
-    form = "%H:%M" if span != "7d" else "%a %H:%M"
-    labels = [f"{point.at:{form}}" for point in points]
+    labels = chart_labels(points)
     known = observation.depths(queue.id, points[0].at, points[-1].at, step)
     depths = [*known.values(), queue.depth]
 

@@ -44,13 +44,13 @@ QUEUES = Listing(
     (
         Column("name", "Name", _name, "name", sort="name"),
         Column("health", "Health", "jobs/cells/health.html", "medium"),
-        Column("visible", "Visible", lambda row: count(row["queue"].depth_visible), "span", sort="visible"),
+        Column("visible", "Visible", lambda row: count(row["queue"].depth_visible), "number", sort="visible"),
         Column(
             "in_flight", "In flight", lambda row: count(row["queue"].depth_in_flight), "number", sort="inFlight",
             usual=False, on_card=False,
         ),
         Column(
-            "age", "Oldest, to drain", "jobs/cells/age.html", "span", sort="age",
+            "age", "Oldest, to drain", "jobs/cells/age.html", "age", sort="age",
             help="the age of the oldest message, and how long the messages last at the present pace",
         ),
         Column(

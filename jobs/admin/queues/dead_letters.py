@@ -12,7 +12,8 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, reverse
 
 from jobs import letters
-from jobs.admin.attempts import message_address
+from jobs.admin.attempt_columns import message_address
+from jobs.admin.queues.lists import LETTERS, looks_total
 from jobs.admin.queues.messages import LookingPages
 from jobs.admin.queues.send_form import curl
 from jobs.attempt_model import Attempt
@@ -21,10 +22,17 @@ from queues import peek
 from queues.api.message_schemas import DeadLetterOut
 from queues.models import Queue
 from queues.sqs import MAX_BATCH
-from queuesite.admin.records import address
+from queuesite.admin.records import address, back_to
 from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import QueuesiteError
 from queuesite.foundation.public import public_text
+
+
+def add_errors(seen: Sequence[dict[str, Any]]) -> None:
+    """Add to letters that were looked at the errors that made them letters, as far as they are recorded."""
+    known = letters.errors_of([row["received"] for row in seen])
+    for row in seen:
+        row["error"] = _shown(known.get(row["id"]))
 
 
 def _shown(attempt: Attempt | None) -> dict[str, Any] | None:
@@ -70,7 +78,7 @@ class DeadLettersPage(LookingPages):
         queue = self.queue(object_id)
         if queue.dlq_url is None:
             raise Http404("it has no dead-letter queue")
-        do, ids = request.POST.get("do", ""), request.POST.getlist("message")[:MAX_BATCH]
+        do, ids = request.POST.get("do", ""), request.POST.getlist("chosen")[:MAX_BATCH]
         action = LETTER_ACTIONS.get(do)
         if action is not None:
             if not request.user.has_perm(action.permission):
@@ -85,14 +93,15 @@ class DeadLettersPage(LookingPages):
             self.require_peek(request)
             seen = self.looked_at(request, queue, lambda: peek.peek_dead_letters(queue.name), DeadLetterOut)
             if request.user.has_perm("jobs.view_attempt"):
-                known = letters.errors_of([row["received"] for row in seen])
-                for row in seen:
-                    row["error"] = _shown(known.get(row["received"].message_id))
+                add_errors(seen)
+        may_act = any(request.user.has_perm(one.permission) for one in LETTER_ACTIONS.values())
+        form = "chosen-letters" if may_act else None
         return self._page(
             request,
             queue,
             "jobs/_dead_letters.html",
             seen=seen,
+            table=None if seen is None else LETTERS.table(request, seen, form=form, total=looks_total(seen)),
             size=self.size(request, queue),
             look=curl("POST", request.build_absolute_uri(reverse("api:peek_dead_letters", args=[queue.name]))),
             may_peek=request.user.has_perm("queues.peek_message"),
@@ -110,7 +119,7 @@ class DeadLettersPage(LookingPages):
             original=queue,
             queue=queue,
             tabs=self.tabs(queue, "dead_letters"),
-            back=address("queues_queue_dead_letters", queue.name),
+            back=back_to(request, address("queues_queue_dead_letters", queue.name)),
             poll=False,
             **context,
         )
@@ -127,4 +136,4 @@ class DeadLettersPage(LookingPages):
                 self.log_change(request, queue, f"{words}.")
             missing = f"; {len(ids) - count} not found: deleted, or in flight elsewhere" if count < len(ids) else ""
             self.message_user(request, f"{words}{missing}.", messages.WARNING if missing else messages.SUCCESS)
-        return HttpResponseRedirect(address("queues_queue_dead_letters", queue.name))
+        return HttpResponseRedirect(back_to(request, address("queues_queue_dead_letters", queue.name)))

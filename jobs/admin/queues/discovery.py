@@ -15,10 +15,12 @@ from queues import adoption
 from queues.adoption import Found
 from queues.settings import HANDLER_PERMISSION
 from queuesite.admin.records import address
+from queuesite.admin.tables import Column, Listing
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import QueuesiteError
 from queuesite.foundation.public import public_text
+from queuesite.templatetags.cells import cut, whole
 
 #: Queues on the page.
 _MOST = 200
@@ -66,9 +68,35 @@ class DiscoverPage(QueuePages):
             "jobs/_discover.html",
             "Queues in SQS that are not defined here",
             filters=filters,
-            rows=[{"queue": one, "adopt": address("queues_queue_adopt", queue=one.queue_url)} for one in found[:_MOST]],
+            table=IN_SQS.table(request, [_row(one) for one in found[:_MOST]], total=_total(found)),
             more=len(found) > _MOST,
             looked=filters.is_valid(),
             adopt=address("queues_queue_adopt") if may_adopt else None,
             poll=False,
         )
+
+
+def _row(found: Found) -> dict[str, Any]:
+    return {
+        "id": found.name,
+        "name": found.name,
+        "queue": found,
+        "adopt": address("queues_queue_adopt", queue=found.queue_url),
+    }
+
+
+IN_SQS = Listing(
+    "in-sqs",
+    "Queues in SQS",
+    (
+        Column("name", "Queue in SQS", lambda row: cut(row["name"]), "name"),
+        Column("url", "URL", lambda row: whole(row["queue"].queue_url), "text"),
+        Column("adopt", "Adopt", "jobs/cells/adopt.html", "short"),
+    ),
+    needs={"adopt": HANDLER_PERMISSION},
+    may_choose=False,
+)
+
+
+def _total(found: list[Found]) -> str:
+    return f"{min(len(found), _MOST)}{'+' if len(found) > _MOST else ''} queue{'' if len(found) == 1 else 's'}"

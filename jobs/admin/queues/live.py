@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib.admin.models import LogEntry
 from django.http import Http404, HttpRequest, HttpResponse
 
 from jobs import attempt_reads, reads, silences, statistics
-from jobs.admin.attempts import rows as attempt_rows
+from jobs.admin.attempt_columns import rows_for
+from jobs.admin.jobs import seconds
 from jobs.admin.pages import job_status
 from jobs.admin.queues import undo
 from jobs.admin.queues.base import QueuePages, shown, working
 from jobs.admin.queues.charts import charts
+from jobs.admin.queues.lists import HISTORY, ITS_FAILURES, NEWEST_JOBS
 from jobs.listening import never_listened_to
+from jobs.models import Failure, Job
 from queuesite.admin.records import address
 from queuesite.foundation.databases import database_clock
 
@@ -58,19 +62,12 @@ class LivePage(QueuePages):
             monthly_cost=statistics.monthly_cost(costs),
             charts=charts(queue, span, with_events=may("queues.view_event")),
             spans=[{"text": one, "address": f"?span={one}", "current": one == span} for one in statistics.SPANS],
-            jobs=[
-                {
-                    "job": job,
-                    **job_status(job),
-                    "address": address("jobs_job_change", job.id),
-                }
-                for job in jobs
-            ],
+            jobs=NEWEST_JOBS.table(request, [_job_row(job, now) for job in jobs]),
             all_jobs=address("jobs_job_changelist", queue=queue.name),
-            failures=[{"failure": one, "address": address("jobs_failure_change", one.id)} for one in failures],
+            failures=ITS_FAILURES.table(request, [_failure_row(one) for one in failures]),
             actions={name: action for name, action in self.actions_for(request).items() if action.offered(queue)},
             act=address("queues_queue_act", next=request.get_full_path()),
-            attempts=attempt_rows(attempt_reads.find(queue=queue.name, limit=_NEWEST)[0])
+            attempts=rows_for(request, attempt_reads.find(queue=queue.name, limit=_NEWEST)[0])
             if may("jobs.view_attempt")
             else None,
             all_attempts=address("jobs_attempt_changelist", queue=queue.name),
@@ -94,6 +91,33 @@ class LivePage(QueuePages):
             f"History of {queue.name}",
             original=queue,
             tabs=self.tabs(queue, "history"),
-            entries=with_user.order_by("-action_time", "-id")[:_ENTRIES],
+            table=HISTORY.table(
+                request,
+                [
+                    {"id": str(entry.pk), "name": str(entry), "entry": entry}
+                    for entry in with_user.order_by("-action_time", "-id")[:_ENTRIES]
+                ],
+            ),
             poll=False,
         )
+
+
+def _job_row(job: Job, now: datetime) -> dict[str, Any]:
+    return {
+        "id": str(job.id),
+        "name": f"job of {job.queue_name}",
+        "job": job,
+        **job_status(job),
+        "seconds": seconds(job, now),
+        "worker": job.processor.get("workerId"),
+        "address": address("jobs_job_change", job.id),
+    }
+
+
+def _failure_row(failure: Failure) -> dict[str, Any]:
+    return {
+        "id": str(failure.id),
+        "name": failure.title,
+        "failure": failure,
+        "address": address("jobs_failure_change", failure.id),
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.contrib import messages
@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, reverse
 
 from jobs.admin.queues.base import QueuePages, user
+from jobs.admin.queues.lists import LOOKED_AT, looks_total
 from jobs.admin.queues.send_form import AT_ONCE, SendForm, curl
 from queues import codec, peek, services, tasks
 from queues import messages as sending
@@ -18,6 +19,7 @@ from queues.api.message_schemas import MessageOut
 from queues.handlers import Message, registry
 from queues.handlers.preview import preview
 from queues.models import Queue
+from queues.sqs import ReceivedMessage
 from queuesite.admin.records import address
 from queuesite.foundation import markup
 from queuesite.foundation.databases import mongodb_errors
@@ -29,6 +31,24 @@ from queuesite.tasks import start
 SHOWN = 16_384
 #: Payloads of one message that are shown.
 PAYLOADS_SHOWN = 10
+
+
+def looked(queue: Queue, found: Sequence[ReceivedMessage], schema: type[MessageOut]) -> list[dict[str, Any]]:
+    """Messages or letters of a queue that were looked at, as `_messages.html` and `_letter.html` show them."""
+    handler = registry.all_handlers().get(queue.handler)
+    return [
+        {
+            "id": one.message_id,
+            "name": one.message_id,
+            "message": schema.of(one),
+            "received": one,
+            "body": markup.body(one.body[:SHOWN]),
+            "cut": len(one.body) > SHOWN,
+            "preview": (seen := preview(handler, Message.received(one, queue.name))),
+            "payloads": [markup.body(text[:SHOWN]) for text in seen.payloads[:PAYLOADS_SHOWN]] if seen else [],
+        }
+        for one in found
+    ]
 
 
 class LookingPages(QueuePages):
@@ -53,18 +73,7 @@ class LookingPages(QueuePages):
             return []
         if found.warning is not None:
             self.message_user(request, f"{found.warning[:1].upper()}{found.warning[1:]}.", messages.WARNING)
-        handler = registry.all_handlers().get(queue.handler)
-        return [
-            {
-                "message": schema.of(one),
-                "received": one,
-                "body": markup.body(one.body[:SHOWN]),
-                "cut": len(one.body) > SHOWN,
-                "preview": (seen := preview(handler, Message.received(one, queue.name))),
-                "payloads": [markup.body(text[:SHOWN]) for text in seen.payloads[:PAYLOADS_SHOWN]] if seen else [],
-            }
-            for one in found.messages
-        ]
+        return looked(queue, found.messages, schema)
 
     def size(self, request: HttpRequest, queue: Queue) -> services.Size | None:
         """What the queue holds now, according to SQS. If SQS does not say, the user is shown why, and it is None."""
@@ -119,6 +128,7 @@ class MessagesPage(LookingPages):
             may_peek=request.user.has_perm("queues.peek_message"),
             refused=refused,
             seen=seen,
+            table=None if seen is None else LOOKED_AT.table(request, seen, total=looks_total(seen)),
             poll=False,
         )
 

@@ -2,8 +2,9 @@
 // Draws the charts of a page by Chart.js, and again whenever an update brought new numbers or the theme changed.
 // A chart is <div class="qs-chart" id="X" data-keep data-numbers="Y"><canvas></canvas></div>, and its numbers stand
 // beside it, by Django's json_script: {label, unit, labels: [...], series: [{label, values, colour, dash: [on, off]}]}.
+// Labels are moments in UTC, and are shown in the viewer's zone.
 // Chart.js, whose address is the chart's data-library, is loaded when a page has its first chart.
-// `marks` are events, [{at, text}]: a dashed line at that point, with a triangle at its top, and the text in the tooltip.
+// `marks` are events, [{at, moment, text}]: a dashed line at that point, with a triangle at its top, and the text in the tooltip.
 // Lines differ in dashes too, and not by colour alone; where Chart.js cannot draw, the label says it in words.
 (() => {
   const drawn = new Map();
@@ -30,6 +31,16 @@
     tension: 0,
   });
 
+  const DAY_MS = 86_400_000;
+  const { local, utc } = globalThis.queuesiteMoments;
+  const exactly = (moment) => `${local(new Date(moment))} (${utc(new Date(moment))})`;
+  const said = (mark) => `${local(new Date(mark.moment))} ${mark.text}`;
+  // Hours of one day need no date.
+  const tick = (labels) => (place) => {
+    const text = local(new Date(labels[place]));
+    return new Date(labels.at(-1)) - new Date(labels[0]) > DAY_MS ? text.slice(5, 16) : text.slice(11, 16);
+  };
+
   const marksAt = (chart, at) => (chart.options.plugins.marks?.list ?? []).filter((mark) => mark.at === at);
 
   const marks = {
@@ -48,7 +59,7 @@
     },
   };
 
-  const options = (holder, unit, list) => {
+  const options = (holder, { unit, labels }, list) => {
     const axis = { ticks: { color: colour(holder, "text"), maxRotation: 0, autoSkipPadding: 24 } };
     const title = { display: true, text: unit, color: colour(holder, "text") };
     return {
@@ -58,14 +69,19 @@
       interaction: { mode: "index", intersect: false },
       plugins: {
         marks: { list, colour: colour(holder, "text") },
-        tooltip: { callbacks: { footer: ([item]) => marksAt(item.chart, item.dataIndex).map((mark) => mark.text) } },
+        tooltip: {
+          callbacks: {
+            title: ([item]) => exactly(labels[item.dataIndex]),
+            footer: ([item]) => marksAt(item.chart, item.dataIndex).map(said),
+          },
+        },
         legend: {
           align: "end",
           labels: { color: colour(holder, "text"), boxWidth: 28, boxHeight: 0 },
         },
       },
       scales: {
-        x: { ...axis, grid: { display: false } },
+        x: { ...axis, ticks: { ...axis.ticks, callback: tick(labels) }, grid: { display: false } },
         y: { ...axis, title, beginAtZero: true, border: { display: false }, grid: { color: colour(holder, "line") } },
       },
     };
@@ -77,16 +93,16 @@
     if (found === null || canvas === null) return;
     canvas.setAttribute("role", "img");
     const list = found.marks ?? [];
-    const events = list.length ? `; events: ${list.map((mark) => mark.text).join("; ")}` : "";
+    const events = list.length ? `; events: ${list.map(said).join("; ")}` : "";
     canvas.setAttribute("aria-label", found.label + events);
     const data = { labels: found.labels, datasets: found.series.map((series) => dataset(holder, series)) };
     const chart = drawn.get(canvas);
     if (chart === undefined) {
-      drawn.set(canvas, new Chart(canvas, { type: "line", data, options: options(holder, found.unit, list), plugins: [marks] }));
+      drawn.set(canvas, new Chart(canvas, { type: "line", data, options: options(holder, found, list), plugins: [marks] }));
     } else {
       // What the reader has hidden by a click on the legend stays hidden.
       data.datasets.forEach((set, place) => { set.hidden = !chart.isDatasetVisible(place); });
-      Object.assign(chart, { data, options: options(holder, found.unit, list) });
+      Object.assign(chart, { data, options: options(holder, found, list) });
       chart.update("none");
     }
   };

@@ -32,6 +32,9 @@
     `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
   const utc = (at) => `${at.toISOString().slice(0, 19).replace("T", " ")} UTC`;
 
+  // For what draws moments itself.
+  globalThis.queuesiteMoments = { local, utc };
+
   const show = (element) => {
     const at = new Date(element.dateTime);
     if (Number.isNaN(at.getTime())) return;
