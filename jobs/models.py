@@ -167,6 +167,11 @@ class Failure(models.Model):
             return self.exception_type
         return f"{self.exception_type.rpartition('.')[2]}: {self.retry_reason}"
 
+    @property
+    def short(self) -> str:
+        """The title without the module of the exception's class, for lists."""
+        return self.title if self.retry_reason is not None else self.exception_type.rpartition(".")[2]
+
 
 class FailureCount(models.Model):
     """How often a kind of failure came up in one hour. See `repositories.failures`."""

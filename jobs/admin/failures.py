@@ -108,7 +108,7 @@ class FailureAdmin(RecordsAdmin):
         return self.page(
             request,
             "jobs/_failure.html",
-            failure.title,
+            f"{failure.short} of {failure.queue_name}",
             original=failure,
             failure=failure,
             sparkline=Sparkline(reads.hourly_failures([failure])[failure.id]),
@@ -182,7 +182,7 @@ def _tabs(queue: str | None, kind: str | None) -> list[Tab]:
 
 def _kind(row: Row) -> object:
     failure = row["failure"]
-    named = link(failure.title, row["address"], f"failure-{failure.id}")
+    named = link(failure.short, row["address"], f"failure-{failure.id}")
     said = failure.message[:500]
     retry = "" if failure.retry_reason is None else "retry: "
     return format_html('{}<span class="qs-note" title="{}">{}{}</span>', named, said, retry, said[:200])

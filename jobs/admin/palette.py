@@ -37,7 +37,7 @@ def find(request: HttpRequest) -> JsonResponse:
         queues = _queues(request, text)
         items = [
             *(_queue(queue) for queue in queues),
-            *_actions(request, text, queues[:1]),
+            *_actions(request, queues[:1]),
             *_jobs(request, text),
             *_messages(request, text),
             *_failures(request, text),
@@ -66,18 +66,15 @@ def _queue(queue: Queue) -> dict[str, Any]:
     )
 
 
-def _actions(request: HttpRequest, text: str, best: list[Queue]) -> Iterator[dict[str, Any]]:
-    may = request.user.has_perm
+def _actions(request: HttpRequest, best: list[Queue]) -> Iterator[dict[str, Any]]:
     for queue in best:
         for action in (ACTIONS[name] for name in _OFFERED):
-            if may(action.permission) and action.offered(queue):
+            if request.user.has_perm(action.permission) and action.offered(queue):
                 asks = "…" if action.question else ""
                 yield {
                     "kind": "Actions", "title": f"{action.label}{asks}", "note": queue.name,
                     "action": action.name, "chosen": str(queue.id),
                 }  # fmt: skip
-    if may("queues.add_queue") and text.lower() in "create a queue":
-        yield _item("Actions", "Create a queue", address("queues_queue_add"))
 
 
 def _pages(request: HttpRequest, text: str, best: list[Queue]) -> Iterator[dict[str, Any]]:
@@ -92,6 +89,9 @@ def _pages(request: HttpRequest, text: str, best: list[Queue]) -> Iterator[dict[
             seen = page["permission"](request) if "permission" in page else True
             if seen and text.lower() in page["title"].lower():
                 yield _item("Pages", page["title"], page["link"])
+    # After the list of queues, which somebody who types its name wants more often.
+    if request.user.has_perm("queues.add_queue") and text.lower() in "create a queue":
+        yield _item("Pages", "Create a queue", address("queues_queue_add"))
 
 
 def _jobs(request: HttpRequest, text: str) -> Iterator[dict[str, Any]]:
@@ -122,4 +122,4 @@ def _failures(request: HttpRequest, text: str) -> Iterator[dict[str, Any]]:
         return
     for failure in reads.failures_like(text, FAILURES):
         note = f"{failure.queue_name}: {failure.message}"[:120]
-        yield _item("Failures", failure.title, address("jobs_failure_change", failure.id), note)
+        yield _item("Failures", failure.short, address("jobs_failure_change", failure.id), note)

@@ -189,7 +189,7 @@ def test_a_worker_is_drained_after_a_question(visit: Visit, system: Live) -> Non
     operator = visit("operator")
     operator.go(WORKERS)
     link = operator.page.get_by_role("link", name="Drain")
-    name = (link.text_content() or "").removeprefix("Drain").strip()
+    name = (link.text_content() or "").removeprefix("Drain…").strip()
     link.click()
     expect(operator.page.get_by_text("No other worker runs")).to_be_visible()
     operator.has_no_barrier()

@@ -15,8 +15,8 @@
   const BUTTONS = {
     p: ["#act-pause"],
     r: [
-      "#act-resume", "main button[name=action][value=redrive]", "main button[name=do][value=redrive]",
-      "main form[action$='/resolve/']:only-of-type button",
+      "#act-resume", "main .qs-stack > .qs-row form[action$='/resolve/'] button",
+      "main button[name=action][value=redrive]", "main button[name=do][value=redrive]",
     ],
   };
   // In a list of queues, the action for the row that has the focus.
