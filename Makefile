@@ -20,10 +20,10 @@ SERVERS_PYTHON ?= $(PYTHON) python3.13 python3.12 python3.11 python3
 SERVERS_NEWEST := 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help python run install servers up test check lint lock docs site format chaos failover bench clean
+.PHONY: help python run install servers up test check lint lock docs screenshots site format chaos failover bench clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 python:
 	@$(PYTHON) -c '' 2>/dev/null || { \
@@ -70,6 +70,9 @@ lock: install ## rewrite the lock files of the image from requirements-postgres.
 docs: install ## write the reference in README.md and docs/reference.md from the code
 	PYTHONPATH=. $(BIN)/python .ci/write_docs.py
 	$(BIN)/python .ci/compile_words.py
+
+screenshots: install servers ## take the pictures of the docs, from a shop that runs for three minutes (needs chromium)
+	$(BIN)/python -m tests.screenshots
 
 site: install ## build the docs as a site into site/ (mkdocs serve shows it while you write)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -52,8 +52,7 @@ class MinuteField(forms.CharField):
     """A minute, as an aware datetime in UTC; None if the field is empty."""
 
     def __init__(self, **options: Any) -> None:
-        hint = {"placeholder": "14:05 or 2026-11-26 14:05"}
-        widget = UnfoldAdminTextInputWidget(attrs=hint)
+        widget = UnfoldAdminTextInputWidget(attrs={"placeholder": "14:05", "title": "14:05, or 2026-11-26 14:05"})
         super().__init__(required=False, max_length=_LONGEST, widget=widget, **options)
         self.zone: tzinfo = UTC
         self.now = datetime.now(UTC)

@@ -46,9 +46,14 @@ _FOCUSED = """() => {
 }"""
 
 
+def find_chromium() -> str | None:
+    """The browser's path, if there is one."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
 def chromium() -> str:
     """The browser's path. Without one, the test is skipped, or fails with CI=1."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    found = find_chromium()
     if found is not None:
         return found
     reason = "no browser: install Debian's chromium (apt-get install chromium)"

@@ -13,6 +13,7 @@ import pytest
 from django.apps import apps
 
 from queuesite.foundation.config import Config
+from tests.screenshots.pictures import PICTURES
 from tests.support.processes import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], key=str)
@@ -138,3 +139,16 @@ def test_links_lead_somewhere(page: Path) -> None:
         linked = page.parent / path if path else page
         assert linked.exists(), target
         assert not anchor or anchor in anchors(linked), target
+
+
+def test_each_picture_is_used_and_is_one_that_the_command_takes() -> None:
+    """`make screenshots` takes those of the admin."""
+    images = ROOT / "docs" / "images"
+    used = {
+        (page.parent / path).resolve()
+        for page in PAGES
+        for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text())
+        if ":" not in path
+    }
+    assert used == {path for path in images.rglob("*") if path.is_file()}
+    assert {picture.file for picture in PICTURES} == {path.name for path in images.glob("admin/*")}

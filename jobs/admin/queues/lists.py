@@ -38,7 +38,7 @@ ITS_FAILURES = Listing(
     (
         Column(
             "failure", "Failure",
-            lambda row: link(row["failure"].exception_type, row["address"], f"failure-{row['id']}"), "name",
+            lambda row: link(row["failure"].short, row["address"], f"failure-{row['id']}"), "name",
         ),
         Column("text", "Error", lambda row: whole(row["failure"].message), "text"),
         Column("count", "Count", lambda row: count(row["failure"].count), "number"),
