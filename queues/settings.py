@@ -7,7 +7,6 @@ docs/reference.md. A further setting is one more attribute of `Settings`, and th
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -15,6 +14,7 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from queues.health.names import NOTIFIABLE
+from queues.setting_words import SettingWords, share
 from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import InvalidInput
 
@@ -32,7 +32,7 @@ _SHOWN = 120
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(SettingWords):
     """What is declared of a setting beside its name, its type and its default."""
 
     #: What it means, with its unit.
@@ -52,8 +52,11 @@ class Setting:
     pattern_words: str = "printable characters"
     #: Words of which it may be one or several, separated by commas.
     choices: tuple[str, ...] = ()
-    #: What it means that an optional setting is empty.
+    #: What a number counts (`second`, `message`, `%`), or a function that says it in words.
+    unit: str | Callable[[int], str] = ""
+    #: What it means that an optional setting is empty; or the attribute of the configuration that then holds.
     empty: str | None = None
+    empty_from: str | None = None
     #: SQS holds it too: a change is written there first.
     held_by_sqs: bool = False
     #: A consumer at work follows a change within seconds.
@@ -73,11 +76,6 @@ class Setting:
         return first + "".join(word.title() for word in others)
 
     @property
-    def words(self) -> str:
-        """Its name as people read it."""
-        return self.name.replace("_", " ")
-
-    @property
     def default(self) -> Any:
         """The value of a queue that is created without one."""
         return self.declared_default() if self.default_from is None else getattr(get_config(), self.default_from)
@@ -88,28 +86,6 @@ class Setting:
         if self.limits is None or self.capped_by is None:
             return self.limits
         return self.limits[0], getattr(get_config(), self.capped_by)
-
-    @property
-    def limit_words(self) -> str:
-        """Its limits under any configuration, in words; empty unless it is a number."""
-        if self.limits is None:
-            return ""
-        return f"{self.limits[0]} to {self.capped_by.upper() if self.capped_by else f'{self.limits[1]:,}'}"
-
-    @property
-    def default_words(self) -> str:
-        """Its default under any configuration, in words."""
-        if self.default_from is not None:
-            return self.default_from.upper()
-        value = self.declared_default()
-        if value is None:
-            return self.empty or ""
-        return value if isinstance(value, str) else json.dumps(value)
-
-    def description(self, empty: str) -> str:
-        """The help, and what lies behind its limits. `empty` is the reader's word for an empty value."""
-        capped = f"; at most {self.capped_by.upper()}" if self.capped_by else ""
-        return f"{self.help}{capped}" + (f"; {empty}: {self.empty}" if self.optional else "")
 
     def check(self, value: Any) -> None:
         """Raise `InvalidInput`, with the name as its field, for a value that the setting cannot have."""
@@ -176,6 +152,7 @@ class Settings:
         None,
         group="Handler",
         help="seconds that the handler may take for one message",
+        unit="second",
         limits=(1, 43_200),
         empty="the handler's own limit, if it has one",
         followed=True,
@@ -184,6 +161,7 @@ class Settings:
         5,
         group="Pace",
         help="messages handled at once by one consumer",
+        unit="message",
         limits=(1, 1_000),
         capped_by="max_concurrency",
         default_from="default_concurrency",
@@ -193,6 +171,7 @@ class Settings:
         1,
         group="Pace",
         help="consumers that may share the queue while its backlog is large; on a FIFO queue, groups stay in order",
+        unit="consumer",
         limits=(1, 100),
     )
     pool: str | None = setting(
@@ -215,6 +194,7 @@ class Settings:
         30,
         group="Delivery by SQS",
         help="seconds that a received message stays hidden; extended while it is handled",
+        unit="second",
         limits=(1, 43_200),
         held_by_sqs=True,
         followed=True,
@@ -224,6 +204,7 @@ class Settings:
         5,
         group="Delivery by SQS",
         help="receives after which a message goes to the dead-letter queue",
+        unit="receive",
         limits=(1, 1_000),
         held_by_sqs=True,
         followed=True,
@@ -232,38 +213,43 @@ class Settings:
         None,
         group="Records",
         help="one of so many successful attempts is recorded with what it logged (1: all; 0: none)",
+        unit=share,
         limits=(0, 1_000_000),
-        empty="as SAMPLE_ONE_IN says",
+        empty_from="sample_one_in",
         followed=True,
     )
     failing_percent: int | None = setting(
         None,
         group="Health and notices",
         help="share of failed attempts, in percent, from which on the queue is failing",
+        unit="%",
         limits=(1, 100),
-        empty="as HEALTH_FAILING_PERCENT says",
+        empty_from="health_failing_percent",
     )
     # SQS keeps messages for at most 14 days.
     max_message_age: int | None = setting(
         None,
         group="Health and notices",
         help="age in seconds that its oldest message may reach; more is a problem",
+        unit="second",
         limits=(0, 1_209_600),
-        empty="as HEALTH_MAX_MESSAGE_AGE_SECONDS says",
+        empty_from="health_max_message_age_seconds",
     )
     max_backlog: int | None = setting(
         None,
         group="Health and notices",
         help="visible messages that it may hold; more are a problem",
+        unit="message",
         limits=(0, 1_000_000_000),
-        empty="as HEALTH_MAX_BACKLOG says",
+        empty_from="health_max_backlog",
     )
     max_dead_letters: int | None = setting(
         None,
         group="Health and notices",
         help="dead letters that it may have; more are a problem",
+        unit="dead letter",
         limits=(0, 1_000_000_000),
-        empty="as HEALTH_MAX_DEAD_LETTERS says",
+        empty_from="health_max_dead_letters",
     )
     notify_of: str | None = setting(
         None,
@@ -271,14 +257,15 @@ class Settings:
         help="problems that notices are sent of: urgent (the red ones), all, none, or their names",
         max_length=500,
         choices=NOTIFIABLE,
-        empty="as ALERT_ON says",
+        empty_from="alert_on",
     )
     notify_after: int | None = setting(
         None,
         group="Health and notices",
         help="seconds that a problem must last before a notice is sent of it",
+        unit="second",
         limits=(0, 86_400),
-        empty="as ALERT_AFTER_SECONDS says",
+        empty_from="alert_after_seconds",
     )
     paused: bool = setting(
         False,
@@ -299,6 +286,8 @@ def _declared() -> dict[str, Setting]:
         if declared.get("choices"):
             word = f"(?:{'|'.join(declared['choices'])})"
             declared = {**declared, "pattern": f"{word}(?:,{word})*"}
+        if declared.get("empty_from"):
+            declared = {**declared, "empty": f"as {declared['empty_from'].upper()} says"}
         found[one.name] = Setting(
             name=one.name,
             type=getattr(kind, "__origin__", kind),

@@ -40,13 +40,12 @@ def fieldsets(instead: Mapping[str, str], known: Mapping[str, Setting] = ASKED) 
 
 
 def help_text(setting: Setting) -> str:
-    """What a setting means, its limits, and when a change takes effect."""
+    """What a setting means, its limits, its default in words, and when a change takes effect."""
     words = setting.help
     if setting.bounds is not None:
         low, high = setting.bounds
-        words += f"; {low} to {high:,}"
-    if setting.optional:
-        words += f"; empty: {setting.empty}"
+        words += f"; {low:,} to {high:,}"
+    words += f"; {'empty (the default)' if setting.optional else 'default'}: {setting.default_now}"
     if setting.held_by_sqs:
         words += "; set in SQS at once, for messages received from then on"
     if setting.followed:

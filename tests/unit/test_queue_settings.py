@@ -17,6 +17,7 @@ from queues.settings import ASKED, SETTINGS, Setting
 from queuesite.foundation import documents
 from queuesite.foundation.config import Config
 from queuesite.foundation.errors import InvalidInput
+from tests.conftest import Configure
 from tests.support.processes import ROOT
 
 EACH = pytest.mark.parametrize("setting", SETTINGS.values(), ids=list(SETTINGS))
@@ -50,7 +51,7 @@ class TestASettingThatIsDeclared:
     def test_is_in_the_admin_s_form(self, made_up: dict[str, Any]) -> None:
         assert "error_budget" in made_up["fieldsets"]
         assert made_up["field"] == (
-            "failed attempts an hour; 3 to 77; empty: any number; running consumers follow within seconds"
+            "failed attempts an hour; 3 to 77; empty (the default): any number; running consumers follow within seconds"
         )
 
     def test_is_stored_and_judged(self, made_up: dict[str, Any]) -> None:
@@ -79,9 +80,39 @@ def test_declaration_is_complete(setting: Setting) -> None:
     setting.check(setting.declared_default())
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("handler", "log"),
+        ("handler_options", "none"),
+        ("timeout", "the handler's own limit, if it has one"),
+        ("concurrency", "4 messages (DEFAULT_CONCURRENCY)"),
+        ("max_consumers", "1 consumer"),
+        ("pool", "any worker"),
+        ("priority", "0"),
+        ("visibility_timeout", "30 seconds"),
+        ("max_receive_count", "5 receives"),
+        ("sample_one_in", "1 % of successful attempts (SAMPLE_ONE_IN)"),
+        ("failing_percent", "10 % (HEALTH_FAILING_PERCENT)"),
+        ("max_message_age", "1 hour 30 minutes (HEALTH_MAX_MESSAGE_AGE_SECONDS)"),
+        ("max_backlog", "no limit (HEALTH_MAX_BACKLOG)"),
+        ("notify_of", "urgent (ALERT_ON)"),
+        ("notify_after", "1 minute (ALERT_AFTER_SECONDS)"),
+    ],
+)
+def test_default_in_words(configure: Configure, name: str, words: str) -> None:
+    configure(default_concurrency=4, health_max_message_age_seconds=5_400)
+    assert SETTINGS[name].default_now == words
+
+
+@pytest.mark.parametrize(("value", "words"), [(0, "no success"), (1, "all success"), (3, "33.3333 % of success")])
+def test_sampling_in_words(value: int, words: str) -> None:
+    assert SETTINGS["sample_one_in"].said(value).startswith(words)
+
+
 @EACH
 def test_configuration_that_it_names_exists(setting: Setting) -> None:
-    for name in (setting.capped_by, setting.default_from):
+    for name in (setting.capped_by, setting.default_from, setting.empty_from):
         assert name is None or name in Config.model_fields
     if setting.capped_by is not None:
         assert setting.limits is not None
