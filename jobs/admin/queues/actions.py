@@ -10,6 +10,7 @@ from jobs import services as processing
 from queues import pausing, services, tasks, tripping
 from queues.messages import redrive
 from queues.models import Queue
+from queues.patience import Patience
 from queues.pausing import Note
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock, mongodb_errors
@@ -178,9 +179,10 @@ def _redrive_here(queue: Queue, value: int | None, asked: Asked) -> tuple[bool, 
 
 
 def _redrive(report: Report, queues: Sequence[Queue], value: int | None, asked: Asked) -> None:
+    patience = Patience()
     for queue in queues:
         try:
-            dead = services.dead_letters(queue)
+            dead = patience.ask(lambda queue=queue: services.dead_letters(queue))  # type: ignore[misc]
         except QueuesiteError as error:
             report.skipped[queue.name] = public_text(error)
             continue
@@ -275,21 +277,20 @@ class Impact:
 
 
 def impact(question: Question, queues: Sequence[Queue]) -> list[Impact]:
-    """The impact on each queue, as SQS counts its messages now."""
-    found = []
-    for queue in queues:
-        known = True
-        if question.spares_adopted and not queue.managed:
-            found.append(Impact(queue, 0, known, question.spares_adopted))
-            continue
-        try:
-            with mongodb_errors():
-                size = services.size(queue.name)
-            messages, dead = size.depth.total, size.dead_letters
-        except QueuesiteError:
-            known, messages, dead = False, queue.depth.total, queue.dead_letters
-        found.append(Impact(queue, question.concerns(messages, dead), known))
-    return found
+    """The impact on each queue, as SQS counts its messages now, as far as it does within a few seconds."""
+    patience = Patience()
+    return [_impact(question, queue, patience) for queue in queues]
+
+
+def _impact(question: Question, queue: Queue, patience: Patience) -> Impact:
+    if question.spares_adopted and not queue.managed:
+        return Impact(queue, 0, known=True, note=question.spares_adopted)
+    try:
+        with mongodb_errors():
+            size = patience.ask(lambda: services.size(queue.name))
+    except QueuesiteError:
+        return Impact(queue, question.concerns(queue.depth.total, queue.dead_letters), known=False)
+    return Impact(queue, question.concerns(size.depth.total, size.dead_letters), known=True)
 
 
 #: Most queues that a message names; it gives the number of the others.

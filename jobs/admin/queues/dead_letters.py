@@ -21,6 +21,7 @@ from queues import messages as sending
 from queues import peek
 from queues.api.message_schemas import DeadLetterOut
 from queues.models import Queue
+from queues.patience import Patience
 from queues.sqs import MAX_BATCH
 from queuesite.admin.records import address, back_to
 from queuesite.foundation.databases import mongodb_errors
@@ -88,10 +89,10 @@ class DeadLettersPage(LookingPages):
             if ids:
                 return self._page(request, queue, "jobs/_delete_letters.html", ids=ids)
             self.message_user(request, "Nothing was done: choose dead letters first.", messages.WARNING)
-        seen = None
+        seen, patience = None, Patience()
         if do == "look":
             self.require_peek(request)
-            seen = self.looked_at(request, queue, lambda: peek.peek_dead_letters(queue.name), DeadLetterOut)
+            seen = self.looked_at(request, queue, lambda: peek.peek_dead_letters(queue.name), DeadLetterOut, patience)
             if request.user.has_perm("jobs.view_attempt"):
                 add_errors(seen)
         may_act = any(request.user.has_perm(one.permission) for one in LETTER_ACTIONS.values())
@@ -102,7 +103,7 @@ class DeadLettersPage(LookingPages):
             "jobs/_dead_letters.html",
             seen=seen,
             table=None if seen is None else LETTERS.table(request, seen, form=form, total=looks_total(seen)),
-            size=self.size(request, queue),
+            size=self.size(request, queue, patience),
             look=curl("POST", request.build_absolute_uri(reverse("api:peek_dead_letters", args=[queue.name]))),
             may_peek=request.user.has_perm("queues.peek_message"),
             redrive=curl("POST", request.build_absolute_uri(reverse("api:redrive", args=[queue.name]))),

@@ -13,6 +13,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from jobs.admin.queues.base import QueuePages
 from queues import adoption
 from queues.adoption import Found
+from queues.patience import Patience
 from queues.settings import HANDLER_PERMISSION
 from queuesite.admin.records import address
 from queuesite.admin.tables import Column, Listing
@@ -42,7 +43,9 @@ class DiscoverFilters(forms.Form):
         """Up to one more than fit. Raises `QueuesiteError`."""
         region = self.cleaned_data["region"] or None
         with mongodb_errors():
-            return adoption.discover(prefix=self.cleaned_data["q"], region=region, limit=_MOST + 1)
+            return Patience().ask(
+                lambda: adoption.discover(prefix=self.cleaned_data["q"], region=region, limit=_MOST + 1)
+            )
 
 
 class DiscoverPage(QueuePages):

@@ -19,6 +19,7 @@ from queues.api.message_schemas import MessageOut
 from queues.handlers import Message, registry
 from queues.handlers.preview import preview
 from queues.models import Queue
+from queues.patience import Patience
 from queues.sqs import ReceivedMessage
 from queuesite.admin.records import address
 from queuesite.foundation import markup
@@ -60,29 +61,40 @@ class LookingPages(QueuePages):
             raise PermissionDenied
 
     def looked_at(
-        self, request: HttpRequest, queue: Queue, look: Callable[[], peek.Look], schema: type[MessageOut]
+        self,
+        request: HttpRequest,
+        queue: Queue,
+        look: Callable[[], peek.Look],
+        schema: type[MessageOut],
+        patience: Patience,
     ) -> list[dict[str, Any]]:
         """The messages that a look finds. Raises `Conflict` if it would be a message's last receive."""
         try:
             with mongodb_errors():
-                found = look()
+                found = patience.ask(look)
         except Conflict:
             raise
         except QueuesiteError as error:
-            self.message_user(request, public_text(error), messages.ERROR)
+            self._tell(request, error, patience)
             return []
         if found.warning is not None:
             self.message_user(request, f"{found.warning[:1].upper()}{found.warning[1:]}.", messages.WARNING)
         return looked(queue, found.messages, schema)
 
-    def size(self, request: HttpRequest, queue: Queue) -> services.Size | None:
+    def size(self, request: HttpRequest, queue: Queue, patience: Patience) -> services.Size | None:
         """What the queue holds now, according to SQS. If SQS does not say, the user is shown why, and it is None."""
         try:
             with mongodb_errors():
-                return services.size(queue.name)
+                return patience.ask(lambda: services.size(queue.name))
         except QueuesiteError as error:
-            self.message_user(request, public_text(error), messages.ERROR)
+            self._tell(request, error, patience)
             return None
+
+    def _tell(self, request: HttpRequest, error: QueuesiteError, patience: Patience) -> None:
+        text = public_text(error)
+        if text not in patience.told:
+            patience.told.add(text)
+            self.message_user(request, text, messages.ERROR)
 
 
 class MessagesPage(LookingPages):
@@ -96,12 +108,12 @@ class MessagesPage(LookingPages):
         self.require_view(request)
         queue = self.queue(object_id)
         may_send = request.user.has_perm("queues.send_message")
-        form, seen, command, refused = SendForm(queue), None, None, None
+        form, seen, command, refused, patience = SendForm(queue), None, None, None, Patience()
         if request.method == "POST" and request.POST.get("do") == "look":
             self.require_peek(request)
             try:
                 seen = self.looked_at(
-                    request, queue, lambda: peek.peek(queue.name, last="last" in request.POST), MessageOut
+                    request, queue, lambda: peek.peek(queue.name, last="last" in request.POST), MessageOut, patience
                 )
             except Conflict as error:
                 refused = str(error)
@@ -120,7 +132,7 @@ class MessagesPage(LookingPages):
             original=queue,
             queue=queue,
             tabs=self.tabs(queue, "messages"),
-            size=self.size(request, queue),
+            size=self.size(request, queue, patience),
             form=form,
             may_send=may_send,
             command=command,
