@@ -6,7 +6,7 @@ import socket
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +17,12 @@ from django.urls import reverse
 from jobs.benchmark.fleet import process, until
 from jobs.benchmark.report import Figure
 from jobs.benchmark.traffic import Traffic, fill
-from jobs.benchmark.viewer import Viewer, log_in
+from jobs.benchmark.viewer import EVERY, Viewer, log_in
 from queues.models import Queue
 from queuesite.foundation.databases import database
 
 #: How often each page is opened, after once for what a process computes once.
 OPENED = 5
-#: Seconds for which MongoDB's CPU is watched.
-WATCHED_SECONDS = 20.0
 MANY_VIEWERS = 10
 
 
@@ -59,8 +57,8 @@ class Pages:
     watched: list[Watched]
 
 
-def measure(count: int, directory: Path, step: Callable[..., None]) -> Pages:
-    """Measure the pages with `count` queues, which only MongoDB knows."""
+def measure(count: int, directory: Path, watch: float, step: Callable[..., None]) -> Pages:
+    """Measure the pages with `count` queues, which only MongoDB knows; `watch`: seconds that its CPU is watched."""
     call_command("migrate", verbosity=0)
     step(f"records of {count:,} queues")
     queues = fill(count, lambda _: None)
@@ -75,8 +73,8 @@ def measure(count: int, directory: Path, step: Callable[..., None]) -> Pages:
             pages = [_opened(Viewer(port, cookie), name, path) for name, path in addresses.items()]
             watched = []
             for name in ("overview", "queues"):
-                step(f"refreshes: {name}; this takes a minute")
-                watched.append(_watched(port, cookie, name, addresses[name]))
+                step(f"refreshes: {name}; this takes {3 * watch:g} s")
+                watched.append(_watched(port, cookie, addresses[name], name, watch))
     finally:
         traffic.stop()
     return Pages(count, pages, watched)
@@ -97,7 +95,8 @@ def _addresses(queue: Queue) -> dict[str, str]:
         "overview": reverse("admin:index"),
         **{name: reverse(f"admin:{model}_changelist") for name, model in lists.items()},
         "queues by depth": reverse("admin:queues_queue_changelist") + "?sort=-visible",
-        "failing queues": reverse("admin:queues_queue_changelist") + "?state=failing",
+        "queues by rate": reverse("admin:queues_queue_changelist") + "?sort=-rate",
+        "failing queues": reverse("admin:queues_queue_changelist") + "?health=failing",
         "a queue": reverse("admin:queues_queue_change", args=[queue.name]),
         "settings of a queue": reverse("admin:queues_queue_settings", args=[queue.name]),
         "users": reverse("admin:auth_user_changelist"),
@@ -117,42 +116,45 @@ def _opened(viewer: Viewer, name: str, path: str) -> Page:
     return Page(name, first, statistics.median(viewer.open(path) for _ in range(OPENED)))
 
 
-def _watched(port: int, cookie: str, name: str, path: str) -> Watched:
+def _watched(port: int, cookie: str, path: str, name: str, seconds: float) -> Watched:
     mongodb = _mongodb()
-    without = _share(mongodb)
-    alone, sizes = _share_with(mongodb, port, cookie, path, 1)
-    together, _ = _share_with(mongodb, port, cookie, path, MANY_VIEWERS)
+    without = _share(mongodb, seconds)
+
+    def with_viewers(viewers: int) -> tuple[float | None, list[int]]:
+        return _share_with([Viewer(port, cookie) for _ in range(viewers)], path, lambda: _share(mongodb, seconds))
+
+    alone, sizes = with_viewers(1)
+    together, _ = with_viewers(MANY_VIEWERS)
     if without is None or alone is None or together is None:
         return Watched(name, None, None, statistics.median(sizes))
     return Watched(name, alone - without, together - without, statistics.median(sizes))
 
 
 def _share_with(
-    mongodb: psutil.Process | None, port: int, cookie: str, path: str, viewers: int
+    present: Sequence[Viewer], path: str, share: Callable[[], float | None]
 ) -> tuple[float | None, list[int]]:
     stopping = threading.Event()
-    present = [Viewer(port, cookie) for _ in range(viewers)]
     for viewer in present:
         viewer.open(path)
     threads = [
-        threading.Thread(target=viewer.watch, args=(stopping, number * 2.0 / viewers), daemon=True)
+        threading.Thread(target=viewer.watch, args=(stopping, number * EVERY / len(present)), daemon=True)
         for number, viewer in enumerate(present)
     ]
     for thread in threads:
         thread.start()
     try:
-        share = _share(mongodb)
+        found = share()
     finally:
         stopping.set()
         for thread in threads:
             thread.join(60)
-    return share, [size for viewer in present for size in viewer.sizes]
+    return found, [size for viewer in present for size in viewer.sizes]
 
 
-def _share(mongodb: psutil.Process | None) -> float | None:
+def _share(mongodb: psutil.Process | None, seconds: float) -> float | None:
     """MongoDB's share of a core over a while."""
     before, began = _cpu(mongodb), time.monotonic()
-    time.sleep(WATCHED_SECONDS)
+    time.sleep(seconds)
     after = _cpu(mongodb)
     return None if before is None or after is None else (after - before) / (time.monotonic() - began)
 

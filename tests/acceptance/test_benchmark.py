@@ -68,8 +68,29 @@ def test_scale(sqs_client: SQSClient) -> None:
     nothing_is_left(sqs_client)
 
 
+def test_pages(sqs_client: SQSClient) -> None:
+    found = figures("--pages", "100", "--watch", "1")
+    for page in ("overview", "queues", "queues by rate", "failing queues", "a queue", "users"):
+        first = found[f"100 queues: first byte of {page}"]
+        assert first["value"] > 0
+        assert first["goal"] == "at most 300 ms"
+    for page in ("overview", "queues"):
+        assert found[f"100 queues: a refresh of {page}"]["value"] > 0
+        assert found[f"100 queues: {page}, MongoDB's CPU for one viewer"]["goal"] == "at most 15%"
+        assert found[f"100 queues: {page}, for ten viewers"]["goal"] == "at most 30%"
+    nothing_is_left(sqs_client)
+
+
 @pytest.mark.parametrize(
-    "args", [("--messages", "1"), ("--scale", "many"), ("--concurrency", "0"), ("--work", "-1"), ("--update", "/")]
+    "args",
+    [
+        ("--messages", "1"),
+        ("--scale", "many"),
+        ("--concurrency", "0"),
+        ("--work", "-1"),
+        ("--pages", "9"),
+        ("--update", "/"),
+    ],
 )
 def test_wrong_use_is_told_before_anything_is_made(args: tuple[str, ...]) -> None:
     done = manage("benchmark", *args)

@@ -86,6 +86,13 @@ class Command(QueuesiteCommand):
         parser.add_argument(
             "--pages", type=integer(100), metavar="N", help="measure the admin's pages with N queues instead"
         )
+        parser.add_argument(
+            "--watch",
+            type=integer(1, 3_600),
+            default=20,
+            metavar="S",
+            help="seconds for which --pages watches MongoDB's CPU, six times (default: %(default)s)",
+        )
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.add_argument("--update", type=Path, metavar="FILE", help="write this run's table into a Markdown file")
         parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
@@ -129,7 +136,9 @@ class Command(QueuesiteCommand):
                     figures = self._idle(Path(directory))
                 elif options["pages"]:
                     with self._steps() as step:
-                        figures = pages.figures(pages.measure(options["pages"], Path(directory), step))
+                        figures = pages.figures(
+                            pages.measure(options["pages"], Path(directory), options["watch"], step)
+                        )
                 else:
                     figures = self._speed(Path(directory), options)
             self._show(options, figures)  # before a server may fail at the removal of so much
