@@ -12,6 +12,7 @@ from jobs import reads, statistics
 from jobs.statistics import Figures
 from queues import repository, search
 from queues.models import Queue
+from queues.state import Context
 from queues.summaries import Named
 from queuesite.foundation.errors import InvalidInput
 
@@ -24,6 +25,8 @@ _FIGURES: Mapping[str, Callable[[Figures], float | None]] = MappingProxyType(
 )
 #: What queues can be sorted by here, beside `queues.search.SORTS`.
 SORTS = (*_FIGURES, "age")
+#: What lists of queues can be sorted by: in the admin, whose columns name them, in the API and on the command line.
+ALL_SORTS = (*search.SORTS, *SORTS)
 
 
 def is_ranking(sort: str) -> bool:
@@ -31,7 +34,26 @@ def is_ranking(sort: str) -> bool:
     return sort.removeprefix("-") in SORTS
 
 
-def find_queues(*, sort: str, cursor: str | None, limit: int, **wanted: Any) -> tuple[list[Queue], str | None]:
+def list_queues(
+    *, sort: str = "name", cursor: str | None, limit: int, context: Context | None = None, **wanted: Any
+) -> tuple[list[Queue], str | None]:
+    """A page of the queues that match, by any of `ALL_SORTS` (after `-`, it descends), and the cursor of the next.
+
+    `context` is read if it is needed, unless it is given. Raises `InvalidInput` for any other sort, or for a cursor of
+    another list.
+    """
+    if sort.removeprefix("-") not in ALL_SORTS:
+        raise InvalidInput(
+            f"sort {sort!r}: expected one of {', '.join(ALL_SORTS)}, after - for descending order", field="sort"
+        )
+    if is_ranking(sort):
+        return find_queues(sort=sort, cursor=cursor, limit=limit, context=context, **wanted)
+    return search.find_queues(sort=sort, cursor=cursor, limit=limit, **wanted)
+
+
+def find_queues(
+    *, sort: str, cursor: str | None, limit: int, context: Context | None = None, **wanted: Any
+) -> tuple[list[Queue], str | None]:
     """A page of the queues that match, as `queues.search.find_queues` gives it, and the cursor of the next.
 
     Queues without a figure come last, and equal ones by name. Figures change from minute to minute, so a cursor is a
@@ -40,15 +62,15 @@ def find_queues(*, sort: str, cursor: str | None, limit: int, **wanted: Any) -> 
     if cursor is not None and not (cursor.isdecimal() and len(cursor) < 9):
         raise InvalidInput("cursor does not belong to this list; begin it anew", field="cursor")
     begin = int(cursor or 0)
-    ids = _ranked(sort, wanted)
+    ids = _ranked(sort, wanted, context)
     page = ids[begin : begin + limit]
     found = {queue.id: queue for queue in repository.by_ids(page)}
     following = str(begin + limit) if len(ids) > begin + limit else None
     return [found[one] for one in page if one in found], following
 
 
-def _ranked(sort: str, wanted: Mapping[str, Any]) -> list[ObjectId]:
-    value, descends = _value(sort.removeprefix("-")), sort.startswith("-")
+def _ranked(sort: str, wanted: Mapping[str, Any], context: Context | None) -> list[ObjectId]:
+    value, descends = _value(sort.removeprefix("-"), context), sort.startswith("-")
 
     def key(queue: Named) -> tuple[bool, float]:
         found = value(queue)
@@ -58,16 +80,15 @@ def _ranked(sort: str, wanted: Mapping[str, Any]) -> list[ObjectId]:
     return [queue.id for queue in sorted(search.find_names(**wanted), key=key)]
 
 
-def _value(by: str) -> Callable[[Named], float | None]:
+def _value(by: str, context: Context | None) -> Callable[[Named], float | None]:
     if by == "age":
-        return _age()
+        return _age(reads.queue_context() if context is None else context)
     figure, figures, nothing = _FIGURES[by], statistics.all_figures(), Figures()
     return lambda queue: figure(figures.get(queue.id, nothing))
 
 
-def _age() -> Callable[[Named], float | None]:
+def _age(context: Context) -> Callable[[Named], float | None]:
     """The age of the oldest message, as `queues.health.figures.oldest_message` knows it."""
-    context = reads.queue_context()
 
     def age(queue: Named) -> float | None:
         known = [moment for moment in (context.oldest.get(queue.name), queue.waiting_since) if moment is not None]

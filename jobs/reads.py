@@ -193,11 +193,16 @@ def queue_context(found: Iterable[Assignment] | None = None, *, present: Iterabl
     return context_of(held, live, now)
 
 
-def selections(*, health: str | None = None, state: str | None = None) -> list[Selection | HealthSelection]:
-    """The queues in a state, or with a problem (`unhealthy`: any), at this moment; those without any are `healthy`."""
+def selections(
+    *, health: str | None = None, state: str | None = None, context: Context | None = None
+) -> list[Selection | HealthSelection]:
+    """The queues in a state, or with a problem (`unhealthy`: any), at this moment; those without any are `healthy`.
+
+    `context`: if it has been read.
+    """
     if health is None and state is None:
         return []
-    context = queue_context()
+    context = queue_context() if context is None else context
     found: list[Selection | HealthSelection] = []
     if state is not None:
         found.append(Selection(State(state), context))
@@ -227,13 +232,22 @@ class Activity:
         return self.problems[0].health if self.problems else Health.HEALTHY
 
 
-def activity(queues: Iterable[Queue], *, with_jobs: bool = True) -> dict[ObjectId, Activity]:
-    """The activity of each of these queues; without their newest jobs if nobody asks for them."""
+def activity(
+    queues: Iterable[Queue],
+    *,
+    with_jobs: bool = True,
+    found: Sequence[Assignment] | None = None,
+    context: Context | None = None,
+) -> dict[ObjectId, Activity]:
+    """The activity of each of these queues; without their newest jobs if nobody asks for them.
+
+    `found`, `context`: all assignments, and what was made of them, if they have been read.
+    """
     wanted = list(queues)
     if not wanted:
         return {}
-    found = find_assignments()
-    context = queue_context(found)
+    found = find_assignments() if found is None else found
+    context = queue_context(found) if context is None else context
     running: dict[ObjectId, list[Assignment]] = {queue.id: [] for queue in wanted}
     for assignment in found:
         if assignment.queue_id in running:

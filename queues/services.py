@@ -258,6 +258,15 @@ def set_paused(name: str, paused: bool, note: Note | None = None) -> bool:
     return True
 
 
+def set_all_paused(names: Sequence[str], paused: bool, note: Note) -> list[str]:
+    """Pause or resume several queues, by one change that can be undone; return those that this changed.
+
+    Raises `NotFound` before it changes anything if one of them does not exist.
+    """
+    require(names)
+    return [name for name in names if set_paused(name, paused, note)]
+
+
 def notify(name: str) -> Queue:
     """Have the master look at the queue at once, as after a send. Raises `NotFound`."""
     queue = get(name)

@@ -71,7 +71,7 @@ class WorkOut(Out):
     """What was done in the last 24 hours on all queues. Durations are seconds, and null if there was no attempt."""
 
     processed: int = Field(description="messages handled", examples=[500])
-    failed: int = Field(description="attempts that failed, retries included", examples=[3])
+    failed: int = Field(description="attempts that failed, without retries that it asked for", examples=[3])
     retried: int = Field(description="attempts for which it asked for a retry", examples=[1])
     rejected: int = Field(examples=[0])
     timed_out: int = Field(examples=[0])

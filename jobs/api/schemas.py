@@ -10,7 +10,7 @@ from jobs.api.health_schemas import OldestOut, ProblemOut
 from jobs.attention import MALFORMED_FOUND
 from jobs.models import Assignment, Failure, Job, Lease
 from jobs.reads import Activity
-from jobs.statistics import Statistics
+from jobs.statistics import Figures, Statistics
 from queues.api.schemas import QueueFields
 from queues.handlers.catalogue import Catalogue
 from queues.health.rules import Health
@@ -130,6 +130,14 @@ class QueueOut(QueueFields):
         "null: nothing was processed",
         examples=[12.5],
     )
+    rate: float = Field(description="messages a minute, in the last five whole minutes", examples=[96.2])
+    failed_share: float | None = Field(
+        description="share of the attempts that failed in these minutes; null: there was none", examples=[0.02]
+    )
+    p95: float | None = Field(
+        description="95th percentile of the handler's seconds in these minutes; null: there was no attempt",
+        examples=[0.09],
+    )
     unserved: str | None = Field(
         description="why no live worker can process it; null unless that is its state",
         examples=["no worker has handler resize"],
@@ -144,7 +152,9 @@ class QueueOut(QueueFields):
     last_job: JobOut | None = Field(description="its newest job; null without the permission jobs.view_job")
 
     @classmethod
-    def of(cls, queue: Queue, activity: Activity, handlers: Catalogue, *, with_assignments: bool) -> QueueOut:
+    def of(
+        cls, queue: Queue, activity: Activity, handlers: Catalogue, figures: Figures, *, with_assignments: bool
+    ) -> QueueOut:
         return cls(
             **cls.values(queue, handlers),
             warnings=handlers.warnings(queue.handler, queue.handler_options),
@@ -153,6 +163,9 @@ class QueueOut(QueueFields):
             problems=[ProblemOut.of(one) for one in activity.problems],
             oldest_message=None if activity.oldest is None else OldestOut(**vars(activity.oldest)),
             drain_seconds=activity.drain_seconds,
+            rate=figures.rate,
+            failed_share=figures.failed,
+            p95=figures.p95,
             unserved=activity.unserved,
             assignments=[AssignmentOut.of(a) for a in activity.assignments] if with_assignments else None,
             last_job=None if activity.last_job is None else JobOut.of(activity.last_job),

@@ -199,6 +199,9 @@ class QueueFields(Out):
     pause_changed_at: Timestamp | None = Field(description="when it was last paused or resumed; null: never")
     pause_changed_by: str = Field(description="who did that", examples=["anna"])
     pause_reason: str = Field(description="and why", examples=["the bank is down until 14:00"])
+    pause_change: str = Field(
+        description="the action that did it, which `POST /undo` takes; empty: it cannot be undone", examples=[""]
+    )
     vanished_at: Timestamp | None = Field(description="since when SQS does not have the queue that others own any more")
     depth: DepthOut
     crash_count: int = Field(description="runs in a row that failed", examples=[0])
@@ -247,12 +250,48 @@ class PauseIn(In):
     )
 
 
+_CHANGE = "9f2c1e0b7a6d5c4f9f2c1e0b7a6d5c4f"
+
+
 class PausedOut(Out):
     """Whether a queue is paused."""
 
     name: str = Field(examples=["orders"])
     paused: bool = Field(examples=[True])
     changed: bool = Field(description="whether this request changed it", examples=[True])
+    change: str | None = Field(description="what `POST /undo` takes; null: nothing changed", examples=[_CHANGE])
+
+
+class PauseManyIn(NamesIn, PauseIn):
+    """Which queues to pause or resume, and why."""
+
+
+class PausedManyOut(Out):
+    """What pausing or resuming several queues changed."""
+
+    paused: bool = Field(examples=[True])
+    changed: list[str] = Field(description="the queues that this request changed", examples=[["orders"]])
+    change: str | None = Field(description="what `POST /undo` takes; null: nothing changed", examples=[_CHANGE])
+
+
+class UndoIn(In):
+    """What to undo."""
+
+    change: str = Field(
+        min_length=1,
+        max_length=32,
+        description="`change` of an answer, or `pauseChange` of a queue",
+        examples=[_CHANGE],
+    )
+
+
+class UndoneOut(Out):
+    """What was undone."""
+
+    queues: list[str] = Field(
+        description="the queues that are as before; without those that were paused or resumed again since",
+        examples=[["orders"]],
+    )
 
 
 class TriedNowOut(Out):

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jobs import ranking
+from jobs.admin.queues.columns import QUEUES
 from jobs.models import EndReason
-from jobs.repositories import jobs
+from jobs.repositories import jobs, throughput
 from jobs.repositories.jobs import Counts
-from queues import search, services, tripping
+from queues import services, tripping
 from queues.sqs import get_gateway
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
@@ -152,10 +154,12 @@ def test_handler_that_nobody_knows_is_taken_with_a_warning(api: Api) -> None:
 def test_pause_resume_notify(api: Api) -> None:
     api.post("/queues", {"name": "orders"}).ok()
 
-    assert api.post("/queues/orders/pause").ok() == {"name": "orders", "paused": True, "changed": True}
-    assert api.post("/queues/orders/pause").ok()["changed"] is False
+    paused = api.post("/queues/orders/pause").ok()
+    assert paused == {"name": "orders", "paused": True, "changed": True, "change": paused["change"]}
+    again = api.post("/queues/orders/pause").ok()
+    assert (again["changed"], again["change"]) == (False, None)
     assert api.get("/queues/orders").ok()["state"] == "paused"
-    assert api.post("/queues/orders/resume").ok() == {"name": "orders", "paused": False, "changed": True}
+    assert api.post("/queues/orders/resume").ok()["paused"] is False
     assert api.post("/queues/orders/notify").ok() == {"name": "orders", "assigned": False, "assignments": []}
 
     assignment = records.running(services.get("orders"))
@@ -247,7 +251,7 @@ class TestList:
     def test_filters_and_order(self, api: Api, query: str, names: list[str]) -> None:
         assert [queue["name"] for queue in api.get(f"/queues{query}").ok()["items"]] == names
 
-    @pytest.mark.parametrize("sort", [*search.SORTS, *(f"-{name}" for name in search.SORTS)])
+    @pytest.mark.parametrize("sort", [*ranking.ALL_SORTS, *(f"-{name}" for name in ranking.ALL_SORTS)])
     def test_pages_cover_everything_once(self, api: Api, sort: str) -> None:
         for number in range(8):
             records.define(f"more-{number}", priority=number % 3)
@@ -264,6 +268,18 @@ class TestList:
 
         assert paged == whole
         assert len(set(whole)) == 11
+
+    def test_they_are_sorted_by_what_the_admin_s_columns_are(self, api: Api) -> None:
+        now = database_clock.now()
+        minute = now.replace(second=0, microsecond=0) - timedelta(minutes=1)
+        busy = records.define("busy", depth_visible=2, visible_since=now - timedelta(hours=1))
+        throughput.add([throughput.Row(busy.id, "busy", minute, processed=90, failed=5, retried=5, durations=[100])])
+        for sort in ("-rate", "-failed", "-p95", "-age"):
+            first = api.get(f"/queues?sort={sort}&limit=1").ok()["items"][0]
+            assert first["name"] == "busy", sort
+        assert (first["rate"], first["failedShare"]) == (18.0, 0.05)
+        assert first["p95"] > 0
+        assert {column.sort for column in QUEUES.columns if column.sort} <= set(ranking.ALL_SORTS)
 
     @pytest.mark.parametrize(
         ("query", "field"),

@@ -121,6 +121,24 @@ def test_the_api_takes_a_reason_and_tells_it() -> None:
     assert api.patch("/queues/a", {"paused": True}).ok()["pauseChangedBy"] == "anna"
 
 
+def test_the_api_pauses_several_and_undoes_exactly_that() -> None:
+    for name in ("a", "b", "c"):
+        define(name, paused=name == "c")
+    api = Api(tokens.make(user("anna", ["queues.view_queue", "queues.change_queue"]))[1])
+    api.post("/pause", {"queues": ["a", "none"]}).problem(404)
+    assert paused() == {"c"}
+    done = api.post("/pause", {"queues": ["a", "b", "c", "a"], "reason": "the bank is down"}).ok()
+    assert (done["paused"], done["changed"]) == (True, ["a", "b"])
+    assert api.get("/queues/a").ok()["pauseChange"] == done["change"]
+    resumed = api.post("/queues/b/resume").ok()
+    assert api.post("/undo", {"change": done["change"]}).ok() == {"queues": ["a"]}
+    assert paused() == {"c"}
+    assert api.post("/undo", {"change": resumed["change"]}).ok() == {"queues": ["b"]}
+    assert api.post("/resume", {"queues": ["a"]}).ok() == {"paused": False, "changed": [], "change": None}
+    assert api.post("/undo", {"change": "x"}).ok() == {"queues": []}
+    api.post("/undo", {"change": ""}).problem(422)
+
+
 def test_a_reason_has_a_limit() -> None:
     with pytest.raises(InvalidInput, match="at most 500"):
         Note("x" * 501)

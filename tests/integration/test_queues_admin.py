@@ -14,13 +14,14 @@ from django.test import Client
 from django.urls import reverse
 from pymongo.collection import Collection
 
+from jobs import reads
 from jobs.admin.queues.actions import ACTIONS
 from jobs.repositories import throughput
 from queues import adoption, repository, services, tripping
 from queues.messages import send as send_messages
 from queues.models import Queue
 from queues.sqs import Depth, OutgoingMessage, get_gateway
-from queues.state import State
+from queues.state import Context, State
 from queues.sync import sync
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
@@ -159,9 +160,9 @@ def test_list_asks_as_often_for_many_queues_as_for_one(admin: Client, monkeypatc
 
         monkeypatch.setattr(Collection, name, counting)
 
-    def questions() -> list[str]:
+    def questions(**query: str) -> list[str]:
         asked.clear()
-        admin.get(LIST)
+        admin.get(LIST, query)
         return sorted(asked)
 
     services.create("first")
@@ -170,6 +171,17 @@ def test_list_asks_as_often_for_many_queues_as_for_one(admin: Client, monkeypatc
         services.create(f"more-{number}")
     assert questions() == for_one
     assert len(for_one) < 11
+    # Who works at what is read once, whatever needs it: rows, counts, filters and order.
+    made: list[Context] = []
+    context = reads.queue_context
+
+    def noting(*args: Any, **given: Any) -> Context:
+        made.append(context(*args, **given))
+        return made[-1]
+
+    monkeypatch.setattr(reads, "queue_context", noting)
+    assert questions(health="unhealthy", state="idle", sort="-age").count("assignments") == 1
+    assert len(made) == 1
 
 
 def test_form_offers_the_registered_handlers(admin: Client) -> None:

@@ -281,6 +281,28 @@ class TestList:
         assert lines[2].split()[:7] == ["orders", "log", "5", "1", "4", "paused", "0"]
         assert lines[2].split()[7] == services.get("orders").queue_url
 
+    def test_sorted_by_what_the_admin_sorts_by(self) -> None:
+        now = database_clock.now()
+        minute = now.replace(second=0, microsecond=0) - timedelta(minutes=1)
+        records.define("idle", dead_letters=4)
+        busy = records.define("busy", depth_visible=3, visible_since=now - timedelta(minutes=10))
+        throughput.add([throughput.Row(busy.id, "busy", minute, processed=90, failed=10, durations=[100])])
+        for sort, title, value in (
+            ("-rate", "rate /min", "18.0"),
+            ("-failed", "failed", "10.0%"),
+            ("-p95", "p95", " s"),
+            ("-age", "oldest", " s"),
+            ("-visible", "visible", "3"),
+        ):
+            heading, first, _ = sqs("list", f"--sort={sort}").splitlines()
+            assert first.startswith("busy"), sort
+            assert title in heading
+            assert value in first
+        assert [one["name"] for one in json.loads(sqs("list", "--sort=-deadLetters", "--json"))] == ["idle", "busy"]
+        with pytest.raises(SystemExit) as refusal:
+            sqs("list", "--sort", "colour")
+        assert refusal.value.code == 2
+
     def test_json(self) -> None:
         sqs("create", "orders", "--concurrency", 2)
         queue = services.get("orders")
@@ -594,12 +616,26 @@ class TestSettings:
     def test_pause_and_resume(self) -> None:
         sqs("create", "orders")
 
-        assert sqs("pause", "orders") == "queue 'orders' is paused\n"
+        assert sqs("pause", "orders").startswith("queue 'orders' is paused\nto undo it: manage.py sqs undo ")
         assert services.get("orders").paused
         assert sqs("pause", "orders") == "queue 'orders' is paused already\n"
-        assert sqs("resume", "orders") == "queue 'orders' is resumed\n"
+        assert sqs("resume", "orders").startswith("queue 'orders' is resumed\n")
         assert not services.get("orders").paused
         assert sqs("resume", "orders") == "queue 'orders' is not paused\n"
+
+    def test_several_are_paused_and_that_is_undone_as_one(self) -> None:
+        for name in ("a", "b", "c"):
+            sqs("create", name)
+        sqs("pause", "c")
+        said = sqs("pause", "a", "b", "c", "--reason", "the bank is down").splitlines()
+        assert said[:3] == ["queue 'a' is paused", "queue 'b' is paused", "queue 'c' is paused already"]
+        change = said[3].rpartition(" ")[2]
+        sqs("resume", "b")
+        assert sqs("undo", change) == "queue 'a' is as before\n"
+        assert {queue.name: queue.paused for queue in services.list_queues()} == {"a": False, "b": False, "c": True}
+        assert sqs("undo", change) == "nothing to undo: no queue is as that change left it\n"
+        assert refused("pause", "a", "nothing")[0] == 2
+        assert not services.get("a").paused, "all of them must exist"
 
     def test_notify(self) -> None:
         sqs("create", "orders")

@@ -14,18 +14,18 @@ from jobs.admin.failures import Sparkline
 from jobs.admin.queues import undo
 from jobs.admin.queues.base import QueuePages, shown, working
 from jobs.admin.queues.columns import QUEUES
+from jobs.models import Assignment
 from jobs.shared import shared
 from queues import search
 from queues.handlers import catalogue
 from queues.health.rules import UNHEALTHY, Health
 from queues.models import Queue
-from queues.state import State
+from queues.state import Context, State
 from queues.summaries import HealthCounts, Named, Sums
 from queuesite import live
 from queuesite.admin.records import address
 from queuesite.admin.tables import Sorting, Tab
 from queuesite.foundation.config import get_config
-from queuesite.foundation.databases import database_clock
 from queuesite.foundation.errors import InvalidInput
 from queuesite.templatetags.quantities import count
 
@@ -64,15 +64,21 @@ class QueueFilters(forms.Form):
         """The conditions of `queues.search.find_queues`, but for state and health."""
         return {"containing": self.cleaned_data["q"] or None, "handler": self.cleaned_data["handler"] or None}
 
-    def found(self, cursor: str | None, *, renewed: bool) -> tuple[list[Queue], str | None]:
+    def found(self, cursor: str | None, context: Context, *, renewed: bool) -> tuple[list[Queue], str | None]:
         """A page of the queues that match, shared with other viewers unless `renewed`. Raises `InvalidInput`."""
         sort = self.cleaned_data["sort"] or "name"
-        find = ranking.find_queues if ranking.is_ranking(sort) else search.find_queues
         chosen = {name: self.cleaned_data[name] or None for name in ("health", "state")}
         wanted = self.wanted()
         return shared(
             "list of queues",
-            lambda: find(**wanted, selections=reads.selections(**chosen), sort=sort, cursor=cursor, limit=PAGE),
+            lambda: ranking.list_queues(
+                **wanted,
+                selections=reads.selections(**chosen, context=context),
+                sort=sort,
+                cursor=cursor,
+                limit=PAGE,
+                context=context,
+            ),
             (wanted, chosen, sort, cursor),
             renewed=renewed,
         )
@@ -97,15 +103,19 @@ class ListPage(QueuePages):
         filters = QueueFilters(request.GET)
         found: list[Queue] = []
         following = None
+        held = reads.find_assignments()
+        context = reads.queue_context(held)
         if filters.is_valid():
             try:
-                found, following = filters.found(request.GET.get("cursor"), renewed=not live.is_update(request))
+                found, following = filters.found(
+                    request.GET.get("cursor"), context, renewed=not live.is_update(request)
+                )
             except InvalidInput as error:
                 filters.add_error(None, str(error))
         query = filters.query()
         may = {name: request.user.has_perm(name) for name in ("jobs.view_job", "queues.add_queue")}
         actions = self.actions_for(request)
-        counts = _counts(filters)
+        counts = _counts(filters, context)
         return self.page(
             request,
             "jobs/_queues.html",
@@ -119,7 +129,7 @@ class ListPage(QueuePages):
             tabs=_tabs(filters, counts),
             table=QUEUES.table(
                 request,
-                _rows(request, found),
+                _rows(request, found, held, context),
                 sorting=Sorting(query.get("sort") or "name", lambda by: _address(filters, sort=by)),
                 form="act" if actions else None,
                 total=_total(counts, query),
@@ -151,19 +161,20 @@ def _address(filters: QueueFilters, **changes: Any) -> str:
     return address("queues_queue_changelist", **filters.query(**changes))
 
 
-def _rows(request: HttpRequest, queues: Sequence[Queue]) -> list[dict[str, Any]]:
+def _rows(
+    request: HttpRequest, queues: Sequence[Queue], held: Sequence[Assignment], context: Context
+) -> list[dict[str, Any]]:
     """The rows, for which is read only what the viewer's columns show."""
     ids = [queue.id for queue in queues]
     shows = {column.name for column in QUEUES.chosen(request)}
-    activity = reads.activity(queues, with_jobs="job" in shows)
+    activity = reads.activity(queues, with_jobs="job" in shows, found=held, context=context)
     counts = shared("recent", lambda: statistics.recent(queues), ids) if "hour" in shows else None
     figures = shared("figures", lambda: statistics.figures(queues), ids) if shows & {"rate", "failed", "p95"} else None
-    now = database_clock.now()
     return [
         {
             "id": str(queue.id),
             "name": queue.name,
-            **shown(queue, activity[queue.id], now),
+            **shown(queue, activity[queue.id], context.now),
             **working(request, activity[queue.id]),
             "address": address("queues_queue_change", queue.name),
             "sparkline": counts and Sparkline(counts[queue.id]),
@@ -173,12 +184,12 @@ def _rows(request: HttpRequest, queues: Sequence[Queue]) -> list[dict[str, Any]]
     ]
 
 
-def _counts(filters: QueueFilters) -> Counts:
+def _counts(filters: QueueFilters, context: Context) -> Counts:
     """The queues that match whatever their state and health are; a slow answer is shared by all requests."""
     if not filters.is_valid():
         return {}, HealthCounts(0, 0, {})
     wanted = filters.wanted()
-    return shared("queues", lambda: search.sums(reads.queue_context(), **wanted), wanted)
+    return shared("queues", lambda: search.sums(context, **wanted), wanted)
 
 
 def _tabs(filters: QueueFilters, counts: Counts) -> list[Tab]:

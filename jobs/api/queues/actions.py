@@ -7,9 +7,19 @@ from ninja import Router
 
 from jobs import reads
 from jobs.api.schemas import AssignmentOut, NotifiedOut
-from queues import services, tasks, tripping
-from queues.api.schemas import NamesIn, PausedOut, PauseIn, PurgedOut, TriedNowOut
-from queues.pausing import Note
+from queues import pausing, services, tasks, tripping
+from queues.api.schemas import (
+    NamesIn,
+    PausedManyOut,
+    PausedOut,
+    PauseIn,
+    PauseManyIn,
+    PurgedOut,
+    TriedNowOut,
+    UndoIn,
+    UndoneOut,
+)
+from queues.pausing import Note, new_change
 from queuesite.api import problems
 from queuesite.api.auth import caller, needs
 from queuesite.api.openapi import also
@@ -47,17 +57,50 @@ def purge_queues(request: HttpRequest, payload: NamesIn, response: HttpResponse)
 @router.post("/queues/{name}/pause", response=PausedOut, auth=needs("queues.change_queue"))
 def pause_queue(request: HttpRequest, name: str, payload: PauseIn | None = None) -> PausedOut:
     """Stop processing a queue. Messages in flight are finished. The queue keeps who paused it, when and why."""
-    return PausedOut(name=name, paused=True, changed=services.set_paused(name, True, _note(payload)))
+    return _paused(name, True, payload)
 
 
 @router.post("/queues/{name}/resume", response=PausedOut, auth=needs("queues.change_queue"))
 def resume_queue(request: HttpRequest, name: str, payload: PauseIn | None = None) -> PausedOut:
     """Process a paused queue again."""
-    return PausedOut(name=name, paused=False, changed=services.set_paused(name, False, _note(payload)))
+    return _paused(name, False, payload)
 
 
-def _note(payload: PauseIn | None) -> Note:
-    return Note("" if payload is None else payload.reason)
+def _paused(name: str, paused: bool, payload: PauseIn | None) -> PausedOut:
+    note = Note("" if payload is None else payload.reason, new_change())
+    changed = services.set_paused(name, paused, note)
+    return PausedOut(name=name, paused=paused, changed=changed, change=note.change if changed else None)
+
+
+@router.post(
+    "/pause", response=PausedManyOut, auth=needs("queues.change_queue"), openapi_extra=also(problems.NOT_FOUND)
+)
+def pause_queues(request: HttpRequest, payload: PauseManyIn) -> PausedManyOut:
+    """Stop processing several queues, by one change that can be undone. All of them must exist."""
+    return _all_paused(payload, True)
+
+
+@router.post(
+    "/resume", response=PausedManyOut, auth=needs("queues.change_queue"), openapi_extra=also(problems.NOT_FOUND)
+)
+def resume_queues(request: HttpRequest, payload: PauseManyIn) -> PausedManyOut:
+    """Process several paused queues again, by one change that can be undone. All of them must exist."""
+    return _all_paused(payload, False)
+
+
+def _all_paused(payload: PauseManyIn, paused: bool) -> PausedManyOut:
+    note = Note(payload.reason, new_change())
+    changed = services.set_all_paused(list(dict.fromkeys(payload.queues)), paused, note)
+    return PausedManyOut(paused=paused, changed=changed, change=note.change if changed else None)
+
+
+@router.post("/undo", response=UndoneOut, auth=needs("queues.change_queue"))
+def undo_pause(request: HttpRequest, payload: UndoIn) -> UndoneOut:
+    """Undo a pause or resume, whoever did it, for exactly the queues that it changed.
+
+    A queue that was paused or resumed again since is left as it is.
+    """
+    return UndoneOut(queues=pausing.undo(payload.change))
 
 
 @router.post("/queues/{name}/notify", response=NotifiedOut, auth=needs("queues.change_queue"))

@@ -10,10 +10,10 @@ from ninja import Query as Parameters
 from ninja import Router
 from pydantic import Field
 
-from jobs import reads
+from jobs import ranking, reads, statistics
 from jobs import services as processing
 from jobs.api.schemas import QueueOut
-from queues import search, services
+from queues import services
 from queues.api.schemas import QueueIn, QueuePatch, Settings
 from queues.handlers import catalogue
 from queues.health.rules import Health
@@ -27,11 +27,6 @@ from queuesite.api.schemas import Page, Paged
 from queuesite.foundation.errors import AlreadyExists, Forbidden
 
 router = Router(tags=["queues"], by_alias=True)
-
-Sort = Literal[
-    "name", "-name", "priority", "-priority", "concurrency", "-concurrency", "visible", "-visible",
-    "inFlight", "-inFlight", "deadLetters", "-deadLetters", "createdAt", "-createdAt",
-]  # fmt: skip
 
 
 class QueueQuery(Paged):
@@ -48,7 +43,12 @@ class QueueQuery(Paged):
         "`unhealthy`: with any",
     )
     state: State | None = Field(None, description="only queues in this state")
-    sort: Sort = Field("name", description="the field to sort by, with `-` before it for descending order")
+    sort: str = Field(
+        "name",
+        description="what to sort by, with `-` before it for descending order; age: of the oldest message; rate "
+        "(messages a minute), failed (share of the attempts) and p95 (of the handler's time): of the last five minutes",
+        json_schema_extra={"enum": [*ranking.ALL_SORTS, *(f"-{name}" for name in ranking.ALL_SORTS)]},
+    )
 
 
 def shown(request: HttpRequest, queues: list[Queue]) -> list[QueueOut]:
@@ -56,8 +56,11 @@ def shown(request: HttpRequest, queues: list[Queue]) -> list[QueueOut]:
     may = caller(request).may
     activity = reads.activity(queues, with_jobs=may("jobs.view_job"))
     with_assignments = may("jobs.view_assignment")
-    handlers = catalogue.current()
-    return [QueueOut.of(queue, activity[queue.id], handlers, with_assignments=with_assignments) for queue in queues]
+    handlers, figures = catalogue.current(), statistics.figures(queues)
+    return [
+        QueueOut.of(queue, activity[queue.id], handlers, figures[queue.id], with_assignments=with_assignments)
+        for queue in queues
+    ]
 
 
 def _permit_handler(request: HttpRequest, payload: Settings) -> None:
@@ -94,7 +97,7 @@ LINKS = {
 @router.get("/queues", response=Page[QueueOut], auth=needs("queues.view_queue"))
 def list_queues(request: HttpRequest, query: Parameters[QueueQuery]) -> Page[QueueOut]:
     """List the queues, each with its last observed depth, its assignments and its newest job."""
-    found, following = search.find_queues(
+    found, following = ranking.list_queues(
         paused=query.paused,
         handler=query.handler,
         prefix=query.prefix,

@@ -7,30 +7,30 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from jobs import letters, reads
+from jobs import letters
 from jobs import services as processing
 from jobs.management import trying
 from jobs.management.sqs_adoption import AdoptionVerbs
 from jobs.management.sqs_alerts import AlertVerbs
 from jobs.management.sqs_arguments import add_setting
 from jobs.management.sqs_events import EventVerbs
-from jobs.management.sqs_output import handler_as_json, queue_as_json, state_words
+from jobs.management.sqs_listing import ListingVerbs
+from jobs.management.sqs_output import handler_as_json
+from jobs.management.sqs_pausing import PausingVerbs
 from jobs.management.sqs_records import RecordVerbs
 from jobs.management.sqs_sending import SendingVerbs
 from queues import messages, services, setting_checks, tripping
 from queues import sync as syncing
 from queues.handlers import catalogue, option_fields, registry
 from queues.models import Queue
-from queues.pausing import Note
 from queues.settings import ASKED, SETTINGS
 from queuesite.foundation.commands import Parser
 from queuesite.foundation.databases import MongoError
 from queuesite.foundation.errors import QueueMissing
-from queuesite.foundation.home import PROGRAM
 from queuesite.foundation.quantities import plural
 
 
-class Command(SendingVerbs, RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs):
+class Command(SendingVerbs, RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs, ListingVerbs, PausingVerbs):
     """Subcommands for queues, messages, handlers and the sync."""
 
     help = "Manage queues and their messages."
@@ -60,20 +60,16 @@ class Command(SendingVerbs, RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs):
         self.add_verbs(verb)
         self.add_record_verbs(verb)
         self.add_event_verbs(verb)
+        self.add_pausing_verbs(verb)
         verb(
             "delete", "delete a queue with its messages and its dead-letter queue; an adopted one only here"
         ).add_argument("--yes", action="store_true", help="do not ask for confirmation")
-        verb("list", "list the queues", queue=False, as_json=True)
+        self.add_listing_verbs(verb)
         self.add_sending_verbs(verb)
         verb("size", "count a queue's messages: visible, in flight, delayed, dead letters", as_json=True)
         verb(
             "set-concurrency", "set how many messages a consumer handles at once; running consumers follow"
         ).add_argument("concurrency", metavar="N", type=int, help=SETTINGS["concurrency"].limit_words)
-        for name, text in (
-            ("pause", "stop processing a queue; consumers finish what is in flight"),
-            ("resume", "process a paused queue again"),
-        ):
-            verb(name, text).add_argument("--reason", metavar="TEXT", default="", help="why; the queue keeps it")
         verb("purge", "delete all messages of a queue; SQS allows it once a minute").add_argument(
             "--yes", action="store_true", help="do not ask for confirmation"
         )
@@ -124,36 +120,6 @@ class Command(SendingVerbs, RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs):
         stays = "" if queue.managed else f" here; it stays in SQS with its messages: {queue.queue_arn}"
         self.say(f"queue {name!r} {'deleted' if queue.managed else 'forgotten'}{stays}")
 
-    def do_list(self, options: dict[str, Any]) -> None:
-        queues = services.list_queues()
-        if options["json"]:
-            context = reads.queue_context()
-            handlers = catalogue.current()
-            self.print_json([queue_as_json(queue, handlers, context) for queue in queues])
-            return
-        if not queues:
-            self.say(f"no queues; create one with `{PROGRAM} sqs create NAME`")
-            return
-        context = reads.queue_context()
-        self.print_table(
-            ("name", "owner", "handler", "concurrency", "consumers", "priority", "state", "visible", "queue URL"),
-            (
-                (
-                    queue.name,
-                    queue.account or "",
-                    queue.handler,
-                    queue.concurrency,
-                    f"1-{queue.max_consumers}" if queue.max_consumers > 1 else 1,
-                    queue.priority,
-                    state_words(queue, context),
-                    queue.depth_visible,
-                    queue.queue_url,
-                )
-                for queue in queues
-            ),
-            numeric=("concurrency", "consumers", "priority", "visible"),
-        )
-
     def do_size(self, options: dict[str, Any]) -> None:
         counts = services.size(options["name"]).as_dict()
         if options["json"]:
@@ -168,14 +134,6 @@ class Command(SendingVerbs, RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs):
     def do_set_concurrency(self, options: dict[str, Any]) -> None:
         services.update(options["name"], {"concurrency": options["concurrency"]})
         self.say(f"concurrency of {options['name']!r} is {options['concurrency']} now")
-
-    def do_pause(self, options: dict[str, Any]) -> None:
-        changed = services.set_paused(options["name"], True, Note(options["reason"]))
-        self.say(f"queue {options['name']!r} is paused" + ("" if changed else " already"))
-
-    def do_resume(self, options: dict[str, Any]) -> None:
-        changed = services.set_paused(options["name"], False, Note(options["reason"]))
-        self.say(f"queue {options['name']!r} is " + ("resumed" if changed else "not paused"))
 
     def do_purge(self, options: dict[str, Any]) -> None:
         name = options["name"]
