@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from django_q.models import Schedule
 
-from jobs import alerts
+from jobs import alerts, mongodb_notice
 from queuesite.foundation.databases import mongodb_errors
+from queuesite.foundation.errors import MongoUnavailable
 
 
 def make_schedules() -> None:
@@ -16,7 +17,16 @@ def make_schedules() -> None:
     )
 
 
-@mongodb_errors()
 def send_alerts() -> int:
-    """Each minute: send the notices that are due (ALERT_URLS); return how many alerts people were told of."""
-    return alerts.check()
+    """Each minute: send the notices that are due (ALERT_URLS); return how many alerts people were told of.
+
+    If MongoDB does not answer, that is what they are told. Raises `MongoUnavailable`.
+    """
+    try:
+        with mongodb_errors():
+            told = alerts.check()
+            mongodb_notice.answers()
+    except MongoUnavailable as error:
+        mongodb_notice.away(error)
+        raise
+    return told

@@ -127,3 +127,20 @@ class IdempotentRequest(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key} of {self.owner}"
+
+
+class ServerWatch(models.Model):
+    """What the background tasks know of a server that they cannot ask where to keep it: MongoDB."""
+
+    name = models.CharField(max_length=20, primary_key=True)
+    away_since = models.DateTimeField(null=True, default=None)
+    #: When people were told that it is away.
+    told_at = models.DateTimeField(null=True, default=None)
+    #: Until when nobody is told of anything, as of when it last answered.
+    silent_until = models.DateTimeField(null=True, default=None)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.name

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
-from jobs import alerts, silences
+from jobs import alerts, silences, tasks
+from jobs.notice_fallback import NoticeFallback
+from jobs.repositories import leases
 from queues import events
+from queues.models import Queue
 from queuesite import tokens
-from queuesite.foundation.databases import database_clock
+from queuesite.foundation.databases import collection, database_clock
+from queuesite.foundation.errors import MongoUnavailable
+from queuesite.models import ServerWatch
 from tests.conftest import Configure
 from tests.support import records
 from tests.support.api import Api, user
@@ -38,6 +46,10 @@ def receiver(configure: Configure) -> Iterator[Target]:
         records.define("orders", trip_count=2, trip_reason="<b>stripe</b> is down")
         records.define("payments")
         yield target
+
+
+def told(target: Target) -> list[str]:
+    return [json.loads(one.body)["message"] for one in target.requests]
 
 
 def of_group(name: str) -> User:
@@ -171,3 +183,90 @@ class TestApi:
         ]
         configure(alert_urls=None)
         assert "ALERT_URLS is empty" in api.post("/notices/test").problem(409)["detail"]
+
+
+class TestWithoutBackgroundTasks:
+    def test_the_leader_sends_and_says_so(self, receiver: Target) -> None:
+        now = [0.0]
+        leads = [False]
+        fallback = NoticeFallback(lambda: leads[0], lambda: now[0])
+        leases.acquire("m1", 30)
+        assert fallback.turn() == 0
+        now[0] += 1_000
+        leads[0] = True
+        assert fallback.turn() == 0, "the background tasks have time for their first look"
+        now[0] += alerts.CHECKED_WITHIN.total_seconds()
+        assert fallback.turn() == 2
+        assert "system: no-qcluster: nobody runs the background tasks" in told(receiver)[0]
+        assert [fallback.turn(), fallback.turn()] == [0, 0]
+        assert alerts.check() == 1
+        assert "over: system: no-qcluster" in told(receiver)[1]
+        assert fallback.turn() == 0
+
+    def test_a_master_survives_it(self, receiver: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail() -> None:
+            raise MongoUnavailable("MongoDB does not answer")
+
+        monkeypatch.setattr(alerts, "unchecked", fail)
+        assert NoticeFallback(lambda: True).turn() == 0
+
+
+class TestMongodbAway:
+    @pytest.fixture
+    def server(self, receiver: Target, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+        """Whether it answers; not only to this test."""
+        there = [True]
+        check = alerts.check
+
+        def asked() -> int:
+            if not there[0]:
+                raise MongoUnavailable("MongoDB at mongodb://10.0.0.1 does not answer; is it running?")
+            return check()
+
+        leases.acquire("m1", 30)
+        collection(Queue).update_many({}, {"$set": {"tripCount": 0}})
+        monkeypatch.setattr(alerts, "check", asked)
+        return there
+
+    def look(self) -> None:
+        with suppress(MongoUnavailable):
+            tasks.send_alerts()
+
+    def test_is_told_once_and_its_end_too(self, receiver: Target, server: list[bool]) -> None:
+        self.look()
+        server[0] = False
+        for _ in range(3):
+            self.look()
+        server[0] = True
+        for _ in range(2):
+            self.look()
+        first, second = told(receiver)
+        assert first.startswith("system: no-mongodb: MongoDB ")
+        assert "10.0.0.1" not in first
+        assert second.startswith("over: system: no-mongodb: it lasted ")
+
+    def test_is_not_told_if_it_is_over_soon(self, receiver: Target, server: list[bool], configure: Configure) -> None:
+        configure(alert_after_seconds=600)
+        for there in (True, False, True):
+            server[0] = there
+            self.look()
+        assert told(receiver) == []
+
+    def test_is_not_told_within_a_silence_of_everything(self, receiver: Target, server: list[bool]) -> None:
+        silences.begin([], timedelta(hours=1))
+        for there in (True, False):
+            server[0] = there
+            self.look()
+        assert told(receiver) == []
+        ServerWatch.objects.update(silent_until=timezone.now())
+        self.look()
+        assert len(told(receiver)) == 1
+
+    def test_is_tried_again_if_no_address_takes_it(self, receiver: Target, server: list[bool]) -> None:
+        server[0] = False
+        receiver.status = 500
+        self.look()
+        receiver.status = 200
+        self.look()
+        self.look()
+        assert len(receiver.requests) == 2

@@ -6,6 +6,7 @@ from typing import Any
 
 from jobs.indexes import ensure_indexes
 from jobs.master.scheduler import Scheduler
+from jobs.notice_fallback import NoticeFallback
 from queues.sqs import get_gateway
 from queuesite.foundation.commands import QueuesiteCommand
 from queuesite.foundation.config import get_config
@@ -25,4 +26,6 @@ class Command(QueuesiteCommand):
         wait_for(lambda: get_gateway().check(), "SQS", config.startup_wait_seconds)
         # MongoDB may fail at any of these writes, so all of them are retried.
         wait_for(ensure_indexes, "MongoDB", config.startup_wait_seconds)
-        Scheduler(config, get_gateway()).run()
+        master = Scheduler(config, get_gateway())
+        NoticeFallback(lambda: master.leadership.term is not None).start()
+        master.run()

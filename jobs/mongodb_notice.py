@@ -1,0 +1,83 @@
+"""The notice that MongoDB does not answer, and the one that it does again.
+
+Everything else that notices are sent of is in MongoDB, so the background tasks keep this in Django's own database,
+where their queue is, too. As there, one process sends, and one that dies at it leaves the notice unsent.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from jobs import notices, silences
+from jobs.alert_models import NoticeKind
+from jobs.repositories.alerts import SYSTEM
+from queuesite.foundation.config import get_config
+from queuesite.foundation.errors import Conflict, MongoUnavailable
+from queuesite.foundation.logs import get_logger
+from queuesite.foundation.public import public_text
+from queuesite.foundation.quantities import duration
+from queuesite.models import ServerWatch
+
+log = get_logger(__name__)
+
+_MONGODB = "mongodb"
+
+
+def away(error: MongoUnavailable) -> None:
+    """Note that MongoDB does not answer; if that has lasted, and there is no silence of everything, send the notice."""
+    if get_config().alert_urls is None:
+        return
+    now = timezone.now()
+    watch = _watch()
+    if watch.away_since is None:
+        _rows().filter(away_since=None).update(away_since=now)
+        watch.away_since = now
+    due = now - watch.away_since >= timedelta(seconds=get_config().alert_after_seconds)
+    silent = watch.silent_until is not None and watch.silent_until > now
+    if due and not silent and _rows().filter(told_at=None).update(told_at=now):
+        text = f"system: no-mongodb: {public_text(error)}; nothing is assigned, recorded or shown"
+        if not _sent(NoticeKind.BEGUN, "Queuesite: 1 problem", text):
+            _rows().update(told_at=None)
+
+
+def answers() -> None:
+    """Note that MongoDB answers, and until when everything is silent; send the notice that it does again, if it is due.
+
+    Raises pymongo's errors.
+    """
+    if get_config().alert_urls is None:
+        return
+    silent_until = next((one.until for one in silences.current() if one.id == SYSTEM), None)
+    watch = _watch()
+    if watch.away_since is None and watch.silent_until == silent_until:
+        return
+    away_since, told_at = watch.away_since, watch.told_at
+    settled = (
+        _rows()
+        .filter(away_since=away_since, told_at=told_at)
+        .update(away_since=None, told_at=None, silent_until=silent_until)
+    )
+    if settled and told_at is not None and away_since is not None:
+        lasted = duration((timezone.now() - away_since).total_seconds())
+        _sent(NoticeKind.OVER, "Queuesite: 1 problem over", f"over: system: no-mongodb: it lasted {lasted}")
+
+
+def _rows() -> QuerySet[ServerWatch]:
+    return ServerWatch.objects.filter(name=_MONGODB)
+
+
+def _watch() -> ServerWatch:
+    return ServerWatch.objects.get_or_create(name=_MONGODB)[0]
+
+
+def _sent(kind: NoticeKind, title: str, body: str) -> bool:
+    try:
+        error = notices.failure(notices.send(kind, title, body))
+    except Conflict as unusable:
+        error = str(unusable)
+    if error:
+        log.warning("alerts_not_told", count=1, error=error)
+    return not error

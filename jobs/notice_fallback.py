@@ -1,0 +1,61 @@
+"""Notices while nobody runs the background tasks: the master that leads looks for what is to be told instead."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from jobs import alerts
+from queuesite.foundation.databases import MongoError
+from queuesite.foundation.errors import ServerError
+from queuesite.foundation.logs import get_logger
+from queuesite.foundation.threads import joined, supervised
+
+log = get_logger(__name__)
+
+#: Seconds between two looks.
+EACH_SECONDS = 60.0
+
+
+class NoticeFallback:
+    """A thread of a master, which never fails it. `leads` says whether the master leads now."""
+
+    def __init__(self, leads: Callable[[], bool], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._leads = leads
+        self._monotonic = monotonic
+        self._stopped = threading.Event()
+        self._thread = threading.Thread()
+        #: Since when the background tasks have not looked, as this master knows. A system that has just been started
+        #: gives them time for their first look.
+        self._since: float | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = supervised("notices", self._run, on_death=lambda error: None)  # it is logged
+        self._thread.start()
+
+    def stop(self, timeout: float = 0.0) -> bool:
+        """Have the thread end, and wait for it at most this long; whether it has ended."""
+        self._stopped.set()
+        return joined(self._thread, timeout)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(EACH_SECONDS * random.uniform(0.9, 1.1)):
+            self.turn()
+
+    def turn(self) -> int:
+        """Look, if it is for this master to do; return how many alerts people were told of."""
+        try:
+            if not (self._leads() and alerts.unchecked()):
+                self._since = None
+                return 0
+            if self._since is None:
+                self._since = self._monotonic()
+            if self._monotonic() - self._since < alerts.CHECKED_WITHIN.total_seconds():
+                return 0
+            return alerts.check(by_leader=True)
+        except (MongoError, ServerError) as error:
+            log.warning("notices_not_checked", error=str(error)[:300])
+            return 0
