@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from jobs import histogram, reads
 from jobs import services as processing
 from jobs.models import Worker
-from jobs.repositories import failures
+from jobs.repositories import alerts, failures
 from jobs.repositories.throughput import totals
 from jobs.throughput_models import Throughput
 from queues import services
@@ -197,6 +198,12 @@ def _processing(queues: list[Queue], now: datetime) -> Iterator[Metric]:
         "sweep_lag_seconds",
         "Seconds by which the most overdue check of a queue without a listener exceeds SWEEP_MAX_SECONDS.",
         value=_sweep_lag([q for q in queues if not q.paused and q.id not in context.assigned | listened], now),
+    )
+    looked = alerts.last_check()
+    yield _gauge(
+        "background_tasks_age_seconds",
+        "Seconds since the background tasks last ran what they run each minute; +Inf: never.",
+        value=math.inf if looked is None else max(0.0, (now - looked).total_seconds()),
     )
 
 

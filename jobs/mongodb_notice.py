@@ -38,7 +38,7 @@ def away(error: MongoUnavailable) -> None:
     due = now - watch.away_since >= timedelta(seconds=get_config().alert_after_seconds)
     silent = watch.silent_until is not None and watch.silent_until > now
     if due and not silent and _rows().filter(told_at=None).update(told_at=now):
-        text = f"system: no-mongodb: {public_text(error)}; nothing is assigned, recorded or shown"
+        text = f"system: no-mongodb: {public_text(error)}. Nothing is assigned, recorded or shown meanwhile"
         if not _sent(NoticeKind.BEGUN, "Queuesite: 1 problem", text):
             _rows().update(told_at=None)
 

@@ -53,6 +53,7 @@ def mend() -> None:
 
 def test_one_notice_when_it_begins_and_one_when_it_is_over(receiver: Target) -> None:
     assert alerts.check() == 0
+    assert not alerts.unchecked()
     trip()
     assert [alerts.check() for _ in range(3)] == [1, 0, 0]
     mend()
