@@ -21,6 +21,8 @@ from queuesite.foundation.config import BASE_DIR
 _FOR_THE_INTERPRETER = ("PYTHON", "LD_", "LC_", "LANG", "FAKETIME")
 #: The one of these that the template heeds.
 _PATH = "PYTHONPATH"
+#: Whether coverage.py measures this run, some of whose tests exempt their processes.
+_MEASURED = any(name.startswith("COVERAGE_") for name in os.environ)
 
 
 class Forked:
@@ -91,7 +93,10 @@ class _Template:
             environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
             self.environment = _for_the_interpreter(environment)
             self._process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("template.py")), str(BASE_DIR), str(theirs.fileno())],
+                [
+                    *(sys.executable, str(Path(__file__).with_name("template.py"))),
+                    *(str(BASE_DIR), str(theirs.fileno()), *(["measured"] if _MEASURED else [])),
+                ],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
