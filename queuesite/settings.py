@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,6 @@ INSTALLED_APPS = [
     "axes",
     "csp",
     "django_q",
-    "ninja",  # serves the docs page's scripts, which would otherwise come from a CDN
     "queuesite.apps.QueuesiteConfig",
     "queues.apps.QueuesConfig",
     "jobs.apps.JobsConfig",
@@ -68,13 +68,16 @@ ROOT_URLCONF = "queuesite.urls"
 ASGI_APPLICATION = "queuesite.asgi.application"
 WSGI_APPLICATION = "queuesite.wsgi.application"
 
+# The docs page's template and scripts. If ninja were an app, each command and worker would load it.
+NINJA = Path(next(iter(find_spec("ninja").submodule_search_locations)))  # type: ignore[union-attr, arg-type]
+
 # Some replace the theme's, which comes first among the apps. The wheel has them inside the package.
 _templates = CODE / "templates" if CLONE else CODE / "queuesite" / "templates"
 
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [_templates],
+        "DIRS": [_templates, NINJA / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "builtins": ["queuesite.templatetags.program"],
@@ -172,6 +175,7 @@ FORMAT_MODULE_PATH = ["queuesite.formats"]
 USE_TZ = True
 
 STATIC_URL = "static/"
+STATICFILES_DIRS = [NINJA / "static"]
 STATIC_ROOT = home() / "staticfiles"
 # If collectstatic has run, its files are served, under names that change with their content. Otherwise, as on a
 # developer's machine, the apps' own files are served.

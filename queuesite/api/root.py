@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import reverse
@@ -94,6 +95,12 @@ def _for_the_known(view: View) -> View:
     return guarded
 
 
+class Docs(Swagger):
+    """The docs page with the scripts of this site. ninja takes those of a CDN if it is not an app itself."""
+
+    template_cdn = str(settings.NINJA / "templates" / Swagger.template)
+
+
 api = Api(
     title="Queuesite",
     version=__version__,
@@ -102,7 +109,7 @@ api = Api(
     auth=needs(),
     parser=StrictParser(),
     throttle=[CallerThrottle()],
-    docs=Swagger(settings={"persistAuthorization": True, "displayOperationId": True, "validatorUrl": None}),
+    docs=Docs(settings={"persistAuthorization": True, "displayOperationId": True, "validatorUrl": None}),
     docs_decorator=_for_the_known,
     openapi_extra={"tags": openapi.TAGS},
 )
