@@ -88,11 +88,12 @@ def prepare(system: Live, client: httpx.Client) -> dict[str, str]:
     return {"FAILURE_TO_READ": read, "FAILURE_TO_DELETE": deleted, "ATTEMPT_TO_READ": str(attempt["_id"])}
 
 
-def run(system: Live, token: str, directory: Path, prepared: dict[str, str]) -> Reached:
-    """Run it. Returns the statuses of each operation. Raises `AssertionError` with its output if it fails."""
+def run(system: Live, token: str, directory: Path, prepared: dict[str, str], *phases: str) -> Reached:
+    """Run these phases of it. Returns the statuses of each operation. Raises `AssertionError` with its output."""
     report, output = directory / "report.har", directory / "output"
     options = {
         "--header": f"Authorization: Bearer {token}",
+        "--phases": ",".join(phases),
         "--max-examples": str(EXAMPLES),
         # Two workers would hit a bug of CPython 3.11: its parser, which hypothesis calls, is not thread-safe ("AST
         # constructor recursion depth mismatch").
