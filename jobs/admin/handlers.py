@@ -14,6 +14,7 @@ from jobs import handler_report
 from jobs.admin.attempt_columns import SLOWEST, rows_for
 from jobs.admin.pages import queue_address
 from jobs.handler_models import HandlerVersion
+from queues.settings import HANDLER_PERMISSION
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.admin.tables import Column, Listing, Row, Sorting
 from queuesite.foundation.errors import InvalidInput, NotFound
@@ -84,6 +85,7 @@ class HandlerAdmin(RecordsAdmin):
         schema = found.handler.schema
         may_attempts = request.user.has_perm("jobs.view_attempt")
         may_workers = request.user.has_perm("jobs.view_worker")
+        may_create = request.user.has_perms(("queues.add_queue", HANDLER_PERMISSION))
         return self.page(
             request,
             "jobs/_handler.html",
@@ -99,6 +101,7 @@ class HandlerAdmin(RecordsAdmin):
             attempts=address("jobs_attempt_changelist", handler=object_id) if may_attempts else None,
             versions=VERSIONS.table(request, [_version_row(one, may_workers=may_workers) for one in found.versions]),
             queues=[{"queue": queue, "address": queue_address(queue.name)} for queue in found.queues],
+            create=address("queues_queue_add", handler=object_id) if may_create else None,
             poll=True,
         )
 

@@ -165,7 +165,7 @@ class TokenAdmin(FormsAdmin):
                 "partial": "queuesite/_token.html",
                 "media": forms.Media(js=["queuesite/queues.js"]),
                 "token": obj,
-                "text": self._shown.pop(obj.pk),
+                "shown_once": self._shown.pop(obj.pk),
                 "back": reverse("admin:queuesite_token_changelist"),
                 "poll": False,
             },

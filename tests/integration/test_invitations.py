@@ -74,7 +74,7 @@ def test_a_colleague_gets_a_role_and_sets_a_password_by_a_link_that_works_once(a
     assert [one.name for one in made.groups.all()] == ["operators"]
     shown = answer.content.decode()
     [path] = LINK.findall(shown)
-    assert 'data-copy="link"' in shown
+    assert "data-copy=link" in shown
     assert "expires in 3 days" in shown
     assert "no-store" in answer.headers["Cache-Control"]
     token = path.rstrip("/").rpartition("/")[2]

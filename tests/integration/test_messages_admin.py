@@ -104,7 +104,6 @@ def test_a_file_of_many_goes_in_the_background(admin: Client) -> None:
         ({"body": "a", "attributes": '{"a b": "c"}'}, "String should match pattern"),
         ({"body": "a", "attributes": '{"a": ""}'}, "at least 1 character"),
         ({"body": "a", "delay": 901}, "less than or equal to 900"),
-        ({"body": "a", "group": "a b"}, "String should match pattern"),
         ({"body": "a\x01"}, "U+0001"),
         ({"body": "a", "times": 100_000_000}, "API_MAX_BULK"),
         ({"file": SimpleUploadedFile("a", b"\xff\xfe")}, "not UTF-8"),
@@ -117,10 +116,27 @@ def test_what_sqs_would_refuse_is_told_at_its_field(admin: Client, data: dict[st
     assert not BackgroundTask.objects.exists()
 
 
-def test_fifo_queue_needs_a_group(admin: Client) -> None:
+def test_fifo_queue_needs_a_group_and_takes_a_deduplication_id(admin: Client) -> None:
     queue = services.create("orders.fifo")
-    assert "needs a message group" in post(admin, page(queue), do="send", body="a")
-    assert "1 message sent." in post(admin, page(queue), do="send", body="a", group="g")
+    told = post(admin, page(queue), do="send", body="a", deduplication_id="a b", attributes="[")
+    for words in ("needs a message group", "not JSON"):
+        assert words in told
+    assert "String should match pattern" in post(admin, page(queue), do="send", body="a", group="a b")
+    once = {"group": "g", "deduplication_id": "once"}
+    assert "would drop all but the first" in post(admin, page(queue), do="send", body="a", times=2, **once)
+    for _ in range(2):
+        assert "1 message sent." in post(admin, page(queue), do="send", body="a", **once)
+    assert services.size(queue.name).depth.total == 1
+
+
+def test_fields_of_fifo_queues_are_theirs_only(admin: Client) -> None:
+    def fields(name: str) -> set[str]:
+        return set(admin.get(page(services.create(name))).context["form"].fields) & {
+            "group", "deduplication_id", "delay",
+        }  # fmt: skip
+
+    assert fields("orders.fifo") == {"group", "deduplication_id"}
+    assert fields("orders") == {"delay"}
 
 
 def test_curl_says_what_the_form_says(admin: Client) -> None:

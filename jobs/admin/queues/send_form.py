@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from typing import Any
 
 from django import forms
@@ -32,6 +33,10 @@ AT_ONCE = 100
 _NAMED = 5
 
 
+#: Fields that only FIFO queues have.
+_OF_FIFO = ("group", "deduplication_id")
+#: What messages share, by its name in the API.
+_SHARED = {"attributes": "attributes", "delay": "delay", "group": "group", "deduplicationId": "deduplication_id"}
 _KINDS = [("text", "text"), ("json", "JSON")]
 #: The body is made from the fields of the handler's payload.
 PAYLOAD = "payload"
@@ -70,14 +75,21 @@ class SendForm(forms.Form):
         min_value=0,
         max_value=MAX_DELAY_SECONDS,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text=f"seconds until it can be received, 0 to {MAX_DELAY_SECONDS}; not on FIFO queues",
+        help_text=f"seconds until it can be received, 0 to {MAX_DELAY_SECONDS}; empty: 0",
     )
     group = forms.CharField(
         label="Message group",
+        max_length=128,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="messages of a group are handled in order",
+        error_messages={"required": "a message to a FIFO queue needs a message group"},
+    )
+    deduplication_id = forms.CharField(
+        label="Deduplication id",
         required=False,
         max_length=128,
         widget=UnfoldAdminTextInputWidget,
-        help_text="a FIFO queue needs one: messages of a group are handled in order",
+        help_text="SQS drops what comes with the same one within five minutes; empty: a new one for each message",
     )
     times = forms.IntegerField(
         min_value=1,
@@ -100,8 +112,8 @@ class SendForm(forms.Form):
         self.payload: dict[str, Any] = {}
         most = get_config().api_max_body_mb
         self.fields["file"].help_text = f"UTF-8, a message on each line, at most {most} MiB (API_MAX_BODY_MB)"
-        if queue.fifo:
-            del self.fields["delay"]
+        for name in ("delay",) if queue.fifo else _OF_FIFO:
+            del self.fields[name]
 
     def clean_file(self) -> str | None:
         """Return the file's text."""
@@ -140,24 +152,24 @@ class SendForm(forms.Form):
         most = get_config().api_max_bulk
         if len(bodies) * cleaned["times"] > most:
             self.add_error("times", f"{len(bodies) * cleaned['times']:,} messages: at most {most:,} (API_MAX_BULK)")
+        if cleaned.get("deduplication_id") and len(bodies) * cleaned["times"] > 1:
+            self.add_error("deduplication_id", "SQS would drop all but the first of these messages: leave it empty.")
         if not bodies:
             self.add_error("body", "Enter a body, or choose a file.")
         if cleaned["kind"] == "json":
             self._check_json(field, bodies)
         if self.errors:
             return cleaned
-        common = {
-            name: cleaned[name] for name in ("attributes", "delay", "group") if cleaned.get(name) not in (None, "", {})
-        }
+        common = {name: cleaned[of] for name, of in _SHARED.items() if cleaned.get(of) not in (None, "", {})}
         self.payload = {"messages": [{"body": body, **common} for _, body in bodies]}
         try:
             # What all messages share is checked once.
             first = MessageIn.model_validate({**common, "body": "x"}).outgoing()
-            self.outgoing = [OutgoingMessage(body, first.attributes, first.delay, first.group) for _, body in bodies]
+            self.outgoing = [replace(first, body=body) for _, body in bodies]
             validate_messages(self.queue, self.outgoing)
         except ValidationError as error:
             for item in error.errors():
-                place = str(item["loc"][0])
+                place = _SHARED.get(str(item["loc"][0]), "")
                 named = ".".join(str(part) for part in item["loc"][1:] if not str(part).startswith("<"))
                 self.add_error(
                     place if place in self.fields else None, f"{named}: {item['msg']}" if named else item["msg"]

@@ -57,6 +57,11 @@ class SettingsPage(QueuePages):
         queue = self.queue(object_id)
         return self.changeform_view(request, str(queue.id), "", {"tabs": self.tabs(queue, "settings")})
 
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """A form with one button that saves."""
+        context |= {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().render_change_form(request, context, *args, **kwargs)
+
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Queue | None:
         """Read as everything else reads queues: Django's own way fails on the dates in `attempts`."""
         found = services.by_ids([object_id])
