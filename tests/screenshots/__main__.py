@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from tests.support.environment import isolate
@@ -26,6 +27,8 @@ def main() -> int:
     if find_chromium() is None and not options.stay:
         say("skipped: there is no browser here; install Debian's chromium (apt-get install chromium)")
         return 0
+    # Whoever ends it leaves no shop behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     directory = Path(tempfile.mkdtemp(prefix="queuesite-shop-"))
     isolate(os.environ)
     from tests.screenshots.shop import shop
@@ -35,7 +38,8 @@ def main() -> int:
         with shop(directory) as opened:
             if options.stay:
                 say(f"{opened.address}/admin/ as alice, password {opened.password}; Ctrl-C ends it")
-                signal.sigwait({signal.SIGINT, signal.SIGTERM})
+                with suppress(KeyboardInterrupt):
+                    signal.pause()
                 return 0
             from tests.screenshots.pictures import PICTURES, take
 
