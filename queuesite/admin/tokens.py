@@ -155,29 +155,35 @@ class TokenAdmin(FormsAdmin):
 
     def response_add(self, request: HttpRequest, obj: Token, post_url_continue: str | None = None) -> HttpResponse:
         """Show the token, this once."""
-        return TemplateResponse(
-            request,
-            "queuesite/live_page.html",
-            {
-                **self.admin_site.each_context(request),
-                "opts": self.opts,
-                "title": "Token created",
-                "partial": "queuesite/_token.html",
-                "media": forms.Media(js=["queuesite/queues.js"]),
-                "token": obj,
-                "shown_once": self._shown.pop(obj.pk),
-                "back": reverse("admin:queuesite_token_changelist"),
-                "poll": False,
-            },
-        )
+        shown_once = self._shown.pop(obj.pk)
+        return self._page(request, "Token created", "queuesite/_token.html", token=obj, shown_once=shown_once)
 
-    @admin.action(description="Revoke", permissions=["change"])
-    def revoke(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
-        """Revoke the selected tokens."""
+    @admin.action(description="Revoke…", permissions=["change"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[Token]) -> HttpResponse | None:
+        """Revoke the selected tokens, after a question."""
         chosen = list(queryset)
+        if "sure" not in request.POST:
+            return self._page(request, "Revoke?", "queuesite/_revoke.html", chosen=chosen)
         valid = [token for token in chosen if token.revoked_at is None]
         for token in valid:
             tokens.revoke(token.prefix)
             self.log_change(request, token, "Revoked.")
         skipped = len(chosen) - len(valid)
         self.message_user(request, f"{len(valid)} revoked" + (f", {skipped} revoked already" if skipped else "") + ".")
+        return None
+
+    def _page(self, request: HttpRequest, title: str, partial: str, **context: Any) -> HttpResponse:
+        return TemplateResponse(
+            request,
+            "queuesite/live_page.html",
+            {
+                **self.admin_site.each_context(request),
+                "opts": self.opts,
+                "title": title,
+                "partial": partial,
+                "media": forms.Media(js=["queuesite/queues.js"]),
+                "back": reverse("admin:queuesite_token_changelist"),
+                "poll": False,
+                **context,
+            },
+        )

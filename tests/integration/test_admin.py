@@ -171,6 +171,9 @@ class TestTokens:
         assert "valid" in client.get(TOKENS).content.decode()
 
         action = {"action": "revoke", "_selected_action": [token.pk]}
+        assert "Revoke 1 token?" in client.post(TOKENS, action, follow=True).content.decode()
+        assert Token.objects.get().revoked_at is None
+        action["sure"] = "yes"
         assert "1 revoked" in client.post(TOKENS, action, follow=True).content.decode()
         assert "0 revoked, 1 revoked already" in client.post(TOKENS, action, follow=True).content.decode()
 

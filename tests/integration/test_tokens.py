@@ -231,7 +231,7 @@ class TestAdmin:
         tokens.revoke(already.prefix)
 
         page = admin.post(
-            self.LIST, {"action": "revoke", "_selected_action": [row.pk, already.pk]}, follow=True
+            self.LIST, {"action": "revoke", "sure": "yes", "_selected_action": [row.pk, already.pk]}, follow=True
         ).content.decode()
 
         assert "1 revoked, 1 revoked already" in page
