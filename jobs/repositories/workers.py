@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -64,21 +65,17 @@ def heartbeat(
     capacity: int | None = None,
     listens: int = 0,
     listener: Mapping[str, Any] | None = None,
-) -> int | None:
+) -> None:
     """Record that the worker is alive, its consumers' counts so far, and its capacity if that has changed.
 
-    Returns the capacity that somebody asked for, or None. `listens` is how many idle queues it may listen to,
-    `listener` what its listener does. Raises `StaleTransition` if the worker was pruned.
+    `listens` is how many idle queues it may listen to, `listener` what its listener does. Raises `StaleTransition` if
+    the worker was pruned.
     """
     said: Document = {"consumers": consumers, **({} if capacity is None else {"capacity": capacity})}
     said.update(listens=listens, listener=dict(listener or {}))
-    found = _workers().find_one_and_update(
-        {"_id": worker_id}, {"$set": said, "$currentDate": {"heartbeatAt": True}}, {"wantedCapacity": 1}
-    )
-    if found is None:
+    result = _workers().update_one({"_id": worker_id}, {"$set": said, "$currentDate": {"heartbeatAt": True}})
+    if not result.matched_count:
         raise StaleTransition(f"worker {worker_id} is not registered any more")
-    wanted = found.get("wantedCapacity")
-    return wanted if isinstance(wanted, int) else None
 
 
 def want_capacity(worker_id: str, capacity: int | None) -> None:
@@ -99,6 +96,23 @@ def drain(worker_id: str) -> None:
 def is_draining(worker_id: str) -> bool:
     """Whether the worker has been asked to drain."""
     return _workers().find_one({"_id": worker_id, "draining": True}, {"_id": 1}) is not None
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a worker was told to do: to drain, and to have another capacity (None: its own, MAX_LOAD)."""
+
+    drain: bool
+    capacity: int | None
+
+
+def told(worker_id: str) -> Told | None:
+    """What the worker was told; None if it is not registered."""
+    found = _workers().find_one({"_id": worker_id}, {"draining": 1, "wantedCapacity": 1})
+    if found is None:
+        return None
+    wanted = found.get("wantedCapacity")
+    return Told(found.get("draining") is True, wanted if isinstance(wanted, int) else None)
 
 
 def unregister(worker_id: str, reason: DepartureReason = DepartureReason.SHUTDOWN) -> None:

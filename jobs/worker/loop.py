@@ -194,7 +194,7 @@ class WorkerLoop:
         draining = self._drain.begun
         if not self._registered and not draining:
             self._register()
-        if self._registered and (now >= self._next_heartbeat or self.watch.capacity_due):
+        if self._registered and now >= self._next_heartbeat:
             self._heartbeat(now)
         if self._registered and draining:
             self._drain.announce(self.worker_id)
@@ -249,11 +249,10 @@ class WorkerLoop:
 
     def _heartbeat(self, now: float) -> None:
         self._next_heartbeat = now + self.config.heartbeat_seconds * random.uniform(0.9, 1.0)
-        self.watch.capacity_due = False
         # A worker that cannot start processes is given nothing until it can.
         capacity = self.capacity.now if self._pool.trouble is None else len(self.runs.active)
         try:
-            wanted = workers.heartbeat(
+            workers.heartbeat(
                 self.worker_id,
                 self.runs.as_documents(),
                 capacity,
@@ -275,16 +274,17 @@ class WorkerLoop:
                 self._register()
         else:
             self.capacity.shown = capacity
-            if self.capacity.follow(wanted, self.runs):
-                self._next_heartbeat = now  # the master hears of it at once
 
     def _reconcile(self, now: float) -> None:
         """Compare what is assigned with what runs: start, end, make room."""
         self.watch.assignments_due = False
         live = self.watch.live
         self._next_poll = now + (POLL_LIVE_SECONDS if live else POLL_BLIND_SECONDS)
-        if not live and not self._drain.begun and workers.is_draining(self.worker_id):
-            self.watch.drain_asked = True
+        if (self.watch.told_due or not live) and (told := workers.told(self.worker_id)) is not None:
+            self.watch.told_due = False
+            self.watch.drain_asked = self.watch.drain_asked or told.drain
+            if self.capacity.follow(told.capacity, self.runs):
+                self._next_heartbeat = now  # the master hears of it at once
         mine = {assignment.id: assignment for assignment in assignments.of_worker(self.worker_id)}
         active = self.runs.active
         for assignment_id, run in active.items():

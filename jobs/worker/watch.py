@@ -39,8 +39,8 @@ class Watch:
         self.settings_due = False
         #: The worker was asked to drain.
         self.drain_asked = False
-        #: Another capacity was asked for.
-        self.capacity_due = False
+        #: What else it was told is to be read.
+        self.told_due = False
 
     @property
     def live(self) -> bool:
@@ -65,7 +65,7 @@ class Watch:
 
     def read_all(self) -> None:
         """Have everything read: some changes may have been missed."""
-        self.assignments_due = self.settings_due = True
+        self.assignments_due = self.settings_due = self.told_due = True
         self._listening.changed()
         self._wakeup.wake()
 
@@ -88,7 +88,7 @@ class Watch:
             if "draining" in change["updateDescription"]["updatedFields"]:
                 self.drain_asked = True
             else:
-                self.capacity_due = True
+                self.told_due = self.assignments_due = True
         elif change["operationType"] == "delete" and not self._is_mine(change["documentKey"]["_id"]):
             return
         else:

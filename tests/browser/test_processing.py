@@ -121,10 +121,11 @@ def test_pages_fit_and_have_no_barrier(visit: Visit, api: httpx.Client) -> None:
     visit(None).suits_both_screens("/admin/")
     administrator = visit("administrator")
     for path in (
-        JOBS, f"{JOBS}{job}/", FAILURES, WORKERS, MASTERS, "/admin/handlers/", "/admin/handlers/recorder/",
-        "/admin/attempts/", "/admin/events/", "/admin/find/?q=processed", "/admin/password_change/",
-        "/admin/tasks/", "/admin/queuesite/token/", "/admin/queuesite/token/add/", "/admin/auth/user/add/",
-        "/admin/auth/user/2/password/", "/admin/auth/user/2/delete/", "/admin/auth/user/2/history/",
+        JOBS, f"{JOBS}{job}/", FAILURES, WORKERS, f"{WORKERS}capacity/", MASTERS, "/admin/handlers/",
+        "/admin/handlers/recorder/", "/admin/attempts/", "/admin/events/", "/admin/find/?q=processed",
+        "/admin/password_change/", "/admin/tasks/", "/admin/queuesite/token/", "/admin/queuesite/token/add/",
+        "/admin/auth/user/add/", "/admin/auth/user/2/password/", "/admin/auth/user/2/delete/",
+        "/admin/auth/user/2/history/",
         "/admin/auth/user/", "/admin/auth/group/", "/admin/admin/logentry/", "/admin/axes/accessattempt/",
         "/admin/auth/user/1/change/", "/admin/auth/group/1/change/", "/admin/django_q/schedule/",
         "/admin/django_q/schedule/1/change/", "/admin/django_q/success/",
