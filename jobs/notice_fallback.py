@@ -17,6 +17,8 @@ log = get_logger(__name__)
 
 #: Seconds between two looks.
 EACH_SECONDS = 60.0
+#: How long background tasks that have just been started, or that MongoDB answers again, have for their next look.
+GRACE_SECONDS = 100.0
 
 
 class NoticeFallback:
@@ -27,8 +29,7 @@ class NoticeFallback:
         self._monotonic = monotonic
         self._stopped = threading.Event()
         self._thread = threading.Thread()
-        #: Since when the background tasks have not looked, as this master knows. A system that has just been started
-        #: gives them time for their first look.
+        #: Since when this master knows that the background tasks have not looked for too long.
         self._since: float | None = None
 
     def start(self) -> None:
@@ -53,7 +54,7 @@ class NoticeFallback:
                 return 0
             if self._since is None:
                 self._since = self._monotonic()
-            if self._monotonic() - self._since < alerts.CHECKED_WITHIN.total_seconds():
+            if self._monotonic() - self._since < GRACE_SECONDS:
                 return 0
             return alerts.check(by_leader=True)
         except (MongoError, ServerError) as error:

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.timeout(2 * schemathesis_run.LONGEST)
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory, mongo_database: None) -> Iterator[Live]:
-    with live(tmp_path_factory.mktemp("live")) as started:
+    # Nobody listens there: notices can be tested, and nobody gets them.
+    with live(tmp_path_factory.mktemp("live"), ALERT_URLS="json://127.0.0.1:9/") as started:
         yield started
 
 

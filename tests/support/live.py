@@ -27,7 +27,7 @@ START_SECONDS = 120.0
 class Live:
     """The processes of `manage.py up`, on the test run's servers, with a database, prefix and directory of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **settings: str) -> None:
         self.directory = directory
         self.ledger = Ledger(directory)
         self.port = free_port()
@@ -47,6 +47,7 @@ class Live:
             "WORKER_STALLED_AFTER": "4",
             "IDLE_SECONDS": "1",
             "SWEEP_MAX_SECONDS": "2",
+            **settings,
         }
         #: A queue in SQS that the API's example adopts. It has no prefix, so live systems of other tests share it, and
         #: none may delete it.
@@ -96,9 +97,9 @@ class Live:
 
 
 @contextmanager
-def live(directory: Path) -> Iterator[Live]:
-    """Run a system until it is ready, and remove everything of it afterwards."""
-    system = Live(directory)
+def live(directory: Path, **settings: str) -> Iterator[Live]:
+    """Run a system until it is ready, and remove everything of it afterwards. `settings`: further ones of it."""
+    system = Live(directory, **settings)
     try:
         system.wait_ready()
         yield system
