@@ -23,6 +23,7 @@ LONG = (
     "tests/acceptance/test_up.py::test_a_whole_life",
     "tests/acceptance/faults",  # a process that runs several of them makes one cluster for them
     "tests/acceptance/test_master_worker.py",
+    "tests/acceptance/test_wheel.py",
     "tests/integration/test_consumer_process.py",
     "tests/integration/test_manage.py",
     "tests/integration/test_crawl.py",

@@ -183,7 +183,7 @@ class TestUnits:
 
 
 class TestImage:
-    """No engine builds it here, so the steps are read: hadolint lints them, and test_wheel.py installs as they do."""
+    """No engine builds it here, so the steps are read: hadolint lints them, and test_image.py carries them out."""
 
     DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
