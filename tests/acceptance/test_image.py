@@ -11,17 +11,18 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from jobs.models import Worker
 from queues import messages, services
 from queues.sqs import OutgoingMessage
 from queuesite.foundation.databases import collection
 from tests.support.image import USER, Image, python_for_all, sent
+from tests.support.processes import ROOT
 from tests.support.servers import free_port
 from tests.support.waiting import eventually
 
@@ -57,6 +58,13 @@ def image() -> Iterator[Image]:
     shutil.rmtree(root)
 
 
+def health_check(port: int) -> list[str]:
+    """What compose.yaml asks the web server."""
+    web = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["web"]
+    _, *command = web["healthcheck"]["test"]
+    return [word.replace(":8000/", f":{port}/") for word in command]
+
+
 def test_what_is_sent_is_what_the_wheel_needs() -> None:
     files = set(sent())
     assert {"pyproject.toml", "queuesite/__main__.py", ".ci/wheel_metadata.py", "requirements.lock"} <= files
@@ -73,6 +81,7 @@ def test_its_steps_make_what_runs_as_nobody_special_from_a_root_that_is_read_onl
     keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     settings = {name: os.environ[name] for name in (*servers, *keys, "NO_PROXY")}
     settings |= {"LISTEN_QUEUES": "0", "WEB_HOST": "127.0.0.1", "WEB_PORT": str(port)}
+    settings |= {"ALLOWED_HOSTS": ".example.com,queues.example.org", "BEHIND_TLS_PROXY": "1"}
     running: list[subprocess.Popen[bytes]] = []
 
     def log(name: str) -> Path:
@@ -93,8 +102,8 @@ def test_its_steps_make_what_runs_as_nobody_special_from_a_root_that_is_read_onl
         start("master", "queuesite", "runmaster")
         start("worker", "queuesite", "runworker")
         eventually(alive, LONG, "the web server listens and the worker has registered")
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/health/live", timeout=60) as answer:
-            assert answer.status == 200
+        checked = image.start(*health_check(port), log=log("check"), **settings)
+        assert checked.wait(LONG) == 0, everything()
 
         queue = services.create("image", settings={"handler": "of-a-team"})
         messages.send(queue.name, [OutgoingMessage("handled")])
