@@ -142,6 +142,10 @@ class QueuesiteCommand(BaseCommand):
     # Masters and workers must run without Django's relational database, and the admin's checks slow every start.
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
     requires_migrations_checks = False
+    #: Django's options work, but are of little use here, and would hide a command's own in its help.
+    suppressed_base_arguments = {  # noqa: RUF012 - as Django declares it
+        *("--version", "--verbosity", "--settings", "--pythonpath", "--traceback", "--no-color", "--force-color")
+    }
     #: Log only warnings, since the command's output says the rest. Long-running commands set this to False.
     quiet = True
 
