@@ -27,9 +27,7 @@ class AdoptionVerbs(QueuesiteCommand):
         adopt.add_argument("--name", metavar="NAME", help="its name here (default: the same as in SQS)")
         for setting in CHOSEN_FOR_ADOPTED.values():
             add_setting(adopt, setting, required=setting.name == "handler")
-        discover = verb(
-            "discover", "list the queues that SQS has and that are not defined here", queue=False, as_json=True
-        )
+        discover = verb("discover", "list the queues in SQS that are not defined here", queue=False, as_json=True)
         discover.add_argument("--prefix", metavar="TEXT", default="", help="only queues whose names begin with it")
         discover.add_argument("--region", metavar="REGION", help="AWS region (default: AWS_REGION)")
 

@@ -18,7 +18,7 @@ class EventVerbs(QueuesiteCommand):
         """Add the verbs' arguments."""
         listing = verb(
             "events",
-            "list what happened: to workers and masters, and what was done to queues by whom",
+            "list events: what happened to workers and masters, and who did what to queues",
             queue=False,
             as_json=True,
         )

@@ -62,7 +62,7 @@ class RecordVerbs(QueuesiteCommand):
         jobs.add_argument("--worker", metavar="ID", help="only of this worker")
         failures = listing("failures", "list the kinds of failure and the reasons of retries, the last seen first")
         failures.add_argument("--kind", choices=list(reads.FAILURE_KINDS), help="only failures, or only retries")
-        logs = verb("logs", "print what the attempts at a queue's messages logged last, the oldest first")
+        logs = verb("logs", "print what a queue's latest attempts logged, the oldest first")
         logs.add_argument(
             "--lines",
             metavar="N",

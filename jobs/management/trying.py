@@ -37,7 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how often it was received, this time included (default: 1)",
     )
     parser.add_argument(
-        "--attribute", metavar="NAME=TEXT", action="append", default=[], help="an attribute; may be given again"
+        "--attribute",
+        metavar="NAME=TEXT",
+        action="append",
+        default=[],
+        help="an attribute of the message; may be repeated",
     )
     parser.add_argument("--group", metavar="G", help="message group; for FIFO queues")
 

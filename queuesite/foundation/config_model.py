@@ -52,7 +52,7 @@ class Config(BaseSettings):
         None, description="session token of temporary keys (those that begin with ASIA)"
     )
     sqs_price_per_million: float = Field(
-        0.40, ge=0, le=1_000, description="what SQS asks for a million requests, for estimates of costs (USD)"
+        0.40, ge=0, le=1_000, description="price of a million requests to SQS in USD, for estimates of costs"
     )
     aws_sqs_endpoint: Address | None = Field(
         None, description="SQS's address, or aws for AWS itself; empty: the embedded server"
@@ -92,9 +92,11 @@ class Config(BaseSettings):
 
     # Processing
     handler_modules: CommaSeparated = Field(
-        (), description="modules with handlers, in addition to the apps' handlers.py"
+        (), description="modules with handlers, in addition to handlers.py of the home and of apps"
     )
-    task_modules: CommaSeparated = Field((), description="modules with django.tasks, in addition to the apps' tasks.py")
+    task_modules: CommaSeparated = Field(
+        (), description="modules with django.tasks, in addition to tasks.py of the home and of apps"
+    )
     task_backends: CommaSeparated = Field(
         ("default",),
         description="aliases in your projects' TASKS, so that workers can import what is declared for them",
@@ -122,7 +124,7 @@ class Config(BaseSettings):
     shutdown_grace_seconds: Seconds = Field(25, description="how long handlers in flight may take to finish")
     job_retention_days: int = Field(5, ge=1, le=3_650, description="how long a job's record is kept")
     sample_one_in: int = Field(
-        100, ge=0, le=1_000_000, description="one of so many successful attempts is recorded (100: 1 %); 0: none"
+        100, ge=0, le=1_000_000, description="one in this many successful attempts is recorded (100: 1 %); 0: none"
     )
     attempt_retention_days: int = Field(5, ge=1, le=365, description="how long the record of an attempt is kept")
     attempts_max: int = Field(
@@ -137,7 +139,7 @@ class Config(BaseSettings):
     # Liveness
     heartbeat_seconds: Seconds = Field(2, description="interval between a worker's heartbeats")
     worker_stalled_after: Seconds = Field(8, description="age of its last heartbeat at which a worker counts as dead")
-    consumer_stalled_after: Seconds = Field(60, description="a working consumer that stays silent longer is killed")
+    consumer_stalled_after: Seconds = Field(60, description="a working consumer that is silent for longer is killed")
     lease_seconds: Seconds = Field(5, description="lifetime of the leader's lease, which is renewed every third of it")
 
     # Health: from where on a queue counts as ill. All processes need the same values.
@@ -145,11 +147,11 @@ class Config(BaseSettings):
         15, ge=3, le=60, description="the last minutes whose attempts say whether a queue is failing"
     )
     health_failing_percent: int = Field(
-        10, ge=1, le=100, description="share of failed attempts from which on a queue is failing"
+        10, ge=1, le=100, description="share of failed attempts, in percent, at which a queue counts as failing"
     )
     health_crash_runs: int = Field(2, ge=1, le=100, description="failed runs in a row that make a crash loop")
     health_stuck_minutes: int = Field(
-        10, ge=1, le=1_440, description="a queue with messages whose attempts do not end for longer is stuck"
+        10, ge=1, le=1_440, description="a queue that has messages and ends no attempt for this long is stuck"
     )
     health_starved_seconds: int = Field(
         60, ge=1, le=86_400, description="a queue that waits longer for a worker with a free place is starved"
@@ -174,10 +176,10 @@ class Config(BaseSettings):
         description="where notices of what needs attention go: addresses as apprise takes them, separated by commas",
     )
     alert_on: Literal["urgent", "all", "none"] = Field(
-        "urgent", description="problems that notices are sent of: urgent (the red ones), all or none"
+        "urgent", description="which problems cause a notice: urgent (the red ones), all or none"
     )
     alert_after_seconds: int = Field(
-        60, ge=0, le=86_400, description="a problem that is over sooner is not worth a notice"
+        60, ge=0, le=86_400, description="how long a problem must last before a notice is sent"
     )
 
     # Logs
@@ -205,7 +207,7 @@ class Config(BaseSettings):
         None,
         description="mail server for invitations: smtps://user:password@host (TLS), smtp+tls://… (STARTTLS) or smtp://host",
     )
-    mail_from: str = Field("queuesite@localhost", pattern=r"^[^\s@]+@[^\s@]+$", description="sender of those mails")
+    mail_from: str = Field("queuesite@localhost", pattern=r"^[^\s@]+@[^\s@]+$", description="sender of these mails")
     trusted_proxies: CommaSeparated = Field(
         ("127.0.0.1", "::1"),
         description="addresses and networks whose X-Forwarded-For and -Proto are trusted if BEHIND_TLS_PROXY=1",

@@ -62,7 +62,7 @@ class Command(SendingVerbs, RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs, 
         self.add_event_verbs(verb)
         self.add_pausing_verbs(verb)
         verb(
-            "delete", "delete a queue with its messages and its dead-letter queue; an adopted one only here"
+            "delete", "delete a queue with its messages and dead-letter queue; an adopted one stays in SQS"
         ).add_argument("--yes", action="store_true", help="do not ask for confirmation")
         self.add_listing_verbs(verb)
         self.add_sending_verbs(verb)
