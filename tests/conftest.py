@@ -26,6 +26,7 @@ import structlog
 from queuesite.foundation import config as configuration
 from queuesite.foundation import starting
 from queuesite.foundation.config import Config
+from tests.support.bytecode import compile_all
 from tests.support.environment import Servers, isolate, name_worker, settings_loaded_too_early
 from tests.support.faults import SqsProxy
 
@@ -65,12 +66,17 @@ def pytest_configure(config: pytest.Config) -> None:
         isolate(os.environ)
         started = config.stash[_servers] = Servers()
         os.environ[_DIRECTORY] = str(started.directory)
+        several = config.getoption("dist", "no") != "no"
         try:
-            started.start(os.environ)
+            with ThreadPoolExecutor(1) as pool:
+                compiled = pool.submit(compile_all, config) if several else None
+                started.start(os.environ)  # here, since the servers end with the thread that starts them
+            if compiled is not None:
+                compiled.result()
         except BaseException:
             started.stop()
             raise
-        if config.getoption("dist", "no") != "no":
+        if several:
             return  # the workers run the tests, each with settings of its own
     starting.begin()
     name_worker(os.environ, worker["workerid"] if worker else "main", Path(os.environ[_DIRECTORY]))
