@@ -45,7 +45,7 @@ up: python ## run the whole system on this machine (Ctrl-C stops it)
 	@exec $(BIN)/python manage.py up
 
 test: install servers ## run all tests but those of minutes, which `make check` adds (PYTEST_FLAGS replaces the options)
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not long"
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not long" --hypothesis-profile quick
 
 check: lint servers ## run what CI runs: lint, types, import contracts, tests with branch coverage
 	$(BIN)/coverage erase

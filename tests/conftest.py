@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 # How long an example takes says something of the machine alone.
 hypothesis.settings.register_profile("queuesite", deadline=None)
+# That of `make test`; `make check` tries a hundred examples.
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
 hypothesis.settings.load_profile("queuesite")
 
 _servers = pytest.StashKey[Servers]()
