@@ -59,6 +59,7 @@ class TestChoice:
 
 
 class TestInstall:
+    @pytest.mark.long  # pip is installed, for 4 CPU-seconds, as `make test` does before its first test
     def test_half_made_one_is_made_again_and_then_left_alone(
         self, there: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
@@ -182,6 +183,7 @@ class TestServers:
         monkeypatch.setattr(installing, "REQUIREMENTS", there / "needed.txt")
         return configure(servers_venv=there / "venv")
 
+    @pytest.mark.long  # pip is installed, for 4 CPU-seconds, as `make test` does before its first test
     def test_they_are_installed_once_and_again_after_an_upgrade(self, config: Config, there: Path) -> None:
         step = installing.step(config)
         assert step is not None
