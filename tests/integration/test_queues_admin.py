@@ -530,7 +530,7 @@ class TestQueuesOfOthers:
         url = owner.make("orders")
         found = admin.get(self.DISCOVER, {"q": owner.name("orders")})
         assert [row["name"] for row in rows(found)] == [owner.name("orders"), owner.name("orders-dead")]
-        offered = admin.get(found.context["rows"][0]["adopt"])
+        offered = admin.get(rows(found)[0]["adopt"])
         assert f'value="{url}"' in offered.content.decode()
         assert "visibility_timeout" not in offered.context["adminform"].form.fields
 
@@ -543,7 +543,7 @@ class TestQueuesOfOthers:
         assert "Others own this queue" in shown
         assert "000000000000" in shown
         assert "adopted" in admin.get(LIST).content.decode()
-        assert admin.get(self.DISCOVER, {"q": owner.name("orders")}).context["rows"] == []
+        assert admin.get(self.DISCOVER, {"q": owner.name("orders")}).context["table"].rows == []
 
     @pytest.mark.parametrize(
         ("changes", "field", "words"),
