@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
 
 import boto3
 import botocore.loaders
@@ -271,10 +272,25 @@ def sessions_are_shared() -> Iterator[None]:
         patch.setattr(boto3.session, "Session", session)
         patch.setattr(botocore.session, "create_loader", functools.cache(botocore.loaders.create_loader))
         yield
-        from queues.sqs import get_gateway
 
-        if get_gateway.cache_info().currsize:
-            get_gateway().close()
+
+@pytest.fixture(scope="session", autouse=True)
+def gateways_are_closed(sessions_are_shared: None) -> Iterator[None]:
+    """At the end, those of other regions too, and those that tests took out of the cache."""
+    from queues.sqs.gateway import SqsGateway
+
+    gateways: WeakSet[SqsGateway] = WeakSet()
+    make = SqsGateway.__init__
+
+    def recorded(gateway: SqsGateway, *values: Any, **options: Any) -> None:
+        make(gateway, *values, **options)
+        gateways.add(gateway)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SqsGateway, "__init__", recorded)
+        yield
+    for gateway in list(gateways):
+        gateway.close()
 
 
 @pytest.fixture(scope="session")
