@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from threading import Thread
+from functools import partial
 
 from watchfiles import PythonFilter, watch
+
+from queuesite.foundation.threads import supervised
 
 #: What its lines begin with.
 CHANGED = "changed: "
@@ -26,7 +28,7 @@ def main(arguments: Sequence[str]) -> None:
     print(WATCHING, flush=True)  # noqa: T201
     middle = arguments.index(SEPARATOR)
     kinds = ((arguments[:middle], True), (arguments[middle + 1 :], False))
-    threads = [Thread(target=_report, args=kind) for kind in kinds if kind[0]]
+    threads = [supervised("watcher", partial(_report, *kind)) for kind in kinds if kind[0]]
     for thread in threads:
         thread.start()
     for thread in threads:
