@@ -79,10 +79,10 @@ threading.Event().wait()
 
 
 def test_no_thread_of_the_product_is_started_without_it() -> None:
-    # A probe of readiness and the look-up of a host note their own failure, whatever it is; the benchmark's threads are
-    # no part of the product, and virtualenvs are made before our packages are there.
+    # A probe of readiness, the look-up of a host and a page's question to SQS report their own failure, whatever it is;
+    # the benchmark's threads are no part of the product, and virtualenvs are made before our packages are there.
     exempt = {"queuesite/foundation/threads.py", "queues/readiness.py", "queues/handlers/deadline.py"}
-    exempt |= {"queuesite/local/virtualenv.py"}
+    exempt |= {"queues/patience.py", "queuesite/local/virtualenv.py"}
     found = {
         str(path.relative_to(BASE_DIR))
         for package in ("queuesite", "queues", "jobs")
