@@ -138,7 +138,12 @@ def test_a_token_is_made_shown_once_and_in_the_log(visit: Visit) -> None:
     administrator.go("/admin/queuesite/token/add/")
     administrator.page.get_by_label("User").select_option("administrator")
     administrator.page.get_by_label("Name").fill("deployment")
+    expect(administrator.page.get_by_label("Day")).to_be_hidden()
+    administrator.page.get_by_label("Expires").select_option("on a certain day")
+    expect(administrator.page.get_by_label("Day")).to_be_visible()
+    administrator.page.get_by_label("Expires").select_option("in 30 days")
     administrator.page.get_by_role("button", name="Save", exact=True).click()
+    expect(administrator.page.get_by_role("button", name="Copy the token")).to_be_visible()
     expect(administrator.page.get_by_role("region", name="Token")).to_contain_text("qs_")
     administrator.has_no_barrier()
     administrator.page.get_by_role("link", name="All tokens").click()
@@ -146,6 +151,29 @@ def test_a_token_is_made_shown_once_and_in_the_log(visit: Visit) -> None:
     expect(administrator.page.get_by_role("region", name="Token")).to_have_count(0)
     administrator.go("/admin/admin/logentry/")
     expect(administrator.page.get_by_role("row").filter(has_text="token").first).to_contain_text("administrator")
+
+
+def test_a_colleague_is_invited_in_one_form_and_logs_in_by_the_link(visit: Visit) -> None:
+    administrator = visit("administrator")
+    page = administrator.page
+    administrator.go("/admin/auth/user/")
+    page.get_by_role("link", name="Invite a colleague").click()
+    page.get_by_label("User name").fill("colleague")
+    page.get_by_label("viewers:").check()
+    administrator.has_no_barrier()
+    page.get_by_role("button", name="Invite", exact=True).click()
+    expect(page.get_by_role("button", name="Copy the link")).to_be_visible()
+    administrator.has_no_barrier()
+    link = page.get_by_role("region", name="Link").inner_text()
+
+    colleague = visit(None)
+    colleague.go(link.removeprefix(colleague.address))
+    colleague.page.get_by_label("New password", exact=False).first.fill("a-long-password")
+    colleague.page.get_by_label("New password", exact=False).last.fill("a-long-password")
+    colleague.has_no_barrier()
+    colleague.page.get_by_role("button", name="Set the password and log in").click()
+    expect(colleague.page.get_by_role("link", name="Queues", exact=True).first).to_be_visible()
+    colleague.is_refused("/admin/new-queue/")
 
 
 def test_a_background_task_is_followed_to_its_end(visit: Visit, api: httpx.Client) -> None:
