@@ -144,6 +144,11 @@ class SettingsPage(QueuePages):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """Show what a service refused as a message on the same page."""
+        extra_context = {"show_save_and_add_another": False, "show_save_and_continue": False, **(extra_context or {})}
+        if object_id is None:
+            here = extra_context.setdefault("title", "Create a queue")
+            queues = {"title": "Queues", "link": address("queues_queue_changelist"), "own": True}
+            extra_context["crumbs"] = [queues, {"title": here, "link": None, "own": True}]
         try:
             with mongodb_errors():
                 answer: HttpResponse = super().changeform_view(request, object_id, form_url, extra_context)
