@@ -73,10 +73,16 @@ class Viewer:
 
     def _get(self, headers: dict[str, str]) -> tuple[float, int, int]:
         began = time.monotonic()
-        self._connection.request(
-            "GET", self.path, headers={"Cookie": self.cookie, "Accept-Encoding": "gzip", **headers}
-        )
-        answer = self._connection.getresponse()
+        sent = {"Cookie": self.cookie, "Accept-Encoding": "gzip", **headers}
+        try:
+            self._connection.request("GET", self.path, headers=sent)
+            answer = self._connection.getresponse()
+        except ConnectionError:
+            # The server closed it while nothing was asked; a browser connects again, too.
+            self._connection.close()
+            began = time.monotonic()
+            self._connection.request("GET", self.path, headers=sent)
+            answer = self._connection.getresponse()
         took = time.monotonic() - began
         body = answer.read()
         self.first_bytes.append(took)
