@@ -219,17 +219,17 @@ def test_the_keyboard_is_enough(visit: Visit, api: httpx.Client) -> None:
     # A whole way with nothing but keys: a queue is found and paused, and that is undone.
     page.keyboard.press("Control+k")
     page.keyboard.type("keys-one")
-    expect(palette.get_by_role("option", name="Pause keys-one")).to_be_visible()
-    while "Pause keys-one" not in palette.get_by_role("option", selected=True).inner_text():
-        page.keyboard.press("ArrowDown")
+    expect(palette.get_by_role("option", selected=True)).to_contain_text("keys-one")
     page.keyboard.press("Enter")
+    page.wait_for_url(f"**{QUEUES}keys-one/")
+    page.keyboard.press("p")
     expect(page.get_by_text("1 paused: keys-one.")).to_be_visible()
     person.tabs_to(page.get_by_role("form", name="Undo").get_by_role("button", name="Undo"))
     page.keyboard.press("Enter")
     expect(page.get_by_text("1 as before: keys-one.")).to_be_visible()
-    person.go(page_of("keys-one"))
     person.tabs_to(page.get_by_role("button", name="Delete…"))
     page.keyboard.press("Enter")
+    expect(page.get_by_label("Type the queue's name")).to_be_visible()
     person.tabs_to(page.get_by_label("Type the queue's name"))
     page.keyboard.type("keys-one")
     person.tabs_to(page.get_by_role("button", name="Delete", exact=True))
@@ -262,6 +262,7 @@ def test_poison_goes_to_the_dead_letters_and_comes_back(visit: Visit, api: httpx
     expect(rejected).to_contain_text(EVIL)
     assert page.evaluate("window.evil") is None
     person.has_no_barrier()
+    person.fits()
 
     assert api.post("/queues/dead/pause").is_success
     page.get_by_role("row").filter(has_text="rejected").get_by_role("checkbox").check()

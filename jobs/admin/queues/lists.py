@@ -64,7 +64,10 @@ def _looked_at(row: Row) -> SafeString | str:
 
 
 def _error(row: Row) -> object:
-    return link(row["error"]["attempt"].error, row["error"]["address"]) if row.get("error") else NONE
+    if not row.get("error"):
+        return NONE
+    text = row["error"]["attempt"].error
+    return format_html('<a class="qs-link" href="{}">{}</a>', row["error"]["address"], whole(text))
 
 
 def looks_total(seen: Sequence[Row]) -> str:
@@ -72,17 +75,17 @@ def looks_total(seen: Sequence[Row]) -> str:
     return f"{len(seen)} looked at"
 
 
-_MESSAGE = Column("message", "Message", _looked_at, "name")
+_MESSAGE = Column("message", "Message", _looked_at, "wide")
 _SENT = Column("sent", "Sent", lambda row: moment(row["message"].sent_at), "time")
 _RECEIVES = Column("receives", "Receive count", lambda row: count(row["message"].receive_count), "number")
 _BODY = Column("body", "Body", lambda row: whole(row["received"].body), "wide")
 _GROUP = Column("group", "Group", lambda row: cut(row["message"].group or NONE), "medium", usual=False, on_card=False)
 
 #: Messages, and dead letters, that were looked at.
-LOOKED_AT = Listing("looked-at", "Messages looked at", (_MESSAGE, _SENT, _RECEIVES, _BODY, _GROUP))
+LOOKED_AT = Listing("looked-at", "Looked at", (_MESSAGE, _SENT, _RECEIVES, _BODY, _GROUP))
 LETTERS = Listing(
     "letters",
-    "Dead letters",
+    "Letters looked at",
     (
         _MESSAGE,
         _SENT,
