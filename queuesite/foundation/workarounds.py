@@ -47,10 +47,17 @@ def slices(since: datetime | None, until: datetime | None, now: datetime) -> Ite
         lower = since
         if width is not None and top - _FIRST > width:
             lower = max(filter(None, (since, top - width)))
-        yield upper if lower is None else {**upper, "$gt": _whole(lower) - _MILLISECOND}  # in place of $gte
+        yield upper if lower is None else {**upper, **_from(lower)}
         if lower is None or lower == since:
             return
         upper = {"$lt": _whole(lower)}
+
+
+def _from(moment: datetime) -> dict[str, datetime]:
+    """A condition like `$gte`, which misses equal dates there."""
+    whole = _whole(moment)
+    # Nothing is older than the first moment, so there is nothing that `$gte` could miss.
+    return {"$gt": whole - _MILLISECOND} if whole - _FIRST >= _MILLISECOND else {"$gte": whole}
 
 
 def _whole(moment: datetime) -> datetime:

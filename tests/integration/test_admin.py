@@ -45,7 +45,7 @@ OPERATORS_MORE = {
     ("POST", "/queues/{name}/messages/bulk"), ("POST", "/queues/{name}/dead-letters/redrive"),
     ("DELETE", "/failures/{failure_id}"), ("POST", "/workers/{worker_id}/drain"),
     ("POST", "/queues/{name}/messages/peek"), ("POST", "/queues/{name}/dead-letters/peek"),
-    ("PATCH", "/workers/{worker_id}"),
+    ("PATCH", "/workers/{worker_id}"), ("POST", "/pause"), ("POST", "/resume"), ("POST", "/undo"),
     ("POST", "/silences"), ("DELETE", "/silences/{silence_id}"), ("POST", "/notices/test"),
 }  # fmt: skip
 ADMINISTRATORS_MORE = {
