@@ -11,10 +11,10 @@ from django_mongodb_backend.fields import ObjectIdAutoField
 class AlertState(models.TextChoices):
     """Where the notices of an alert stand."""
 
-    PENDING = "pending"  #: nobody was told yet
-    TELLING = "telling"  #: a process is at it, or died at it
-    TOLD = "told"
-    ENDING = "ending"  #: it is over, and a process is telling so, or died at it
+    PENDING = "pending"  #: no notice has been sent
+    SENDING = "sending"  #: a process is sending it, or died at it
+    SENT = "sent"
+    ENDING = "ending"  #: it is over, and a process is sending the notice of that, or died at it
 
 
 class Alert(models.Model):
@@ -54,7 +54,7 @@ class Alert(models.Model):
 
 
 class AlertCheck(models.Model):
-    """When the background tasks last looked for what is to be told. There is one document."""
+    """When the background tasks last looked for what to send. There is one document."""
 
     id = models.CharField(max_length=20, primary_key=True, db_column="_id")
     at = models.DateTimeField()
@@ -100,7 +100,7 @@ class Notice(models.Model):
 
 
 class Silence(models.Model):
-    """Until when nobody is told of a queue's problems, or (`_id: "system"`) of any; who decided that, when and why."""
+    """Until when no notices are sent of a queue, or (`_id: "system"`) at all; who decided that, when and why."""
 
     id = models.CharField(max_length=50, primary_key=True, db_column="_id")
     subject = models.CharField("queue", max_length=80, default="")

@@ -1,6 +1,6 @@
 """What notices are sent of, and when: one when something has been wrong for a while, one when it is over.
 
-    what is wrong now -> the collection `alerts` -> claimed by one process -> sent -> told
+    what is wrong now -> the collection `alerts` -> claimed by one process -> sent
 
 A background task checks each minute, so that notices come even if every master and worker is dead; while nobody runs
 it, the leader does. A claim decides which process sends; one that dies at it leaves the notice unsent rather than
@@ -43,7 +43,7 @@ _MOST_ALERTS = 2 * MOST_QUEUES
 
 
 def check(*, by_leader: bool = False) -> int:
-    """Send the notices that are due; return how many alerts people were told of, ends included.
+    """Send the notices that are due; return of how many alerts, ends included.
 
     `by_leader`: a master does it because nobody runs the background tasks, which is something that is wrong, too.
     """
@@ -72,15 +72,15 @@ def check(*, by_leader: bool = False) -> int:
             alerts.forget(alert)
         elif _is_silenced(alert, silenced) or (alert.try_again_at is not None and alert.try_again_at > now):
             continue
-        elif gone and alert.state == AlertState.TOLD:
+        elif gone and alert.state == AlertState.SENT:
             over.append(alert)
         elif found is not None and alert.state == AlertState.PENDING and now - alert.first_seen_at >= found.after:
             begun.append(alert)
-    return _tell(begun, AlertState.TELLING, now) + _tell(over, AlertState.ENDING, now)
+    return _send(begun, AlertState.SENDING, now) + _send(over, AlertState.ENDING, now)
 
 
 def last_check() -> datetime | None:
-    """When the background tasks last looked for what is to be told, or None."""
+    """When the background tasks last looked for what to send, or None."""
     return alerts.last_check()
 
 
@@ -94,7 +94,7 @@ def unchecked() -> bool:
 
 @dataclass(frozen=True)
 class Open:
-    """An alert that is not over, or whose end nobody was told of yet."""
+    """An alert that is not over, or of whose end no notice was sent yet."""
 
     alert: Alert
     #: The silence that holds for it and ends last.
@@ -102,7 +102,7 @@ class Open:
 
 
 def open_alerts(limit: int) -> list[Open]:
-    """Up to `limit` of what people were told of or will be, the earliest first."""
+    """Up to `limit` alerts of which notices were or will be sent, the earliest first."""
     holding = {one.id: one for one in silences.holding(database_clock.now())}
 
     def silence_of(alert: Alert) -> Silence | None:
@@ -152,7 +152,7 @@ def _is_wanted(queue: Queue, problem: Problem) -> bool:
     return ALL in words or problem.health in words or (URGENT in words and problem.tone is Tone.DANGER)
 
 
-def _tell(due: Sequence[Alert], state: AlertState, now: datetime) -> int:
+def _send(due: Sequence[Alert], state: AlertState, now: datetime) -> int:
     claimed = [alert for alert in due if alerts.claim(alert, state, now)]
     if not claimed:
         return 0
@@ -167,9 +167,9 @@ def _tell(due: Sequence[Alert], state: AlertState, now: datetime) -> int:
     except Conflict as unusable:
         error = str(unusable)
     if not error:
-        alerts.told(claimed, over=over)
+        alerts.sent(claimed, over=over)
         return len(claimed)
-    log.warning("alerts_not_told", count=len(claimed), error=error)
+    log.warning("notices_not_sent", count=len(claimed), error=error)
     again = {one: now + min(LONGEST_PAUSE, timedelta(minutes=1) * 2 ** min(one.failures, 10)) for one in claimed}
-    alerts.not_told(again, AlertState.TOLD if over else AlertState.PENDING, error)
+    alerts.not_sent(again, AlertState.SENT if over else AlertState.PENDING, error)
     return 0

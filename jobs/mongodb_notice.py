@@ -37,10 +37,10 @@ def away(error: MongoUnavailable) -> None:
         watch.away_since = now
     due = now - watch.away_since >= timedelta(seconds=get_config().alert_after_seconds)
     silent = watch.silent_until is not None and watch.silent_until > now
-    if due and not silent and _rows().filter(told_at=None).update(told_at=now):
+    if due and not silent and _rows().filter(notified_at=None).update(notified_at=now):
         text = f"system: no-mongodb: {public_text(error)}. Nothing is assigned, recorded or shown meanwhile"
         if not _sent(NoticeKind.BEGUN, "Queuesite: 1 problem", text):
-            _rows().update(told_at=None)
+            _rows().update(notified_at=None)
 
 
 def answers() -> None:
@@ -54,13 +54,13 @@ def answers() -> None:
     watch = _watch()
     if watch.away_since is None and watch.silent_until == silent_until:
         return
-    away_since, told_at = watch.away_since, watch.told_at
+    away_since, notified_at = watch.away_since, watch.notified_at
     settled = (
         _rows()
-        .filter(away_since=away_since, told_at=told_at)
-        .update(away_since=None, told_at=None, silent_until=silent_until)
+        .filter(away_since=away_since, notified_at=notified_at)
+        .update(away_since=None, notified_at=None, silent_until=silent_until)
     )
-    if settled and told_at is not None and away_since is not None:
+    if settled and notified_at is not None and away_since is not None:
         lasted = duration((timezone.now() - away_since).total_seconds())
         _sent(NoticeKind.OVER, "Queuesite: 1 problem over", f"over: system: no-mongodb: it lasted {lasted}")
 
@@ -79,5 +79,5 @@ def _sent(kind: NoticeKind, title: str, body: str) -> bool:
     except Conflict as unusable:
         error = str(unusable)
     if error:
-        log.warning("alerts_not_told", count=1, error=error)
+        log.warning("notices_not_sent", count=1, error=error)
     return not error

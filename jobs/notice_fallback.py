@@ -1,4 +1,4 @@
-"""Notices while nobody runs the background tasks: the master that leads looks for what is to be told instead."""
+"""Notices while nobody runs the background tasks: the master that leads looks for what to send instead."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class NoticeFallback:
             self.turn()
 
     def turn(self) -> int:
-        """Look, if it is for this master to do; return how many alerts people were told of."""
+        """Look, if it is for this master to do; return of how many alerts notices were sent."""
         try:
             if not (self._leads() and alerts.unchecked()):
                 self._since = None

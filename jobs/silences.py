@@ -1,7 +1,7 @@
-"""Silences: for maintenance, nobody is told of some queues' problems, or of any, until a moment.
+"""Silences: for maintenance, no notices are sent of some queues' problems, or of any, until a moment.
 
-What begins and ends within a silence is never told. What lasts, or what was told before and ends in it, is told after
-it. Functions raise `QueuesiteError`s, and pymongo's errors as they are.
+No notice is sent of a problem that begins and ends within a silence. After it, notices are sent of what still lasts,
+and of the end of what had been notified of before. Functions raise `QueuesiteError`s, and pymongo's errors as they are.
 """
 
 from __future__ import annotations

@@ -18,15 +18,15 @@ def make_schedules() -> None:
 
 
 def send_alerts() -> int:
-    """Each minute: send the notices that are due (ALERT_URLS); return how many alerts people were told of.
+    """Each minute: send the notices that are due (ALERT_URLS); return of how many alerts.
 
-    If MongoDB does not answer, that is what they are told. Raises `MongoUnavailable`.
+    If MongoDB does not answer, the notice says so. Raises `MongoUnavailable`.
     """
     try:
         with mongodb_errors():
-            told = alerts.check()
+            sent = alerts.check()
             mongodb_notice.answers()
     except MongoUnavailable as error:
         mongodb_notice.away(error)
         raise
-    return told
+    return sent

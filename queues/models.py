@@ -138,15 +138,15 @@ class Queue(models.Model, Settings):
         db_column="retryingSince",
         help_text="since when handlers have asked for retries and no attempt has completed, as of the last attempt",
     )
-    told_problems = models.CharField(
+    reported_problems = models.CharField(
         max_length=100,
         default="",
         editable=False,
-        db_column="toldProblems",
-        help_text="the problems that events told of last (see queues.health.changes)",
+        db_column="reportedProblems",
+        help_text="the problems that events reported last (see queues.health.changes)",
     )
-    problems_told_at = models.DateTimeField(
-        null=True, default=None, editable=False, db_column="problemsToldAt", help_text="as of when they did"
+    problems_reported_at = models.DateTimeField(
+        null=True, default=None, editable=False, db_column="problemsReportedAt", help_text="as of when they did"
     )
     pause_changed_at = models.DateTimeField(
         null=True,

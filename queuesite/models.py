@@ -134,9 +134,9 @@ class ServerWatch(models.Model):
 
     name = models.CharField(max_length=20, primary_key=True)
     away_since = models.DateTimeField(null=True, default=None)
-    #: When people were told that it is away.
-    told_at = models.DateTimeField(null=True, default=None)
-    #: Until when nobody is told of anything, as of when it last answered.
+    #: When the notice that it is away was sent.
+    notified_at = models.DateTimeField(null=True, default=None)
+    #: Until when everything is silenced, as of when it last answered.
     silent_until = models.DateTimeField(null=True, default=None)
 
     class Meta:

@@ -20,8 +20,8 @@ from queuesite.templatetags.quantities import NONE
 
 _STATES = {
     AlertState.PENDING: "not yet: it must last",
-    AlertState.TELLING: "is being sent",
-    AlertState.TOLD: "sent",
+    AlertState.SENDING: "is being sent",
+    AlertState.SENT: "sent",
     AlertState.ENDING: "that it is over is being sent",
 }
 

@@ -26,7 +26,7 @@ _SYSTEM = "null: the whole system"
 
 
 class AlertOut(Out):
-    """Something wrong that people were told of, or will be once it has lasted."""
+    """Something wrong of which a notice was sent, or will be once it has lasted."""
 
     queue: str | None = Field(description=f"the queue; {_SYSTEM}", examples=["orders"])
     problem: str = Field(
@@ -35,7 +35,7 @@ class AlertOut(Out):
     )
     sentence: str = Field(examples=["12 of 40 attempts failed in the last 15 minutes"])
     state: AlertState = Field(
-        description="pending: nobody was told yet; told; telling, ending: the first or the last notice is being sent"
+        description="pending: no notice has been sent; sending, sent; ending: the notice of its end is being sent"
     )
     first_seen_at: Timestamp
     last_seen_at: Timestamp = Field(description="when it was last wrong; looked at each minute")
@@ -126,7 +126,7 @@ def test_notices(request: HttpRequest) -> TestOut:
 
 
 class SilenceOut(Out):
-    """Nobody is told of a queue's problems, or of any, until a moment."""
+    """No notices are sent of a queue's problems, or of any, until a moment."""
 
     id: str = Field(description="the queue's id; `system`: of everything", examples=["system"])
     queue: str | None = Field(description="the queue; null: everything", examples=[None])
@@ -172,8 +172,8 @@ def list_silences(request: HttpRequest) -> SilencesOut:
 def begin_silence(request: HttpRequest, payload: SilenceIn) -> SilencesOut:
     """Send no notices of some queues' problems, or of any, for a while; at most 30 days.
 
-    What begins and ends within a silence is never told, what lasts is told after it. A silence replaces the one that
-    its queue has. 404 if one of the queues does not exist: then none is silenced.
+    No notice is ever sent of what begins and ends within a silence; that of what lasts is sent after it. A silence
+    replaces the one that its queue has. 404 if one of the queues does not exist: then none is silenced.
     """
     begun = silences.begin(payload.queues, timedelta(minutes=payload.minutes), payload.reason)
     return SilencesOut(items=[SilenceOut.of(one) for one in begun])

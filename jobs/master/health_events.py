@@ -1,4 +1,4 @@
-"""Has events tell when queues begin and cease to have problems: the leader looks, in a thread."""
+"""Records events when queues begin and cease to have problems: the leader looks, in a thread."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class HealthEvents:
     def _look(self, now: float) -> None:
         began = time.monotonic()
         try:
-            while self._leads() and changes.tell(self._context()) == changes.MOST:
+            while self._leads() and changes.report(self._context()) == changes.MOST:
                 pass
         except (ServerError, MongoError) as error:
-            log.warning("health_not_told", error=str(error)[:300])
+            log.warning("health_not_reported", error=str(error)[:300])
         self._due = max(self._due, now + TIMES * (time.monotonic() - began))
 
     def _context(self) -> Context:

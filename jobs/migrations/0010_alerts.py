@@ -15,7 +15,7 @@ class Migration(migrations.Migration):
                 ('subject', models.CharField(default='', max_length=80, verbose_name='queue')),
                 ('problem', models.CharField(default='', max_length=50)),
                 ('sentence', models.TextField(default='')),
-                ('state', models.CharField(choices=[('pending', 'Pending'), ('telling', 'Telling'), ('told', 'Told'), ('ending', 'Ending')], default='pending', max_length=10)),
+                ('state', models.CharField(choices=[('pending', 'Pending'), ('sending', 'Sending'), ('sent', 'Sent'), ('ending', 'Ending')], default='pending', max_length=10)),
                 ('first_seen_at', models.DateTimeField(db_column='firstSeenAt')),
                 ('last_seen_at', models.DateTimeField(db_column='lastSeenAt')),
                 ('claimed_at', models.DateTimeField(db_column='claimedAt', default=None, null=True)),

@@ -27,9 +27,9 @@ class Seen:
     subject: str
     problem: str
     sentence: str
-    #: How long it must last before anybody is told.
+    #: How long it must last before a notice is sent.
     after: timedelta = timedelta()
-    #: Whether anybody is to be told. What was told of before it was unwanted is still told to be over.
+    #: Whether a notice is wanted. If one was sent before that changed, the one of its end is sent too.
     wanted: bool = True
 
 
@@ -84,18 +84,18 @@ def claim(alert: Alert, state: AlertState, now: datetime) -> bool:
     return found.matched_count == 1
 
 
-def told(alerts: Iterable[Alert], *, over: bool) -> None:
-    """Record that people know: of the alerts, or that these are over, which removes them."""
+def sent(alerts: Iterable[Alert], *, over: bool) -> None:
+    """Record that notices were sent: of the alerts, or that these are over, which removes them."""
     ids = {"_id": {"$in": [one.id for one in alerts]}}
     if over:
         _alerts().delete_many(ids)
     else:
         _alerts().update_many(
-            ids, {"$set": {"state": AlertState.TOLD.value, "failures": 0, "error": "", "tryAgainAt": None}}
+            ids, {"$set": {"state": AlertState.SENT.value, "failures": 0, "error": "", "tryAgainAt": None}}
         )
 
 
-def not_told(alerts: Mapping[Alert, datetime], state: AlertState, error: str) -> None:
+def not_sent(alerts: Mapping[Alert, datetime], state: AlertState, error: str) -> None:
     """Record that a sending failed: back to `state`, until each alert's moment of the next try."""
     bulk_upsert(
         _alerts(),
@@ -110,13 +110,13 @@ def not_told(alerts: Mapping[Alert, datetime], state: AlertState, error: str) ->
 
 
 def forget(alert: Alert) -> None:
-    """Remove an alert that nobody was told of, unless it has been seen again."""
+    """Remove an alert of which no notice was sent, unless it has been seen again."""
     _alerts().delete_one({"_id": alert.id, "state": alert.state, "lastSeenAt": alert.last_seen_at})
 
 
 def abandoned(before: datetime) -> None:
-    """Settle what processes died at: whoever should have been told may have been, and is not told twice."""
+    """Settle what processes died at: the notice may have been sent, and is not sent twice."""
     _alerts().update_many(
-        {"state": AlertState.TELLING.value, "claimedAt": {"$lt": before}}, {"$set": {"state": AlertState.TOLD.value}}
+        {"state": AlertState.SENDING.value, "claimedAt": {"$lt": before}}, {"$set": {"state": AlertState.SENT.value}}
     )
     _alerts().delete_many({"state": AlertState.ENDING.value, "claimedAt": {"$lt": before}})

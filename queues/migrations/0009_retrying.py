@@ -21,20 +21,20 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name="queue",
-            name="told_problems",
+            name="reported_problems",
             field=models.CharField(
-                db_column="toldProblems",
+                db_column="reportedProblems",
                 default="",
                 editable=False,
-                help_text="the problems that events told of last (see queues.health.changes)",
+                help_text="the problems that events reported last (see queues.health.changes)",
                 max_length=100,
             ),
         ),
         migrations.AddField(
             model_name="queue",
-            name="problems_told_at",
+            name="problems_reported_at",
             field=models.DateTimeField(
-                db_column="problemsToldAt", default=None, editable=False, help_text="as of when they did", null=True
+                db_column="problemsReportedAt", default=None, editable=False, help_text="as of when they did", null=True
             ),
         ),
     ]

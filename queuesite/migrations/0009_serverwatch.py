@@ -15,7 +15,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("name", models.CharField(max_length=20, primary_key=True, serialize=False)),
                 ("away_since", models.DateTimeField(default=None, null=True)),
-                ("told_at", models.DateTimeField(default=None, null=True)),
+                ("notified_at", models.DateTimeField(default=None, null=True)),
                 ("silent_until", models.DateTimeField(default=None, null=True)),
             ],
             options={

@@ -114,9 +114,9 @@ def test_only_one_process_sends(receiver: Target) -> None:
     now = database_clock.now()
     repository.note([seen], now)
     (alert,) = [one.alert for one in alerts.open_alerts(10)]
-    assert [repository.claim(alert, AlertState.TELLING, now) for _ in range(2)] == [True, False]
+    assert [repository.claim(alert, AlertState.SENDING, now) for _ in range(2)] == [True, False]
     repository.abandoned(now + timedelta(seconds=1))
-    assert repository.all_alerts(10)[0].state == AlertState.TOLD
+    assert repository.all_alerts(10)[0].state == AlertState.SENT
 
 
 def test_a_failed_sending_is_tried_again_later_and_shows_no_address(
@@ -278,7 +278,7 @@ def test_by_the_command_line(receiver: Target, capsys: pytest.CaptureFixture[str
     assert "1 silence ended" in said("silence", "0")
     assert "0 silences ended" in said("silence", "0")
     alerts.check()
-    assert json.loads(said("alerts", "--json"))[0]["state"] == "told"
+    assert json.loads(said("alerts", "--json"))[0]["state"] == "sent"
     assert "1: JSON at 127.0.0.1: took the test notice" in said("test-alert")
     assert [one["kind"] for one in json.loads(said("notices", "--json"))] == ["test", "begun"]
     assert "took it" in said("notices")

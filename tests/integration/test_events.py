@@ -85,7 +85,7 @@ def test_what_becomes_wrong_with_a_queue_and_when_it_is_over_is_told_once() -> N
         completion._update_queue(records.stored(queue), RunReport(**report))
 
     def look() -> int:
-        return changes.tell(reads.queue_context())
+        return changes.report(reads.queue_context())
 
     assert look() == 0
     for _ in range(3):
@@ -105,7 +105,7 @@ def test_what_becomes_wrong_with_a_queue_and_when_it_is_over_is_told_once() -> N
         ("orders", "recovered: no longer tripped and failing"),
     ]
     assert told(queue="others") == []
-    assert records.stored(queue).told_problems == "crash-looping "
+    assert records.stored(queue).reported_problems == "crash-looping "
 
 
 def test_two_masters_tell_of_a_change_once_and_one_that_was_frozen_tells_nothing() -> None:
@@ -114,11 +114,11 @@ def test_two_masters_tell_of_a_change_once_and_one_that_was_frozen_tells_nothing
     (before,) = services.list_queues()
     later = replace(frozen, now=frozen.now + timedelta(seconds=1))
     for _ in range(2):  # both found the change before either told of it
-        changes._tell(before, later)
+        changes._report(before, later)
     repository.update(queue.id, {"crash_count": 0})
-    assert changes.tell(replace(frozen, now=frozen.now + timedelta(seconds=2))) == 1
+    assert changes.report(replace(frozen, now=frozen.now + timedelta(seconds=2))) == 1
     # What the frozen one has read is as it was once more, but it is of the past.
-    changes._tell(before, frozen)
+    changes._report(before, frozen)
     assert told(queue="orders") == [
         ("orders", "crash-looping: 2 runs in a row failed"),
         ("orders", "recovered: no longer crash-looping"),

@@ -72,7 +72,7 @@ class TestPage:
     def test_shows_what_is_open_and_what_was_sent(self, receiver: Target) -> None:
         client = seen_by("viewers")
         assert "Nothing: no notice was sent of anything that is not over." in text(client)
-        assert "Nobody has looked for what is to be told" in text(client)
+        assert "Nobody has looked for what to send" in text(client)
         alerts.check()
         page = text(client)
         assert "&lt;b&gt;stripe&lt;/b&gt; is down" in page
@@ -148,7 +148,7 @@ class TestApi:
         assert found["targets"] == ["1: JSON at 127.0.0.1", "2: JSON at 127.0.0.1"]
         assert found["lastCheckAt"] is not None
         one = next(item for item in found["items"] if item["queue"] == "orders")
-        assert (one["problem"], one["state"], one["failures"]) == ("tripped", "told", 0)
+        assert (one["problem"], one["state"], one["failures"]) == ("tripped", "sent", 0)
         assert one["silencedUntil"] > one["firstSeenAt"]
         assert {item["problem"] for item in found["items"] if item["queue"] is None} == {"no-leader"}
         (notice,) = api.get("/notices").ok()["items"]
