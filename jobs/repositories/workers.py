@@ -99,20 +99,20 @@ def is_draining(worker_id: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a worker was told to do: to drain, and to have another capacity (None: its own, MAX_LOAD)."""
+class Wanted:
+    """What is wanted of a worker: to drain, and to have another capacity (None: its own, MAX_LOAD)."""
 
     drain: bool
     capacity: int | None
 
 
-def told(worker_id: str) -> Told | None:
-    """What the worker was told; None if it is not registered."""
+def wanted(worker_id: str) -> Wanted | None:
+    """What is wanted of the worker; None if it is not registered."""
     found = _workers().find_one({"_id": worker_id}, {"draining": 1, "wantedCapacity": 1})
     if found is None:
         return None
     wanted = found.get("wantedCapacity")
-    return Told(found.get("draining") is True, wanted if isinstance(wanted, int) else None)
+    return Wanted(found.get("draining") is True, wanted if isinstance(wanted, int) else None)
 
 
 def unregister(worker_id: str, reason: DepartureReason = DepartureReason.SHUTDOWN) -> None:

@@ -280,10 +280,10 @@ class WorkerLoop:
         self.watch.assignments_due = False
         live = self.watch.live
         self._next_poll = now + (POLL_LIVE_SECONDS if live else POLL_BLIND_SECONDS)
-        if (self.watch.told_due or not live) and (told := workers.told(self.worker_id)) is not None:
-            self.watch.told_due = False
-            self.watch.drain_asked = self.watch.drain_asked or told.drain
-            if self.capacity.follow(told.capacity, self.runs):
+        if (self.watch.wanted_due or not live) and (wanted := workers.wanted(self.worker_id)) is not None:
+            self.watch.wanted_due = False
+            self.watch.drain_asked = self.watch.drain_asked or wanted.drain
+            if self.capacity.follow(wanted.capacity, self.runs):
                 self._next_heartbeat = now  # the master hears of it at once
         mine = {assignment.id: assignment for assignment in assignments.of_worker(self.worker_id)}
         active = self.runs.active

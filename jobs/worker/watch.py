@@ -39,8 +39,8 @@ class Watch:
         self.settings_due = False
         #: The worker was asked to drain.
         self.drain_asked = False
-        #: What else it was told is to be read.
-        self.told_due = False
+        #: What else is wanted of it is to be read.
+        self.wanted_due = False
 
     @property
     def live(self) -> bool:
@@ -65,7 +65,7 @@ class Watch:
 
     def read_all(self) -> None:
         """Have everything read: some changes may have been missed."""
-        self.assignments_due = self.settings_due = self.told_due = True
+        self.assignments_due = self.settings_due = self.wanted_due = True
         self._listening.changed()
         self._wakeup.wake()
 
@@ -88,7 +88,7 @@ class Watch:
             if "draining" in change["updateDescription"]["updatedFields"]:
                 self.drain_asked = True
             else:
-                self.told_due = self.assignments_due = True
+                self.wanted_due = self.assignments_due = True
         elif change["operationType"] == "delete" and not self._is_mine(change["documentKey"]["_id"]):
             return
         else:
@@ -97,7 +97,7 @@ class Watch:
 
 
 def pipeline(worker_id: str) -> list[Document]:
-    """Lets through changes of this worker's assignments, of what it listens to, of queues, and what it is told."""
+    """Lets through changes of this worker's assignments, of what it listens to, of queues, and what is wanted of it."""
     mine = {
         "ns.coll": "assignments",
         "$or": [
@@ -106,7 +106,7 @@ def pipeline(worker_id: str) -> list[Document]:
             {"operationType": "update", "updateDescription.updatedFields.yieldRequestedAt": {"$exists": True}},
         ],
     }
-    told = {
+    wanted = {
         "ns.coll": "workers",
         "operationType": "update",
         "documentKey._id": worker_id,
@@ -126,4 +126,4 @@ def pipeline(worker_id: str) -> list[Document]:
             *({f"updateDescription.updatedFields.{name}": {"$exists": True}} for name in _WATCHED_FIELDS),
         ],
     }
-    return [{"$match": {"$or": [mine, listening, settings, told]}}]
+    return [{"$match": {"$or": [mine, listening, settings, wanted]}}]

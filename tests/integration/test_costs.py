@@ -103,7 +103,12 @@ def test_operations_of_an_idle_worker_in_a_minute(
     idle = WorkerLoop(configure(), cast(Pool, pool), clock.monotonic)
     # Its change stream is open and reports nothing; it asks for changes twelve times a minute, in its own thread.
     silent = SimpleNamespace(
-        live=True, start=lambda worker_id: None, assignments_due=True, settings_due=False, drain_asked=False
+        live=True,
+        start=lambda worker_id: None,
+        assignments_due=True,
+        settings_due=False,
+        wanted_due=False,
+        drain_asked=False,
     )
     monkeypatch.setattr(idle, "watch", silent)
     database_clock.now()
