@@ -41,6 +41,7 @@ def quick(
     return schemathesis_run.run(system, token, directory, prepared, "examples", "fuzzing", "stateful")
 
 
+@pytest.mark.long
 def test_every_operation_holds_what_the_schema_promises(quick: schemathesis_run.Reached) -> None:
     assert server_errors(quick) == set()
     # Not all: data at random may be refused.

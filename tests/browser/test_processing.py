@@ -116,6 +116,7 @@ def test_what_a_group_may_not_see_is_refused(visit: Visit) -> None:
     visit("operator").is_refused("/admin/auth/user/")
 
 
+@pytest.mark.long  # every page on two screens, with all rules of axe-core
 def test_pages_fit_and_have_no_barrier(visit: Visit, api: httpx.Client) -> None:
     job = finished_job(api, "processed")
     visit(None).suits_both_screens("/admin/")

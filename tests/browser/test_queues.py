@@ -291,6 +291,7 @@ def test_poison_goes_to_the_dead_letters_and_comes_back(visit: Visit, api: httpx
     visitor.is_refused("/admin/new-queue/")
 
 
+@pytest.mark.long  # every page on two screens, with all rules of axe-core
 def test_pages_fit_and_have_no_barrier(visit: Visit, api: httpx.Client, system: Live) -> None:
     finished_job(api, "shown")
     person = visit("administrator")
