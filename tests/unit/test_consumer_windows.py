@@ -230,7 +230,9 @@ class TestDelays:
         keeper = VisibilityKeeper(gateway.real, URL, lambda held_for: 30)
         acknowledger = Acknowledger(gateway.real, URL, keeper, 0.0)
         acknowledger.start()
-        message = held(now=100.0)
+        # The acknowledger's clock: on a machine that has been up for 12 h, 100 s would be too long ago.
+        now = time.monotonic()
+        message = held(now=now)
         keeper.keep(message)
 
         class During(FakeGateway):
@@ -243,7 +245,7 @@ class TestDelays:
                 return ()
 
         keeper._gateway = During().real
-        keeper.beat(120.0)
+        keeper.beat(now + 20.0)
         acknowledger.close(time.monotonic() + 5)
         assert gateway.changed == [[(message.message.receipt_handle, 7)]]
         assert keeper.known(message.message.message_id) is None
