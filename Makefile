@@ -3,9 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 SERVERS := .venv-servers
-# xdist: two processes per core of the smallest machine that we support, since most tests wait for other processes. The
+# xdist: more processes than the two cores of the smallest machine that we support, as most tests wait for others. The
 # tests of a file stay together, since they share servers; tests/support/division.py has the longest begin first.
-PYTEST_FLAGS ?= -n 4 --dist loadfile
+PYTEST_FLAGS ?= -n 7 --dist loadfile
 MIN_COVERAGE := 90
 # Parameters of `make chaos` and `make failover`.
 MINUTES ?= 3

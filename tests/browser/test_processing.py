@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import Visit
 from tests.browser.steps import create, finished_job, send
 from tests.support.live import Live
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -90,6 +91,12 @@ def test_a_failure_shows_up_is_looked_at_and_resolved(visit: Visit, api: httpx.C
     operator.page.get_by_role("button", name="Redrive it").click()
     expect(operator.page.get_by_text("1 dead letter redriven.")).to_be_visible()
     operator.page.wait_for_url(f"**{message}")
+    # It fails again. A failure that is recorded after it has been resolved would show up again.
+    eventually(
+        lambda: [one["count"] for one in api.get("/failures", params={"queue": "broken"}).json()["items"]] == [2],
+        60,
+        "it has failed again",
+    )
     operator.go(f"{FAILURES}?queue=broken")
     link.click()
     queue = "/admin/queues/broken/"
