@@ -122,7 +122,8 @@ def test_what_it_sends_on_commit_is_handled_and_its_tasks_are_run_by_our_workers
     # With nothing but SQS: it is recorded when it runs.
     enqueued += tasks(tmp_path, "enqueue", '["total", 1]', mongodb=False)
     ids = [one["id"] for one in enqueued]
-    stored = tasks(tmp_path, "result", *ids[: len(calls)])
+    # Asked again on a machine so busy that MongoDB takes more than the two seconds that a sender gives it.
+    stored = eventually(lambda: tasks(tmp_path, "result", *ids[: len(calls)]), LONG, "MongoDB answers")
     assert {one["status"] for one in (*enqueued, *stored)} == {"READY"}
     monkeypatch.delenv("DJANGO_SETTINGS_MODULE")  # the team's `.env` has it
     worker = team(system, tmp_path)
@@ -138,7 +139,7 @@ def test_what_it_sends_on_commit_is_handled_and_its_tasks_are_run_by_our_workers
     (orders, *_) = all_jobs(services.get("shop-orders"))
     assert orders.failed_count == 0
     tasks_have_run(queue, len(calls) + 1)
-    results_are_known(tasks(tmp_path, "result", *ids), worker)
+    results_are_known(eventually(lambda: tasks(tmp_path, "result", *ids), LONG, "MongoDB answers"), worker)
     eventually(lambda: in_warehouse(tmp_path, "SELECT name, count FROM stock_item") == [("hat", 5)], LONG, "counted")
 
     # One whose process dies: nobody is left to say so, and it was the message's only receive.
