@@ -233,6 +233,7 @@ def test_charts_show_what_was_done_and_what_was_waiting(browser: Client) -> None
     cache.clear()
     did(queue, 5, processed=60, failed=6)
     did(queue, 4, processed=30)
+    did(queue, 40, processed=15)  # in a step of a day that is over, whatever the time
     repository.sample_depths(database_clock.now().replace(second=0, microsecond=0) - 5 * MINUTE)
 
     done = numbers(browser, "throughput", window="15m")
