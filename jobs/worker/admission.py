@@ -1,25 +1,18 @@
-"""Whether to begin an assignment at all, and its job's start."""
+"""Whether to begin an assignment at all. Pure."""
 
 from __future__ import annotations
 
 from jobs.listening_model import Listening
 from jobs.models import Assignment, EndReason, Lease
 from jobs.placement import can_serve
-from jobs.repositories import jobs
-from jobs.repositories.jobs import Processor
-from jobs.worker import completion
 from queues.fleet import Offer
 from queues.models import Queue
-from queuesite.foundation.errors import StaleTransition
-from queuesite.foundation.logs import get_logger
-
-log = get_logger(__name__)
 
 
 def refusal(
     assignment: Assignment, queue: Queue | None, lease: Lease | None, *, offer: Offer, free: int, draining: bool
 ) -> EndReason | None:
-    """Why a worker hands a new assignment back unbegun; None if it takes it. Pure.
+    """Why a worker hands a new assignment back unbegun; None if it takes it.
 
     `lease` was read after the assignment, `free` is how many more consumers the worker may run. The worker offers
     `offer`: the queue may have another handler or pool than when its master read it.
@@ -42,19 +35,3 @@ def is_stale(assignment: Assignment | Listening, lease: Lease | None) -> bool:
     server's, so no host's clock and no network's delay has a say in it.
     """
     return lease is not None and assignment.term < lease.term and assignment.created_at > lease.elected_at
-
-
-def start_job(assignment: Assignment, queue: Queue, processor: Processor, version: str | None) -> bool:
-    """Set an assignment's job to running; False: somebody has ended it, and the assignment is released."""
-    try:
-        jobs.start(assignment.job_id, processor, queue.handler, version)
-    except StaleTransition:
-        # The master died between the assignment and its job, or has not written the job yet.
-        jobs.create_many([(assignment, queue.name, processor)])
-        try:
-            jobs.start(assignment.job_id, processor, queue.handler, version)
-        except StaleTransition:
-            log.warning("assignment_stale", assignment_id=str(assignment.id), queue=queue.name)
-            completion.release(assignment, processor.worker_id)
-            return False
-    return True

@@ -25,7 +25,7 @@ from jobs.models import Assignment, DepartureReason, EndReason, Lease
 from jobs.placement import can_serve
 from jobs.repositories import assignments, leases, workers
 from jobs.repositories.jobs import Processor
-from jobs.worker import admission, completion, following, recording, reports
+from jobs.worker import admission, beginning, completion, following, recording, reports
 from jobs.worker.announcer import Announcer
 from jobs.worker.capacity import Capacity
 from jobs.worker.drain import Drain
@@ -168,7 +168,7 @@ class WorkerLoop:
             except MongoError as error:
                 self.blocked_until = self._monotonic() + self.outage.failed(error)
                 # What was begun to be read was not read to its end.
-                self.watch.assignments_due = self.watch.settings_due = True
+                self.watch.assignments_due = self.watch.settings_due = self.watch.wanted_due = True
             else:
                 self.outage.over()
         self.listening.steer(able=not self.outage.active)
@@ -280,8 +280,8 @@ class WorkerLoop:
         self.watch.assignments_due = False
         live = self.watch.live
         self._next_poll = now + (POLL_LIVE_SECONDS if live else POLL_BLIND_SECONDS)
-        if (self.watch.wanted_due or not live) and (wanted := workers.wanted(self.worker_id)) is not None:
-            self.watch.wanted_due = False
+        due, self.watch.wanted_due = self.watch.wanted_due, False
+        if (due or not live) and (wanted := workers.wanted(self.worker_id)) is not None:
             self.watch.drain_asked = self.watch.drain_asked or wanted.drain
             if self.capacity.follow(wanted.capacity, self.runs):
                 self._next_heartbeat = now  # the master hears of it at once
@@ -329,7 +329,7 @@ class WorkerLoop:
             completion.hand_back(assignment, queue, processor, RunReport(EndReason.REVOKED, last_error=str(error)))
             return False
         processor = Processor(self.worker_id, self._host, os.getpid(), consumer.pid)
-        if not admission.start_job(assignment, queue, processor, self.announcer.version_of(queue.handler)):
+        if not beginning.start_job(assignment, queue, processor, self.announcer.version_of(queue.handler)):
             return False
         settings = QueueSettings.of(queue, database_clock.now())
         counts_due = self._monotonic() + self.config.job_max_seconds

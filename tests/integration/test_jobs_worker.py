@@ -749,6 +749,22 @@ class TestCapacity:
         services.set_capacity(worker.id, None)
         worker.until(lambda: shown() == (2, None, 3), "it has as many as it was started with")
 
+    def test_what_is_asked_for_while_it_reads_is_read_next(
+        self, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        worker.turn()
+        watch, read = worker.loop.watch, workers.wanted
+
+        def overtaken(worker_id: str) -> workers.Wanted | None:
+            found = read(worker_id)
+            watch.wanted_due = True  # as the change stream's thread says
+            return found
+
+        monkeypatch.setattr(workers, "wanted", overtaken)
+        watch.wanted_due = watch.assignments_due = True
+        worker.loop.turn()
+        assert watch.wanted_due
+
     def test_what_a_document_asks_for_beyond_the_limit_is_cut(self, worker: Worker) -> None:
         worker.turn()
         workers.want_capacity(worker.id, 1_000)
