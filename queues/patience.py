@@ -57,7 +57,11 @@ class Patience:
                 connections.close_all()  # this thread's own: Django keeps one per thread
                 _open.release()
 
-        threading.Thread(target=run, name="asks-sqs", daemon=True).start()
+        try:
+            threading.Thread(target=run, name="asks-sqs", daemon=True).start()
+        except BaseException:  # the machine has no more threads
+            _open.release()
+            raise
         try:
             return answer.result(max(0.0, self._until - time.monotonic()))
         except TimeoutError:

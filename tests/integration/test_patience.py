@@ -117,3 +117,15 @@ def test_when_the_time_is_up_or_too_many_wait_nothing_more_is_asked(monkeypatch:
         except SqsUnavailable:
             threading.Event().wait(0.01)
     assert asked == ["again"]
+
+
+def test_without_a_thread_no_place_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(patience, "_open", threading.BoundedSemaphore(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_more)
+        with pytest.raises(RuntimeError, match="new thread"):
+            Patience(30).ask(lambda: None)
+    assert Patience(30).ask(lambda: "asked") == "asked"
