@@ -5,7 +5,6 @@ Functions raise `NotFound`, `InvalidInput` and `MongoUnavailable`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +22,7 @@ from queues.health.rules import UNHEALTHY, Health, HealthSelection, Problem, pro
 from queues.models import Queue
 from queues.state import Context, Selection, State, state_of, unserved_reason
 from queuesite.foundation.databases import database_clock
+from queuesite.foundation.documents import containing
 from queuesite.foundation.errors import InvalidInput, NotFound
 from queuesite.foundation.pages import Cursor, cut
 
@@ -114,9 +114,8 @@ def failure(failure_id: ObjectId) -> Failure:
 
 def failures_like(text: str, limit: int) -> list[Failure]:
     """Up to `limit` kinds of failure whose exception, error or queue contains a text or whose last message it names."""
-    like = {"$regex": re.escape(text), "$options": "i"}
     fields = ("exceptionType", "message", "queueName")
-    return failures.newest({"$or": [*({name: like} for name in fields), {"messageId": text}]}, limit)
+    return failures.newest({"$or": [*({name: containing(text)} for name in fields), {"messageId": text}]}, limit)
 
 
 #: Hours that the history of a kind of failure goes back.

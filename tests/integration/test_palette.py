@@ -62,6 +62,10 @@ def test_a_job_and_a_page_are_found(orders: Queue, admin_client: Client) -> None
     assert everything["address"] == f"{reverse('admin:find')}?q=no+such+thing"
 
 
+def test_a_null_character_finds_nothing(admin_client: Client) -> None:
+    assert found(admin_client, "or\0ders") == []
+
+
 def test_a_message_is_found_by_its_id(orders: Queue, admin_client: Client) -> None:
     records.attempted(orders, "0b5e-1")
     items = [item for item in found(admin_client, "0b5e-1") if item["kind"] == "Messages"]
