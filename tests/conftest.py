@@ -172,22 +172,9 @@ def mongo_database() -> Iterator[None]:
 @pytest.fixture
 def mongo(mongo_database: None) -> None:
     """MongoDB, with every collection of ours empty."""
-    from django.apps import apps
+    from tests.support.emptied import empty_mongodb
 
-    from queuesite.foundation.databases import MONGO_APPS, collection, database
-
-    models = [model for label in MONGO_APPS for model in apps.get_app_config(label).get_models()]
-    first, *others = (model._meta.db_table for model in models)
-
-    def one_of(name: str) -> list[dict[str, Any]]:
-        return [{"$limit": 1}, {"$project": {"_id": 0, "name": {"$literal": name}}}]
-
-    # One question for the few that are not empty, since most tests fill one or two.
-    unions = [{"$unionWith": {"coll": name, "pipeline": one_of(name)}} for name in others]
-    full = {found["name"] for found in database()[first].aggregate([*one_of(first), *unions])}
-    for model in models:
-        if model._meta.db_table in full:
-            collection(model).delete_many({})
+    empty_mongodb()
 
 
 @pytest.fixture(scope="session")

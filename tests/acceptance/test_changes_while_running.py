@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from django.apps import apps
 
 from jobs.models import EndReason, JobStatus, Worker
 from jobs.repositories import assignments, jobs, workers
@@ -15,7 +14,8 @@ from queues import repository, services, tripping
 from queues.models import Queue
 from queues.sqs import Depth, OutgoingMessage, get_gateway
 from queues.state import Context, State, state_of
-from queuesite.foundation.databases import MONGO_APPS, collection, database_clock
+from queuesite.foundation.databases import database_clock
+from tests.support.emptied import empty_mongodb
 from tests.support.real_sqs import depth
 from tests.support.records import all_jobs, stored
 from tests.support.system import LONG, System, all_handled, create, do, ended_jobs, send, started
@@ -30,9 +30,7 @@ pytestmark = [pytest.mark.usefixtures("sqs"), pytest.mark.timeout(180)]
 @pytest.fixture(scope="module")
 def shared(mongo_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A master and a worker, on an empty database."""
-    for label in MONGO_APPS:
-        for model in apps.get_app_config(label).get_models():
-            collection(model).delete_many({})
+    empty_mongodb()
     made = System(tmp_path_factory.mktemp("shared"))
     made.both()
     yield made

@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from django.apps import apps
 
 from jobs.models import EndReason, Job, JobStatus
 from jobs.repositories import assignments, workers
 from queues import repository, services
-from queuesite.foundation.databases import MONGO_APPS, collection
+from queuesite.foundation.databases import collection
 from tests.support.background import Background, end
+from tests.support.emptied import empty_mongodb
 from tests.support.records import all_jobs, assign, stored
 from tests.support.system import LONG, System, all_handled, create, do, send, started, worker_of
 from tests.support.waiting import eventually
@@ -34,9 +34,7 @@ pytestmark = [pytest.mark.usefixtures("sqs"), pytest.mark.timeout(180)]
 @pytest.fixture(scope="module")
 def shared(mongo_database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A master, on an empty database."""
-    for label in MONGO_APPS:
-        for model in apps.get_app_config(label).get_models():
-            collection(model).delete_many({})
+    empty_mongodb()
     made = System(tmp_path_factory.mktemp("shared"))
     made.set(time_slice_seconds=2, backlog_per_consumer=10)
     made.master()
