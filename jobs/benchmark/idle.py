@@ -19,7 +19,7 @@ import boto3
 import psutil
 
 from jobs.benchmark.fleet import Latencies, Stamps, leading, process, registered, until
-from jobs.benchmark.report import MIB, Figure
+from jobs.benchmark.report import MIB, Figure, at_most, decimals, mb, ms
 from jobs.benchmark.scale import in_parallel
 from jobs.repositories import assignments, workers
 from queues import services
@@ -131,32 +131,16 @@ def _weigh(listener: psutil.Process) -> tuple[int, float]:
     return listener.memory_full_info().uss, used / (time.monotonic() - began)
 
 
-def _at_most(what: str, value: float, limit: float, show: Callable[[float], str]) -> Figure:
-    return Figure(what, value, show(value), f"at most {show(limit)}", value <= limit)
-
-
-def _ms(value: float) -> str:
-    return f"{value * 1000:.0f} ms"
-
-
-def _mb(value: float) -> str:
-    return f"{value / MIB:.0f} MB"
-
-
-def _number(value: float) -> str:
-    return f"{value:.2f}"
-
-
 def figures(measured: Idle) -> list[Figure]:
     """The rows of the report."""
     n, floor = f"{QUEUES} idle queues", statistics.median(measured.floor.samples)
     worst = max(measured.latencies.samples)
     return [
-        Figure(f"{n}: a bare long poll is answered after, median", floor, _ms(floor)),
-        _at_most(f"{n}: send by others to handler, median", measured.latencies.median, 0.15, _ms),
-        _at_most(f"{n}: send by others to handler, worst of {SAMPLES}", worst, 1.0, _ms),
-        _at_most(f"{n}: messages received more than once", measured.received_again, 0, str),
-        _at_most(f"{n}: requests a minute of each", measured.requests, 3.2, _number),
-        _at_most(f"{MANY_QUEUES:,} idle queues: memory of the listener's own", measured.memory, 80 * MIB, _mb),
-        _at_most(f"{MANY_QUEUES:,} idle queues: CPU of the listener (cores)", measured.cpu, 0.1, _number),
+        Figure(f"{n}: a bare long poll is answered after, median", floor, ms(floor)),
+        at_most(f"{n}: send by others to handler, median", measured.latencies.median, 0.15, ms),
+        at_most(f"{n}: send by others to handler, worst of {SAMPLES}", worst, 1.0, ms),
+        at_most(f"{n}: messages received more than once", measured.received_again, 0, str),
+        at_most(f"{n}: requests a minute of each", measured.requests, 3.2, decimals),
+        at_most(f"{MANY_QUEUES:,} idle queues: memory of the listener's own", measured.memory, 80 * MIB, mb),
+        at_most(f"{MANY_QUEUES:,} idle queues: CPU of the listener (cores)", measured.cpu, 0.1, decimals),
     ]

@@ -15,7 +15,7 @@ from django.core.management import call_command
 from django.urls import reverse
 
 from jobs.benchmark.fleet import process, until
-from jobs.benchmark.report import Figure
+from jobs.benchmark.report import Figure, at_most, ms
 from jobs.benchmark.traffic import Traffic, fill
 from jobs.benchmark.viewer import EVERY, Viewer, log_in
 from queues.models import Queue
@@ -177,14 +177,6 @@ def _mongodb() -> psutil.Process | None:
     return None
 
 
-def _at_most(what: str, value: float, limit: float, show: Callable[[float], str]) -> Figure:
-    return Figure(what, value, show(value), f"at most {show(limit)}", value <= limit)
-
-
-def _ms(value: float) -> str:
-    return f"{value * 1000:.0f} ms"
-
-
 def _percent(value: float) -> str:
     return f"{value:.0%}"
 
@@ -194,11 +186,11 @@ def figures(measured: Pages) -> list[Figure]:
     n = f"{measured.queues:,} queues"
     found = []
     for page in measured.pages:
-        found.append(_at_most(f"{n}: first byte of {page.name}", page.later, 0.3, _ms))
-        found.append(Figure(f"{n}: the first after a start", page.first, _ms(page.first)))
+        found.append(at_most(f"{n}: first byte of {page.name}", page.later, 0.3, ms))
+        found.append(Figure(f"{n}: the first after a start", page.first, ms(page.first)))
     for one in measured.watched:
         found.append(Figure(f"{n}: a refresh of {one.name}", one.size / 1000, f"{one.size / 1000:.1f} kB"))
         if one.alone is not None and one.together is not None:
-            found.append(_at_most(f"{n}: {one.name}, MongoDB's CPU for one viewer", one.alone, 0.15, _percent))
-            found.append(_at_most(f"{n}: {one.name}, for ten viewers", one.together, 0.30, _percent))
+            found.append(at_most(f"{n}: {one.name}, MongoDB's CPU for one viewer", one.alone, 0.15, _percent))
+            found.append(at_most(f"{n}: {one.name}, for ten viewers", one.together, 0.30, _percent))
     return found

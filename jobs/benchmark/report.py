@@ -32,7 +32,8 @@ class Figure:
         return {"what": self.what, "value": self.value, "shown": self.shown, "goal": self.goal, "met": self.met}
 
 
-def _at_most(what: str, value: float, limit: float, show: Callable[[float], str]) -> Figure:
+def at_most(what: str, value: float, limit: float, show: Callable[[float], str]) -> Figure:
+    """A figure with the goal of a highest value; `show` is how both are shown."""
     return Figure(what, value, show(value), f"at most {show(limit)}", value <= limit)
 
 
@@ -44,7 +45,8 @@ def _times(value: float) -> str:
     return f"{value:.2f} x"
 
 
-def _ms(value: float) -> str:
+def ms(value: float) -> str:
+    """Seconds as milliseconds."""
     return f"{value * 1000:.1f} ms" if value < 0.01 else f"{value * 1000:.0f} ms"
 
 
@@ -52,7 +54,8 @@ def _s(value: float) -> str:
     return f"{value:.1f} s"
 
 
-def _mb(value: float) -> str:
+def mb(value: float) -> str:
+    """Bytes as MB."""
     return f"{value / MIB:.0f} MB"
 
 
@@ -60,7 +63,8 @@ def _percent(value: float) -> str:
     return f"{value:.1%}"
 
 
-def _number(value: float) -> str:
+def decimals(value: float) -> str:
+    """With two decimals."""
     return f"{value:.2f}"
 
 
@@ -71,13 +75,13 @@ def consumption(name: str, floor: Usage, ours: Usage, most_cpu: float) -> list[F
     return [
         Figure(f"{name}: floor, CPU s per 1,000", floor_cpu * 1000, f"{floor_cpu * 1000:.3f}"),
         Figure(f"{name}: ours, CPU s per 1,000", cpu * 1000, f"{cpu * 1000:.3f}"),
-        _at_most(f"{name}: CPU against the floor", cpu / floor_cpu, most_cpu, _times),
+        at_most(f"{name}: CPU against the floor", cpu / floor_cpu, most_cpu, _times),
         Figure(f"{name}: floor, messages/s", floor_rate, f"{floor_rate:,.0f}"),
         Figure(f"{name}: ours, messages/s", rate, f"{rate:,.0f}"),
         # No goal: it is the server that limits both.
         Figure(f"{name}: messages/s against the floor", rate / floor_rate, _times(rate / floor_rate)),
-        _at_most(f"{name}: requests per message", ours.requests / ours.messages, 0.21, _number),
-        _at_most(f"{name}: memory of the consumer's own", ours.memory_bytes, 18 * MIB, _mb),
+        at_most(f"{name}: requests per message", ours.requests / ours.messages, 0.21, decimals),
+        at_most(f"{name}: memory of the consumer's own", ours.memory_bytes, 18 * MIB, mb),
     ]
 
 
@@ -97,16 +101,16 @@ def slow(ours: Usage) -> list[Figure]:
     """Handlers that take their time."""
     return [
         _at_least("50 to 350 ms: slots in use", ours.occupied or 0.0, 0.98, _percent),
-        _at_most("50 to 350 ms: requests per message", ours.requests / ours.messages, 0.32, _number),
+        at_most("50 to 350 ms: requests per message", ours.requests / ours.messages, 0.32, decimals),
     ]
 
 
 def latency(warm: Latencies, cold: Latencies) -> list[Figure]:
     """Send to start of the handler."""
     return [
-        _at_most("send to handler, warm: median", warm.median, 0.1, _ms),
-        _at_most("send to handler, warm: 99th percentile", warm.worst_percent, 0.4, _ms),
-        _at_most("send to handler, cold: median", cold.median, 0.25, _ms),
+        at_most("send to handler, warm: median", warm.median, 0.1, ms),
+        at_most("send to handler, warm: 99th percentile", warm.worst_percent, 0.4, ms),
+        at_most("send to handler, cold: median", cold.median, 0.25, ms),
     ]
 
 
@@ -122,19 +126,19 @@ def hot(measured: Hot) -> list[Figure]:
 
 def fairness(waited: float) -> list[Figure]:
     """A queue that waits while others do not empty."""
-    return [_at_most(f"fairness: a waiting queue is served after (slice {SLICE} s)", waited, SLICE, _s)]
+    return [at_most(f"fairness: a waiting queue is served after (slice {SLICE} s)", waited, SLICE, _s)]
 
 
 def start(median: float) -> list[Figure]:
     """A consumer that is made for its run."""
-    return [_at_most("consumer: new process to first handler, median", median, 0.045, _ms)]
+    return [at_most("consumer: new process to first handler, median", median, 0.045, ms)]
 
 
 def footprint(measured: Footprint) -> list[Figure]:
     """A worker at rest."""
     return [
-        _at_most("worker: ready after", measured.ready_after, 1.5, _s),
-        _at_most("worker: memory", measured.resident, 110 * MIB, _mb),
+        at_most("worker: ready after", measured.ready_after, 1.5, _s),
+        at_most("worker: memory", measured.resident, 110 * MIB, mb),
     ]
 
 
@@ -142,16 +146,16 @@ def scale(measured: Scale, sweep_max: float) -> list[Figure]:
     """Many queues on one master."""
     n = f"{measured.queues:,} queues"
     return [
-        _at_most(f"{n}: first sweep", measured.first_sweep, sweep_max, _s),
-        _at_most(f"{n}: CPU of the master at rest (cores)", measured.cpu_share, 0.2, _number),
-        _at_most(f"{n}: memory of the master", measured.resident, 250 * MIB, _mb),
-        _at_most(f"{n}: a turn without events, CPU", measured.turn_median, 0.005, _ms),
+        at_most(f"{n}: first sweep", measured.first_sweep, sweep_max, _s),
+        at_most(f"{n}: CPU of the master at rest (cores)", measured.cpu_share, 0.2, decimals),
+        at_most(f"{n}: memory of the master", measured.resident, 250 * MIB, mb),
+        at_most(f"{n}: a turn without events, CPU", measured.turn_median, 0.005, ms),
         Figure(f"{n}: database operations of it", measured.turn_operations, f"{measured.turn_operations:.0f}"),
-        _at_most(f"{n}: notified to assigned, median", measured.notified, 0.1, _ms),
-        _at_most("1,000 woken at once: all 20 workers are full", measured.workers_filled, 1.0, _s),
-        _at_most("1,000 woken at once: a freed slot filled, median", measured.refill_median, 0.1, _ms),
+        at_most(f"{n}: notified to assigned, median", measured.notified, 0.1, ms),
+        at_most("1,000 woken at once: all 20 workers are full", measured.workers_filled, 1.0, _s),
+        at_most("1,000 woken at once: a freed slot filled, median", measured.refill_median, 0.1, ms),
         Figure("1,000 woken at once: all served once after", measured.all_served, _s(measured.all_served)),
-        _at_most("1,000 woken at once: served twice before all once", measured.served_twice_before_all, 0, str),
+        at_most("1,000 woken at once: served twice before all once", measured.served_twice_before_all, 0, str),
     ]
 
 
