@@ -10,6 +10,7 @@ not by migrations; hence `managed = False`.
 from __future__ import annotations
 
 import enum
+from datetime import datetime
 from typing import Any
 
 from django.db import models
@@ -251,6 +252,10 @@ class Worker(models.Model):
 
     def __str__(self) -> str:
         return self.worker_id
+
+    def is_alive(self, now: datetime, stalled_after: float) -> bool:
+        """Whether its heartbeat is not older than so many seconds."""
+        return bool((now - self.heartbeat_at).total_seconds() <= stalled_after)
 
 
 class DepartureReason(models.TextChoices):

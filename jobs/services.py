@@ -26,7 +26,7 @@ def list_workers() -> list[Worker]:
 
 def is_alive(worker: Worker, now: datetime) -> bool:
     """Whether a worker's heartbeat is not older than WORKER_STALLED_AFTER."""
-    return (now - worker.heartbeat_at).total_seconds() <= get_config().worker_stalled_after
+    return worker.is_alive(now, get_config().worker_stalled_after)
 
 
 def worker_state(worker: Worker, now: datetime) -> str:

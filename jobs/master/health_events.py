@@ -56,5 +56,4 @@ class HealthEvents:
 
     def _context(self) -> Context:
         held, present, now = assignments.all_assignments(), workers.all_workers(), database_clock.now()
-        lives = [one for one in present if (now - one.heartbeat_at).total_seconds() <= self._stalled_after]
-        return context_of(held, lives, now)
+        return context_of(held, [one for one in present if one.is_alive(now, self._stalled_after)], now)

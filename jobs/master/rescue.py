@@ -42,7 +42,7 @@ class Rescue:
     def prune(self, workers: Iterable[Worker], now: datetime, stalled_after: float) -> set[str]:
         """Take out workers whose heartbeat is older than `stalled_after` seconds at `now` (the database's clock)."""
         pruned = set()
-        silent = (worker for worker in workers if (now - worker.heartbeat_at).total_seconds() > stalled_after)
+        silent = (worker for worker in workers if not worker.is_alive(now, stalled_after))
         for worker in islice(silent, CHUNK):
             if worker_repository.prune(worker.worker_id, worker.heartbeat_at):
                 age = round((now - worker.heartbeat_at).total_seconds(), 1)
@@ -122,19 +122,9 @@ def remove_malformed() -> None:
                 log.error("document_removed", collection=error.collection, error=error.wrong, id=str(error.key))
 
 
-#: The counts of a consumer in its worker's document, in the order of `Counts`.
-_COUNTED = ("processed", "failed", "timedOut", "retried")
-
-
 def last_counts(worker: Worker) -> Mapping[str, Counts]:
     """What a worker said in its last heartbeat of each of its jobs, by id. Pure."""
-    return {
-        str(entry.get("jobId")): Counts(*(_number(entry.get(name)) for name in _COUNTED)) for entry in worker.consumers
-    }
-
-
-def _number(value: Any) -> int:
-    return value if isinstance(value, int) else 0
+    return {str(entry.get("jobId")): Counts.of_entry(entry) for entry in worker.consumers}
 
 
 def orphaned(jobs: Iterable[UnfinishedJob], held: Collection[Any], workers: Iterable[Worker]) -> list[UnfinishedJob]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
@@ -78,6 +78,12 @@ class Counts:
     failed: int = 0
     timed_out: int = 0
     retried: int = 0
+
+    @classmethod
+    def of_entry(cls, entry: Mapping[str, Any]) -> Self:
+        """As a consumer reports them, and its worker's document has them; what is no number counts as 0."""
+        found = (entry.get(name) for name in ("processed", "failed", "timedOut", "retried"))
+        return cls(*(value if isinstance(value, int) else 0 for value in found))
 
     def as_document(self) -> Document:
         """The counts in a job's document."""

@@ -10,6 +10,7 @@ from jobs.consumer.news import News
 from jobs.consumer.report import RunReport
 from jobs.failures import FailureGroup
 from jobs.models import EndReason
+from jobs.repositories.jobs import Counts
 from jobs.worker.consumer import ConsumerProcess
 
 KIND = "ConsumerCrashed"
@@ -17,13 +18,13 @@ KIND = "ConsumerCrashed"
 
 def report_of(consumer: ConsumerProcess, cause: str) -> RunReport:
     """The run's end, with the counts that the consumer last sent."""
-    counts = consumer.counts
+    counts = Counts.of_entry(consumer.counts)
     return RunReport(
         EndReason.CRASHED,
-        processed=counts.get("processed", 0),
-        failed=counts.get("failed", 0),
-        timed_out=counts.get("timedOut", 0),
-        retried=counts.get("retried", 0),
+        processed=counts.processed,
+        failed=counts.failed,
+        timed_out=counts.timed_out,
+        retried=counts.retried,
         last_error=cause,
     )
 

@@ -50,8 +50,7 @@ class ActiveRun:
         """What it has done so far, as its consumer last reported; None before it did."""
         if self.consumer is None or not self.consumer.counts:
             return None
-        counts = self.consumer.counts
-        return Counts(counts["processed"], counts["failed"], counts["timedOut"], counts["retried"])
+        return Counts.of_entry(self.consumer.counts)
 
     def as_document(self, *, finishing: bool) -> dict[str, Any]:
         """Its entry in the worker's heartbeat."""
