@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 
 from jobs import attempt_reads
-from jobs.admin.pages import bounded, queue_address
+from jobs.admin.pages import counted, queue_address
 from jobs.attempt_model import Attempt
 from jobs.attempts import AttemptOutcome
 from queuesite.admin.records import address
@@ -51,7 +51,7 @@ def rows_for(request: HttpRequest, attempts: Sequence[Attempt]) -> list[dict[str
 
 def attempts_total(number: int) -> str:
     """How many attempts a list has, counted up to a bound."""
-    return f"{bounded(number)} recorded attempt{'' if number == 1 else 's'}"
+    return counted(number, "recorded attempt")
 
 
 def links(request: HttpRequest, one: Attempt) -> dict[str, str | None]:
@@ -79,8 +79,7 @@ def _started(row: Row) -> object:
 
 
 def _number(row: Row) -> object:
-    text = f"Attempt {count(row['attempt'].receive_count)}"
-    return format_html('<a class="qs-link" id="attempt-{}" href="{}">{}</a>', row["id"], row["address"], text)
+    return link(f"Attempt {count(row['attempt'].receive_count)}", row["address"], f"attempt-{row['id']}")
 
 
 STARTED = Column("started", "Started", _started, "time")
@@ -114,7 +113,7 @@ ATTEMPTS = Listing(
     "attempts",
     "Attempts",
     (
-        Column("started", "Started", _started, "time"),
+        STARTED,
         OUTCOME,
         QUEUE,
         RECEIVE,

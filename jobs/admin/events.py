@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from jobs import reads
-from jobs.admin.pages import bounded, queue_address
+from jobs.admin.pages import counted, queue_address
 from jobs.shared import shared
 from queues import events
 from queues.event_model import Event
@@ -109,4 +109,4 @@ EVENTS = Listing(
 
 def _total(chosen: dict[str, Any]) -> str:
     number = shared("events", lambda: events.count(**chosen, most=reads.MOST_COUNTED + 1), chosen)
-    return f"{bounded(number)} event{'' if number == 1 else 's'}"
+    return counted(number, "event")

@@ -18,7 +18,7 @@ from django.urls import URLPattern
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from jobs import reads, services
-from jobs.admin.pages import bounded, job_status
+from jobs.admin.pages import bounded, counted, job_status
 from jobs.models import Job, JobStatus
 from jobs.shared import shared
 from queuesite.admin.records import RecordsAdmin, address
@@ -252,7 +252,7 @@ def _total(filters: JobFilters, found: Sequence[Job]) -> str:
         return f"The newest first; {running} of these {len(found)} had not ended by {filters['at'].value()}"
     wanted = filters.cleaned_data["status"]
     number = sum(one for status, one in filters.counts().items() if wanted in ("", status.value))
-    return f"{bounded(number)} job{'' if number == 1 else 's'}"
+    return counted(number, "job")
 
 
 class Timeline:

@@ -41,6 +41,11 @@ def bounded(number: int) -> str:
     return count(number) if number <= reads.MOST_COUNTED else f"{count(reads.MOST_COUNTED)}+"
 
 
+def counted(number: int, noun: str) -> str:
+    """Such a number with its noun: `1 job`, `1,000+ jobs`."""
+    return f"{bounded(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def leader() -> dict[str, Any]:
     """The lease of the master that leads (None: none does)."""
     return {"lease": reads.leader()}

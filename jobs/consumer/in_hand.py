@@ -67,7 +67,9 @@ class Board:
         for at in range(0, _BYTES, _ENTRY.size):
             if self.memory[at]:
                 receive_count, started, sent_at, message_id = _ENTRY.unpack_from(self.memory, at)
-                found.append(InHand(message_id.rstrip(b"\0").decode(), receive_count, started, sent_at or None))
+                found.append(
+                    InHand(message_id.rstrip(b"\0").decode(errors="replace"), receive_count, started, sent_at or None)
+                )
         return sorted(found, key=lambda one: one.started)
 
     def close(self) -> None:
@@ -87,19 +89,17 @@ class NotesInHand(Stage):
 
     def before(self, turn: Turn) -> None:
         """Note the message; its entry counts once it is complete."""
-        if not self._free:
-            return
         received = turn.held.message
         try:
             at = self._free.popleft()
-        except IndexError:  # another slot was faster
+        except IndexError:  # there is no room
             return
         _ENTRY.pack_into(
             self._memory,
             at,
             received.receive_count,
             turn.started,
-            received.sent_at or 0.0,
+            received.sent_at,
             received.message_id.encode(),
         )
         self._memory[at] = 1

@@ -10,6 +10,7 @@ from django.core.management import CommandError
 
 from jobs import alerts, notices, silences
 from queuesite.foundation.commands import QueuesiteCommand, integer
+from queuesite.foundation.quantities import plural
 
 #: Most rows of a list.
 MOST = 1_000
@@ -99,7 +100,7 @@ class AlertVerbs(QueuesiteCommand):
         names = options["names"]
         if not span:
             ended = silences.end_of(names)
-            self.say(f"{ended} silence{'' if ended == 1 else 's'} ended")
+            self.say(f"{plural(ended, 'silence')} ended")
             return
         for one in silences.begin(names, span, options["reason"]):
             what = f"queue {one.subject!r}" if one.subject else "everything"

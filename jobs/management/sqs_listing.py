@@ -37,8 +37,8 @@ class ListingVerbs(QueuesiteCommand):
 
     def do_list(self, options: dict[str, Any]) -> None:
         """List queues, with the figure that they are sorted by."""
-        queues, _ = ranking.list_queues(sort=options["sort"], cursor=None, limit=_ALL)
         context = reads.queue_context()
+        queues, _ = ranking.list_queues(sort=options["sort"], cursor=None, limit=_ALL, context=context)
         if options["json"]:
             handlers = catalogue.current()
             self.print_json([queue_as_json(queue, handlers, context) for queue in queues])
