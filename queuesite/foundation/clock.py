@@ -17,10 +17,18 @@ REFRESH_SECONDS = 60.0
 #: How long a reading is used after the server did not answer. An attempt may take as long as MongoDB's client waits for
 #: a server (5 s), and the caller waits for it.
 RETRY_SECONDS = 30.0
+#: How far off a reading may be, in seconds, to be used for as long as that. One that took longer says more of a machine
+#: that was busy just then, and a standby that was off by 30 % of the lease would take it from a leader that still acts.
+EXACT_SECONDS = 0.1
+#: How long a reading that is less exact is used.
+INEXACT_SECONDS = 2.0
 
 
 class DatabaseClock:
-    """The database server's time, off by at most half a round trip of the last reading."""
+    """The database server's time, off by at most half a round trip of its reading (`error_seconds`).
+
+    A reading that took long is soon repeated, and does not replace a more exact one that it agrees with.
+    """
 
     def __init__(self, read: Callable[[], datetime], monotonic: Callable[[], float] = time.monotonic) -> None:
         self._read = read
@@ -63,10 +71,15 @@ class DatabaseClock:
 
     def _take(self, reading: tuple[float, datetime, float]) -> None:
         asked_at, said, answered_at = reading
-        self._server_time = said if said.tzinfo else said.replace(tzinfo=UTC)
-        self._taken_at = (asked_at + answered_at) / 2
-        self.error_seconds = (answered_at - asked_at) / 2
-        self._next_reading = self._taken_at + REFRESH_SECONDS
+        said = said if said.tzinfo else said.replace(tzinfo=UTC)
+        moment, error = (asked_at + answered_at) / 2, (answered_at - asked_at) / 2
+        exact = error <= EXACT_SECONDS
+        self._next_reading = answered_at + (REFRESH_SECONDS if exact else INEXACT_SECONDS)
+        if self._taken_at is not None and not exact and error > self.error_seconds:
+            apart = said - (self._server_time + timedelta(seconds=moment - self._taken_at))
+            if abs(apart.total_seconds()) <= error + self.error_seconds:
+                return
+        self._server_time, self._taken_at, self.error_seconds = said, moment, error
 
 
 def rfc3339(moment: datetime) -> str:

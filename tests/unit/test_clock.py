@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from queuesite.foundation.clock import REFRESH_SECONDS, RETRY_SECONDS, DatabaseClock
+from queuesite.foundation.clock import INEXACT_SECONDS, REFRESH_SECONDS, RETRY_SECONDS, DatabaseClock
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -21,6 +21,8 @@ class World:
         self.monotonic = 1_000.0
         self.offset = timedelta()
         self.trip = 0.0
+        #: The share of a round trip that its first half takes.
+        self.there = 0.5
         self.reads = 0
         self.error: Exception | None = None
         self.naive = False
@@ -34,11 +36,11 @@ class World:
     def read(self) -> datetime:
         self.reads += 1
         self.meanwhile()
-        self.monotonic += self.trip / 2
+        self.monotonic += self.trip * self.there
         if self.error is not None:
             raise self.error
         answer = self.server_time
-        self.monotonic += self.trip / 2
+        self.monotonic += self.trip * (1 - self.there)
         return answer.replace(tzinfo=None) if self.naive else answer
 
 
@@ -87,6 +89,41 @@ def test_reading_is_taken_to_be_half_way_of_the_round_trip(world: World) -> None
     assert world.clock.now() == NOON  # when the call was made
     assert world.clock.now() == world.server_time
     assert world.clock.error_seconds == pytest.approx(0.2)
+
+
+def test_a_first_reading_that_took_long_is_soon_repeated(world: World) -> None:
+    world.trip, world.there = 3.0, 0.1
+    assert abs(world.clock.now() - NOON) == timedelta(seconds=1.2)
+    world.trip = 0.0
+    world.monotonic += INEXACT_SECONDS
+
+    assert world.clock.now() == world.server_time
+    assert world.reads == 2
+
+
+@pytest.mark.parametrize("there", [0.0, 0.3, 1.0])
+def test_a_later_reading_that_took_long_does_not_replace_an_exact_one(world: World, there: float) -> None:
+    world.clock.now()
+    world.trip, world.there = 3.0, there
+    world.monotonic += REFRESH_SECONDS
+    world.clock.now()
+    assert world.clock.now() == world.server_time
+    assert world.reads == 2
+    world.monotonic += INEXACT_SECONDS
+    world.clock.now()
+
+    assert world.clock.now() == world.server_time
+    assert world.reads == 3
+
+
+def test_a_reading_that_took_long_replaces_an_exact_one_that_cannot_be_right(world: World) -> None:
+    world.clock.now()
+    world.offset = timedelta(seconds=5)  # the server's clock was set
+    world.trip = 3.0
+    world.monotonic += REFRESH_SECONDS
+    world.clock.now()
+
+    assert world.clock.now() == world.server_time
 
 
 def test_time_of_an_earlier_moment(world: World) -> None:
