@@ -22,7 +22,7 @@ from queuesite.foundation.databases import collection
 from tests.support.background import Background, end
 from tests.support.emptied import empty_mongodb
 from tests.support.records import all_jobs, assign, stored
-from tests.support.system import LONG, System, all_handled, create, do, send, started, worker_of
+from tests.support.system import LONG, SOON_VISIBLE, System, all_handled, create, do, send, started, worker_of
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def test_a_worker_that_was_started_before_its_master_waits_for_it_and_idle_it_st
 
 
 def test_an_assignment_that_comes_while_its_worker_stops_is_handed_back(system: System) -> None:
-    busy = create("busy", visibility_timeout=600)
+    busy = create("busy")
     master, worker = master_of(system), system.worker()
     send(busy, do(wait="go"))
     started(system, 1)
@@ -101,7 +101,7 @@ def test_an_assignment_that_comes_while_its_worker_stops_is_handed_back(system: 
 
 def test_handlers_that_outlast_the_grace_are_killed_and_their_messages_come_back(system: System) -> None:
     system.set(shutdown_grace_seconds=2)
-    queue = create()
+    queue = create(visibility_timeout=SOON_VISIBLE)
     worker = system.worker()
     ids = send(queue, do(wait="go"))
     started(system, 1)
@@ -155,7 +155,7 @@ def test_a_waiting_queue_gets_its_turn(system: System) -> None:
 
 def test_a_large_backlog_is_shared(system: System) -> None:
     system.set(max_load=2)
-    queue = create(concurrency=1, max_consumers=3, visibility_timeout=30)
+    queue = create(concurrency=1, max_consumers=3)
     for _ in range(2):
         system.worker()
     ids = send(queue, *[do(wait="go")] * 80)

@@ -28,7 +28,7 @@ BODIES = {
 
 
 def test_bodies_arrive_unchanged(cluster: Cluster) -> None:
-    queue = create("bodies", visibility_timeout=30)
+    queue = create("bodies")
     cluster.ensure(masters=1, workers=1)
     ids = {message_id: name for name, body in BODIES.items() for message_id in send(queue, body)}
     eventually(lambda: set(ids) <= set(cluster.ledger.handled()), LONG, "all were handled")
@@ -58,7 +58,7 @@ def test_attributes_of_all_types_arrive_unchanged_also_as_a_dead_letter(cluster:
 
 
 def test_exceptions_whose_text_cannot_be_stored_do_no_harm(cluster: Cluster) -> None:
-    queue = create("odd-exceptions", max_receive_count=1, visibility_timeout=1)
+    queue = create("odd-exceptions", max_receive_count=1)
     cluster.ensure(masters=1, workers=1)
     odd = cluster.send(queue, [{"raise": text} for text in ("\ud800", "\x00\x1b[31m", "\U0001f980" * 10_000, "")])
     fine = cluster.send(queue, [{}] * 3)

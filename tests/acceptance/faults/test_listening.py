@@ -20,7 +20,7 @@ from queuesite.foundation.processes import signal_all
 from tests.support.background import Background
 from tests.support.cluster import Cluster
 from tests.support.ledger import key_of
-from tests.support.system import LONG, create, worker_of
+from tests.support.system import DEATHS_SHOW_SOON, LONG, SOON_VISIBLE, create, worker_of
 from tests.support.values import given
 from tests.support.waiting import eventually
 
@@ -106,7 +106,8 @@ def test_order_holds_across_hand_overs(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("victim", ["listener", "worker", "leader"])
 def test_nothing_is_lost_with_whoever_has_the_messages(cluster: Cluster, victim: str) -> None:
-    queues = [create(f"{victim}-{number}") for number in range(4)]
+    cluster.set(**DEATHS_SHOW_SOON)
+    queues = [create(f"{victim}-{number}", visibility_timeout=SOON_VISIBLE) for number in range(4)]
     cluster.ensure(masters=2, workers=2)
     listened(*queues)
     rng = random.Random(victim)
@@ -123,14 +124,15 @@ def test_nothing_is_lost_with_whoever_has_the_messages(cluster: Cluster, victim:
         elif victim == "worker":
             worker.kill()
         else:
-            given(cluster.leader()).kill()
+            given(eventually(cluster.leader, LONG, "a master leads")).kill()
         cluster.ensure(masters=2, workers=2)
         listened(*queues)
     cluster.nothing_is_lost()
 
 
 def test_a_frozen_listener_is_replaced(cluster: Cluster) -> None:
-    queue = create("frozen")
+    cluster.set(**DEATHS_SHOW_SOON)
+    queue = create("frozen", visibility_timeout=SOON_VISIBLE)
     cluster.ensure(masters=1, workers=1)
     (worker,) = cluster.living("runworker")
     listened(queue)

@@ -19,7 +19,7 @@ from tests.support.ledger import key_of
 from tests.support.living import gone
 from tests.support.real_sqs import depth
 from tests.support.records import all_jobs
-from tests.support.system import LONG, create
+from tests.support.system import DEATHS_SHOW_SOON, LONG, SOON_VISIBLE, create
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
@@ -49,7 +49,8 @@ def kill(cluster: Cluster, queue: Queue, who: str) -> None:
 
 @pytest.mark.parametrize("who", ["consumer", "worker", "everything"])
 def test_death_between_a_handlers_success_and_its_delete(cluster: Cluster, who: str) -> None:
-    queue = create(f"killed-{who}", concurrency=3, max_receive_count=100)
+    cluster.set(**DEATHS_SHOW_SOON)
+    queue = create(f"killed-{who}", concurrency=3, max_receive_count=100, visibility_timeout=SOON_VISIBLE)
     cluster.ensure(masters=1, workers=2)
     before = handled_without_deletes(cluster, queue)
     kill(cluster, queue, who)
@@ -61,7 +62,7 @@ def test_death_between_a_handlers_success_and_its_delete(cluster: Cluster, who: 
 
 
 def test_a_delete_whose_answer_is_lost_has_happened(cluster: Cluster) -> None:
-    queue = create("answer-lost", concurrency=3, visibility_timeout=10)
+    queue = create("answer-lost", concurrency=3)
     cluster.ensure(masters=1, workers=1)
     handled_without_deletes(cluster, queue, after=True)
     cluster.heal()
@@ -70,7 +71,7 @@ def test_a_delete_whose_answer_is_lost_has_happened(cluster: Cluster) -> None:
 
 
 def test_a_consumer_that_is_frozen_until_its_messages_are_visible_again(cluster: Cluster) -> None:
-    queue = create("frozen", concurrency=2, visibility_timeout=2, max_receive_count=100)
+    queue = create("frozen", concurrency=2, visibility_timeout=SOON_VISIBLE, max_receive_count=100)
     cluster.ensure(masters=1, workers=1)
     cluster.send(queue, [{"sleep": 0.05}] * 40)
     eventually(lambda: cluster.ledger.events("end", queue.name), LONG, "some have been handled")
@@ -82,7 +83,7 @@ def test_a_consumer_that_is_frozen_until_its_messages_are_visible_again(cluster:
 
 
 def test_a_message_that_kills_its_consumer_each_time_ends_as_a_dead_letter_alone(cluster: Cluster) -> None:
-    queue = create("poison", concurrency=2, visibility_timeout=1, max_receive_count=3)
+    queue = create("poison", concurrency=2, visibility_timeout=SOON_VISIBLE, max_receive_count=3)
     cluster.ensure(masters=1, workers=1)
     good = cluster.send(queue, [{"sleep": 0.01}] * 4)
     (poison,) = cluster.send(queue, [{"exit": 3}])
@@ -98,7 +99,8 @@ def test_a_message_that_kills_its_consumer_each_time_ends_as_a_dead_letter_alone
 
 
 def test_a_second_signal_ends_a_worker_at_once_and_loses_nothing(cluster: Cluster) -> None:
-    queue = create("second-signal", concurrency=2, max_receive_count=100)
+    cluster.set(**DEATHS_SHOW_SOON)
+    queue = create("second-signal", concurrency=2, max_receive_count=100, visibility_timeout=SOON_VISIBLE)
     cluster.ensure(masters=1, workers=1)
     cluster.send(queue, [{"wait": "go"}] * 5)
     eventually(lambda: len(cluster.ledger.events("start", queue.name)) >= 2, LONG, "two have been begun")

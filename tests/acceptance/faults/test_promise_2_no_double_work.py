@@ -25,7 +25,7 @@ def begun(cluster: Cluster) -> Counter[str]:
 
 def test_while_everything_changes_hands(cluster: Cluster) -> None:
     cluster.set(max_load=2, time_slice_seconds=1, backlog_per_consumer=40)
-    options = {"visibility_timeout": 30, "handler_options": {"sleep": 0.03}}
+    options = {"handler_options": {"sleep": 0.03}}
     queues = [create(f"plain-{n}", concurrency=1 + n, max_consumers=1 + n % 2, **options) for n in range(4)]
     queues += [create("slow", handler="async_recorder", **options), create("grouped.fifo", **options)]
     cluster.ensure(masters=2, workers=2)

@@ -19,6 +19,9 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
 
+#: Of a lease, in seconds, where a leader loses it once and its successor must keep it, however busy the machine is.
+LEASE = 6
+
 
 def makes_assignments(data: bytes) -> bool:
     """Whether these bytes are MongoDB's command to insert into `assignments`, or to upsert."""
@@ -28,6 +31,7 @@ def makes_assignments(data: bytes) -> bool:
 
 
 def test_a_leader_that_was_frozen_past_its_lease_does_nothing_wrong(cluster: Cluster) -> None:
+    cluster.set(lease_seconds=LEASE)
     queues = [create(f"frozen-leader-{number}") for number in range(4)]
     cluster.ensure(masters=2, workers=1)
     watch = Watch(cluster)
@@ -55,6 +59,7 @@ def test_a_leader_that_was_frozen_past_its_lease_does_nothing_wrong(cluster: Clu
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_the_standby_takes_over_from_a_leader_that_ends(cluster: Cluster, number: signal.Signals) -> None:
+    cluster.set(lease_seconds=LEASE)
     queue = create(f"leader-ends-{number}")
     cluster.ensure(masters=2, workers=1)
     leader, standby, before = given(cluster.leader()), cluster.standby(), term()
@@ -68,6 +73,7 @@ def test_the_standby_takes_over_from_a_leader_that_ends(cluster: Cluster, number
 
 def test_an_assignment_that_arrives_after_the_next_election_changes_nothing(cluster: Cluster) -> None:
     """The network holds a leader's insert back until another leads: no freeze of the process could be worse timed."""
+    cluster.set(lease_seconds=LEASE)
     cluster.ensure(masters=0, workers=2)
     slow = cluster.another_way()
     late = cluster.start("runmaster", mongodb_uri=cluster.through(slow))
@@ -99,6 +105,7 @@ def test_an_assignment_that_arrives_after_the_next_election_changes_nothing(clus
 
 
 def test_a_leader_whose_network_to_mongodb_breaks_gives_way(cluster: Cluster) -> None:
+    cluster.set(lease_seconds=LEASE)
     cluster.ensure(masters=0, workers=1)
     broken = cluster.another_way()
     lonely = cluster.start("runmaster", mongodb_uri=cluster.through(broken))

@@ -13,7 +13,7 @@ from tests.support.cluster import Cluster
 from tests.support.living import gone
 from tests.support.real_sqs import depth
 from tests.support.records import all_jobs
-from tests.support.system import LONG, create, worker_of
+from tests.support.system import DEATHS_SHOW_SOON, LONG, SOON_VISIBLE, create, worker_of
 from tests.support.values import given
 from tests.support.waiting import eventually
 
@@ -21,7 +21,9 @@ pytestmark = pytest.mark.timeout(240)
 
 
 def test_the_queues_of_a_killed_worker_run_elsewhere_and_its_consumers_end(cluster: Cluster) -> None:
-    queues = [create(f"orphan-{number}", concurrency=1, max_receive_count=100) for number in range(3)]
+    cluster.set(**DEATHS_SHOW_SOON)
+    options = {"concurrency": 1, "max_receive_count": 100, "visibility_timeout": SOON_VISIBLE}
+    queues = [create(f"orphan-{number}", **options) for number in range(3)]
     cluster.ensure(masters=1, workers=1)
     for queue in queues:
         cluster.send(queue, [{"wait": "go"}] * 2)
@@ -50,7 +52,9 @@ def test_the_queues_of_a_killed_worker_run_elsewhere_and_its_consumers_end(clust
 
 
 def test_a_frozen_worker_that_thaws_starts_anew_and_takes_nothing_from_its_successor(cluster: Cluster) -> None:
-    queue = create("thaw", concurrency=2, max_receive_count=100)
+    # It is pruned, and its successor is not, however busy the machine is.
+    cluster.set(worker_stalled_after=6)
+    queue = create("thaw", concurrency=2, max_receive_count=100, visibility_timeout=SOON_VISIBLE)
     cluster.ensure(masters=1, workers=2)
     cluster.send(queue, [{"wait": "go"}] * 6)
     eventually(lambda: len(cluster.ledger.events("start")) >= 2, LONG, "two messages have been begun")
@@ -77,7 +81,9 @@ def test_a_frozen_worker_that_thaws_starts_anew_and_takes_nothing_from_its_succe
 
 
 def test_after_the_death_of_everything_nothing_is_left_behind(cluster: Cluster) -> None:
-    queues = [create(f"all-dead-{number}", concurrency=2, max_receive_count=100) for number in range(4)]
+    cluster.set(**DEATHS_SHOW_SOON)
+    options = {"concurrency": 2, "max_receive_count": 100, "visibility_timeout": SOON_VISIBLE}
+    queues = [create(f"all-dead-{number}", **options) for number in range(4)]
     cluster.ensure(masters=1, workers=2)
     for queue in queues:
         cluster.send(queue, [{"sleep": 0.1}] * 10)
@@ -88,13 +94,13 @@ def test_after_the_death_of_everything_nothing_is_left_behind(cluster: Cluster) 
     eventually(lambda: gone(processes), LONG, "no process is left")
     cluster.ensure(masters=1, workers=1)
     cluster.nothing_is_lost()
-    alive = {given(worker_of(worker)).worker_id for worker in cluster.living("runworker")}
-    eventually(lambda: {w.worker_id for w in workers.all_workers()} == alive, LONG, "the dead are no more registered")
+    alive = {worker.pid for worker in cluster.living("runworker")}
+    eventually(lambda: [w.pid for w in workers.all_workers()] == [*alive], LONG, "the dead are no more registered")
     assert {job.status for job in all_jobs()} <= {JobStatus.COMPLETED, JobStatus.ABANDONED}
 
 
 def test_a_drain_finishes_what_is_begun_and_leaves_nothing(cluster: Cluster) -> None:
-    queue = create("drain", concurrency=2, visibility_timeout=30)
+    queue = create("drain", concurrency=2)
     cluster.ensure(masters=1, workers=1)
     cluster.send(queue, [{"wait": "go"}] * 8)
     eventually(lambda: len(cluster.ledger.events("start")) >= 2, LONG, "two messages have been begun")

@@ -12,7 +12,7 @@ from queues import repository
 from queues.models import Queue
 from tests.support.cluster import Cluster
 from tests.support.records import stored
-from tests.support.system import LONG, create, leader_is
+from tests.support.system import DEATHS_SHOW_SOON, LONG, create, leader_is
 from tests.support.values import given
 from tests.support.waiting import eventually
 
@@ -22,9 +22,10 @@ ROUNDS = 3
 
 
 def test_messages_that_come_while_nobody_leads(cluster: Cluster) -> None:
+    cluster.set(**DEATHS_SHOW_SOON)
     queues = [create(f"leaderless-{number}") for number in range(3)]
     cluster.ensure(masters=2, workers=1)
-    given(cluster.leader()).kill()
+    given(eventually(cluster.leader, LONG, "a master leads")).kill()
     for queue in queues:
         cluster.send(queue, [{}] * 3)
     cluster.nothing_is_lost()
@@ -80,6 +81,7 @@ def test_messages_that_come_while_a_server_cannot_be_reached(cluster: Cluster, s
 
 
 def test_a_wake_up_outlives_mongodb_and_the_leader(cluster: Cluster) -> None:
+    cluster.set(**DEATHS_SHOW_SOON)
     queue = create("outlives")
     cluster.ensure(masters=1, workers=1)
     cluster.mongodb.refuse()

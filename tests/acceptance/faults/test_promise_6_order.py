@@ -13,7 +13,7 @@ from queues.models import Queue
 from queuesite.foundation.processes import signal_all
 from tests.chaos.verdict import Fault, Record, judge
 from tests.support.cluster import Cluster
-from tests.support.system import LONG, create
+from tests.support.system import DEATHS_SHOW_SOON, LONG, SOON_VISIBLE, create
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
@@ -55,8 +55,9 @@ def test_across_failures_retries_and_dead_letters(cluster: Cluster) -> None:
 
 
 def test_across_deaths_freezes_and_hand_overs(cluster: Cluster) -> None:
-    cluster.set(max_load=1, time_slice_seconds=1)
-    queues = [create(f"order-{number}.fifo", concurrency=3, max_receive_count=100) for number in range(3)]
+    cluster.set(max_load=1, time_slice_seconds=1, **DEATHS_SHOW_SOON)
+    options = {"concurrency": 3, "max_receive_count": 100, "visibility_timeout": SOON_VISIBLE}
+    queues = [create(f"order-{number}.fifo", **options) for number in range(3)]
     cluster.ensure(masters=1, workers=2)
     # One group dies in each round: a queue pauses the longer, the more of its runs fail in a row.
     for deadly in GROUPS[:2]:

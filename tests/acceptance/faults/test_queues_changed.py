@@ -56,7 +56,7 @@ def test_deleted_in_sqs_by_somebody_else_while_its_messages_are_handled(cluster:
 
 
 def test_purged_while_it_is_processed(cluster: Cluster) -> None:
-    queue = create("purged", concurrency=1, visibility_timeout=5)
+    queue = create("purged", concurrency=1)
     cluster.send(queue, [{"wait": "go"}] * 20)
     begun(cluster, 1, queue.name)
     services.purge(queue.name)
@@ -68,7 +68,7 @@ def test_purged_while_it_is_processed(cluster: Cluster) -> None:
 
 
 def test_its_dead_letter_queue_is_missing_for_a_while(cluster: Cluster) -> None:
-    queue = create("no-dlq", visibility_timeout=2, max_receive_count=100)
+    queue = create("no-dlq", max_receive_count=100)
     dlq_url = given(queue.dlq_url)
     get_gateway().delete_queue(dlq_url)
     (rejected, *_) = cluster.send(queue, [{"reject": "no such order"}, {}, {}])
@@ -81,7 +81,7 @@ def test_its_dead_letter_queue_is_missing_for_a_while(cluster: Cluster) -> None:
 
 
 def test_its_visibility_timeout_is_changed_while_it_is_processed(cluster: Cluster) -> None:
-    queue = create("visibility", concurrency=1, visibility_timeout=30)
+    queue = create("visibility", concurrency=1)
     cluster.send(queue, [{"wait": "go"}] * 5)
     begun(cluster, 1, queue.name)
     services.update(queue.name, {"visibility_timeout": 2})

@@ -11,15 +11,13 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
 
-#: Far longer than any of these outages: a message is handled twice only where its visibility was not kept.
-VISIBLE_AFTER = 30
 #: Requests of each kind that SQS refuses with each of the codes: more than the three tries of a transport.
 THROTTLED = 4
 THROTTLING = {"RequestThrottled": 400, "ServiceUnavailable": 503}
 
 
 def test_sqs_is_restarted(cluster: Cluster) -> None:
-    queue = create("sqs-restarted", concurrency=2, visibility_timeout=VISIBLE_AFTER)
+    queue = create("sqs-restarted", concurrency=2)
     cluster.ensure(masters=1, workers=1)
     cluster.send(queue, [{"sleep": 0.05}] * 30)
     eventually(lambda: len(cluster.handled()) >= 3, LONG, "messages are being handled")
@@ -33,7 +31,7 @@ def test_sqs_is_restarted(cluster: Cluster) -> None:
 
 
 def test_sqs_swallows_requests_and_answers_late(cluster: Cluster) -> None:
-    queue = create("sqs-swallows", concurrency=2, visibility_timeout=VISIBLE_AFTER)
+    queue = create("sqs-swallows", concurrency=2)
     cluster.ensure(masters=1, workers=1)
     cluster.send(queue, [{"sleep": 0.02}] * 30)
     eventually(lambda: len(cluster.handled()) >= 3, LONG, "messages are being handled")
@@ -47,7 +45,7 @@ def test_sqs_swallows_requests_and_answers_late(cluster: Cluster) -> None:
 
 
 def test_sqs_throttles(cluster: Cluster) -> None:
-    queue = create("throttled", concurrency=2, visibility_timeout=VISIBLE_AFTER)
+    queue = create("throttled", concurrency=2)
     cluster.ensure(masters=1, workers=1)
     http = cluster.answer_by_proxy()
     before = http.count("DeleteMessageBatch")
@@ -65,7 +63,7 @@ def test_sqs_throttles(cluster: Cluster) -> None:
 
 
 def test_sqs_fails_single_entries_of_batches(cluster: Cluster) -> None:
-    queue = create("entries", concurrency=3, visibility_timeout=VISIBLE_AFTER)
+    queue = create("entries", concurrency=3)
     cluster.ensure(masters=1, workers=1)
     http = cluster.answer_by_proxy()
     http.answer("DeleteMessageBatch", half_fails(), times=6)
