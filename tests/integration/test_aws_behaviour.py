@@ -145,7 +145,7 @@ class TestLimits:
         get_gateway().send(aws_url, [OutgoingMessage("m")])
 
         assert get_gateway().depth(aws_url).total == 0
-        eventually(lambda: get_gateway().depth(aws_url).total == 1, 10, "the count has caught up")
+        eventually(lambda: get_gateway().depth(aws_url).total == 1, 30, "the count has caught up")
 
 
 class TestRedrive:

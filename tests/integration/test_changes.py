@@ -55,26 +55,26 @@ def insert(name: str) -> Queue:
 class TestWatcher:
     def test_matching_changes_are_told_in_order(self, watched: Watched) -> None:
         watched.watcher.start()
-        eventually(lambda: watched.watcher.live and watched.opened, 10, "the stream is open")
+        eventually(lambda: watched.watcher.live and watched.opened, 30, "the stream is open")
 
         for name in ("a", "b", "c"):
             insert(name)
         collection(Queue).update_many({}, {"$set": {"paused": True}})
         insert("d")
 
-        eventually(lambda: len(watched.changes) >= 4, 10, "four changes were told")
+        eventually(lambda: len(watched.changes) >= 4, 30, "four changes were told")
         assert watched.names() == ["a", "b", "c", "d"]
         assert watched.opened == 1
 
     def test_stopped_watcher_ends(self, watched: Watched) -> None:
         watched.watcher.start()
-        eventually(lambda: watched.watcher.live, 10, "the stream is open")
+        eventually(lambda: watched.watcher.live, 30, "the stream is open")
 
         watched.watcher.stop()
         insert("wakes it")
 
-        eventually(lambda: not watched.watcher.live, 10, "the watcher has ended")
-        assert watched.watcher.join(10)
+        eventually(lambda: not watched.watcher.live, 30, "the watcher has ended")
+        assert watched.watcher.join(30)
 
     def test_server_without_change_streams_is_polled(self, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
         """A standalone MongoDB, which the embedded server does not imitate."""
@@ -86,7 +86,7 @@ class TestWatcher:
         monkeypatch.setattr(changes, "database", Standalone)
         watched.watcher.start()
 
-        assert watched.watcher.join(10)
+        assert watched.watcher.join(30)
 
         assert not watched.watcher.live
         assert watched.opened == 0
@@ -104,7 +104,7 @@ class TestWatcher:
         monkeypatch.setattr(changes, "database", Refusing)
         watched.watcher.start()
 
-        eventually(lambda: watched.watcher.live, 10, "the stream is open")
+        eventually(lambda: watched.watcher.live, 30, "the stream is open")
         assert len(attempts) == 2
 
 
@@ -118,7 +118,7 @@ def test_stream_that_broke_opens_anew(watched: Watched, tmp_path: Path, monkeypa
     monkeypatch.setattr(changes, "database", lambda: client["test"])
     try:
         watched.watcher.start()
-        eventually(lambda: watched.opened == 1, 10, "the stream is open")
+        eventually(lambda: watched.opened == 1, 30, "the stream is open")
 
         discard(server)
         eventually(lambda: not watched.watcher.live, 20, "the stream is known to be broken")
@@ -127,11 +127,11 @@ def test_stream_that_broke_opens_anew(watched: Watched, tmp_path: Path, monkeypa
         server.wait_ready()
         eventually(lambda: watched.opened == 2 and watched.watcher.live, 20, "the stream is open again")
         client["test"]["queues"].insert_one({"_id": ObjectId(), "name": "after"})
-        eventually(lambda: watched.names() == ["after"], 10, "changes are told again")
+        eventually(lambda: watched.names() == ["after"], 30, "changes are told again")
     finally:
         watched.watcher.stop()
         discard(server)
-        assert watched.watcher.join(10)
+        assert watched.watcher.join(30)
         client.close()
 
 

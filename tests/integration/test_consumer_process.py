@@ -129,7 +129,7 @@ class TestPool:
             assert worker.end_of(consumer).processed == 1
         assert pids[:3] == [first.pid] * 3
         assert pids[3] != first.pid
-        eventually(lambda: gone(first.pid), 10, "the one that has served its time has ended")
+        eventually(lambda: gone(first.pid), 30, "the one that has served its time has ended")
         assert [event.pid for event in ledger.events("end")] == pids
 
     def test_a_child_that_a_handler_forks_says_and_handles_nothing(self, pool: Pool, ledger: Ledger) -> None:
@@ -164,14 +164,14 @@ class TestPool:
         consumer = worker.begin(queue)
         assert worker.end_of(consumer).processed == 1
         assert pool.consumers == []
-        eventually(lambda: gone(consumer.pid), 10, "it has ended")
+        eventually(lambda: gone(consumer.pid), 30, "it has ended")
 
     def test_what_one_says_of_an_earlier_run_is_not_taken_for_the_present_one(self, pool: Pool) -> None:
         queue = create()
         worker = Worker(pool)
         consumer = worker.begin(queue)
         consumer.job_id = ObjectId()
-        assert wait([consumer.channel.fileno()], timeout=20), "it says something"
+        assert wait([consumer.channel.fileno()], timeout=30), "it says something"
         assert pool.ended() == []
         assert consumer.counts == {}
 
@@ -226,7 +226,7 @@ class TestPool:
     def test_one_that_died_idle_is_no_failure(self, pool: Pool) -> None:
         (consumer,) = pool.consumers
         consumer.kill("the test wants it")
-        assert wait([consumer.process.sentinel], timeout=20)
+        assert wait([consumer.process.sentinel], timeout=30)
         assert pool.ended() == []
         assert pool.consumers == []
         assert pool.obtain() is not consumer
@@ -251,7 +251,7 @@ class TestPool:
         put(queue, '{"do": {"wait": "go"}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
-        eventually(lambda: ledger.events("start"), 10, "the message is being handled")
+        eventually(lambda: ledger.events("start"), 30, "the message is being handled")
         os.kill(consumer.pid, signal.SIGINT)
         os.kill(consumer.pid, signal.SIGTERM)
         ledger.release("go")
@@ -269,10 +269,10 @@ class TestPool:
         put(queue, *(['{"do": {"wait": "never"}}'] * 4))
         worker = Worker(pool)
         consumer = worker.begin(queue)
-        eventually(lambda: ledger.events("start"), 10, "one is being handled")
-        eventually(lambda: depth(queue) == Depth(0, 4, 0), 10, "all are held")
+        eventually(lambda: ledger.events("start"), 30, "one is being handled")
+        eventually(lambda: depth(queue) == Depth(0, 4, 0), 30, "all are held")
         consumer.channel.close()
-        assert wait([consumer.process.sentinel], timeout=10), "it did not end"
+        assert wait([consumer.process.sentinel], timeout=30), "it did not end"
         assert depth(queue) == Depth(3, 1, 0)
         assert consumer.cause_of_death().endswith("exit code 1")
         pool.consumers.remove(consumer)
@@ -285,7 +285,7 @@ class TestPool:
         report = worker.end_of(consumer)
         assert (report.reason, report.timed_out) == (EndReason.TIMED_OUT, 1)
         assert consumer not in pool.consumers
-        eventually(lambda: gone(consumer.pid), 10, "its process was ended")
+        eventually(lambda: gone(consumer.pid), 30, "its process was ended")
         news = pool.news()
         assert {job_id for job_id, _ in news} == {worker.begun[consumer.pid]}
         (failure,) = [failure for _, one in news for failure in one.failures]
@@ -296,7 +296,7 @@ class TestPool:
         put(queue, '{"do": {"hold": 60}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
-        eventually(lambda: ledger.events("start"), 10, "it is being handled")
+        eventually(lambda: ledger.events("start"), 30, "it is being handled")
 
         def report() -> RunReport | None:
             pool.kill_silent(1.0)
@@ -313,7 +313,7 @@ class TestPool:
         put(queue, '{"do": {"wait": "go"}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
-        eventually(lambda: ledger.events("start"), 10, "it is being handled")
+        eventually(lambda: ledger.events("start"), 30, "it is being handled")
         long_ago = 3_600.0
         consumer.heard_at -= long_ago
         pool._pauses.looked_at -= long_ago
@@ -326,11 +326,11 @@ class TestPool:
         queue = create()
         put(queue, '{"do": {"hold": 60}}')
         consumer = Worker(pool).begin(queue)
-        eventually(lambda: ledger.events("start"), 10, "it is being handled")
+        eventually(lambda: ledger.events("start"), 30, "it is being handled")
         consumer.channel.close()
         server: Any = forkserver._forkserver
         server._stop()  # as the worker's end does: no child has a share in the fork server's life
-        eventually(lambda: gone(consumer.pid), 10, "its process was ended")
+        eventually(lambda: gone(consumer.pid), 30, "its process was ended")
         pool.consumers.remove(consumer)
 
     def test_closing_kills_what_does_not_end(self, pool: Pool, ledger: Ledger) -> None:
@@ -338,7 +338,7 @@ class TestPool:
         put(queue, '{"do": {"wait": "never"}}')
         busy = Worker(pool).begin(queue)
         idle = pool.obtain()
-        eventually(lambda: ledger.events("start"), 10, "the message is being handled")
+        eventually(lambda: ledger.events("start"), 30, "the message is being handled")
         pool.close(1.0)
         assert busy.process.exitcode == -signal.SIGKILL
         assert idle.process.exitcode == 0
@@ -369,7 +369,7 @@ class TestNobodyWaits:
         put(queue, '{"do": {"wait": "go"}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
-        eventually(lambda: ledger.events("start"), 10, "it is being handled")
+        eventually(lambda: ledger.events("start"), 30, "it is being handled")
         os.kill(consumer.pid, signal.SIGSTOP)
         settings = QueueSettings.of(queue)
         for n in range(20):
@@ -386,7 +386,7 @@ class TestNobodyWaits:
         put(queue, '{"do": {"wait": "never"}}')
         worker = Worker(pool)
         consumer = worker.begin(queue)
-        eventually(lambda: ledger.events("start"), 10, "it is being handled")
+        eventually(lambda: ledger.events("start"), 30, "it is being handled")
         os.kill(consumer.pid, signal.SIGSTOP)
 
         def report() -> RunReport | None:
@@ -459,7 +459,7 @@ class TestForking:
             put(queue, '{"do": {"wait": "go"}}')
             worker = Worker(pool)
             busy = worker.begin(queue)
-            eventually(lambda: ledger.events("start"), 10, "it is being handled")
+            eventually(lambda: ledger.events("start"), 30, "it is being handled")
             pid = server._forkserver_pid
             forbidden.touch()
             with pytest.raises(CannotStart, match=r"temporarily unavailable|could not fork"):

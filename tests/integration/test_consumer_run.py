@@ -83,7 +83,7 @@ def dead_letters(queue: Queue, count: int = 1) -> list[ReceivedMessage]:
         found.extend(get_gateway().receive(url, limit=10, wait=0))
         return len(found) >= count
 
-    eventually(came, 10, f"{count} dead letters came")
+    eventually(came, 30, f"{count} dead letters came")
     return found
 
 
@@ -277,12 +277,12 @@ class TestEnd:
     def test_a_queue_that_is_deleted_ends_it(self, probe: Probe, begin: Begin) -> None:
         queue = create()
         gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
+        probe.behave = lambda message: gate.wait(60)
         put(queue, "m")
         running = begin(queue, RunLimits(idle=1, linger=0))
-        eventually(lambda: probe.running == 1, 10, "the message is being handled")
+        eventually(lambda: probe.running == 1, 30, "the message is being handled")
         get_gateway().delete_queue(queue.queue_url)
-        eventually(lambda: running.run.ending.asked, 10, "the receiver has noticed")
+        eventually(lambda: running.run.ending.asked, 30, "the receiver has noticed")
         gate.set()
         report = running.report()
         assert (report.reason, report.processed) == (EndReason.QUEUE_MISSING, 1)
@@ -348,7 +348,7 @@ class TestFaults:
 
         probe.behave = behave
         running = begin(queue, PATIENT)
-        assert handled.wait(10)
+        assert handled.wait(30)
         eventually(lambda: faulty.count("DeleteMessageBatch") >= 4, 20, "deleting was tried again and again")
         assert depth(queue).total == 12
         probe.behave = lambda message: None
@@ -399,15 +399,15 @@ class TestSettings:
         queue = create()
         put(queue, "a")
         gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
+        probe.behave = lambda message: gate.wait(60)
 
         def asked() -> list[int]:
             return [p["VisibilityTimeout"] for action, p in faulty.requests if action == "ReceiveMessage"]
 
         running = begin(queue, RunLimits(idle=1, linger=0))
-        eventually(lambda: probe.running == 1, 10, "a message is being handled")
+        eventually(lambda: probe.running == 1, 30, "a message is being handled")
         running.run.apply(replace(running.settings, visibility_timeout=17))
-        eventually(lambda: asked()[-1] == 17, 10, "the next receive goes by it")
+        eventually(lambda: asked()[-1] == 17, 30, "the next receive goes by it")
         gate.set()
         running.report()
         assert asked()[0] == 30

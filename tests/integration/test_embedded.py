@@ -92,7 +92,7 @@ def freeze(server: EmbeddedServer) -> None:
     """Stop a server so that not even SIGTERM reaches it."""
     server.process.send_signal(signal.SIGSTOP)
     # Until it is stopped, a SIGTERM would be delivered first.
-    eventually(lambda: psutil.Process(server.pid).status() == psutil.STATUS_STOPPED, 10, "the server is stopped")
+    eventually(lambda: psutil.Process(server.pid).status() == psutil.STATUS_STOPPED, 30, "the server is stopped")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -295,7 +295,7 @@ def test_a_leftover_server_is_ended(start: Start, monkeypatch: pytest.MonkeyPatc
     write_record(config, {"sqs": Running.of(server.address, server.pid)})
     assert running(config, "sqs") == server.address
     embedded.end_leftovers(config)
-    assert server.process.wait(10) == 0, "by SIGTERM, so that it keeps its state"
+    assert server.process.wait(30) == 0, "by SIGTERM, so that it keeps its state"
     assert running(config, "sqs") is None
 
 

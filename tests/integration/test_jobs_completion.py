@@ -146,7 +146,7 @@ class TestQueue:
         queue = define()
         repository.served(queue.id, database_clock.now())
         before = database_clock.now()
-        eventually(lambda: database_clock.now() > before + timedelta(milliseconds=2), 5, "time goes on")
+        eventually(lambda: database_clock.now() > before + timedelta(milliseconds=2), 30, "time goes on")
         record(queued(queue), queue, RunReport(reason))
         assert stored(queue).wake_pending
         assert stored(queue).not_before is None

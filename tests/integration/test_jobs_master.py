@@ -160,7 +160,7 @@ class Master:
 
     def close(self) -> None:
         self.scheduler.close()
-        assert self.scheduler.join(10)
+        assert self.scheduler.join(30)
 
 
 @contextmanager
@@ -401,7 +401,7 @@ class TestSweeper:
         sweeper.start()
         yield sweeper, woken
         sweeper.stop()
-        assert sweeper.join(10)
+        assert sweeper.join(30)
 
     def answer(self, sweeper: Sweeper) -> Observation:
         found: list[Observation] = []
@@ -410,7 +410,7 @@ class TestSweeper:
             found.extend(sweeper.answers())
             return bool(found)
 
-        eventually(came, 10, "an answer came")
+        eventually(came, 30, "an answer came")
         assert len(found) == 1
         return found[0]
 
@@ -421,7 +421,7 @@ class TestSweeper:
             before = time.monotonic()
             sweeper.ask(queue)
             assert sweeper.free == QUEUED - 1
-            assert woken.wait(10)
+            assert woken.wait(30)
             seen = self.answer(sweeper)
             assert sweeper.free == QUEUED
         assert (seen.queue_id, seen.depth) == (queue.id, Depth(1, 0, 0))
@@ -445,7 +445,7 @@ class TestSweeper:
                 found.extend(sweeper.answers())
                 return len(found) == 12
 
-            eventually(all_came, 10, "all answers came")
+            eventually(all_came, 30, "all answers came")
         assert {seen.queue_id for seen in found} == {queue.id for queue in queues}
 
     def test_a_queue_that_sqs_lacks_is_told_once(self, gateway: SqsGateway) -> None:
@@ -467,7 +467,7 @@ class TestSweeper:
             with self.sweeping(get_gateway()) as (sweeper, woken):
                 sweeper.ask(queue)
                 assert self.answer(sweeper).depth == Depth(1, 0, 0)
-                assert woken.wait(10)
+                assert woken.wait(30)
         finally:
             owner.delete_all()
 
@@ -785,11 +785,11 @@ class TestIndexes:
         now = 1_000.0
         for passed, count in ((0, 1), (60, 1), (2 * upkeep.EACH_SECONDS, 2)):
             keeping.turn(now + passed)
-            assert keeping.join(10)
+            assert keeping.join(30)
             assert made == ["indexes"] * count
         keeping.begin()
         keeping.turn(now + 2 * upkeep.EACH_SECONDS + 1)
-        assert keeping.join(10)
+        assert keeping.join(30)
         assert len(made) == 3, "a term's start makes them due"
 
     def test_what_failed_is_tried_again_soon(self) -> None:
@@ -802,9 +802,9 @@ class TestIndexes:
         keeping = upkeep.IndexUpkeep(fails)
         now = 1_000.0
         keeping.turn(now)
-        assert keeping.join(10)
+        assert keeping.join(30)
         keeping.turn(now + upkeep.RETRY_SECONDS)
-        assert keeping.join(10)
+        assert keeping.join(30)
         assert len(tries) == 2
 
 
@@ -1234,7 +1234,7 @@ class TestWithChangeStreams:
     def live(self, master: Master) -> Master:
         """A leader to which MongoDB tells the changes; it does not poll."""
         master.scheduler.watcher.start()
-        eventually(lambda: master.scheduler.watcher.live, 10, "the stream is open")
+        eventually(lambda: master.scheduler.watcher.live, 30, "the stream is open")
         register("w1")
         master.turn()
         return master
@@ -1242,7 +1242,7 @@ class TestWithChangeStreams:
     def woken(self, master: Master) -> None:
         """Wait for the bell as the loop does, for no other reason to take a turn."""
         wakeup = master.scheduler.wakeup
-        assert wait([wakeup.fileno()], timeout=10), "nothing woke the loop"
+        assert wait([wakeup.fileno()], timeout=30), "nothing woke the loop"
         wakeup.clear()
 
     def wake_until(self, master: Master, condition: Callable[[], object], what: str) -> None:
@@ -1293,7 +1293,7 @@ class TestWithChangeStreams:
         assert leases.acquire("leader", 3_600) == 1
         with a_master(config) as standby:
             standby.scheduler.watcher.start()
-            eventually(lambda: standby.scheduler.watcher.live, 10, "the stream is open")
+            eventually(lambda: standby.scheduler.watcher.live, 30, "the stream is open")
             standby.turn()
             assert standby.term is None
             assert standby.scheduler.leadership.next_attempt > time.monotonic()
@@ -1329,7 +1329,7 @@ class TestStart:
         stopper.start()
         master.run()
         stopper.join()
-        assert master.join(10)
+        assert master.join(30)
         lease = leases.current()
         assert lease is not None
         assert lease.holder == (master.leadership.holder if mongodb_away else None)

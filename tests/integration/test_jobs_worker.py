@@ -186,7 +186,7 @@ class Worker:
     def stop_watching(self) -> None:
         """Have MongoDB tell it nothing any more."""
         self.loop.watch.stop()
-        assert self.loop.watch.join(10)
+        assert self.loop.watch.join(30)
 
     def close(self) -> None:
         self.stop_watching()
@@ -807,7 +807,7 @@ class TestPruned:
 
         consumer.counts = {"processed": 1, "failed": 0, "timedOut": 0, "retried": 0, "inFlight": 1, "buffered": 0}
         entry = eventually(
-            lambda: next((one for one in heard(worker) if one["jobId"] == assignment.job_id), None), 10, "it is shown"
+            lambda: next((one for one in heard(worker) if one["jobId"] == assignment.job_id), None), 30, "it is shown"
         )
         assert entry is not None
         assert entry["finishing"]

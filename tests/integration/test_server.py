@@ -44,7 +44,7 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     listening = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=lambda: asyncio.run(web.serve([listening])))
     thread.start()
-    eventually(lambda: web.started, 10, "the server listens")
+    eventually(lambda: web.started, 30, "the server listens")
     yield listening.getsockname()[1]
     web.should_exit = True
     thread.join(10)

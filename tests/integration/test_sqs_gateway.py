@@ -46,7 +46,7 @@ def receive(gateway: SqsGateway, url: str, count: int, **options: Any) -> list[R
         received.extend(gateway.receive(url, limit=10, wait=1, **options))
         return len(received) >= count
 
-    eventually(enough, 10, f"{count} messages were received")
+    eventually(enough, 30, f"{count} messages were received")
     return received
 
 
@@ -57,7 +57,7 @@ class TestQueues:
         assert url.endswith("/" + named("orders"))
         assert gateway.queue_url(named("orders")) == url
         assert gateway.attributes(url)["VisibilityTimeout"] == "77"
-        eventually(lambda: list(gateway.queue_urls(named(""))) == [url], 10, "the list has the queue")
+        eventually(lambda: list(gateway.queue_urls(named(""))) == [url], 30, "the list has the queue")
 
     def test_creating_again_adopts_the_queue_and_sets_its_attributes(self, gateway: SqsGateway, url: str) -> None:
         gateway.send(url, [OutgoingMessage("kept")])
@@ -104,7 +104,7 @@ class TestQueues:
     def test_list_is_limited_to_the_prefix(self, gateway: SqsGateway, url: str) -> None:
         other = gateway.create_queue(named("invoices"), {})
 
-        eventually(lambda: list(gateway.queue_urls(named("inv"))) == [other], 10, "the list has that queue alone")
+        eventually(lambda: list(gateway.queue_urls(named("inv"))) == [other], 30, "the list has that queue alone")
 
     def test_long_lists_come_in_pages(self, faulty: SqsProxy) -> None:
         pages = {"": (["u/1", "u/2"], "more"), "more": (["u/3"], None)}

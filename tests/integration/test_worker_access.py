@@ -71,7 +71,7 @@ def access_of() -> Iterator[Callable[..., Access]]:
     yield make
     for access in made:
         access.stop()
-        assert access.join(10)
+        assert access.join(30)
 
 
 class TestKeys:

@@ -120,7 +120,7 @@ class Worker:
 
     def close(self) -> None:
         self.loop.watch.stop()
-        assert self.loop.watch.join(10)
+        assert self.loop.watch.join(30)
         self.loop.wakeup.close()
         for process in self.pool.processes:
             process.dead = True

@@ -85,7 +85,7 @@ class MemoryQueues(ShortPolls):
         """Wait for a message in the dead-letter queue, and return all that are there."""
         assert queue.dlq_url is not None
         url = queue.dlq_url
-        return eventually(lambda: self.receive(url, limit=10, wait=0), 10, "a dead letter came")
+        return eventually(lambda: self.receive(url, limit=10, wait=0), 30, "a dead letter came")
 
 
 def numbers(count: int) -> Sequence[str]:

@@ -101,13 +101,13 @@ def test_a_batch_begins_when_its_time_is_over(mode: str) -> None:
 def test_without_a_linger_it_takes_what_waits() -> None:
     queue = create(max_receive_count=100)
     recorder, go = Recorder(), threading.Event()
-    recorder.answer = lambda messages: go.wait(20) and None
+    recorder.answer = lambda messages: go.wait(60) and None
     SQS.put(queue, "first")
     with recorder.as_handler("sync", batch=Batch(50)):
         running = Running(SQS, queue, LASTING)
-        eventually(lambda: recorder.batches == [["first"]], 10, "the first did not wait")
+        eventually(lambda: recorder.batches == [["first"]], 30, "the first did not wait")
         SQS.put(queue, *numbers(8))
-        eventually(lambda: running.run.live()["buffered"] == 8, 10, "the others wait")
+        eventually(lambda: running.run.live()["buffered"] == 8, 30, "the others wait")
         go.set()
         assert running.report().processed == 9
     assert [sorted(batch) for batch in recorder.batches] == [["first"], numbers(8)]
@@ -116,11 +116,11 @@ def test_without_a_linger_it_takes_what_waits() -> None:
 def test_a_batch_takes_one_slot_and_its_messages_are_in_flight() -> None:
     queue = create(concurrency=2)
     recorder, go = Recorder(), threading.Event()
-    recorder.answer = lambda messages: go.wait(20) and None
+    recorder.answer = lambda messages: go.wait(60) and None
     SQS.put(queue, *numbers(40))
     with recorder.as_handler("sync", batch=Batch(10, linger=5.0)):
         running = Running(SQS, queue, LASTING)
-        eventually(lambda: running.run.live()["inFlight"] == 20, 10, "both slots have a batch")
+        eventually(lambda: running.run.live()["inFlight"] == 20, 30, "both slots have a batch")
         assert len(recorder.batches) == 2
         go.set()
         assert running.report().processed == 40
@@ -160,7 +160,7 @@ def test_outcomes_of_single_messages() -> None:
     with Recorder(answer).as_handler("sync", batch=Batch(6, linger=5.0), retry=None):
         running = Running(SQS, queue, RunLimits(idle=0, linger=0.05))
         work = eventually(
-            lambda: one if (one := running.run.meter.total).failed + one.retried >= 4 else None, 10, "all are handled"
+            lambda: one if (one := running.run.meter.total).failed + one.retried >= 4 else None, 30, "all are handled"
         )
         running.end()
     assert work is not None
@@ -290,7 +290,7 @@ class TestFifo:
         recorder = Recorder()
         with recorder.as_handler("sync", batch=Batch(9, linger=5.0)):
             running = Running(SQS, queue, LASTING)
-            eventually(lambda: recorder.batches, 10, "it begins")
+            eventually(lambda: recorder.batches, 30, "it begins")
             running.end()
         assert recorder.batches == [numbers(9)]
 

@@ -36,7 +36,7 @@ def taking(buffer: Buffer, surplus: Callable[[], bool] = lambda: False) -> Itera
 
 
 def idle(buffer: Buffer, slots: int = 1) -> None:
-    eventually(lambda: buffer.counts[2] == slots, 5, "the slots wait")
+    eventually(lambda: buffer.counts[2] == slots, 30, "the slots wait")
 
 
 class TestStandard:
@@ -54,7 +54,7 @@ class TestStandard:
             idle(buffer)
             assert found == []
             buffer.put([message])
-            eventually(lambda: found == [message], 5, "the message was taken")
+            eventually(lambda: found == [message], 30, "the message was taken")
 
     def test_counts(self) -> None:
         buffer = Buffer(fifo=False)
@@ -100,7 +100,7 @@ class TestStandard:
             idle(buffer)
             too_many.set()
             buffer.wake()
-            eventually(lambda: found == [None], 5, "the slot ended")
+            eventually(lambda: found == [None], 30, "the slot ended")
             buffer.put([message])
             assert buffer.counts == (1, 0, 0)
 
@@ -118,7 +118,7 @@ class TestStandard:
         with taking(buffer) as found:
             idle(buffer)
             buffer.close()
-            eventually(lambda: found == [None], 5, "the slot ended")
+            eventually(lambda: found == [None], 30, "the slot ended")
 
     def test_emptied_out_it_has_nothing_left_to_give(self) -> None:
         buffer = Buffer(fifo=False)
@@ -144,7 +144,7 @@ class TestFifo:
             buffer.finished(b1)
             assert buffer.counts == (1, 1, 1)
             buffer.finished(a1)
-            eventually(lambda: found == [a2], 5, "the next of the group was taken")
+            eventually(lambda: found == [a2], 30, "the next of the group was taken")
 
     def test_withdrawn_are_the_waiting_ones_of_the_group_alone(self) -> None:
         buffer = Buffer(fifo=True)
@@ -183,7 +183,7 @@ class TestFifo:
             buffer.close()
             idle(buffer)
             buffer.finished(a1)
-            eventually(lambda: found == [a2], 5, "the next of the group was taken")
+            eventually(lambda: found == [a2], 30, "the next of the group was taken")
 
 
 class FifoMachine(RuleBasedStateMachine):
@@ -247,7 +247,7 @@ class TestWaitIdle:
         buffer.take()
         assert waited == []
         buffer.finished(message)
-        eventually(lambda: waited == [True], 5, "the waiter was told")
+        eventually(lambda: waited == [True], 30, "the waiter was told")
 
 
 class TestReserving:
@@ -300,7 +300,7 @@ class TestReserving:
                 buffer.wake()
             return not thread.is_alive()
 
-        eventually(changed, 5, "the wait ended")
+        eventually(changed, 30, "the wait ended")
         assert len(found) == 1
 
 

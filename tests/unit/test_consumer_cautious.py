@@ -45,7 +45,7 @@ class Slots:
             with self._lock:
                 gate = self._release.setdefault(id(message), threading.Event())
                 self.taken.append(message)
-            gate.wait(20)
+            gate.wait(60)
             self.buffer.finished(message)
 
     def finish(self, message: Held) -> None:
@@ -66,7 +66,7 @@ def slots() -> object:
 
     def make(buffer: Buffer, count: int = 3) -> Slots:
         made.append(Slots(buffer, count))
-        eventually(lambda: buffer.counts[2] == count, 5, "the slots wait")
+        eventually(lambda: buffer.counts[2] == count, 30, "the slots wait")
         return made[-1]
 
     yield make
@@ -87,7 +87,7 @@ def test_one_message_is_received_at_a_time_and_none_ahead(slots: Make) -> None:
     fresh = held()
     buffer.put([fresh])
     buffer.unreserve(1)
-    eventually(lambda: running.taken == [fresh], 5, "it was taken")
+    eventually(lambda: running.taken == [fresh], 30, "it was taken")
     assert buffer.reserve(MAX_BATCH, 0) == 1  # two slots are free, and what is handled was never received before
 
 
@@ -96,15 +96,15 @@ def test_a_suspect_waits_until_it_is_alone_and_nothing_is_received_beside_it(slo
     running = slots(buffer)
     fresh, bad, later = held(), suspect(), held()
     buffer.put([fresh])
-    eventually(lambda: running.taken == [fresh], 5, "the first was taken")
+    eventually(lambda: running.taken == [fresh], 30, "the first was taken")
     buffer.put([bad, later])
-    eventually(lambda: buffer.counts == (2, 1, 2), 5, "both wait")
+    eventually(lambda: buffer.counts == (2, 1, 2), 30, "both wait")
     assert buffer.reserve(MAX_BATCH, 0) == 0
     running.finish(fresh)
-    eventually(lambda: running.taken == [fresh, bad], 5, "the suspect was taken")
+    eventually(lambda: running.taken == [fresh, bad], 30, "the suspect was taken")
     assert buffer.counts == (1, 1, 2)
     running.finish(bad)
-    eventually(lambda: running.taken == [fresh, bad, later], 5, "the one behind it was taken")
+    eventually(lambda: running.taken == [fresh, bad, later], 30, "the one behind it was taken")
 
 
 def test_caution_that_is_over_changes_nothing_any_more(slots: Make) -> None:
@@ -115,7 +115,7 @@ def test_caution_that_is_over_changes_nothing_any_more(slots: Make) -> None:
     now = 200.0
     messages = [suspect(), suspect(), held()]
     buffer.put(messages)
-    eventually(lambda: len(running.taken) == 3, 5, "all were taken at once")
+    eventually(lambda: len(running.taken) == 3, 30, "all were taken at once")
     assert buffer.reserve(MAX_BATCH, 0) > 1
 
 
@@ -126,7 +126,7 @@ def test_the_end_of_caution_wakes_the_slots_that_wait(slots: Make) -> None:
     buffer.be_cautious(time.monotonic() + 0.05)
     buffer.be_cautious(time.monotonic() + 0.2)  # prolonged: the first end is none
     buffer.put([bad, fresh])
-    eventually(lambda: running.taken == [bad, fresh], 5, "the second was taken beside the suspect")
+    eventually(lambda: running.taken == [bad, fresh], 30, "the second was taken beside the suspect")
 
 
 def test_the_end_of_caution_tells_the_loop() -> None:
@@ -137,7 +137,7 @@ def test_the_end_of_caution_tells_the_loop() -> None:
     buffer.put([suspect(), held()])
     assert buffer.take_at_once() is not None
     told.clear()
-    assert told.wait(5)
+    assert told.wait(30)
 
 
 def timers() -> list[threading.Thread]:
@@ -159,9 +159,9 @@ def test_groups_of_a_fifo_queue_keep_their_order(slots: Make) -> None:
     running = slots(buffer)
     a1, a2, b1 = held(group="a"), held(group="a"), held(group="b")
     buffer.put([a1, a2, b1])
-    eventually(lambda: running.taken == [a1, b1], 5, "one of each group was taken")
+    eventually(lambda: running.taken == [a1, b1], 30, "one of each group was taken")
     running.finish(a1)
-    eventually(lambda: running.taken == [a1, b1, a2], 5, "then the next")
+    eventually(lambda: running.taken == [a1, b1, a2], 30, "then the next")
 
 
 def test_a_slot_that_was_given_up_is_not_waited_for_and_its_group_stays() -> None:

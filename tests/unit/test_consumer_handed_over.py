@@ -50,12 +50,12 @@ def test_a_run_takes_what_comes_while_it_lasts(probe: Probe) -> None:
     def behave(message: Message) -> None:
         if message.body == "long":
             busy.set()
-            assert go_on.wait(20)
+            assert go_on.wait(60)
 
     probe.behave = behave
     SQS.put(queue, "long")
     running = Running(SQS, queue, PATIENT)
-    assert busy.wait(20)
+    assert busy.wait(60)
     SQS.put(queue, "late")
     batch = received(queue, 1)
     assert running.run.give(batch)

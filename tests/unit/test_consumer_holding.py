@@ -125,15 +125,15 @@ class TestComingBack:
     @pytest.mark.parametrize("fifo", [False, True])
     def test_what_comes_back_while_it_is_handled_is_handled_once(self, probe: Probe, begin: Begin, fifo: bool) -> None:
         gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
+        probe.behave = lambda message: gate.wait(60)
         running = begin(fifo=fifo, concurrency=2)
         running.sqs.put("m", group="g")
         running.start()
-        eventually(lambda: probe.running == 1, 5, "it is being handled")
+        eventually(lambda: probe.running == 1, 30, "it is being handled")
         running.outage(60)
-        eventually(lambda: running.sqs.messages[0].receives == 2, 5, "it has come back")
+        eventually(lambda: running.sqs.messages[0].receives == 2, 30, "it has come back")
         gate.set()
-        eventually(lambda: not running.sqs.bodies, 5, "it is deleted by its new handle")
+        eventually(lambda: not running.sqs.bodies, 30, "it is deleted by its new handle")
         assert running.end().processed == 1
         assert probe.bodies == {"m": 1}
 
@@ -150,21 +150,21 @@ class TestComingBack:
 
         probe.behave = behave
         running.start()
-        eventually(lambda: not running.sqs.bodies, 5, "both are deleted")
+        eventually(lambda: not running.sqs.bodies, 30, "both are deleted")
         assert running.end().processed == 2
         assert [message.body for message in probe.ended] == ["m", "n"]
 
     def test_what_waited_in_vain_waits_again_by_its_new_handle(self, probe: Probe, begin: Begin) -> None:
         gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
+        probe.behave = lambda message: gate.wait(60)
         running = begin()
         running.sqs.put("a", "b", "c")
         running.start()
-        eventually(lambda: running.run.live()["buffered"] == 2, 5, "two wait")
+        eventually(lambda: running.run.live()["buffered"] == 2, 30, "two wait")
         running.outage(60)
-        eventually(lambda: all(stored.receives == 2 for stored in running.sqs.messages), 5, "all have come back")
+        eventually(lambda: all(stored.receives == 2 for stored in running.sqs.messages), 30, "all have come back")
         gate.set()
-        eventually(lambda: not running.sqs.bodies, 5, "all are deleted")
+        eventually(lambda: not running.sqs.bodies, 30, "all are deleted")
         assert running.end().processed == 3
         assert probe.bodies == {"a": 1, "b": 1, "c": 1}
 
@@ -207,57 +207,57 @@ class TestLettingGo:
     def test_what_ran_out_in_the_buffer_is_not_extended_any_more(self, probe: Probe, begin: Begin) -> None:
         """Else it would stay hidden for twelve hours, and nobody would handle it."""
         gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
+        probe.behave = lambda message: gate.wait(60)
         running = begin()
         running.sqs.put("a", "b")
         running.start()
-        eventually(lambda: running.run.live()["buffered"] == 1, 5, "one waits")
+        eventually(lambda: running.run.live()["buffered"] == 1, 30, "one waits")
         message_id = running.sqs.messages[1].message_id
         waiting = running.run.holdings.keeper.known(message_id)
         assert waiting is not None
         waiting.hidden_until = time.monotonic()
         gate.set()
-        eventually(lambda: probe.bodies == {"a": 1}, 5, "the first was handled")
-        eventually(lambda: running.run.holdings.keeper.known(message_id) is None, 5, "the other is let go")
+        eventually(lambda: probe.bodies == {"a": 1}, 30, "the first was handled")
+        eventually(lambda: running.run.holdings.keeper.known(message_id) is None, 30, "the other is let go")
         assert running.run.live()["buffered"] == 0
         running.clock.ahead += 60
-        eventually(lambda: not running.sqs.bodies, 5, "it has come back and was handled")
+        eventually(lambda: not running.sqs.bodies, 30, "it has come back and was handled")
         assert running.end().processed == 2
 
     def test_those_behind_a_lost_message_of_a_group_are_given_back(self, probe: Probe, begin: Begin) -> None:
         gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
+        probe.behave = lambda message: gate.wait(60)
         running = begin(fifo=True)
         running.sqs.put("a", "b", "c", group="g")
         running.start()
-        eventually(lambda: running.run.live()["buffered"] == 2, 5, "two wait")
+        eventually(lambda: running.run.live()["buffered"] == 2, 30, "two wait")
         keeper = running.run.holdings.keeper
         first, second, _ = (keeper.known(stored.message_id) for stored in running.sqs.messages)
         assert first is not None
         assert second is not None
         first.limit = first.hidden_until = time.monotonic()
         keeper.beat(time.monotonic())
-        eventually(lambda: sorted(running.sqs.changes) == [("b", 0), ("c", 0)], 5, "they are given back")
+        eventually(lambda: sorted(running.sqs.changes) == [("b", 0), ("c", 0)], 30, "they are given back")
         assert running.run.live()["buffered"] == 0
         assert keeper.known(second.message.message_id) is None
         gate.set()
-        eventually(lambda: not running.sqs.bodies, 5, "all are handled")
+        eventually(lambda: not running.sqs.bodies, 30, "all are handled")
         running.end()
         assert [message.body for message in probe.ended] == ["a", "b", "c"]
 
     def test_what_has_waited_too_long_is_given_back(self, probe: Probe, begin: Begin) -> None:
         gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
+        probe.behave = lambda message: gate.wait(60)
         running = begin()
         running.sqs.put("a", "b")
         running.start()
-        eventually(lambda: running.run.live()["buffered"] == 1, 5, "one waits")
+        eventually(lambda: running.run.live()["buffered"] == 1, 30, "one waits")
         (waiting,) = running.run.holdings.buffer.waiting
         waiting.received_at -= 4_000
         running.run.holdings.keeper.wake()
-        eventually(lambda: ("b", 0) in running.sqs.changes, 5, "it is given back")
+        eventually(lambda: ("b", 0) in running.sqs.changes, 30, "it is given back")
         gate.set()
-        eventually(lambda: probe.bodies == {"a": 1, "b": 1}, 5, "both are handled")
+        eventually(lambda: probe.bodies == {"a": 1, "b": 1}, 30, "both are handled")
 
 
 class TestRefusals:
@@ -310,10 +310,10 @@ class TestRefusals:
         assert buffer.take() is ours
         gateway.inbox.extend(TooManyInFlight("120,000") for _ in range(50))
         receiver.start()
-        eventually(lambda: len(gateway.asked) >= 5, 5, "it is asked for again")
+        eventually(lambda: len(gateway.asked) >= 5, 30, "it is asked for again")
         assert ended == []
         buffer.finished(ours)
-        eventually(lambda: ended, 5, "with nothing of ours in flight it is a refusal")
+        eventually(lambda: ended, 30, "with nothing of ours in flight it is a refusal")
         receiver.stop()
         receiver.join()
 
@@ -374,7 +374,7 @@ class TestAttempts:
         running.sqs.put("a", "b", group="g")
         running.sqs.lose_answers = 1
         running.start()
-        eventually(lambda: not running.sqs.bodies, 5, "it was handled without waiting for its visibility")
+        eventually(lambda: not running.sqs.bodies, 30, "it was handled without waiting for its visibility")
         assert running.end().processed == 2
 
 
@@ -401,11 +401,11 @@ class TestEntries:
         gateway.answers.append((refused(0, "ThrottlingException"),))
         slow = held()
         acknowledger.delete(slow, at_once=True)
-        eventually(lambda: gateway.deleted, 5, "it was refused")
+        eventually(lambda: gateway.deleted, 30, "it was refused")
         others = [held() for _ in range(3)]
         for other in others:
             acknowledger.delete(other, at_once=True)
-        eventually(lambda: {h for batch in gateway.deleted[1:] for h in batch} == set(handles(others)), 5, "they went")
+        eventually(lambda: {h for batch in gateway.deleted[1:] for h in batch} == set(handles(others)), 30, "they went")
         with capture_logs() as logs:
             acknowledger.close(time.monotonic() + 0.1)
         assert [(entry["event"], entry["count"]) for entry in logs] == [("messages_not_settled", 1)]
@@ -433,6 +433,6 @@ class TestEntries:
         gateway.answers.extend([(refused(0, "RequestThrottled"),)] * 4)
         with capture_logs() as logs:
             acknowledger.delete(held(), at_once=True)
-            eventually(lambda: len(gateway.deleted) == 5, 5, "it was tried until it succeeded")
+            eventually(lambda: len(gateway.deleted) == 5, 30, "it was tried until it succeeded")
             acknowledger.close(time.monotonic() + 5)
         assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == ["outage_began"]

@@ -52,7 +52,7 @@ def test_what_is_in_the_slots_of_a_run_is_noted_until_it_is_handled(board: Board
 
     def handle_here(message: Message) -> None:
         if message.body == "waits":
-            go_on.wait(20)
+            go_on.wait(60)
         handle(message)
 
     async def handle_on_loop(message: Message) -> None:

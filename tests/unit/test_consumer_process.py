@@ -139,7 +139,7 @@ class TestProtocol:
         queue = create(concurrency=1)
         SQS.put(queue, "a", "b", "c")
         gate = threading.Semaphore(0)
-        probe.behave = lambda message: gate.acquire(timeout=20)
+        probe.behave = lambda message: gate.acquire(timeout=60)
         consumer = served()
         consumer.start(queue)
         gate.release()
@@ -189,12 +189,12 @@ class TestProtocol:
         queue = create(concurrency=1)
         SQS.put(queue, "a", "b")
         gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
+        probe.behave = lambda message: gate.wait(60)
         consumer = served()
         consumer.start(queue)
-        eventually(lambda: probe.running == 1, 10, "one is being handled")
+        eventually(lambda: probe.running == 1, 30, "one is being handled")
         consumer.pipe.send(End(EndReason.PAUSED))
-        eventually(lambda: SQS.depth_of(queue) == Depth(1, 1, 0), 10, "the other is visible")
+        eventually(lambda: SQS.depth_of(queue) == Depth(1, 1, 0), 30, "the other is visible")
         gate.set()
         report = consumer.next(Finished).report
         assert (report.reason, report.processed) == (EndReason.PAUSED, 1)
@@ -203,12 +203,12 @@ class TestProtocol:
         queue = create(concurrency=1)
         SQS.put(queue, "a", "b", "c")
         gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
+        probe.behave = lambda message: gate.wait(60)
         consumer = served()
         settings = consumer.start(queue)
-        eventually(lambda: probe.running == 1, 10, "one is being handled")
+        eventually(lambda: probe.running == 1, 30, "one is being handled")
         consumer.pipe.send(Apply(replace(settings, concurrency=3)))
-        eventually(lambda: probe.running == 3, 10, "three are being handled")
+        eventually(lambda: probe.running == 3, 30, "three are being handled")
         gate.set()
         assert consumer.next(Finished).report.processed == 3
 
@@ -228,7 +228,7 @@ class TestProtocol:
         queue = create(concurrency=1)
         SQS.put(queue, "a", "b", "c")
         gate = threading.Semaphore(0)
-        probe.behave = lambda message: gate.acquire(timeout=20)
+        probe.behave = lambda message: gate.acquire(timeout=60)
         consumer = served(replace(QUICK, memory_mb=64))
         consumer.start(queue)
         grown.by_mb = 65
@@ -271,10 +271,10 @@ class TestProtocol:
         queue = create(concurrency=2)
         SQS.put(queue, "a", "b", "c")
         gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
+        probe.behave = lambda message: gate.wait(60)
         consumer = served()
         consumer.start(queue)
-        eventually(lambda: probe.running == 2, 10, "two are being handled")
+        eventually(lambda: probe.running == 2, 30, "two are being handled")
         consumer.pipe.send(End(EndReason.PAUSED))
         released = consumer.next(Finishing)
         assert (released.job_id, released.report.reason, released.report.processed) == ("job-1", EndReason.PAUSED, 0)
@@ -301,7 +301,7 @@ class TestOrdersThatCrossARun:
         gate = threading.Event()
 
         def make(*args: Any, **options: Any) -> Run:
-            assert gate.wait(20)
+            assert gate.wait(60)
             return Run(*args, **options)
 
         monkeypatch.setattr(process, "Run", make)
@@ -309,7 +309,7 @@ class TestOrdersThatCrossARun:
 
     def read(self, consumer: Served) -> None:
         """Wait until the consumer has read all that was sent."""
-        eventually(lambda: not consumer.theirs.poll(), 10, "the orders were read")
+        eventually(lambda: not consumer.theirs.poll(), 30, "the orders were read")
 
     def test_an_end_that_comes_early_is_kept(self, served: Serve, probe: Probe, slow: threading.Event) -> None:
         queue = create()
@@ -326,14 +326,14 @@ class TestOrdersThatCrossARun:
         queue = create(concurrency=1)
         SQS.put(queue, "a", "b", "c")
         gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
+        probe.behave = lambda message: gate.wait(60)
         consumer = served()
         settings = consumer.start(queue)
         consumer.pipe.send(Apply(replace(settings, concurrency=2)))
         consumer.pipe.send(Apply(replace(settings, concurrency=3)))
         self.read(consumer)
         slow.set()
-        eventually(lambda: probe.running == 3, 10, "three are being handled")
+        eventually(lambda: probe.running == 3, 30, "three are being handled")
         gate.set()
         assert consumer.next(Finished).report.processed == 3
 
@@ -363,13 +363,13 @@ class TestOrphan:
         queue = create(concurrency=1)
         SQS.put(queue, "a", "b", "c")
         gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
+        probe.behave = lambda message: gate.wait(60)
         consumer = served()
         consumer.start(queue)
-        eventually(lambda: probe.running == 1, 10, "one is being handled")
+        eventually(lambda: probe.running == 1, 30, "one is being handled")
         consumer.pipe.close()
-        eventually(lambda: SQS.depth_of(queue) == Depth(2, 1, 0), 10, "the others are visible")
-        eventually(lambda: exits == [1], 10, "a handler that takes too long is not waited for")
+        eventually(lambda: SQS.depth_of(queue) == Depth(2, 1, 0), 30, "the others are visible")
+        eventually(lambda: exits == [1], 30, "a handler that takes too long is not waited for")
         gate.set()
         consumer.joined()
 
@@ -380,15 +380,15 @@ class TestOrphan:
         queue = create()
 
         def make(*args: Any, **options: Any) -> Run:
-            assert gate.wait(20)
+            assert gate.wait(60)
             return Run(*args, **options)
 
         monkeypatch.setattr(process, "Run", make)
         consumer = served()
         consumer.start(queue)
-        eventually(lambda: not consumer.theirs.poll(), 10, "the order was read")
+        eventually(lambda: not consumer.theirs.poll(), 30, "the order was read")
         consumer.pipe.close()
-        eventually(lambda: consumer.consumer._exiting, 10, "its worker's end was noticed")
+        eventually(lambda: consumer.consumer._exiting, 30, "its worker's end was noticed")
         gate.set()
         consumer.joined()
 
@@ -403,7 +403,7 @@ class TestQueuesOfOthers:
         SQS.put(queue, "a")
         eventually(lambda: SQS.receive(queue.queue_url, limit=1, wait=0, visibility=0), 20, "it was received once")
         gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
+        probe.behave = lambda message: gate.wait(60)
         consumer = served()
         consumer.start(queue, max_receive_count=1, dlq_url="memory://sqs/gone")
 

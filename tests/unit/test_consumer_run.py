@@ -98,11 +98,11 @@ class TestDone:
         queue = SQS.create(concurrency=1)
         SQS.put(queue, *numbers(4))
         gate = threading.Semaphore(0)
-        probe.behave = lambda message: gate.acquire(timeout=20)
+        probe.behave = lambda message: gate.acquire(timeout=60)
         running = begin(queue)
-        eventually(lambda: running.run.live() == live(in_flight=1, buffered=3), 10, "all are held")
+        eventually(lambda: running.run.live() == live(in_flight=1, buffered=3), 30, "all are held")
         gate.release()
-        eventually(lambda: running.run.live() == live(processed=1, in_flight=1, buffered=2), 10, "one is done")
+        eventually(lambda: running.run.live() == live(processed=1, in_flight=1, buffered=2), 30, "one is done")
         gate.release(3)
         assert running.report().processed == 4
 
@@ -231,11 +231,11 @@ class TestConcurrency:
         queue = SQS.create(concurrency=1)
         SQS.put(queue, *numbers(10))
         gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
+        probe.behave = lambda message: gate.wait(60)
         running = begin(queue)
-        eventually(lambda: probe.running == 1, 10, "one is being handled")
+        eventually(lambda: probe.running == 1, 30, "one is being handled")
         running.run.apply(replace(running.settings, concurrency=4))
-        eventually(lambda: probe.running == 4, 10, "four are being handled")
+        eventually(lambda: probe.running == 4, 30, "four are being handled")
         gate.set()
         assert running.report().processed == 10
         assert probe.most == 4
@@ -247,16 +247,16 @@ class TestConcurrency:
         gate = threading.Semaphore(0)
 
         def behave(message: Message) -> None:
-            first.wait(20)
-            gate.acquire(timeout=20)
+            first.wait(60)
+            gate.acquire(timeout=60)
 
         probe.behave = behave
         running = begin(queue)
-        eventually(lambda: probe.running == 4, 10, "four are being handled")
+        eventually(lambda: probe.running == 4, 30, "four are being handled")
         running.run.apply(replace(running.settings, concurrency=1))
         first.set()
         gate.release(4)  # those that were begun before
-        eventually(lambda: len(probe.ended) == 4, 10, "they have ended")
+        eventually(lambda: len(probe.ended) == 4, 30, "they have ended")
         probe.most = 0
         gate.release(100)
         assert running.report().processed == 20
@@ -266,9 +266,9 @@ class TestConcurrency:
         queue = SQS.create(concurrency=4)
         SQS.put(queue, *numbers(30))
         gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
+        probe.behave = lambda message: gate.wait(60)
         running = begin(queue)
-        eventually(lambda: probe.running == 4, 10, "four are being handled")
+        eventually(lambda: probe.running == 4, 30, "four are being handled")
         for concurrency in (1, 4, 2, 3, 4):
             running.run.apply(replace(running.settings, concurrency=concurrency))
         gate.set()
@@ -278,15 +278,15 @@ class TestConcurrency:
     def test_lowered_while_most_slots_are_idle(self, probe: Probe, begin: Begin) -> None:
         queue = SQS.create(concurrency=4)
         gate = threading.Semaphore(0)
-        probe.behave = lambda message: gate.acquire(timeout=20)
+        probe.behave = lambda message: gate.acquire(timeout=60)
         running = begin(queue, LASTING)
         SQS.put(queue, "slow")
-        eventually(lambda: probe.running == 1, 10, "one is being handled")
+        eventually(lambda: probe.running == 1, 30, "one is being handled")
         running.run.apply(replace(running.settings, concurrency=2))
         SQS.put(queue, *numbers(10))
-        eventually(lambda: probe.running == 2 and running.run.live()["buffered"], 10, "another one is")
+        eventually(lambda: probe.running == 2 and running.run.live()["buffered"], 30, "another one is")
         gate.release(100)
-        eventually(lambda: len(probe.ended) == 11, 10, "all were handled")
+        eventually(lambda: len(probe.ended) == 11, 30, "all were handled")
         running.end()
         assert probe.most == 2
 
@@ -296,7 +296,7 @@ class TestConcurrency:
         probe.behave = lambda message: gate.wait(30) if message.body == "slow" else None
         SQS.put(queue, "slow")
         running = begin(queue)
-        eventually(lambda: probe.running == 1, 10, "the slow one is being handled")
+        eventually(lambda: probe.running == 1, 30, "the slow one is being handled")
         SQS.put(queue, *numbers(35))
         eventually(lambda: len(probe.ended) == 35, 20, "the others have been handled")
         assert "slow" not in probe.bodies
@@ -307,9 +307,9 @@ class TestConcurrency:
         queue = SQS.create(concurrency=2, max_receive_count=1)
         SQS.put(queue, *numbers(8))
         gate = threading.Event()
-        probe.behave = lambda message: gate.wait(20)
+        probe.behave = lambda message: gate.wait(60)
         running = begin(queue, LASTING)
-        eventually(lambda: probe.running == 2, 10, "two are being handled")
+        eventually(lambda: probe.running == 2, 30, "two are being handled")
         assert running.run.live()["buffered"] == 0
         report = None
         gate.set()
@@ -325,7 +325,7 @@ class TestFifo:
         for group in ("a", "b", "c"):
             SQS.put(queue, *[f"{group}0"], group=group)
         together = threading.Barrier(3)
-        probe.behave = lambda message: together.wait(20)
+        probe.behave = lambda message: together.wait(60)
         report = begin(queue, RunLimits(idle=1, linger=0)).report()
         assert (report.processed, report.failed) == (3, 0)
 
@@ -342,9 +342,9 @@ class TestEnd:
         gate = threading.Event()
         probe.behave = lambda message: gate.wait(30)
         running = begin(queue, RunLimits(idle=1, linger=3))
-        eventually(lambda: running.run.live() == live(in_flight=2, buffered=8), 10, "all are held")
+        eventually(lambda: running.run.live() == live(in_flight=2, buffered=8), 30, "all are held")
         running.run.end(reason)
-        eventually(lambda: SQS.depth_of(queue) == Depth(8, 2, 0), 10, "the unstarted ones are visible")
+        eventually(lambda: SQS.depth_of(queue) == Depth(8, 2, 0), 30, "the unstarted ones are visible")
         assert running.thread.is_alive()
         gate.set()
         report = running.report()
@@ -362,7 +362,7 @@ class TestEnd:
         gate = threading.Event()
         probe.behave = lambda message: gate.wait(30)
         running = begin(queue, RunLimits(idle=1, linger=3))
-        eventually(lambda: running.run.live() == live(in_flight=2, buffered=8), 10, "all are held")
+        eventually(lambda: running.run.live() == live(in_flight=2, buffered=8), 30, "all are held")
         SQS.put(queue, "later")
         running.run.end(reason)
         gate.set()
@@ -377,7 +377,7 @@ class TestEnd:
         """Else two empty queues that share a place would wake and yield to each other forever."""
         monkeypatch.setattr(SQS, "long", True)
         running = begin(SQS.create(), RunLimits(idle=1, linger=0))
-        eventually(lambda: not running.run.holdings.buffer.quiet, 10, "it waits for messages")
+        eventually(lambda: not running.run.holdings.buffer.quiet, 30, "it waits for messages")
         running.run.end(EndReason.YIELDED)
         report = running.report()
         assert report.reason is EndReason.DRAINED
@@ -392,9 +392,9 @@ class TestEnd:
         gate = threading.Event()
         probe.behave = lambda message: gate.wait(30)
         running = begin(queue, RunLimits(idle=1, linger=3))
-        eventually(lambda: running.run.live() == live(in_flight=2, buffered=8), 10, "all are held")
+        eventually(lambda: running.run.live() == live(in_flight=2, buffered=8), 30, "all are held")
         running.run.end(EndReason.YIELDED)
-        eventually(lambda: SQS.depth_of(queue) == Depth(8, 2, 0), 10, "the unstarted ones are visible")
+        eventually(lambda: SQS.depth_of(queue) == Depth(8, 2, 0), 30, "the unstarted ones are visible")
         gate.set()
         assert running.report().processed == 2
 
@@ -439,7 +439,7 @@ class TestEnd:
         monkeypatch.setattr(SQS, "long", True)
         queue = SQS.create(max_receive_count=1, visibility_timeout=600)
         running = begin(queue, RunLimits(idle=3, linger=0))
-        eventually(lambda: not running.run.holdings.buffer.quiet, 10, "it waits for messages")
+        eventually(lambda: not running.run.holdings.buffer.quiet, 30, "it waits for messages")
         running.run.end(reason)
         SQS.put(queue, *numbers(3))
         report = running.report(20)
@@ -452,7 +452,7 @@ class TestEnd:
         gate = threading.Event()
         probe.behave = lambda message: gate.wait(30)
         running = begin(queue, RunLimits(idle=1, linger=0))
-        eventually(lambda: running.run.live() == live(in_flight=1, buffered=2), 10, "all are held")
+        eventually(lambda: running.run.live() == live(in_flight=1, buffered=2), 30, "all are held")
         running.run.apply(replace(QueueSettings.of(queue), max_receive_count=1))
         running.run.end(EndReason.PAUSED)
         gate.set()
@@ -464,10 +464,10 @@ class TestEnd:
         gate = threading.Event()
         probe.behave = lambda message: gate.wait(30)
         running = begin(queue, RunLimits(idle=1, linger=0, grace=0.1))
-        eventually(lambda: running.run.live() == live(in_flight=1, buffered=1), 10, "both are held")
+        eventually(lambda: running.run.live() == live(in_flight=1, buffered=1), 30, "both are held")
         running.run.apply(replace(QueueSettings.of(queue), max_receive_count=1))
         running.run.end(EndReason.SHUTDOWN)
-        eventually(lambda: SQS.depth_of(queue) == Depth(1, 1, 0), 10, "the one that was not begun is visible")
+        eventually(lambda: SQS.depth_of(queue) == Depth(1, 1, 0), 30, "the one that was not begun is visible")
         gate.set()
         assert running.report().processed == 1
 
@@ -484,10 +484,10 @@ class TestVisibility:
         gate = threading.Event()
         probe.behave = lambda message: gate.wait(30)
         running = begin(queue, RunLimits(idle=1, linger=0))
-        eventually(lambda: running.run.live() == live(in_flight=1, buffered=1), 10, "both are held")
+        eventually(lambda: running.run.live() == live(in_flight=1, buffered=1), 30, "both are held")
         (waiting,) = running.run.holdings.buffer.waiting
         SQS.delete(queue.queue_url, [waiting.message.receipt_handle])
-        eventually(lambda: waiting.lost, 10, "its loss was noticed")
+        eventually(lambda: waiting.lost, 30, "its loss was noticed")
         gate.set()
         report = running.report()
         assert len(probe.started) == 1
@@ -499,10 +499,10 @@ class TestVisibility:
         gate = threading.Event()
         probe.behave = lambda message: gate.wait(30) if message.body == "a0" else None
         running = begin(queue, PATIENT)
-        eventually(lambda: running.run.live() == live(in_flight=1, buffered=2), 10, "all are held")
+        eventually(lambda: running.run.live() == live(in_flight=1, buffered=2), 30, "all are held")
         (lost, _) = running.run.holdings.buffer.waiting
         SQS.delete(queue.queue_url, [lost.message.receipt_handle])
-        eventually(lambda: running.run.live() == live(in_flight=1, buffered=0), 10, "the one after it was given back")
+        eventually(lambda: running.run.live() == live(in_flight=1, buffered=0), 30, "the one after it was given back")
         gate.set()
         running.report()
         # Here nobody else had the lost one, so that the last one came back to us.
@@ -513,10 +513,10 @@ class TestSettings:
     def test_another_handler_and_other_options_hold_from_the_next_message(self, probe: Probe, begin: Begin) -> None:
         queue = SQS.create(concurrency=1, max_receive_count=1)  # so that nothing is received before its turn
         gate = threading.Semaphore(0)
-        probe.behave = lambda message: gate.acquire(timeout=20)
+        probe.behave = lambda message: gate.acquire(timeout=60)
         SQS.put(queue, "a")
         running = begin(queue, LASTING)
-        eventually(lambda: probe.running == 1, 10, "the first is being handled")
+        eventually(lambda: probe.running == 1, 30, "the first is being handled")
         running.run.apply(replace(running.settings, handler="async-probe", handler_options={"number": 2}))
 
         async def nothing(message: Message) -> None:
@@ -525,7 +525,7 @@ class TestSettings:
         probe.behave_async = nothing
         SQS.put(queue, "b")
         gate.release()
-        eventually(lambda: len(probe.ended) == 2, 10, "the second was handled")
+        eventually(lambda: len(probe.ended) == 2, 30, "the second was handled")
         running.end()
         options = {message.body: message.options for message in probe.ended}
         assert options == {"a": probes.ProbeOptions(number=0), "b": probes.ProbeOptions(number=2)}
@@ -551,5 +551,5 @@ class TestSettings:
         running = begin(queue, LASTING)
         running.run.apply(replace(running.settings, queue_url="http://127.0.0.1:1/elsewhere"))
         SQS.put(queue, "m")
-        eventually(lambda: probe.bodies == {"m": 1}, 10, "it goes on")
+        eventually(lambda: probe.bodies == {"m": 1}, 30, "it goes on")
         assert running.end().processed == 1

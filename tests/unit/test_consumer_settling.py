@@ -65,7 +65,7 @@ class TestBatches:
         messages = [held() for _ in range(25)]
         for message in messages:
             patient.delete(message)
-        eventually(lambda: len(gateway.deleted) == 2, 5, "two full batches were deleted")
+        eventually(lambda: len(gateway.deleted) == 2, 30, "two full batches were deleted")
         assert gateway.deleted == [handles(messages[:10]), handles(messages[10:20])]
         patient.close(time.monotonic() + 5)
         assert gateway.deleted[2:] == [handles(messages[20:])]
@@ -74,7 +74,7 @@ class TestBatches:
         acknowledger = started(gateway, keeper, 0.05)
         message = held()
         acknowledger.delete(message)
-        eventually(lambda: gateway.deleted == [handles([message])], 5, "it was deleted")
+        eventually(lambda: gateway.deleted == [handles([message])], 30, "it was deleted")
         acknowledger.close(time.monotonic() + 5)
 
     def test_hurry_settles_what_there_is(self, gateway: FakeGateway, patient: Acknowledger) -> None:
@@ -85,13 +85,13 @@ class TestBatches:
         patient.delete(other)
         assert gateway.deleted == []
         patient.flush()
-        eventually(lambda: gateway.deleted == [handles([message, other])], 5, "both were deleted, together")
+        eventually(lambda: gateway.deleted == [handles([message, other])], 30, "both were deleted, together")
 
     def test_one_that_cannot_wait_takes_the_others_along(self, gateway: FakeGateway, patient: Acknowledger) -> None:
         first, second = held(), held()
         patient.delete(first)
         patient.delete(second, at_once=True)
-        eventually(lambda: gateway.deleted == [handles([first, second])], 5, "both were deleted, together")
+        eventually(lambda: gateway.deleted == [handles([first, second])], 30, "both were deleted, together")
 
     def test_visibility_changes_have_batches_of_their_own(self, gateway: FakeGateway, patient: Acknowledger) -> None:
         done, failed, unstarted = held(), held(), held()
@@ -99,7 +99,7 @@ class TestBatches:
         patient.release(failed, 7)
         patient.release(unstarted, 0, at_once=True)
         wanted = [(failed.message.receipt_handle, 7), (unstarted.message.receipt_handle, 0)]
-        eventually(lambda: gateway.changed == [wanted], 5, "visibility was changed")
+        eventually(lambda: gateway.changed == [wanted], 30, "visibility was changed")
         assert gateway.deleted == []
 
     def test_a_message_that_is_to_be_seen_again_is_not_kept_hidden(
@@ -124,7 +124,7 @@ class TestBatches:
             gone.set()
 
         patient.delete(held(), at_once=True, settled=settled)
-        assert gone.wait(5)
+        assert gone.wait(30)
         assert attempts_at_confirmation == [2]
 
 
@@ -135,7 +135,7 @@ class TestRefusedEntries:
         for message in messages:
             patient.delete(message)
         patient.flush()
-        eventually(lambda: gateway.deleted, 5, "a batch was deleted")
+        eventually(lambda: gateway.deleted, 30, "a batch was deleted")
         patient.close(time.monotonic() + 5)
         assert gateway.deleted == [handles(messages), handles([messages[3], messages[7]])]
 
@@ -156,7 +156,7 @@ class TestRefusedEntries:
         keeper.keep(message)
         gone = threading.Event()
         patient.delete(message, at_once=True, settled=gone.set)
-        assert gone.wait(5)
+        assert gone.wait(30)
         patient.close(time.monotonic() + 5)
         assert len(gateway.deleted) == 1
         keeper.beat(time.monotonic())
@@ -166,7 +166,7 @@ class TestRefusedEntries:
         gateway.answers.append(QueueMissing("gone"))
         gone = threading.Event()
         patient.delete(held(), at_once=True, settled=gone.set)
-        assert gone.wait(5)
+        assert gone.wait(30)
         assert len(gateway.deleted) == 1
 
 
@@ -178,7 +178,7 @@ class TestSqsAway:
         messages = [held() for _ in range(10)]
         for message in messages:
             patient.delete(message)
-        eventually(lambda: len(gateway.deleted) >= 3, 5, "it was tried several times")
+        eventually(lambda: len(gateway.deleted) >= 3, 30, "it was tried several times")
         assert all(attempt == handles(messages) for attempt in gateway.deleted)
         gateway.away.clear()
         patient.close(time.monotonic() + 5)
@@ -193,7 +193,7 @@ class TestSqsAway:
         acknowledger = started(gateway, keeper, 0.0)
         gateway.away.set()
         acknowledger.delete(held())
-        eventually(lambda: len(gateway.deleted) == 1, 5, "it was tried")
+        eventually(lambda: len(gateway.deleted) == 1, 30, "it was tried")
         for _ in range(50):
             acknowledger.delete(held())
             acknowledger.release(held(), 0, at_once=True)
@@ -205,7 +205,7 @@ class TestSqsAway:
         acknowledger = started(gateway, keeper, 0.0)
         gateway.away.set()
         acknowledger.delete(held())
-        eventually(lambda: gateway.deleted, 5, "it was tried")
+        eventually(lambda: gateway.deleted, 30, "it was tried")
         acknowledger.close(time.monotonic() + 0.2)
         assert not any(thread.is_alive() for thread in acknowledger._threads)
         assert sum(map(len, acknowledger._pending)) == 1
@@ -317,7 +317,7 @@ class TestVisibility:
         keeper = VisibilityKeeper(gateway.real, URL, lambda held_for: 1)
         keeper.keep(held(timeout=1))
         keeper.start()
-        eventually(lambda: len(gateway.changed) >= 2, 10, "it was extended, and again")
+        eventually(lambda: len(gateway.changed) >= 2, 30, "it was extended, and again")
         keeper.stop()
         assert not any(thread.name == "visibility" for thread in threading.enumerate())
 
@@ -354,7 +354,7 @@ class TestReceiver:
         found = pulled(gateway)
         found.target, found.visibility = 20, 77
         found.receiver.start()
-        eventually(lambda: len(found.accepted) == 20, 5, "two batches came")
+        eventually(lambda: len(found.accepted) == 20, 30, "two batches came")
         found.buffer.wake()
         found.receiver.stop()
         found.receiver.join()
@@ -364,10 +364,10 @@ class TestReceiver:
         gateway.inbox.extend([received() for _ in range(10)] for _ in range(2))
         found = pulled(gateway)
         found.receiver.start()
-        eventually(lambda: len(found.accepted) == 10, 5, "a batch came")
+        eventually(lambda: len(found.accepted) == 10, 30, "a batch came")
         for _ in range(10):
             found.buffer.take()
-        eventually(lambda: len(found.accepted) == 20, 5, "the next batch came")
+        eventually(lambda: len(found.accepted) == 20, 30, "the next batch came")
         found.receiver.stop()
         found.receiver.join()
 
@@ -376,7 +376,7 @@ class TestReceiver:
         found = pulled(gateway)
         before = time.monotonic()
         found.receiver.start()
-        eventually(lambda: found.accepted, 5, "it came")
+        eventually(lambda: found.accepted, 30, "it came")
         message = found.accepted[0]
         # SQS begins to count when it sends its answer, at the earliest when it was asked: the 12 hours count from then.
         assert before <= message.received_at <= message.hidden_until - message.window <= time.monotonic()
@@ -396,13 +396,13 @@ class TestReceiver:
         gateway.inbox.append([received()])
         found = pulled(gateway)
         found.receiver.start()
-        eventually(lambda: found.accepted, 5, "it came")
+        eventually(lambda: found.accepted, 30, "it came")
         message = found.buffer.take()
         assert message is not None
-        eventually(lambda: len(gateway.asked) > 4, 5, "the queue was found empty several times")
+        eventually(lambda: len(gateway.asked) > 4, 30, "the queue was found empty several times")
         assert not found.end.asked
         found.buffer.finished(message)
-        eventually(lambda: found.end.reason is EndReason.DRAINED, 5, "it was drained")
+        eventually(lambda: found.end.reason is EndReason.DRAINED, 30, "it was drained")
 
     def test_what_arrives_after_the_stop_is_handed_over_too(self) -> None:
         message = received()
@@ -429,7 +429,7 @@ class TestReceiver:
         gateway.inbox.extend([error, error, [received()]])
         found = pulled(gateway)
         found.receiver.start()
-        eventually(lambda: found.accepted, 5, "the message came")
+        eventually(lambda: found.accepted, 30, "the message came")
         found.receiver.stop()
         found.receiver.join()
 
@@ -438,7 +438,7 @@ class TestReceiver:
         found.receiver._empty_since = time.monotonic() - 7_200
         gateway.inbox.append(SqsUnavailable("away"))
         found.receiver.start()
-        eventually(lambda: len(gateway.asked) >= 3, 5, "it was asked again")
+        eventually(lambda: len(gateway.asked) >= 3, 30, "it was asked again")
         assert not found.end.asked
         found.receiver.stop()
         found.receiver.join()

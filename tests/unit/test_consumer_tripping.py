@@ -158,7 +158,7 @@ def test_no_message_is_begun_once_it_has_tripped_and_what_waited_is_visible_at_o
     together = threading.Barrier(3)
 
     def ask(message: Message) -> None:
-        together.wait(20)
+        together.wait(60)
         raise Unavailable("stripe", retry_after=90)
 
     system.dependency.ask = ask  # type: ignore[method-assign]
@@ -197,16 +197,16 @@ def test_a_probing_run_holds_one_message_until_one_is_handled_and_then_takes_all
 
     def ask(message: Message) -> None:
         if len(dependency.calls) == 1:
-            first.wait(20)
+            first.wait(60)
         else:
-            together.wait(20)
+            together.wait(60)
 
     dependency.ask = ask  # type: ignore[method-assign]
     system.sqs.put(system.queue, *numbers(9))
     system.queue.trip_count = 2
     with registered(dependency):
         running = Running(system.sqs, system.queue, QUICK)
-        eventually(lambda: dependency.calls, 10, "the probe is handled")
+        eventually(lambda: dependency.calls, 30, "the probe is handled")
         assert running.run.live()["buffered"] == 0
         assert system.sqs.depth_of(system.queue).in_flight == 1
         first.set()
@@ -291,14 +291,14 @@ def test_a_run_that_makes_room_trips_all_the_same_and_handles_nothing_more() -> 
 
     def ask(message: Message) -> None:
         begun.set()
-        go.wait(20)
+        go.wait(60)
         raise Unavailable
 
     system.dependency.ask = ask  # type: ignore[method-assign]
     system.sqs.put(system.queue, *numbers(8))
     with registered(system.dependency):
         running = Running(system.sqs, system.queue, LASTING)
-        assert begun.wait(10)
+        assert begun.wait(30)
         running.run.end(EndReason.YIELDED)
         go.set()
         assert running.report().reason is EndReason.TRIPPED

@@ -240,7 +240,7 @@ class TestDelays:
 
             def change_visibility(self, queue_url: str, changes: object) -> tuple[()]:
                 acknowledger.release(message, 7, at_once=True)
-                eventually(lambda: acknowledger._awaited == 1, 5, "it is waited for")
+                eventually(lambda: acknowledger._awaited == 1, 30, "it is waited for")
                 assert gateway.changed == []
                 return ()
 

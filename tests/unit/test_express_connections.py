@@ -296,4 +296,4 @@ def test_an_unclosed_one_leaves_nothing_open(server: HttpScript) -> None:
     sock = idle._sock
     del connections, idle
 
-    eventually(lambda: sock.fileno() == -1, 10, "the socket is closed")
+    eventually(lambda: sock.fileno() == -1, 30, "the socket is closed")

@@ -266,7 +266,7 @@ class TestOutcomes:
         with registered(function):
             running = MemoryRun(OneQueue("m"))
             running.start()
-            eventually(lambda: running.run.meter.total.failed, 10, "it was judged")
+            eventually(lambda: running.run.meter.total.failed, 30, "it was judged")
             report = running.end()
 
         assert report.last_error == "rejected (not on Sundays), but the queue has no dead-letter queue: kept"

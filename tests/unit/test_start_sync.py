@@ -41,9 +41,9 @@ def test_a_stop_ends_the_pause_between_two_tries(monkeypatch: pytest.MonkeyPatch
 
     started = StartSync(synchronize)
     started.start()
-    assert tried.wait(10)
+    assert tried.wait(30)
     started.stop()
-    assert started.join(10)
+    assert started.join(30)
 
 
 def test_a_stop_breaks_it_off_before_the_next_queue() -> None:
@@ -56,15 +56,15 @@ def test_a_stop_breaks_it_off_before_the_next_queue() -> None:
         for number in range(3):
             synced.append(number)
             begun.set()
-            assert stopped.wait(10)
+            assert stopped.wait(30)
             progress(1)
 
     started = StartSync(synchronize, deaths.append)
     started.start()
-    assert begun.wait(10)
+    assert begun.wait(30)
     started.stop()
     stopped.set()
-    assert started.join(10)
+    assert started.join(30)
     assert (synced, deaths) == ([0], [])
 
 
@@ -77,15 +77,15 @@ def test_the_end_of_the_interpreter_in_the_midst_of_it_is_no_death_of_a_thread()
         executor = ThreadPoolExecutor(1)
         executor.shutdown()
         begun.set()
-        assert ended.wait(10)
+        assert ended.wait(30)
         executor.submit(print)
 
     started = StartSync(synchronize, deaths.append)
     started.start()
-    assert begun.wait(10)
+    assert begun.wait(30)
     started.stop()
     ended.set()
-    assert started.join(10)
+    assert started.join(30)
     assert deaths == []
 
 
@@ -97,5 +97,5 @@ def test_an_error_that_nobody_foresaw_is_a_death_while_the_master_goes_on() -> N
 
     started = StartSync(synchronize, deaths.append)
     started.start()
-    assert started.join(10)
+    assert started.join(30)
     assert len(deaths) == 1
