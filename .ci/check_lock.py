@@ -1,4 +1,4 @@
-"""Whether requirements.lock fits requirements-postgres.txt, told without a network: `make lint` runs this.
+"""Whether requirements.lock fits requirements-postgres.txt, checked without a network: `make lint` runs this.
 
 The versions come from the files; what needs what comes from the packages as they are installed.
 """
@@ -35,7 +35,7 @@ def problems(direct: list[Requirement], lock: str) -> list[str]:
     """What is wrong with the text of a lock, one line each."""
     entries = {canonicalize_name(entry[1]): entry for entry in _ENTRY.finditer(lock)}
     found = [f"{name} has no hash" for name, entry in entries.items() if not entry[4]]
-    left = [f"{line} is no pin" for line in re.findall(r"^\w.*", _ENTRY.sub("", lock), re.MULTILINE)]
+    left = [f"{line} is not a pin" for line in re.findall(r"^\w.*", _ENTRY.sub("", lock), re.MULTILINE)]
     needed = _closure(direct, {name: entry[2] for name, entry in entries.items()}, found)
     # What another platform needs is not installed here, so nothing here needs it.
     found += [f"{name} is needed by nothing" for name in sorted(set(entries) - needed) if not entries[name][3]]

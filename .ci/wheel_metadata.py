@@ -21,7 +21,7 @@ _PIN = re.compile(r"^([A-Za-z0-9._-]+(?:\[[a-z,]+\])?)==(\d+)\.(\d+)(\S*)$")
 def requirements(path: Path) -> list[str]:
     """The requirements of a file without those that it includes, as the wheel has them.
 
-    Raises `ValueError` for a line that is no pin.
+    Raises `ValueError` for a line that is not a pin.
     """
     lines = (line.partition("#")[0].strip() for line in path.read_text().splitlines())
     return [compatible(line) for line in lines if line and not line.startswith("-r ")]
@@ -31,7 +31,7 @@ def compatible(pin: str) -> str:
     """`boto3==1.44.5` as `boto3>=1.44.5,<2`, `uvicorn==0.54.0` as `uvicorn>=0.54.0,<0.55`."""
     found = _PIN.match(pin)
     if found is None:
-        raise ValueError(f"{pin!r} is no pin like name==1.2.3")
+        raise ValueError(f"{pin!r} is not a pin like name==1.2.3")
     name, major, minor, rest = found.groups()
     limit = f"{int(major) + 1}" if int(major) else f"0.{int(minor) + 1}"
     return f"{name}>={major}.{minor}{rest},<{limit}"

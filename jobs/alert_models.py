@@ -86,7 +86,7 @@ class Notice(models.Model):
     actor = models.CharField("by", max_length=200, default="")
     title = models.TextField()
     body = models.TextField()
-    #: What became of it at each address, as `jobs.notices.Answer` has it.
+    #: How each address answered, as `jobs.notices.Answer` has it.
     answers: models.JSONField[list[dict[str, Any]]] = models.JSONField(default=list)
 
     class Meta:

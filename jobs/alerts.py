@@ -28,7 +28,7 @@ from queuesite.foundation.quantities import plural
 
 log = get_logger(__name__)
 
-#: Most queues that are looked at, the worst first. Where there are more, none is reported as over.
+#: Most queues that are looked at, the worst first. If there are more, none is reported as over.
 MOST_QUEUES = 500
 #: Most alerts that one notice lists; the others are counted.
 LISTED = 20
@@ -36,7 +36,7 @@ LISTED = 20
 LONGEST_PAUSE = timedelta(hours=1)
 #: A process that has been sending for longer is dead.
 CLAIM_HOLDS = timedelta(minutes=10)
-#: Where the background tasks have not looked for longer, nobody runs them. They look each minute, and begin up to half
+#: If the background tasks have not looked for longer, nobody runs them. They look each minute, and begin up to half
 #: a minute late.
 CHECKED_WITHIN = timedelta(minutes=3)
 _MOST_ALERTS = 2 * MOST_QUEUES
@@ -49,7 +49,7 @@ def check(*, by_leader: bool = False) -> int:
     """
     now = database_clock.now()
     if not by_leader:
-        alerts.checked(now)  # metrics say that the background tasks run, also where no notice is sent
+        alerts.checked(now)  # metrics say that the background tasks run, even if no notice is sent
     if get_config().alert_urls is None:
         return 0
     seen, complete = _seen()
@@ -137,7 +137,7 @@ def _seen() -> tuple[list[Seen], bool]:
         sentence = "no master leads, so nothing is assigned to workers"
         seen.append(Seen(f"{SYSTEM}:no-leader", "", "no-leader", sentence, _after()))
     if not any(services.is_alive(worker, context.now) for worker in workers):
-        sentence = "no worker lives, so no message is handled"
+        sentence = "no worker is alive, so no message is handled"
         seen.append(Seen(f"{SYSTEM}:no-workers", "", "no-workers", sentence, _after()))
     return seen, len(found) < MOST_QUEUES
 

@@ -139,7 +139,7 @@ def search_all(text: str, may: Callable[[str], bool]) -> Found:
 def _named(
     message: str | None, queue: str | None, job: str | None, handler: str | None, kind: str | None
 ) -> dict[str, Any]:
-    """The condition that these fields have these values. Raises `InvalidInput` if `job` is no id."""
+    """The condition that these fields have these values. Raises `InvalidInput` if `job` is not an id."""
     if job is not None and not ObjectId.is_valid(job):
         raise InvalidInput(f"job {job[:50]!r}: expected 24 hexadecimal digits", field="job")
     named = {

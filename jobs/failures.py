@@ -24,7 +24,7 @@ _LIBRARY = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", 
 #: What calls handlers.
 _CALLERS = ("jobs.consumer.", "queues.handlers.calling", "queues.handlers.middleware", "queues.middleware")
 
-#: Makes a traceback's text, where one is wanted.
+#: Makes a traceback's text, if one is wanted.
 Trace = Callable[[], str]
 
 

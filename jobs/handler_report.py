@@ -32,7 +32,7 @@ class Work:
     """What was done in the last 24 hours; the current hour has only begun. Durations are seconds; None: no attempt.
 
     `failed` does not include the attempts for which the handler asked for a retry (`retried`). Waiting is from a
-    message's sending to the start of an attempt. The highest quantile that is told is the last bound of
+    message's sending to the start of an attempt. The highest quantile that is shown is the last bound of
     `jobs.histogram`.
     """
 

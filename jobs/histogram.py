@@ -47,7 +47,7 @@ def added(*histograms: Sequence[int]) -> tuple[int, ...]:
 
 
 def quantile(buckets: Sequence[int], share: float, bounds: Sequence[float] = BOUNDS) -> float | None:
-    """The duration (seconds) that a `share` (0 to 1) of the handlings did not exceed, or None where there were none.
+    """The duration (seconds) that a `share` (0 to 1) of the handlings did not exceed, or None if there were none.
 
     It is estimated within its bucket as if durations lay evenly there; one past the last bound is that bound.
     """

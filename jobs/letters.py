@@ -35,7 +35,7 @@ def errors_of(letters: Sequence[ReceivedMessage]) -> dict[str, Attempt]:
 
 
 def of_kind(fingerprint: str) -> Choose:
-    """Chooses letters whose last error is of this kind. Raises `InvalidInput` if it is no fingerprint."""
+    """Chooses letters whose last error is of this kind. Raises `InvalidInput` if it is not a fingerprint."""
     if len(fingerprint) != _DIGITS or not all(digit in "0123456789abcdef" for digit in fingerprint):
         raise InvalidInput(
             f"kind {fingerprint[:50]!r}: expected the fingerprint of a kind of failure, {_DIGITS} hexadecimal digits",

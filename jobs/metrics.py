@@ -78,7 +78,7 @@ def _depths(queues: list[Queue]) -> Iterator[Metric]:
     for attribute, name, what in (
         ("depth_visible", "queue_visible_messages", "Messages that can be received."),
         ("depth_in_flight", "queue_in_flight_messages", "Messages that were received and not yet deleted."),
-        ("depth_delayed", "queue_delayed_messages", "Messages that wait for their delay."),
+        ("depth_delayed", "queue_delayed_messages", "Messages whose delay has not passed."),
         ("dead_letters", "queue_dead_letters", "Messages in the dead-letter queue."),
         ("paused", "queue_paused", "1 if the queue is paused."),
         ("trip_count", "queue_trips", "Runs in a row that tripped because what the handler needs was down."),
@@ -219,7 +219,7 @@ def _health(queues: list[Queue], context: Context) -> Iterator[Metric]:
     for health in PROBLEMS:
         problems.add_metric([health], counts[health])
     yield problems
-    oldest = _gauge("queue_oldest_message_seconds", "Age of the oldest message that is known of, at least.", "queue")
+    oldest = _gauge("queue_oldest_message_seconds", "Age of the oldest known message; a lower bound.", "queue")
     for queue in queues:
         found = oldest_message(queue, context)
         age = 0.0 if found is None else max(0.0, (context.now - found.sent_at).total_seconds())

@@ -262,7 +262,7 @@ class DepartureReason(models.TextChoices):
     """Why a worker left."""
 
     SHUTDOWN = "shutdown", "it was stopped (SIGTERM or SIGINT)"
-    DRAINED = "drained", "it was told to drain"
+    DRAINED = "drained", "it was asked to drain"
     STALLED = "stalled", "its heartbeat stopped: it died, or was cut off"
 
 

@@ -37,13 +37,13 @@ SENDING_SECONDS = 30.0
 TEST_SECONDS = 10.0
 #: Characters of an answer that are kept.
 _LONGEST = 200
-#: Services whose host is no secret, as it would be a token for some others.
+#: Services whose host is not a secret, as it would be a token for some others.
 _WITH_HOST = frozenset({"json", "jsons", "xml", "xmls", "form", "forms", "mailto", "mailtos"})
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a notice at an address."""
+    """How an address answered a notice."""
 
     #: The address without its secrets: `1: Slack`, `2: JSON at hooks.example.com`.
     target: str
@@ -53,7 +53,7 @@ class Answer:
 
 
 def send(kind: NoticeKind, title: str, body: str, seconds: float = SENDING_SECONDS) -> list[Answer]:
-    """Send a notice to every address and record what became of it. Raises `Conflict` if ALERT_URLS is unusable.
+    """Send a notice to every address and record how each answered. Raises `Conflict` if ALERT_URLS is unusable.
 
     An address that answers after `seconds` may have it although it counts as not sent.
     """

@@ -1,4 +1,4 @@
-"""What `manage.py up` does before the system starts, and how it tells that all of it has."""
+"""What `manage.py up` does before the system starts, and how it reports that everything has started."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from queuesite.foundation.config import Config
 from queuesite.foundation.databases import MONGO, check_mongodb, database_errors, wait_for
 from queuesite.foundation.home import PROGRAM
 from queuesite.foundation.private import kept_secret
+from queuesite.foundation.quantities import plural
 
 Say = Callable[[str], None]
 
@@ -37,7 +38,7 @@ def password_path(config: Config) -> Path:
 
 
 def prepare(config: Config, say: Say) -> None:
-    """Make both databases ready, and an admin and a queue where there are none. May be run any number of times.
+    """Make both databases ready, and an admin and a queue if there are none. May be run any number of times.
 
     Waits for servers that do not answer yet, STARTUP_WAIT_SECONDS at most. Raises `ServerError`.
     """
@@ -94,7 +95,7 @@ def _missing(config: Config) -> list[str]:
     missing = []
     if not status.ready(config.worker_instances):
         count = config.worker_instances
-        missing.append(f"master and {count} {'worker' if count == 1 else 'workers'}")
+        missing.append(f"master and {plural(count, 'worker')}")
     if not _web_answers(config):
         missing.append("web server")
     return missing

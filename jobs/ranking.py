@@ -60,7 +60,7 @@ def find_queues(
     place: a queue that has changed its place may be on two pages, or on none. Raises `InvalidInput`.
     """
     if cursor is not None and not (cursor.isdecimal() and len(cursor) < 9):
-        raise InvalidInput("cursor does not belong to this list; begin it anew", field="cursor")
+        raise InvalidInput("cursor does not belong to this list; start again without it", field="cursor")
     begin = int(cursor or 0)
     ids = _ranked(sort, wanted, context)
     page = ids[begin : begin + limit]

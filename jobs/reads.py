@@ -5,6 +5,7 @@ Functions raise `NotFound`, `InvalidInput` and `MongoUnavailable`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -139,6 +140,11 @@ def find_assignments(*, queue_url: str | None = None, worker: str | None = None)
     """The assignments that match, the oldest first. There are never more than the capacity of all workers."""
     found = assignments.all_assignments()
     return [a for a in found if queue_url in (None, a.queue_url) and worker in (None, a.worker)]
+
+
+def load_by_worker() -> Counter[str]:
+    """How many assignments each worker holds."""
+    return Counter(assignment.worker for assignment in find_assignments())
 
 
 def worker(worker_id: str) -> Worker:

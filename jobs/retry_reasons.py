@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-#: Kinds of reason that one run tells apart, and that are kept of one queue; a handler may make up a new one each time.
+#: Kinds of reason that one run distinguishes, and that are kept of one queue; a handler may make up a new one each
+#: time.
 MOST_OF_RUN = 20
 MOST_OF_QUEUE = 50
 #: What counts as the reason beyond that.

@@ -37,7 +37,7 @@ def worker_state(worker: Worker, now: datetime) -> str:
 
 
 def delete_failure(failure_id: ObjectId) -> None:
-    """Forget a kind of failure. One that comes up again is counted anew. Raises `NotFound`."""
+    """Forget a kind of failure. One that comes up again is counted from one. Raises `NotFound`."""
     failures.delete(failure_id)
     log.info("failure_deleted", failure=str(failure_id))
 
@@ -68,7 +68,7 @@ def set_capacity(worker_id: str, capacity: int | None) -> bool:
     if found is None:
         raise _no_worker(worker_id)
     if found.capacity_limit is None:
-        raise InvalidInput(f"worker {worker_id} is of an earlier release: its capacity can only be set by MAX_LOAD")
+        raise InvalidInput(f"worker {worker_id} runs an earlier release, whose capacity only MAX_LOAD sets")
     if capacity is not None and not 1 <= capacity <= found.capacity_limit:
         raise InvalidInput(
             f"capacity {capacity}: expected 1 to {found.capacity_limit}, which is the worker's MAX_LOAD_LIMIT",
@@ -89,7 +89,7 @@ def _no_worker(worker_id: str) -> NotFound:
 
 
 def drain_worker(worker_id: str) -> bool:
-    """Have a worker end in order, as SIGTERM does; False where it was told to already.
+    """Have a worker end in order, as SIGTERM does; False if it was asked before.
 
     It takes no more assignments, finishes what is in flight within SHUTDOWN_GRACE_SECONDS and exits. `NotFound`: none.
     """

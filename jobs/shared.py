@@ -26,7 +26,7 @@ FRESH_SECONDS = 1.0
 #: An answer is shared for this many times as long as it took, so that one question takes at most a twentieth of a core
 #: of the database, whatever the number of queues and viewers.
 TIMES = 20
-#: An answer that took longer is computed anew in the background, while the old one is used for as long again.
+#: An answer that took longer is computed again in the background, while the old one is used for as long again.
 SLOW_SECONDS = 0.1
 #: Most answers that are kept.
 KEPT = 200
@@ -92,7 +92,7 @@ def _renew(answer: _Answer, ask: Callable[[], object]) -> None:
     def run() -> None:
         try:
             _compute(answer, ask)
-        except Exception as error:  # an outage is no death of a thread
+        except Exception as error:  # an outage does not end the thread
             log.warning("shared_answer_failed", error=str(error))
         finally:
             answer.asking.release()

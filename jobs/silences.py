@@ -6,7 +6,6 @@ and of the end of what had been notified of before. Functions raise `QueuesiteEr
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -22,6 +21,7 @@ from queuesite.foundation.actor import MAX_ACTOR
 from queuesite.foundation.databases import database_clock
 from queuesite.foundation.errors import InvalidInput, NotFound
 from queuesite.foundation.logs import get_logger
+from queuesite.foundation.quantities import seconds_of
 
 log = get_logger(__name__)
 
@@ -31,7 +31,8 @@ LONGEST = timedelta(days=30)
 MOST_QUEUES = 500
 #: Characters of a reason.
 MAX_REASON = 500
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+#: Seconds that a typed span is cut to, so that any number of them is refused as too long.
+_TOO_LONG = 2 * LONGEST.total_seconds()
 
 
 def begin(names: Sequence[str], span: timedelta, reason: str = "") -> list[Silence]:
@@ -107,10 +108,10 @@ def _words(silence: Silence) -> str:
 
 
 def span_of(text: str) -> timedelta:
-    """`30m`, `2h` or `3d`; `0` is no time at all. Raises `InvalidInput`."""
-    found = re.fullmatch(r"(\d{1,5})([mhd])", text.strip())
-    if found is None and text != "0":
+    """A span with its unit, such as `30m`, `2h` or `1 d 12 h`; `0` is no time at all. Raises `InvalidInput`."""
+    seconds = seconds_of(text)
+    if seconds is None or (seconds and not any(letter.isalpha() for letter in text)):
         raise InvalidInput(
-            f"span {text[:50]!r}: expected a number and m, h or d, like 30m or 2h; 0 ends the silence", field="span"
+            f"span {text[:50]!r}: expected a number and its unit, like 30m or 2h; 0 ends the silence", field="span"
         )
-    return timedelta() if found is None else timedelta(**{_UNITS[found[2]]: int(found[1])})
+    return timedelta(seconds=min(seconds, _TOO_LONG))

@@ -8,7 +8,7 @@ from queuesite.foundation.databases import MongoError
 
 
 def ready(workers: int) -> bool:
-    """Whether a master leads and at least `workers` workers are registered. False where MongoDB does not answer."""
+    """Whether a master leads and at least `workers` workers are registered. False if MongoDB does not answer."""
     try:
         return leases.leader() is not None and len(worker_repository.all_workers()) >= workers
     except MongoError:

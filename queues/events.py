@@ -1,6 +1,6 @@
 """What happened to the system, for people: each kind is declared once, and `record` writes all of them.
 
-An event is written where it happens, after what it tells of. It decides nothing: if MongoDB does not take it, the log
+An event is written where it happens, after what it reports. It decides nothing: if MongoDB does not take it, the log
 says so, and what happened stands.
 """
 
@@ -28,7 +28,7 @@ MARKS = 20
 
 
 class EventKind(StrEnum):
-    """A kind of event: its value in documents and the API, and what it tells, with `{subject}` and `{more}`."""
+    """A kind of event: its value in documents and the API, and its words, with `{subject}` and `{more}`."""
 
     words: str
 
@@ -39,7 +39,7 @@ class EventKind(StrEnum):
         return member
 
     WORKER_STARTED = "worker-started", "worker {subject} started"
-    WORKER_DRAINING = "worker-draining", "worker {subject} was told to drain"
+    WORKER_DRAINING = "worker-draining", "worker {subject} was asked to drain"
     WORKER_CAPACITY = "worker-capacity", "worker {subject} was asked for a capacity of {more}"
     WORKER_LEFT = "worker-left", "worker {subject} left: {more}"
     WORKER_DIED = "worker-died", "worker {subject} died, or was cut off: its heartbeat stopped"

@@ -19,7 +19,7 @@ NAME_PATTERN = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$"
 _RESERVED = ("aws.", "amazon.")
 MAX_NAME = 256
 
-# What SQS takes in a body (and XML 1.0 in a document): tab, newline, carriage return, and all that is no control
+# What SQS takes in a body (and XML 1.0 in a document): tab, newline, carriage return, and all that is not a control
 # character, surrogate or one of U+FFFE and U+FFFF.
 _REFUSED = re.compile("[^\\x09\\x0a\\x0d\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 _TOKEN = re.compile(TOKEN_PATTERN)
@@ -72,7 +72,7 @@ def _problem_of_order(queue: ToQueue, message: OutgoingMessage) -> tuple[str, st
     if queue.fifo and not message.group:
         return "group", f": {queue.name!r} is a FIFO queue and needs a message group"
     if not queue.fifo and message.deduplication_id is not None:
-        return "deduplication_id", f": {queue.name!r} is no FIFO queue and takes no deduplication id"
+        return "deduplication_id", f": {queue.name!r} is not a FIFO queue and takes no deduplication id"
     for name, value in (("group", message.group), ("deduplication_id", message.deduplication_id)):
         if value is not None and not _TOKEN.fullmatch(value):
             shown = f"{name.replace('_', ' ')} {value[:50]!r}"

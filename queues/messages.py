@@ -120,7 +120,7 @@ def redrive(name: str, progress: Progress = lambda moved: None) -> RedriveReport
 
 
 def _refuse_shared_letters(gateway: SqsGateway, queue: Queue, dlq_url: str) -> None:
-    """Raise `Conflict` if the dead-letter queue of others has letters of further queues, which cannot be told apart."""
+    """Raise `Conflict` if the dead-letter queue of others has letters of further queues too."""
     if queue.managed:
         return
     names = {*map(naming.name_of, gateway.sources_of(dlq_url) or ()), *adopted_repository.with_dlq(dlq_url)}
@@ -128,7 +128,7 @@ def _refuse_shared_letters(gateway: SqsGateway, queue: Queue, dlq_url: str) -> N
     if others:
         raise Conflict(
             f"{naming.name_of(dlq_url)!r} is also the dead-letter queue of {', '.join(others[:5])}, whose letters "
-            f"cannot be told from those of {queue.name!r}: redrive chosen letters on the queue's page"
+            f"cannot be distinguished from those of {queue.name!r}: redrive chosen letters on the queue's page"
         )
 
 

@@ -223,7 +223,7 @@ class Queue(models.Model, Settings):
 
     @property
     def fifo(self) -> bool:
-        """Whether it is a FIFO queue, which its name tells."""
+        """Whether it is a FIFO queue, as its name says."""
         return is_fifo(self.name)
 
     @property

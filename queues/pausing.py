@@ -23,7 +23,7 @@ MAX_REASON = 500
 
 @dataclass(frozen=True)
 class Note:
-    """Why a queue is paused or resumed; actions on several queues have one `change`, by which they can be undone."""
+    """Why a queue is paused or resumed; actions on several queues have one `change`, which undoes them together."""
 
     reason: str = ""
     change: str = ""

@@ -70,7 +70,7 @@ def by_name(name: str) -> Queue:
 def find(filters: Document, sort: str, *, descending: bool, limit: int) -> list[Queue]:
     """Up to `limit` queues that match, sorted by a field (MongoDB's name of it) and `_id`."""
     direction = DESCENDING if descending else ASCENDING
-    # Names are unique: their index alone gives the order, where with `_id` all would be sorted.
+    # Names are unique: their index gives the order by itself; with `_id`, everything would be sorted.
     order = [(sort, direction)] if sort == "name" else [(sort, direction), ("_id", direction)]
 
     def some(skip: int, wanted: int) -> Cursor[Document]:
@@ -86,7 +86,7 @@ def least_observed(limit: int) -> list[Queue]:
 
 
 def dead_letters_observed(counts: Mapping[ObjectId, int]) -> None:
-    """Record how many dead letters queues were seen to have, and whether they were fewer at the last count."""
+    """Record how many dead letters queues have, and whether the last count found fewer."""
     if counts:
         counted_before = {"$gt": ["$deadLettersObservedAt", None]}
         _queues().bulk_write(
@@ -126,7 +126,7 @@ def has_dlq(name: str) -> bool:
 
 
 def insert(queue: Queue) -> Queue:
-    """Insert a new definition. Raises `AlreadyExists` where its name or URL is taken."""
+    """Insert a new definition. Raises `AlreadyExists` if its name or URL is taken."""
     queue.id = queue.id or ObjectId()
     queue.created_at = queue.updated_at = queue.synced_at = database_clock.now()
     try:
@@ -235,7 +235,7 @@ def looked_at(queue_ids: Sequence[ObjectId]) -> None:
 
 
 def observed(depths: Mapping[ObjectId, Depth]) -> None:
-    """Record what queues were seen to hold, and since when each has always been seen to hold visible messages."""
+    """Record the observed depths of queues, and since when each observation has found visible messages."""
     if depths:
         _queues().bulk_write(
             [

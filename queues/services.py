@@ -28,6 +28,7 @@ from queuesite.foundation.errors import AlreadyExists, Conflict, InvalidInput, Q
 from queuesite.foundation.home import PROGRAM
 from queuesite.foundation.logs import get_logger
 from queuesite.foundation.problems import Problems
+from queuesite.foundation.sqs_limits import MAX_RETENTION_SECONDS
 
 if TYPE_CHECKING:
     from queues.sqs.gateway import SqsGateway
@@ -121,7 +122,7 @@ def create(
 
 
 def _refuse_shared(name: str, with_dlq: bool) -> None:
-    """Raise `Conflict` where one queue in SQS would be both a queue of ours and the dead-letter queue of another.
+    """Raise `Conflict` if one queue in SQS would be both a queue of ours and the dead-letter queue of another.
 
     Its dead letters would be processed as messages, and deleting or purging the one would empty the other.
     """
@@ -166,7 +167,10 @@ def _taken(name: str) -> AlreadyExists:
 
 def dlq_attributes(name: str) -> dict[str, str]:
     """The attributes of a queue's dead-letter queue: kept for 14 days, the longest that SQS allows."""
-    return {"MessageRetentionPeriod": "1209600", **({"FifoQueue": "true"} if naming.is_fifo(name) else {})}
+    return {
+        "MessageRetentionPeriod": str(MAX_RETENTION_SECONDS),
+        **({"FifoQueue": "true"} if naming.is_fifo(name) else {}),
+    }
 
 
 def sqs_attributes(gateway: SqsGateway, queue: Queue) -> dict[str, str]:
@@ -228,7 +232,7 @@ def _differences(before: Queue, after: Queue, changes: Mapping[str, Any]) -> str
 
 
 def delete(name: str) -> Queue:
-    """Delete a queue with its messages and its dead-letter queue. Where SQS fails the definition stays.
+    """Delete a queue with its messages and its dead-letter queue. If SQS fails, the definition stays.
 
     Of a queue that others own only the definition is deleted. SQS is not asked.
     """
@@ -304,7 +308,7 @@ def size(name: str) -> Size:
 
 
 def dead_letters(queue: Queue) -> int:
-    """Ask SQS how many dead letters a queue has: none where it has no dead-letter queue, or SQS does not."""
+    """Ask SQS how many dead letters a queue has: none if it has no dead-letter queue, or SQS has not."""
     if queue.dlq_url is not None:
         with suppress(QueueMissing):
             return gateway_in(queue.region).depth(queue.dlq_url).total
@@ -312,7 +316,7 @@ def dead_letters(queue: Queue) -> int:
 
 
 def with_dead_letters(name: str, to_do: str) -> tuple[Queue, str]:
-    """The queue and the URL of its dead-letter queue. Raises `NotFound`, and `InvalidInput` where it has none.
+    """The queue and the URL of its dead-letter queue. Raises `NotFound`, and `InvalidInput` if it has none.
 
     `to_do` says what somebody wanted to do with the dead letters.
     """

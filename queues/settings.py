@@ -15,12 +15,13 @@ from typing import Any, get_args, get_type_hints
 
 from queues.health.names import NOTIFIABLE
 from queues.setting_words import SettingWords, share
-from queuesite.foundation.config import get_config
+from queuesite.foundation.config import get_config, limits_of
 from queuesite.foundation.errors import InvalidInput
+from queuesite.foundation.sqs_limits import MAX_VISIBILITY_SECONDS
 
 #: Longest JSON of a handler's options: each consumer is given them, and every reader of queues reads them.
 MAX_OPTIONS_BYTES = 65_536
-#: Permission to choose a queue's handler and its options, which decide what becomes of its messages.
+#: Permission to choose a queue's handler and its options, which decide what happens to its messages.
 HANDLER_PERMISSION = "queues.change_handler"
 #: Longest name of a handler.
 MAX_HANDLER_NAME = 100
@@ -39,7 +40,7 @@ class Setting(SettingWords):
     help: str
     #: Heading that it stands under in forms and docs.
     group: str
-    #: Lowest and highest whole number; None for other types.
+    #: Lowest and highest whole number; None for other types. A setting with `empty_from` has the configuration's.
     limits: tuple[int, int] | None = None
     #: Attribute of the configuration that lowers the highest number.
     capped_by: str | None = None
@@ -153,7 +154,7 @@ class Settings:
         group="Handler",
         help="seconds that the handler may take for one message",
         unit="second",
-        limits=(1, 43_200),
+        limits=(1, MAX_VISIBILITY_SECONDS),
         empty="the handler's own limit, if it has one",
         followed=True,
     )
@@ -195,7 +196,7 @@ class Settings:
         group="Delivery by SQS",
         help="seconds that a received message stays hidden; extended while it is handled",
         unit="second",
-        limits=(1, 43_200),
+        limits=(1, MAX_VISIBILITY_SECONDS),
         held_by_sqs=True,
         followed=True,
     )
@@ -212,27 +213,23 @@ class Settings:
     sample_one_in: int | None = setting(
         None,
         group="Records",
-        help="one of so many successful attempts is recorded with what it logged (1: all; 0: none)",
+        help="one in this many successful attempts is recorded with what it logged (1: all; 0: none)",
         unit=share,
-        limits=(0, 1_000_000),
         empty_from="sample_one_in",
         followed=True,
     )
     failing_percent: int | None = setting(
         None,
         group="Health and notices",
-        help="share of failed attempts, in percent, from which on the queue is failing",
+        help="share of failed attempts, in percent, at which the queue counts as failing",
         unit="%",
-        limits=(1, 100),
         empty_from="health_failing_percent",
     )
-    # SQS keeps messages for at most 14 days.
     max_message_age: int | None = setting(
         None,
         group="Health and notices",
         help="age in seconds that its oldest message may reach; more is a problem",
         unit="second",
-        limits=(0, 1_209_600),
         empty_from="health_max_message_age_seconds",
     )
     max_backlog: int | None = setting(
@@ -240,7 +237,6 @@ class Settings:
         group="Health and notices",
         help="visible messages that it may hold; more are a problem",
         unit="message",
-        limits=(0, 1_000_000_000),
         empty_from="health_max_backlog",
     )
     max_dead_letters: int | None = setting(
@@ -248,13 +244,12 @@ class Settings:
         group="Health and notices",
         help="dead letters that it may have; more are a problem",
         unit="dead letter",
-        limits=(0, 1_000_000_000),
         empty_from="health_max_dead_letters",
     )
     notify_of: str | None = setting(
         None,
         group="Health and notices",
-        help="problems that notices are sent of: urgent (the red ones), all, none, or their names",
+        help="problems that cause a notice: urgent (the red ones), all, none, or their names",
         max_length=500,
         choices=NOTIFIABLE,
         empty_from="alert_on",
@@ -262,9 +257,8 @@ class Settings:
     notify_after: int | None = setting(
         None,
         group="Health and notices",
-        help="seconds that a problem must last before a notice is sent of it",
+        help="seconds that a problem must last before a notice is sent",
         unit="second",
-        limits=(0, 86_400),
         empty_from="alert_after_seconds",
     )
     paused: bool = setting(
@@ -287,7 +281,10 @@ def _declared() -> dict[str, Setting]:
             word = f"(?:{'|'.join(declared['choices'])})"
             declared = {**declared, "pattern": f"{word}(?:,{word})*"}
         if declared.get("empty_from"):
-            declared = {**declared, "empty": f"as {declared['empty_from'].upper()} says"}
+            attribute = declared["empty_from"]
+            declared = {**declared, "empty": f"as {attribute.upper()} says"}
+            if kind is int:
+                declared["limits"] = limits_of(attribute)
         found[one.name] = Setting(
             name=one.name,
             type=getattr(kind, "__origin__", kind),

@@ -64,7 +64,7 @@ def of_arn(text: str) -> Source:
 
 
 def check_region(text: str) -> None:
-    """Raise `InvalidInput` with the field `region` for what is no region's name."""
+    """Raise `InvalidInput` with the field `region` for what is not a region's name."""
     if not _REGION.fullmatch(text):
         raise InvalidInput(f"region {text!r} is not valid: expected one such as eu-west-1", field="region")
 

@@ -23,7 +23,7 @@ class ConsumerDied(Exception):
 
 
 class NoCall(ValueError):
-    """A message is no call of a task."""
+    """A message is not a call of a task."""
 
 
 @dataclass(frozen=True)

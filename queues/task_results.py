@@ -68,7 +68,7 @@ def enqueued(call: Call) -> None:
 
 
 def write(changes: Iterable[Change]) -> None:
-    """Record what became of calls. Raises pymongo's errors; to repeat it then does no harm."""
+    """Record the outcomes of calls. Raises pymongo's errors; it can then be repeated without harm."""
     writes = [_write(change) for change in changes]
     for first in range(0, len(writes), _CHUNK):
         try:

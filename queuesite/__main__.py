@@ -13,7 +13,7 @@ from queuesite.foundation import home, starting
 def main(program: str = "queuesite", folder: Path | None = None) -> int:
     """Run the command of `sys.argv`; a wrong configuration ends it with exit code 2 and all its problems.
 
-    `program` is the name by which it was called. `folder` is the home if QUEUESITE_HOME is not set; None means the
+    `program` is the name that it was called by. `folder` is the home if QUEUESITE_HOME is not set; None means the
     working folder.
     """
     arguments = sys.argv[1:]

@@ -127,7 +127,7 @@ def mail(user: User, address: str) -> str | None:
 
 
 def _connection() -> Any:
-    """A connection to MAIL_URL, which is no setting of Django's, since those are shown in more places."""
+    """A connection to MAIL_URL, which is not a setting of Django's, since those are shown in more places."""
     url = get_config().mail_url
     parts = urlsplit("" if url is None else url.get_secret_value())
     return get_connection(

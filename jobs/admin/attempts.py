@@ -30,7 +30,7 @@ PAGE = 50
 
 
 class AttemptFilters(forms.Form):
-    """Which attempts to list. An empty field is no condition."""
+    """Which attempts to list. An empty field is not a condition."""
 
     queue = forms.CharField(required=False, max_length=80, strip=True, widget=UnfoldAdminTextInputWidget)
     outcome = forms.ChoiceField(

@@ -28,7 +28,7 @@ PAGE = 50
 
 
 class EventFilters(forms.Form):
-    """Which events to list. A field that is left empty is no condition."""
+    """Which events to list. A field that is left empty is not a condition."""
 
     queue = forms.CharField(required=False, max_length=80, strip=True, widget=UnfoldAdminTextInputWidget)
     kind = forms.ChoiceField(

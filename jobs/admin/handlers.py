@@ -18,6 +18,7 @@ from queues.settings import HANDLER_PERMISSION
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.admin.tables import Column, Listing, Row, Sorting
 from queuesite.foundation.errors import InvalidInput, NotFound
+from queuesite.foundation.quantities import plural
 from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
 from queuesite.templatetags.cells import cut, link, share
@@ -69,7 +70,7 @@ class HandlerAdmin(RecordsAdmin):
             request,
             rows,
             sorting=Sorting(by, lambda by: address("jobs_handlerversion_changelist", sort=by)),
-            total=f"{count(len(rows))} handler{'' if len(rows) == 1 else 's'}",
+            total=plural(len(rows), "handler"),
         )
         return self.page(request, "jobs/_handlers.html", "Handlers", table=table, poll=True)
 

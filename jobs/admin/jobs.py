@@ -46,7 +46,7 @@ COLUMNS = (
 
 
 class JobFilters(forms.Form):
-    """Which jobs to list. An empty field is no condition."""
+    """Which jobs to list. An empty field is not a condition."""
 
     queue = forms.CharField(required=False, max_length=80, strip=True, widget=UnfoldAdminTextInputWidget)
     status = forms.ChoiceField(
@@ -174,7 +174,7 @@ class JobAdmin(RecordsAdmin):
             raise Http404("no such jobs")
         answer = StreamingHttpResponse(_csv(filters.conditions()), content_type="text/csv; charset=utf-8")
         answer["Content-Disposition"] = 'attachment; filename="jobs.csv"'
-        # Django would compress each piece by itself, and browsers read the first alone.
+        # Django would compress each piece by itself, and browsers read only the first.
         answer["Content-Encoding"] = "identity"
         return answer
 

@@ -12,6 +12,7 @@ from jobs.admin.pages import leader
 from jobs.models import Master
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.admin.tables import Column, Listing
+from queuesite.foundation.quantities import plural
 from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
 from queuesite.templatetags.cells import cut
@@ -20,7 +21,7 @@ from queuesite.templatetags.moments import ago, moment
 
 @admin.register(Master)
 class MasterAdmin(RecordsAdmin):
-    """The live masters, and the lease by which one of them leads."""
+    """The live masters, and the lease of the one that leads."""
 
     at = "masters"
     place = Place(Section.PROCESSES, 2, "Masters", "hub")
@@ -58,7 +59,7 @@ class MasterAdmin(RecordsAdmin):
                     }
                     for master in masters
                 ],
-                total=f"{len(masters)} live master{'' if len(masters) == 1 else 's'}",
+                total=plural(len(masters), "live master"),
             ),
             standbys=sum(1 for master in masters if lease is None or master.master_id != lease.holder),
             poll=True,

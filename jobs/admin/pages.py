@@ -9,6 +9,7 @@ from jobs import reads
 from jobs.models import Job, JobStatus
 from queues.health.rules import Problem
 from queuesite.admin.records import address
+from queuesite.foundation.quantities import noun_for
 from queuesite.templatetags.quantities import count
 
 #: The colour of a job's status, which is also shown in words.
@@ -43,7 +44,7 @@ def bounded(number: int) -> str:
 
 def counted(number: int, noun: str) -> str:
     """Such a number with its noun: `1 job`, `1,000+ jobs`."""
-    return f"{bounded(number)} {noun}{'' if number == 1 else 's'}"
+    return f"{bounded(number)} {noun_for(number, noun)}"
 
 
 def leader() -> dict[str, Any]:

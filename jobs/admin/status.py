@@ -53,7 +53,7 @@ def url() -> URLPattern:
 
 
 def _for_staff(request: HttpRequest) -> HttpResponseBase:
-    """The strip for those who may see the admin. Who that is cannot be told if Django's database is away."""
+    """The strip for those who may see the admin. Who that is cannot be known while Django's database is away."""
     try:
         return admin.site.admin_view(status)(request)
     except DatabaseError as error:

@@ -10,7 +10,7 @@ from jobs.models import Worker
 from jobs.statistics import Statistics
 from queues.health.limits import configured
 from queues.health.rules import Health, Tone
-from queuesite.foundation.quantities import duration
+from queuesite.foundation.quantities import duration, plural
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _time(numbers: Statistics) -> Tile:
 def _capacity(numbers: Statistics, live: Sequence[Worker]) -> Tile:
     capacity = sum(worker.capacity for worker in live if not worker.draining)
     draining = sum(worker.draining for worker in live)
-    note = f"{len(live)} worker{'' if len(live) == 1 else 's'}" + (f", {draining} draining" if draining else "")
+    note = plural(len(live), "worker") + (f", {draining} draining" if draining else "")
     full = numbers.capacity_used >= capacity
     tone = Tone.DANGER if not capacity else Tone.WARNING if full else None
     return Tile(
@@ -90,7 +90,7 @@ def _capacity(numbers: Statistics, live: Sequence[Worker]) -> Tile:
 
 def _dead(numbers: Statistics) -> Tile:
     growing = numbers.health.get(Health.DEAD_LETTERS_GROWING, 0)
-    note = f"growing in {growing:,} queue{'' if growing == 1 else 's'}" if growing else "when last counted"
+    note = f"growing in {plural(growing, 'queue')}" if growing else "when last counted"
     return Tile("Dead letters", f"{numbers.dead_letters:,}", note=note, tone=Tone.WARNING if growing else None)
 
 

@@ -20,6 +20,7 @@ from queuesite.admin.records import address
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
 from queuesite.foundation.errors import NotFound
+from queuesite.foundation.quantities import plural
 from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
 from queuesite.templatetags.quantities import count
@@ -121,7 +122,7 @@ def _departures() -> list[dict[str, Any]]:
 
 def _total(rows: Sequence[dict[str, Any]]) -> str:
     used, capacity = sum(row["load"] for row in rows), sum(row["worker"].capacity for row in rows)
-    return f"{count(len(rows))} worker{'' if len(rows) == 1 else 's'}: {count(used)} of {count(capacity)} capacity used"
+    return f"{plural(len(rows), 'worker')}: {count(used)} of {count(capacity)} capacity used"
 
 
 def shown(workers: list[Worker]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from django.http import HttpRequest
 from ninja import Query as Parameters
@@ -39,7 +39,7 @@ class HandlerSummary(Out):
     name: str = Field(examples=["log"])
     summary: str = Field(description="first line of its docstring", examples=["Log each message."])
     options: dict[str, Any] | None = Field(description="JSON Schema of its options; null: it takes none, or is unknown")
-    kind: str | None = Field(description="sync, async or batch; null: nobody knows it", examples=["sync"])
+    kind: str | None = Field(description="sync, async or batch; null: unknown", examples=["sync"])
     timeout: float | None = Field(description="its own time limit for one message, in seconds", examples=[None])
     batch: BatchOut | None = Field(description="the batches that it takes; null: single messages")
     retry: list[str] = Field(
@@ -106,7 +106,7 @@ class VersionOut(WorkOut):
     """A version of a handler, with what it did in the last 24 hours on all queues."""
 
     version: str = Field(examples=["2.1"])
-    first_announced_at: Timestamp | None = Field(description="the later, the newer; null: not recorded")
+    first_announced_at: Timestamp | None = Field(description="a version with a later date is newer; null: not recorded")
     workers: list[str] = Field(description="live workers that have it", examples=[["host-1-4711-6f1d2c3b"]])
 
     @classmethod
@@ -145,10 +145,11 @@ def batch_of(handler: Known) -> dict[str, Any] | None:
 class HandlersQuery(Query):
     """How to list handlers."""
 
-    sort: Literal[
-        "name", "queues", "attempts", "rate", "failed", "retried",
-        "p50", "p95", "p99", "waited_p50", "waited_p95", "waited_p99",
-    ] = Field("name", description="by name, or by one of these with the highest first")  # fmt: skip
+    sort: str = Field(
+        "name",
+        description="by name, or by one of these with the highest first",
+        json_schema_extra={"enum": list(handler_report.SORTS)},
+    )
 
 
 _READ = {"read": link("read_handler", "items/0/name", "name")}

@@ -38,9 +38,9 @@ class AlertOut(Out):
         description="pending: no notice has been sent; sending, sent; ending: the notice of its end is being sent"
     )
     first_seen_at: Timestamp
-    last_seen_at: Timestamp = Field(description="when it was last wrong; looked at each minute")
-    silenced_until: Timestamp | None = Field(description="end of the silence that holds for it")
-    failures: int = Field(description="sendings in a row that no address took", examples=[0])
+    last_seen_at: Timestamp = Field(description="when the problem was last seen; it is checked every minute")
+    silenced_until: Timestamp | None = Field(description="end of the silence that covers it")
+    failures: int = Field(description="attempts in a row to send it that no address took", examples=[0])
     error: str | None = Field(description="why the last of them failed", examples=[None])
     try_again_at: Timestamp | None = Field(description="when the next try is due")
 
@@ -62,7 +62,7 @@ class AlertsOut(Out):
     items: list[AlertOut]
     last_check_at: Timestamp | None = Field(description="when the background tasks last looked; null: never")
     targets: list[str] = Field(
-        description="the addresses that notices go to, without their secrets; none: none are sent",
+        description="the addresses that notices go to, without their secrets; empty: no notices are sent",
         examples=[["1: Slack", "2: JSON at hooks.example.com"]],
     )
 
@@ -80,7 +80,7 @@ def list_alerts(request: HttpRequest) -> AlertsOut:
 
 
 class AnswerOut(Out):
-    """What became of a notice at an address."""
+    """How an address answered a notice."""
 
     target: str = Field(description="the address without its secrets", examples=["2: JSON at hooks.example.com"])
     took: bool
@@ -170,7 +170,7 @@ def list_silences(request: HttpRequest) -> SilencesOut:
     openapi_extra=also(problems.NOT_FOUND, links={201: {"end": link("end_silence", "items/0/id", "silence_id")}}),
 )
 def begin_silence(request: HttpRequest, payload: SilenceIn) -> SilencesOut:
-    """Send no notices of some queues' problems, or of any, for a while; at most 30 days.
+    """Send no notices about some queues, or about anything, for a while; at most 30 days.
 
     No notice is ever sent of what begins and ends within a silence; that of what lasts is sent after it. A silence
     replaces the one that its queue has. 404 if one of the queues does not exist: then none is silenced.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Annotated, Literal
 
 from django.http import HttpRequest
@@ -134,7 +133,7 @@ class WorkersOut(Out):
 @router.get("/workers", response=WorkersOut, auth=needs("jobs.view_worker"), tags=["workers"])
 def list_workers(request: HttpRequest) -> WorkersOut:
     """List the workers, with their load and the live counts of their consumers."""
-    load = Counter(assignment.worker for assignment in reads.find_assignments())
+    load = reads.load_by_worker()
     workers = services.list_workers()
     now = database_clock.now()
     return WorkersOut(items=[WorkerOut.of(worker, load[worker.worker_id], now) for worker in workers])

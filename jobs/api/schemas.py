@@ -60,7 +60,7 @@ class JobOut(Out):
     message_count: int = Field(description="messages handled; updated every JOB_MAX_SECONDS", examples=[500])
     failed_count: int = Field(description="attempts that failed; updated every JOB_MAX_SECONDS", examples=[0])
     retried_count: int = Field(
-        description="attempts for which the handler asked for a retry, which are no failures", examples=[0]
+        description="attempts for which the handler asked for a retry; they are not failures", examples=[0]
     )
     timed_out_count: int = Field(description="failed attempts that exceeded their time limit", examples=[0])
     processor: ProcessorOut
@@ -124,7 +124,7 @@ class QueueOut(QueueFields):
         examples=["healthy"],
     )
     problems: list[ProblemOut] = Field(description="all that is wrong with it, the worst first")
-    oldest_message: OldestOut | None = Field(description="the oldest message that is known of; null: none is")
+    oldest_message: OldestOut | None = Field(description="the oldest known message; null: none is known")
     drain_seconds: float | None = Field(
         description="how long its messages last at the pace of the last minutes, if no more come; 0: it has none; "
         "null: nothing was processed",
@@ -143,7 +143,7 @@ class QueueOut(QueueFields):
         examples=["no worker has handler resize"],
     )
     warnings: list[str] = Field(
-        description="what should be known of its handler and options: nobody knows the handler, or it refuses them",
+        description="what may be wrong with its handler and options: the handler is unknown, or it refuses the options",
         examples=[[]],
     )
     assignments: list[AssignmentOut] | None = Field(

@@ -28,11 +28,11 @@ class WorkerOut(Out):
     pid: int = Field(examples=[4711])
     capacity: int = Field(description="consumers that it runs at once", examples=[5])
     wanted_capacity: int | None = Field(
-        description="the capacity that it was asked for, which it follows; null: none, so it is its MAX_LOAD",
+        description="the capacity that somebody has set; null: nobody has, so it is its MAX_LOAD",
         examples=[None],
     )
     capacity_limit: int | None = Field(
-        description="the most that it can be asked for (MAX_LOAD_LIMIT); null: it is of an earlier release, and cannot",
+        description="the highest capacity that it can be given (MAX_LOAD_LIMIT); null: an earlier release without one",
         examples=[10],
     )
     load: int = Field(description="assignments that it holds", examples=[2])
@@ -40,7 +40,7 @@ class WorkerOut(Out):
     alive: bool = Field(description="whether its heartbeat is recent", examples=[True])
     heartbeat_age: float = Field(description="seconds since its last heartbeat", examples=[0.8])
     pool: str | None = Field(
-        description="null: it is of an earlier release, and announces nothing", examples=["default"]
+        description="null: it runs an earlier release, which announces nothing", examples=["default"]
     )
     version: str = Field(description="of its handlers' code", examples=["2.1"])
     handlers: dict[str, str] = Field(description="the version of each handler that it has", examples=[{"log": "2.1"}])

@@ -76,7 +76,7 @@ def measure_consumer(pool: Pool, queue: Queue, count: int) -> Usage:
     memory = 0
     while report is None:
         if time.monotonic() - began > LONGEST:
-            raise ServerError(f"the consumer did not come to its end within {LONGEST:g} s")
+            raise ServerError(f"the consumer did not end within {LONGEST:g} s")
         readable, _ = pool.sources()
         wait(readable, timeout=0.5)
         try:

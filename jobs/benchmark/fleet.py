@@ -186,7 +186,7 @@ def hot_queue(directory: Path, count: int, work: float) -> Hot:
                 present = sum(a.queue_id == queue.id for a in assignments.all_assignments())
                 most = max(most, present) if consumers > 1 else most
                 if time.monotonic() - began > 10 * PATIENCE:
-                    raise ServerError("the hot queue does not get empty")
+                    raise ServerError("the hot queue does not become empty")
                 time.sleep(0.05)
             rates.append(count / (time.monotonic() - began))
     return Hot(rates[0], rates[1], most)

@@ -1,4 +1,4 @@
-"""The handlers that are measured. A benchmark's own processes alone import them, by HANDLER_MODULES."""
+"""The handlers that are measured. Only a benchmark's own processes import them, by HANDLER_MODULES."""
 
 from __future__ import annotations
 

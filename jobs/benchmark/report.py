@@ -13,13 +13,13 @@ from queuesite.foundation.errors import InvalidInput
 
 MIB = 1_048_576
 
-#: Whether a goal was met, in words; nothing where there is none.
+#: Whether a goal was met, in words; empty if there is none.
 MET = {True: "yes", False: "NO", None: ""}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure. `met` is None where there is no goal for it."""
+    """One figure. `met` is None if it has no goal."""
 
     what: str
     value: float
@@ -160,9 +160,9 @@ def scale(measured: Scale, sweep_max: float) -> list[Figure]:
 
 
 def in_document(text: str, name: str, figures: Sequence[Figure], machine: Mapping[str, str]) -> str:
-    """A Markdown document with the table between its marks `<!-- NAME -->` and `<!-- end NAME -->` made anew.
+    """A Markdown document with the table between its marks `<!-- NAME -->` and `<!-- end NAME -->` made again.
 
-    Raises `InvalidInput` where the document has no such marks.
+    Raises `InvalidInput` if the document has no such marks.
     """
     begin, end = f"<!-- {name} -->", f"<!-- end {name} -->"
     before, found, rest = text.partition(begin)

@@ -34,7 +34,7 @@ log = get_logger(__name__)
 
 @dataclass(eq=False, slots=True)
 class Settlement:
-    """What is to become of a held message: deleted (`delay` None), or visible again after `delay` seconds."""
+    """What to do with a held message: deleted (`delay` None), or visible again after `delay` seconds."""
 
     held: Held
     delay: int | None

@@ -39,7 +39,7 @@ class Comebacks:
                 del self._handled[next(iter(self._handled))]
 
     def new(self, messages: list[Held]) -> list[Held]:
-        """Those of the received messages that are to be handled. The others have been seen to."""
+        """The received messages that are to be handled; the others have been settled here."""
         if not self._handled and not self._keeper.knows_any(messages):
             return messages
         return [held for held in messages if self._is_new(held)]

@@ -26,7 +26,7 @@ def send_to_dead_letters(gateway: DataPlane, dlq_url: str, message: ReceivedMess
 
 def dead_letter(message: ReceivedMessage, reason: str, *, fifo: bool) -> OutgoingMessage:
     """The copy for the dead-letter queue. Reason and id are left out if SQS's limits leave no room for them."""
-    # A second try after a lost answer must not make two dead letters; only FIFO queues can tell.
+    # A second try after a lost answer must not make two dead letters; only FIFO queues recognize it.
     deduplication = f"reject-{message.message_id}" if fifo else None
     copy = OutgoingMessage(message.body, dict(message.attributes), group=message.group, deduplication_id=deduplication)
     text = printable(reason)[:REASON_CHARACTERS] or "rejected"

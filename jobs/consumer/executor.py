@@ -15,7 +15,7 @@ from queuesite.foundation.threads import OnDeath, end_process
 
 
 class Executor:
-    """Runs handlers in slots; what becomes of each message is the pipeline's business."""
+    """Runs handlers in slots; the pipeline decides what happens to each message."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Gathering batches: a slot that has a message waits for others to be handled with it.
 
 A slot that gathers asks for what it misses as idle slots do, and has the first claim to what comes. While the queue is
-handled with caution, or probed, messages are handled one by one all the same.
+handled with caution, or probed, messages are still handled one by one.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ LOOK_SECONDS = 1.0
 class LoopSlots:
     """Takes messages whenever the buffer has changed, and handles each in a task.
 
-    The handler's call is all that the task does: what comes of it is seen to when the task is over, so that a handler
+    The handler's call is all that the task does: its outcome is settled when the task is over, so that a handler
     that cancels its own task, or all tasks of the loop, cannot keep a message from being settled.
     """
 

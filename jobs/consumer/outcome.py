@@ -52,7 +52,7 @@ class TryAgain:
     delay: int
     error: str
     timed_out: bool = False
-    #: The handler asked for it, which is no failure to a breaker.
+    #: The handler asked for it, which is not a failure to a breaker.
     asked: bool = field(default=False, compare=False)
 
 

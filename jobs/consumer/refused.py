@@ -27,7 +27,7 @@ class Refusals:
         self._since: float | None = None
 
     def note(self, error: ServerError, *, passes: bool | None = None) -> None:
-        """Note a request that failed. `passes`: it is no refusal; None: judge by the error."""
+        """Note a request that failed. `passes`: it is not a refusal; None: judge by the error."""
         if isinstance(error, SqsUnavailable) if passes is None else passes:
             self.over()
             return

@@ -109,7 +109,7 @@ class Run:
     def execute(
         self, finishing: Callable[[RunReport], None] = lambda so_far: None, first: Sequence[Batch] = ()
     ) -> RunReport:
-        """Process the queue until it is drained or the run is told to end.
+        """Process the queue until it is drained or the run is asked to end.
 
         `first` is what a listener has received for it: it is handled before anything is received. `finishing` is called
         when nothing is received any more and only handlers in flight are left, unless these end within

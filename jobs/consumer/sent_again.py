@@ -1,4 +1,4 @@
-"""Sending a message to its own queue once more, where its receives are used up and are not to count."""
+"""Sending a message to its own queue once more, if its receives are used up and must not count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of attempts at Django's tasks, for the worker to record."""
+"""Outcomes of attempts at Django's tasks, for the worker to record."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class TaskOutcomes(Stage):
 
 
 def _described(outcome: Outcome, error: BaseException | None) -> tuple[str, str] | None:
-    """The class of what was raised, by its path, and the traceback. A retry that was asked for is no error."""
+    """The class of what was raised, by its path, and the traceback. A retry that was asked for is not an error."""
     if isinstance(outcome, Done) or isinstance(error, Retry):
         return None
     if isinstance(error, Reject) and error.__cause__ is not None:

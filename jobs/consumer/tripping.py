@@ -54,7 +54,7 @@ class Tripping:
         log.info("queue_recovered", meaning="a message was handled, and the others follow")
 
     def judged(self, outcome: TryAgain | Unreachable, breaker: Breaker | None) -> Outcome:
-        """What becomes of a failed attempt: if the dependency is down, the run ends, and the message waits for it."""
+        """Settle a failed attempt: if the dependency is down, the run ends, and the message waits for it."""
         if isinstance(outcome, TryAgain):
             if breaker is None or outcome.asked or not self._opens(breaker):
                 return outcome

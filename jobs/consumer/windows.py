@@ -17,7 +17,7 @@ LONGEST_SECONDS = 600
 #: SQS hides no message for longer than 12 h after its receive. We count from when the receive was asked for, so only
 #: the request that extends has to be allowed for: it counts from when it arrives, after up to two repetitions by boto3.
 MARGIN_SECONDS = 5
-#: How much less to ask for, in seconds, when SQS says that a timeout ends after its 12 h all the same.
+#: How much less to ask for, in seconds, when SQS still says that a timeout ends after its 12 h.
 STEP_SECONDS = 60
 #: How long a message may wait for a slot, in seconds, before it is given back. Behind the long handlers of its FIFO
 #: group it would otherwise begin when most of its 12 h has passed.

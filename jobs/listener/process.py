@@ -70,7 +70,7 @@ class Listener:
         self._idle = True
 
     def serve(self) -> None:
-        """Listen until told to leave, or until the worker is gone. What was just received becomes visible by itself."""
+        """Listen until asked to leave, or until the worker is gone. What was just received becomes visible again."""
         while not self._leaving:
             pause = self._polls.begin_due()
             now = time.monotonic()

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management import CommandError
 
 from jobs import alerts, notices, silences
+from jobs.management.sqs_output import as_api
 from queuesite.foundation.commands import QueuesiteCommand, integer
 from queuesite.foundation.quantities import plural
 
@@ -22,41 +23,29 @@ class AlertVerbs(QueuesiteCommand):
     def add_alert_verbs(self, verb: Callable[..., argparse.ArgumentParser]) -> None:
         """Add the verbs' arguments."""
         for name, text in (
-            ("alerts", "list the problems that notices were sent of, or are about to be"),
-            ("notices", "list the notices that were sent lately, and what became of them, the newest first"),
+            ("alerts", "list the problems that caused a notice, or are about to"),
+            ("notices", "list the notices sent lately and what each address answered, the newest first"),
         ):
             verb(name, text, queue=False, as_json=True).add_argument(
                 "--limit", metavar="N", type=integer(1, MOST), default=20, help="how many (default: %(default)s)"
             )
-        silence = verb("silence", "send no notices of some queues' problems, or of any, for a while", queue=False)
+        silence = verb("silence", "send no notices about some queues, or about anything, for a while", queue=False)
         silence.add_argument("names", metavar="NAME", nargs="*", help="the queues' names; without any: everything")
         silence.add_argument("span", metavar="SPAN", help="how long: 30m, 2h or 3d, at most 30d; 0 ends the silence")
         silence.add_argument("--reason", metavar="TEXT", default="", help="why; pages and events show it")
-        verb("silences", "list the silences that hold, with who began them and why", queue=False, as_json=True)
+        verb("silences", "list the silences in effect, with who began them and why", queue=False, as_json=True)
         verb("test-alert", "send a test notice to each address of ALERT_URLS and show what it answers", queue=False)
 
     def do_alerts(self, options: dict[str, Any]) -> None:
         """List what is open."""
         found = alerts.open_alerts(options["limit"])
         if options["json"]:
-            self.print_json(
-                [
-                    {
-                        "queue": one.alert.subject or None,
-                        "problem": one.alert.problem,
-                        "sentence": one.alert.sentence,
-                        "state": one.alert.state,
-                        "firstSeenAt": one.alert.first_seen_at,
-                        "lastSeenAt": one.alert.last_seen_at,
-                        "silencedUntil": None if one.silence is None else one.silence.until,
-                        "error": one.alert.error or None,
-                    }
-                    for one in found
-                ]
-            )
+            from jobs.api.notices import AlertOut
+
+            self.print_json(as_api(AlertOut.of(one) for one in found))
             return
         if not found:
-            self.say("no notice was sent of anything that is not over, nor is one about to be")
+            self.say("nothing is wrong of which a notice was sent, or is about to be")
             return
         self.print_table(
             ("queue", "problem", "what is wrong", "since (UTC)", "notice"),
@@ -76,8 +65,9 @@ class AlertVerbs(QueuesiteCommand):
         """List what was sent."""
         found, _ = notices.find(limit=options["limit"])
         if options["json"]:
-            names = ("id", "at", "kind", "actor", "title", "body", "answers")
-            self.print_json([{name: getattr(one, name) for name in names} for one in found])
+            from jobs.api.notices import NoticeOut
+
+            self.print_json(as_api(NoticeOut.of(one) for one in found))
             return
         if not found:
             self.say("no notice was sent")
@@ -110,13 +100,12 @@ class AlertVerbs(QueuesiteCommand):
         """List the silences."""
         found = silences.current()
         if options["json"]:
-            names = {"id": "id", "until": "until", "begunAt": "begun_at", "actor": "actor", "reason": "reason"}
-            self.print_json(
-                [{"queue": one.subject or None, **{k: getattr(one, v) for k, v in names.items()}} for one in found]
-            )
+            from jobs.api.notices import SilenceOut
+
+            self.print_json(as_api(SilenceOut.of(one) for one in found))
             return
         if not found:
-            self.say("no silence holds")
+            self.say("no silence is in effect")
             return
         self.print_table(
             ("queue", "until (UTC)", "by", "why"),

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from jobs.management.sqs_output import as_api
 from queues import events
 from queues.events import EventKind
 from queuesite.foundation.commands import QueuesiteCommand, integer
@@ -33,10 +34,9 @@ class EventVerbs(QueuesiteCommand):
         found, _ = events.find(queue=options["name"], kind=options["kind"], limit=options["limit"])
         found.reverse()
         if options["json"]:
-            names = {"kind": "kind", "queueName": "queue_name", "subject": "subject", "actor": "actor", "text": "text"}
-            self.print_json(
-                [{"id": one.id, "at": one.at, **{k: getattr(one, v) for k, v in names.items()}} for one in found]
-            )
+            from jobs.api.events import EventOut
+
+            self.print_json(as_api(EventOut.of(one) for one in found))
             return
         if not found:
             self.say("no events" + (f" of queue {options['name']!r}" if options["name"] else ""))

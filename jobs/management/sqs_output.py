@@ -1,14 +1,19 @@
-"""What `manage.py sqs` prints of queues and handlers."""
+"""What `manage.py sqs` prints of queues and handlers, and of any record as JSON.
+
+JSON is that of the API's schemas, which are imported only where they are used: they take 0.2 s of CPU.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
+
+from pydantic import BaseModel
 
 from queues.handlers import catalogue
 from queues.health.rules import Health, health_of, problems_of
 from queues.models import Queue
-from queues.settings import SETTINGS
 from queues.state import Context, State, state_of, unserved_reason
 
 
@@ -26,51 +31,28 @@ def state_words(queue: Queue, context: Context) -> str:
     )
 
 
+def as_api(items: Iterable[BaseModel]) -> list[dict[str, Any]]:
+    """Records for programs, as the API returns them."""
+    return [item.model_dump(mode="json", by_alias=True) for item in items]
+
+
 def handler_as_json(handler: catalogue.Known) -> dict[str, Any]:
-    """A handler, for programs."""
-    return {
-        "name": handler.name,
-        "versions": [one.version for one in handler.announced],
-        "path": None if handler.local is None else handler.local.path,
-        "kind": handler.kind or None,
-        "timeout": handler.timeout,
-        "batch": handler.batch or None,
-        "retry": list(handler.retry),
-        "breaker": None if handler.breaker is None else vars(handler.breaker),
-        "description": handler.summary,
-        "options": handler.schema,
-    }
+    """A handler for programs, as the API returns it, with the place of its code."""
+    from jobs.api.handlers import HandlerSummary
+
+    [found] = as_api([HandlerSummary(**HandlerSummary.values(handler))])
+    return {**found, "path": None if handler.local is None else handler.local.path}
 
 
 def queue_as_json(queue: Queue, handlers: catalogue.Catalogue, context: Context) -> dict[str, Any]:
-    """A queue, for programs, with its secrets masked."""
+    """A queue for programs, as the API returns it, with its secrets masked; and what is said of its processing."""
+    from queues.api.schemas import QueueFields
+
+    [found] = as_api([QueueFields(**QueueFields.values(queue, handlers))])
     return {
-        "id": queue.id,
-        "name": queue.name,
-        "queueUrl": queue.queue_url,
-        "dlqUrl": queue.dlq_url,
-        "managed": queue.managed,
-        "queueArn": queue.queue_arn,
-        "retentionSeconds": queue.retention_seconds,
-        "maxMessageBytes": queue.max_message_bytes,
-        "vanishedAt": queue.vanished_at,
-        **{setting.field_name: getattr(queue, name) for name, setting in SETTINGS.items()},
-        "handlerOptions": handlers.named(queue.handler).masked_options(queue.handler_options),
+        **found,
         "state": state_of(queue, context),
         "unserved": unserved_reason(queue, context),
         "health": health_of(queue, context),
         "problems": [one.health for one in problems_of(queue, context)],
-        "crashCount": queue.crash_count,
-        "tripCount": queue.trip_count,
-        "tripReason": queue.trip_reason,
-        "notBefore": queue.not_before,
-        "depth": {
-            "visible": queue.depth_visible,
-            "inFlight": queue.depth_in_flight,
-            "delayed": queue.depth_delayed,
-            "observedAt": queue.depth_observed_at,
-        },
-        "createdAt": queue.created_at,
-        "updatedAt": queue.updated_at,
-        "syncedAt": queue.synced_at,
     }

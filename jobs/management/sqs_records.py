@@ -15,7 +15,8 @@ from jobs import attempt_reads, letters, reads
 from jobs.attempt_model import Attempt
 from jobs.attempts import AttemptOutcome
 from jobs.management import sqs_top
-from jobs.models import Failure, Job, JobStatus
+from jobs.management.sqs_output import as_api
+from jobs.models import JobStatus
 from queues import services
 from queuesite.foundation.commands import QueuesiteCommand, integer
 from queuesite.foundation.databases import mongodb_errors
@@ -92,7 +93,9 @@ class RecordVerbs(QueuesiteCommand):
         names = ("message", "queue", "job", "handler", "kind", "outcome", "text", "limit")
         found, _ = attempt_reads.find(**{name: options[name] for name in names})
         if options["json"]:
-            self.print_json([as_json(one) for one in found])
+            from jobs.api.attempt_schemas import AttemptOut
+
+            self.print_json(as_api(AttemptOut.of(one) for one in found))
             return
         self.print_table(
             ("started (UTC)", "outcome", "queue", "message", "receive", "waited", "seconds", "error"),
@@ -116,7 +119,9 @@ class RecordVerbs(QueuesiteCommand):
         """List jobs."""
         found, _ = reads.find_jobs(**{name: options[name] for name in ("queue", "status", "worker", "limit")})
         if options["json"]:
-            self.print_json([_fields(job, _JOB) for job in found])
+            from jobs.api.schemas import JobOut
+
+            self.print_json(as_api(JobOut.of(job) for job in found))
             return
         self.print_table(
             ("id", "created (UTC)", "queue", "status", "reason", "messages", "failed", "retried", "worker"),
@@ -141,7 +146,9 @@ class RecordVerbs(QueuesiteCommand):
         """List kinds of failure."""
         found, _ = reads.find_failures(queue=options["queue"], kind=options["kind"], limit=options["limit"])
         if options["json"]:
-            self.print_json([_fields(failure, _FAILURE) for failure in found])
+            from jobs.api.schemas import FailureOut
+
+            self.print_json(as_api(FailureOut.of(failure) for failure in found))
             return
         self.print_table(
             ("kind", "last seen (UTC)", "queue", "count", "failure", "message"),
@@ -210,32 +217,3 @@ def lines_of(one: Attempt) -> Iterator[str]:
     )
     for line in harmless(one.log).splitlines():
         yield f"    {line}"
-
-
-_ATTEMPT = {
-    "id": "id", "messageId": "message_id", "queue": "queue_name", "jobId": "job_id", "worker": "worker",
-    "handler": "handler", "handlerVersion": "handler_version", "receiveCount": "receive_count",
-    "startedAt": "started_at", "waited": "waited", "seconds": "seconds", "outcome": "outcome",
-    "errorType": "error_type", "error": "error", "kind": "fingerprint", "deadLetter": "dead_letter",
-    "traceId": "trace_id", "log": "log",
-}  # fmt: skip
-_JOB = {
-    "id": "id", "queue": "queue_name", "status": "status", "endReason": "end_reason", "messageCount": "message_count",
-    "failedCount": "failed_count", "timedOutCount": "timed_out_count", "retriedCount": "retried_count",
-    "processor": "processor", "handler": "handler", "handlerVersion": "handler_version",
-    "createdAt": "created_at", "startedAt": "started_at", "endedAt": "ended_at", "lastError": "last_error",
-}  # fmt: skip
-_FAILURE = {
-    "kind": "fingerprint", "queue": "queue_name", "exceptionType": "exception_type", "retryReason": "retry_reason",
-    "place": "place", "message": "message", "count": "count", "firstSeenAt": "first_seen_at",
-    "lastSeenAt": "last_seen_at", "messageId": "message_id",
-}  # fmt: skip
-
-
-def _fields(record: Attempt | Job | Failure, names: dict[str, str]) -> dict[str, Any]:
-    return {shown: getattr(record, name) for shown, name in names.items()}
-
-
-def as_json(attempt: Attempt) -> dict[str, Any]:
-    """An attempt, for programs."""
-    return _fields(attempt, _ATTEMPT)

@@ -15,7 +15,7 @@ from queuesite.foundation.databases import database_clock
 
 #: Seconds between readings of all definitions, in case a change stream has missed one.
 RELOAD_SECONDS = 60.0
-#: Seconds by which polling for changes looks back beyond its last look: our reading of the database's clock may be
+#: How many seconds polling for changes looks back beyond its last look: our reading of the database's clock may be
 #: ahead of it by half a slow round trip, and a change that was dated in between would not be seen.
 LOOK_BACK_SECONDS = 2.0
 

@@ -1,4 +1,4 @@
-"""Writing down what queues were seen to hold, so that people and metrics see it."""
+"""Recording the observed depths of queues, for pages and metrics."""
 
 from __future__ import annotations
 

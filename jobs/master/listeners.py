@@ -70,7 +70,7 @@ class Listeners:
         term: int,
         now: float,
     ) -> None:
-        """Do what is due, and tell the backlog which queues are listened to. Raises pymongo's errors."""
+        """Do what is due, and report to the backlog which queues are listened to. Raises pymongo's errors."""
         listeners = self._listeners(held, alive, now)
         at_work = frozenset(worker for worker, one in listeners.items() if not one.rests)
         self._stale = self._stale or at_work != self._at_work

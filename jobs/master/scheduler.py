@@ -102,7 +102,7 @@ class Scheduler:
         self._time_slice = time_slice - min(PREFETCH_SECONDS, time_slice / 4)
 
     def run(self) -> None:
-        """Lead or stand by until told to stop; then resign, so that a standby takes over at once."""
+        """Lead or stand by until asked to stop; then resign, so that a standby takes over at once."""
         signal.set_wakeup_fd(self.wakeup.signal_fd, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)

@@ -27,7 +27,7 @@ QUEUED = 256
 
 @dataclass(frozen=True)
 class Observation:
-    """What a queue was seen to hold; `depth` is None if SQS did not answer."""
+    """What a look found in a queue; `depth` is None if SQS did not answer."""
 
     queue_id: ObjectId
     depth: Depth | None
@@ -53,7 +53,7 @@ class Sweeper:
         self._answers: queue.SimpleQueue[Observation] = queue.SimpleQueue()
         self._under_way = 0
         self._outage = Outage("SQS (sweep)")
-        #: Queues that SQS does not have, or that their owners do not let us see; each is told once.
+        #: Queues that SQS does not have, or that their owners do not let us see; each is logged once.
         self._missing: set[ObjectId] = set()
         #: Regions that do not answer, and when each is asked again (monotonic clock).
         self._away: dict[str, tuple[Outage, float]] = {}

@@ -157,7 +157,7 @@ def newest(filters: Document, limit: int) -> list[Failure]:
 def most_frequent(queues: Sequence[Queue], since: datetime) -> dict[ObjectId, Failure]:
     """Of each of these queues, the kind that was seen most often of those seen at `since` or later, without traceback.
 
-    How often counts from when the kind was first seen. A reason for retries is only told if nothing failed.
+    How often counts from when the kind was first seen. A reason for retries is only given if nothing failed.
     """
     if not queues:
         return {}

@@ -81,7 +81,7 @@ class Counts:
 
     @classmethod
     def of_entry(cls, entry: Mapping[str, Any]) -> Self:
-        """As a consumer reports them, and its worker's document has them; what is no number counts as 0."""
+        """As a consumer reports them, and its worker's document has them; what is not a number counts as 0."""
         found = (entry.get(name) for name in ("processed", "failed", "timedOut", "retried"))
         return cls(*(value if isinstance(value, int) else 0 for value in found))
 
@@ -254,7 +254,7 @@ def unfinished(before: datetime | None = None, workers: Iterable[str] | None = N
     wanted: Document = {"status": {"$in": _UNFINISHED}}
     if workers is not None:
         wanted["processor.workerId"] = {"$in": list(workers)}
-    # One whose queue's id is no id cannot be rescued, nor can anything wait for it: it lives out its time.
+    # One whose queue's id is not an id cannot be rescued, nor can anything wait for it: it lives out its time.
     wanted["queueId"] = {"$type": "objectId"}
     documents = _jobs().find(wanted, {"queueId": 1, "processor.workerId": 1, "lastModified": 1})
     found = []

@@ -114,7 +114,7 @@ def _prepared(
     found = handler_of(handler)
     limit = found.timeout if timeout is None else timeout
     spec = HandlerSpec(queue or found.queue or found.name, found, found.parse_options(options or {}), limit)
-    _ = found.attempt  # what is wrong with middleware is no outcome
+    _ = found.attempt  # what is wrong with middleware is not an outcome
     return described(body, **message), spec
 
 

@@ -114,7 +114,7 @@ _EMPTY = 0.001
 
 
 class ClockedSqs(MemorySqs):
-    """Tells when its messages become visible. A receive waits for none."""
+    """Its clock says when messages become visible. A receive waits for none."""
 
     def receive(self, queue_url: str, *, wait: int = 0, **options: Any) -> list[ReceivedMessage]:
         found = super().receive(queue_url, wait=0, **options)

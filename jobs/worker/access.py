@@ -1,8 +1,9 @@
 """What consumers need to reach SQS, kept up to date by their worker for those that are still to come.
 
-boto3 takes 0.1 s of CPU and a client of 8 MB to find out where SQS is and by which keys, and a consumer would need that
+boto3 takes 0.1 s of CPU and a client of 8 MB to find SQS's address and the keys to it, and a consumer would need that
 for nothing else. It gets both as plain values when it is forked, and looks for keys by itself only if its own are about
-to expire, or SQS refuses them. The worker makes no requests, so nothing tells it that keys have changed: it looks.
+to expire, or SQS refuses them. The worker makes no requests, so it does not notice that keys have changed unless it
+looks.
 """
 
 from __future__ import annotations

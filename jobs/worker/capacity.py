@@ -23,7 +23,7 @@ class Capacity:
     def follow(self, wanted: int | None, runs: Runs) -> bool:
         """Take on what the worker's document asks for; whether that is another capacity than before.
 
-        Where it falls below what runs, the runs that began last make room: they finish what is in flight.
+        If it falls below what runs, the runs that began last make room: they finish what is in flight.
         """
         self.wanted = wanted
         before, self.now = self.now, self._own if wanted is None else max(1, min(wanted, self.limit))

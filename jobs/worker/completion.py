@@ -122,7 +122,7 @@ def _update_queue(queue: Queue, report: RunReport) -> None:
     elif report.troubled_until is not None:
         _be_cautious(queue, report.troubled_until - time.monotonic())
     if report.reason.has(Trait.TRIPS):
-        # As the consumer reckoned: a run that handled messages before it tripped began anew.
+        # As the consumer reckoned: a run that handled messages before it tripped began again at one.
         count = 1 if report.processed else queue.trip_count + 1
         until = database_clock.now() + timedelta(seconds=report.pause)
         tripped(queue.id, count, report.last_error or "unknown", until)

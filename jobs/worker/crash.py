@@ -32,7 +32,7 @@ def report_of(consumer: ConsumerProcess, cause: str) -> RunReport:
 def news_of(consumer: ConsumerProcess, cause: str) -> News:
     """The crash as a failure, and the attempts that it ended."""
     now, in_hand = time.monotonic(), consumer.board.read()
-    # One message alone is the suspect; among several nobody knows.
+    # A single message is the suspect; of several, nobody knows which one.
     suspect = in_hand[0] if len(in_hand) == 1 else None
     failure = FailureGroup(
         KIND,

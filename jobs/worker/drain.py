@@ -49,7 +49,7 @@ class Drain:
                 run.consumer.kill(f"its handlers did not end within the grace of {self._grace:g} s")
 
     def announce(self, worker_id: str) -> None:
-        """Tell the masters, once, so that they assign nothing more. What they do assign is handed back."""
+        """Announce it to the masters, once, so that they assign nothing more. What they still assign is handed back."""
         if not self._announced:
             with suppress(StaleTransition):  # it was pruned, so it is given nothing anyway
                 workers.drain(worker_id)

@@ -2,7 +2,7 @@
 
 Its loop does not survive an error of `os.fork` (a limit on processes, no memory), and all its children would die with
 it. So inside the fork server a failed fork looks like a child that ended at once. Its pid is the
-negated number of the error, so that the worker can tell.
+negated number of the error, so that the worker recognizes it.
 """
 
 from __future__ import annotations

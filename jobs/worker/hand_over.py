@@ -1,4 +1,4 @@
-"""What becomes of messages that the listener brings: a consumer here handles them, or they are given back.
+"""Hand over messages that the listener brings: a consumer here handles them, or they are given back.
 
 The worker claims their queue's assignment itself, and starts a consumer that begins with them. The unique index decides
 if a master, or another worker, wants the same place.
@@ -116,7 +116,7 @@ class HandOver:
         log.info("messages_given_back", queue_url=batch.queue_url, count=len(batch.messages), reason=why)
 
     def _settle(self, batch: Batch, worker_id: str) -> bool:
-        """Whether the batch is seen to. False: its queue's run here is about to end, and is waited for."""
+        """Whether the batch was handed over or given back. False: wait, since its queue's run here is about to end."""
         if self._give(batch):
             return True
         if any(run.queue.id == batch.queue_id for run in self._runs.active.values()):

@@ -19,7 +19,7 @@ from queuesite.foundation.pipes import Channel
 
 log = get_logger(__name__)
 
-#: How long a listener may be away, in seconds, before the masters are told that the worker listens to nothing.
+#: How long a listener may be away, in seconds, before the worker announces that it listens to nothing.
 DOWN_SECONDS = 10.0
 
 

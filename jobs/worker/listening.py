@@ -1,4 +1,4 @@
-"""The worker's side of listening: which queues its listener holds, and what becomes of what it brings."""
+"""The worker's side of listening: which queues its listener holds, and where its messages go."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from queuesite.foundation.rules import is_loopback
 #: Seconds between readings of everything, with and without a change stream that reports what changes.
 READ_LIVE_SECONDS = 30.0
 READ_BLIND_SECONDS = 1.5
-#: Seconds between looks at what time alone changes: the ends of backoffs and pauses.
+#: Seconds between looks at what changes only with time: the ends of backoffs and pauses.
 STEER_SECONDS = 1.0
 #: A worker that was full listens again once it has had a place left for so many seconds.
 RESUME_SECONDS = 1.0
@@ -72,7 +72,7 @@ class WorkerListening:
         self._busy: frozenset[ObjectId] = frozenset()
         self._read_all = True
         self._next_read = 0.0
-        #: What the process was told to hold.
+        #: What the process was asked to hold.
         self._told: dict[str, Target] = {}
         self._serial = 0
         self._resting: dict[str, float] = {}
@@ -85,7 +85,7 @@ class WorkerListening:
 
     @property
     def announced(self) -> int:
-        """How many queues it tells the masters that it takes: none while its listener cannot work."""
+        """How many queues it announces to the masters: none while its listener cannot work."""
         return self.limit if self._process.works else 0
 
     # --- what wakes the worker ---
@@ -175,7 +175,7 @@ class WorkerListening:
         self._version += 1
 
     def steer(self, *, able: bool) -> None:
-        """Tell the listener what to hold; `able` says whether the worker can take what it brings. Needs no server."""
+        """Send the listener what to hold; `able` says whether the worker can take what it brings. Needs no server."""
         now = self._monotonic()
         if self._free() <= 0:
             self._full_until = now + RESUME_SECONDS
@@ -230,7 +230,7 @@ class WorkerListening:
         """Whether a worker that ends need not wait for polls that are open.
 
         What SQS gives to a connection that is closed stays hidden for its window. An emulator on this machine is for
-        development and tests, where nobody waits 20 s for the end of a worker.
+        development and tests, in which nobody waits 20 s for the end of a worker.
         """
         alive = self._process.alive
         if not self._process.running or (alive.serial == self._serial and not alive.open_polls):

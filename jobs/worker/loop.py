@@ -58,7 +58,7 @@ FLUSH_SECONDS = 3.0
 
 
 class WorkerLoop:
-    """A worker. `run` blocks until it has been told to stop and everything is in order."""
+    """A worker. `run` blocks until it has been asked to stop and everything is in order."""
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ from queuesite.foundation.threads import supervised
 
 log = get_logger(__name__)
 
-#: Seconds that a consumer gets to end once it is told to: a thread that a handler left behind may keep it.
+#: Seconds that a consumer gets to end once it is asked to: a thread that a handler left behind may keep it.
 EXIT_SECONDS = 10.0
 DEAD = "the fork server has died"
 
@@ -58,7 +58,7 @@ class Pool:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["jobs.worker.preload"])
         self.consumers: list[ConsumerProcess] = []
-        #: Told to end, or killed, and not gone yet.
+        #: Asked to end, or killed, and not gone yet.
         self._leaving: list[ConsumerProcess] = []
         #: What the consumers reported of their work, and which runs only finish, since it was last taken.
         self._news: list[tuple[ObjectId, News]] = []
@@ -235,7 +235,7 @@ class Pool:
             consumer.channel.receive()  # nobody needs it, but an unread pipe would end every wait at once
             if now >= consumer.exit_by and consumer.killed_for is None:
                 log.warning("consumer_lingers", pid=consumer.pid, seconds=EXIT_SECONDS, meaning="it is killed")
-                consumer.kill("it did not end when it was told to: a thread of a handler's may keep it")
+                consumer.kill("it did not end when it was asked to: a thread of a handler's may keep it")
 
     def close(self, timeout: float) -> None:
         """End all consumers, which are idle by now; those that have not ended after `timeout` seconds are killed."""
@@ -251,7 +251,7 @@ class Pool:
         for consumer in everybody:
             consumer.process.join(max(0.0, deadline - time.monotonic()))
             if consumer.process.is_alive():
-                consumer.kill("it did not end when it was told to")
+                consumer.kill("it did not end when it was asked to")
                 consumer.process.join()
             consumer.close()
         self.consumers.clear()

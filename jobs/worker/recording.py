@@ -1,4 +1,4 @@
-"""Recording in MongoDB what became of runs that ended, that only finish, or that have been going on for long."""
+"""Recording runs in MongoDB: those that ended, those that only finish, and those that have lasted long."""
 
 from __future__ import annotations
 

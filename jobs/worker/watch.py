@@ -27,7 +27,7 @@ class Watch:
     ) -> None:
         """`is_mine` answers for an assignment's id, `is_processed` for a queue's; both are called in a thread.
 
-        `listening` is told what changes for the listener.
+        `listening` gets what changes for the listener.
         """
         self._wakeup = wakeup
         self._is_mine = is_mine

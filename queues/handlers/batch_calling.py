@@ -72,7 +72,7 @@ class _Parsed:
             return self.with_error(error)
 
     def with_error(self, error: Exception) -> dict[str, Failure]:
-        """What the function raised became of its messages. It is raised again if these are the whole batch."""
+        """What the function raised is the outcome of its messages. It is raised again if these are the whole batch."""
         if not self.failed:
             raise error
         return {**dict.fromkeys(self._called, error), **self.failed}

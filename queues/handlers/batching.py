@@ -43,10 +43,10 @@ class ItemFailed(Exception):
 
 
 class WrongAnswer(Exception):
-    """A handler of batches answered something that does not say what became of its messages."""
+    """A handler of batches answered something that does not say what happened to its messages."""
 
 
-#: What became of a message: an error, or an outcome's class.
+#: The outcome of a message: an error, or an outcome's class.
 Failure = BaseException | type[BaseException]
 
 
@@ -68,9 +68,10 @@ def batch(most: Any, linger: Any) -> Batch | None:
 def failures(answer: object, ids: Collection[str]) -> Mapping[str, Failure]:
     """The failed ones among the messages of these ids, by what a handler of batches answered.
 
-    None means that all are done; `Retry`, `Reject` or `Unavailable`, that this becomes of all; a mapping has the id of
-    each failed message with an exception, an outcome, or a text; Lambda's `{"batchItemFailures": [{"itemIdentifier":
-    id}]}` is one too. Raises `WrongAnswer` for anything else, and for an id that is not of the batch.
+    None means that all are done; `Retry`, `Reject` or `Unavailable`, that this is the outcome of all; a mapping has the
+    id of each failed message with an exception, an outcome, or a text; Lambda's `{"batchItemFailures":
+    [{"itemIdentifier": id}]}` is one too. Raises `WrongAnswer` for anything else, and for an id that is not of the
+    batch.
     """
     if answer is None:
         return {}
@@ -85,7 +86,7 @@ def failures(answer: object, ids: Collection[str]) -> Mapping[str, Failure]:
     failed: dict[str, Failure] = {}
     for message_id, failure in found.items():
         if message_id not in ids:
-            raise WrongAnswer(f"the handler reported {message_id!r} as failed, which is no message of its batch")
+            raise WrongAnswer(f"the handler reported {message_id!r} as failed, which is not a message of its batch")
         if failure is not None:
             failed[message_id] = _as_failure(message_id, failure)
     return failed

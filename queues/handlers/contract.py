@@ -119,7 +119,7 @@ class Reject(Exception):
         super().__init__(reason or "rejected")
 
 
-#: What a handler raises or returns, as an instance or as the class, to choose what becomes of its message.
+#: What a handler raises or returns, as an instance or as the class, to choose what happens to its message.
 OUTCOMES = (Retry, Reject, Unavailable)
 
 

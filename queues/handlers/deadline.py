@@ -27,7 +27,7 @@ class Deadline:
         self._at = time.monotonic() + seconds
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] | None = []
-        #: Whether connections were shut down. What was read then is not to be trusted: headers may have ended early.
+        #: Whether connections were shut down. What was read then cannot be trusted: headers may have ended early.
         self.broken = False
 
     @property

@@ -85,7 +85,7 @@ def invoker(function: Callable[..., Any], payload: Payload | None, *, batched: b
 
 
 class _Annotations:
-    """The annotations of a function's parameters. What is no plain class or list is for a type checker to judge."""
+    """The annotations of a function's parameters. What is not a plain class or list is for a type checker to judge."""
 
     def __init__(self, function: Callable[..., Any], parameters: list[inspect.Parameter], *, batched: bool) -> None:
         hints = _hints(function)
@@ -141,7 +141,7 @@ _CONCRETE = (list, dict, set, frozenset, tuple)
 
 
 def _class_of(annotation: Any, *, of_payload: bool = False) -> type | None:
-    """The class that is annotated, `list` for `list[int]`; None for unions and whatever else is no class."""
+    """The class that is annotated, `list` for `list[int]`; None for unions and whatever else is not a class."""
     origin = get_origin(annotation)
     if origin is not None and of_payload and origin not in _CONCRETE:
         return None

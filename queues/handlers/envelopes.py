@@ -60,7 +60,7 @@ Step = Callable[[Message], Iterator[Piece]]
 
 
 def steps_of(envelope: Envelope | None) -> tuple[Step, ...]:
-    """What each part of the envelope does, from the outside in. Raises `ValueError` for what is no envelope."""
+    """What each part of the envelope does, from the outside in. Raises `ValueError` for what is not an envelope."""
     if envelope is None:
         return ()
     parts = [envelope] if isinstance(envelope, str) or callable(envelope) else envelope

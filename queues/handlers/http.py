@@ -141,7 +141,7 @@ def post_message(message: Message) -> None:
             except NewConnectionError as error:
                 if address == addresses[-1]:
                     raise Retry(f"{options.url}: {error}") from error
-                # Nobody listens there: `localhost` is ::1 first, and a server may be on 127.0.0.1 alone.
+                # Nobody listens there: `localhost` is ::1 first, and a server may be on 127.0.0.1 only.
             except HTTPError as error:
                 if deadline.broken or isinstance(error, ExchangeTimeout):
                     raise _late(options) from error

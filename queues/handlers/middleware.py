@@ -170,7 +170,7 @@ def _adapted(call: Call, is_async: bool, wanted: bool, *, threads: bool) -> Call
 
 
 def _coroutine_function(call: Call) -> Call:
-    """`call`, which returns awaitables, as a function by which factories can tell that it does."""
+    """`call`, which returns awaitables, as a function that factories recognize as such."""
 
     async def layer(message: Message | MessageBatch) -> Any:
         return await call(message)

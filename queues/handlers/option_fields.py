@@ -1,4 +1,4 @@
-"""The fields by which a person gives a handler's options, or a payload: made from a JSON Schema. Pure.
+"""The fields in which a person enters a handler's options, or a payload: made from a JSON Schema. Pure.
 
 Whatever has no simple field (a list of models, a union of a list and a number, a model within itself) is given as JSON.
 `queues.handlers.option_texts` says how a value of each kind is typed.

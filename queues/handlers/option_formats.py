@@ -1,4 +1,4 @@
-"""The formats that a JSON Schema may ask of a text: what pydantic takes for each, and how people are told."""
+"""The formats that a JSON Schema may ask of a text: what pydantic takes for each, and its description for people."""
 
 from __future__ import annotations
 

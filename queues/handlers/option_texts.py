@@ -24,7 +24,7 @@ _DURATIONS = TypeAdapter(timedelta)
 
 
 def read(field: Field, text: str) -> Any:
-    """The value that was typed. What is no value of its kind is left as it is, for the schema to refuse.
+    """The value that was typed. What is not a value of its kind is left as it is, for the schema to refuse.
 
     Raises `ValueError`, whose text names the line, for what cannot be read at all.
     """
@@ -100,7 +100,7 @@ def _dumped(value: Any) -> str:
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no number in JSON")
+    raise ValueError(f"{constant} is not a number in JSON")
 
 
 def _json(text: str, kind: type) -> Any:

@@ -42,7 +42,7 @@ def unwrapped(address: Address) -> tuple[Address, ...]:
 
 
 def is_global(address: Address) -> bool:
-    """Whether `address`, which wraps no other, is on the internet and is no cloud's metadata address."""
+    """Whether `address`, which wraps no other, is on the internet and is not a cloud's metadata address."""
     if address in METADATA_ADDRESSES or address.is_multicast or address.is_reserved:
         return False
     if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST:

@@ -58,7 +58,7 @@ class Handler:
     invoke: Invoke | None = None
     #: The queue that its `send` sends to; None: the one that has this handler.
     queue: str | None = None
-    #: What comes of its exceptions, where that is not the usual.
+    #: What comes of its exceptions, if that is not the usual.
     retry: RetryPolicy | None = None
     breaker: Breaker | None = None
     #: It takes batches.

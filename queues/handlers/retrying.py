@@ -105,7 +105,7 @@ def retry_policy(given: Any) -> RetryPolicy | None:
         raise ValueError(f"expected a mapping of exception classes, as in {{ConnectionError: 30}}; got {given!r}")
     for kind, answer in given.items():
         if not isinstance(kind, type) or not issubclass(kind, BaseException):
-            raise ValueError(f"{kind!r} is no exception class")
+            raise ValueError(f"{kind!r} is not an exception class")
         if issubclass(kind, OUTCOMES):
             raise ValueError(f"{kind.__name__} is an outcome already, which a handler raises itself")
         _check_answer(kind, answer)

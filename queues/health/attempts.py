@@ -27,7 +27,7 @@ _NUMBERS = (int, float, Int64)
 
 @dataclass(frozen=True)
 class Attempts:
-    """Attempts that ended: handled, failed, or with a retry that the handler asked for, which is no failure."""
+    """Attempts that ended: handled, failed, or with a retry that the handler asked for, which is not a failure."""
 
     processed: int = 0
     failed: int = 0

@@ -1,4 +1,4 @@
-"""From where on something counts as wrong: the configuration's HEALTH_ settings."""
+"""From which value on something counts as wrong: the configuration's HEALTH_ settings."""
 
 from __future__ import annotations
 

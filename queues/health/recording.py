@@ -36,7 +36,7 @@ def _counted(minute: datetime, of: Attempts, now: datetime, limits: Limits) -> l
         "at": began,
         **{name: {"$add": [f"${slot}.{name}", fresh[name]]} for name in COUNTS},
     }
-    # What MongoDB takes long to be told, because it was away, did not happen now.
+    # What reaches MongoDB late, because it was away, did not happen now.
     ended = min(now, minute + timedelta(minutes=1))
     since = {"$cond": ["$wasFailing", {"$ifNull": ["$failingSince", ended]}, ended]}
     # Retries of long ago say nothing of those that begin now.

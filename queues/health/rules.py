@@ -72,7 +72,7 @@ def _minutes(context: Context) -> str:
 
 def _of_stuck(queue: Queue, context: Context) -> str:
     if handles_without_end(queue, context):
-        return "a handler is at a message, and no attempt has ended"
+        return "a handler is working on a message, and no attempt has ended"
     if attempts.only_retried(queue, context.now, context.limits):
         often = plural(attempts.recent(queue, context.now, context.limits).retried, "time")
         return f"handlers asked {often} for a retry in the last {_minutes(context)} minutes, and no attempt completed"
@@ -145,7 +145,7 @@ PROBLEMS: Mapping[Health, Rule] = MappingProxyType(
         ),
         Health.FAILING: Rule(
             "at least `failingPercent` (or else HEALTH_FAILING_PERCENT) of its attempts within HEALTH_WINDOW_MINUTES "
-            "failed; retries that handlers ask for are no failures",
+            "failed; retries that handlers ask for are not failures",
             Tone.DANGER,
             lambda queue, context: attempts.are_failing(
                 attempts.recent(queue, context.now, context.limits), attempts.share(queue, context.limits)
@@ -157,7 +157,7 @@ PROBLEMS: Mapping[Health, Rule] = MappingProxyType(
             lambda context: attempts.failed_expression(context.now, context.limits),
         ),
         Health.STUCK: Rule(
-            "no attempt has ended for HEALTH_STUCK_MINUTES, nor within the time limit, although a handler is at a "
+            "no attempt has ended for HEALTH_STUCK_MINUTES, nor within the time limit, although a handler works on a "
             "message; or messages wait that long although a worker has a place; or handlers have asked for retries "
             "that long, again within HEALTH_WINDOW_MINUTES, and no attempt has completed",
             Tone.DANGER,

@@ -66,7 +66,7 @@ def too_old_expression(context: Context) -> Expression:
     }
     return {
         "$and": [
-            # Nothing is calculated with what is no number, which would make the whole query fail.
+            # Nothing is calculated with what is not a number, which would make the whole query fail.
             {"$isNumber": limit},
             {"$ne": ["$paused", True]},
             {

@@ -21,7 +21,7 @@ from queues.handlers.middleware import Call, MissingPackage
 
 
 class Span(Protocol):
-    """What is told how an attempt ended."""
+    """What learns how an attempt ended."""
 
     def answered(self, answer: object) -> None:
         """The handler returned `answer`."""
@@ -97,7 +97,7 @@ def outcome_of(answer: object) -> str:
 
 
 def reason_of(answer: object) -> str:
-    """The reason of a `Reject`, which may be its class alone, and whose text may raise."""
+    """The reason of a `Reject`, which may be only its class, and whose text may raise."""
     try:
         return str(getattr(answer, "reason", "")) or "rejected"
     except Exception:

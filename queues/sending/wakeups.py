@@ -1,6 +1,6 @@
-"""Telling masters that a queue has messages. A send never waits for it, and never fails by it.
+"""Announcing to the masters that a queue has messages. A send never waits for it or fails because of it.
 
-Nobody needs to be told: the master looks at every queue in time (`SWEEP_MAX_SECONDS`). A wake-up only makes it sooner.
+Nothing depends on it: the master looks at every queue in time (`SWEEP_MAX_SECONDS`). A wake-up only makes it sooner.
 """
 
 from __future__ import annotations

@@ -242,7 +242,7 @@ def check_region(config: Config, region: str) -> None:
         if region not in known:
             near = difflib.get_close_matches(region, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "if it is new, update boto3"
-            raise InvalidInput(f"region {region!r} is none in which boto3 knows SQS; {hint}", field="queue")
+            raise InvalidInput(f"region {region!r} is not one in which boto3 knows SQS; {hint}", field="queue")
 
 
 def code_of(error: BaseException | None) -> str:

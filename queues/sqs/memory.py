@@ -83,7 +83,7 @@ class _Queue:
 
 
 class MemorySqs:
-    """Queues in memory. `clock` returns the seconds by which messages become visible."""
+    """Queues in memory. `clock` returns seconds; messages become visible by it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

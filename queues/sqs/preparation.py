@@ -20,7 +20,7 @@ from queuesite.foundation.errors import ServerError
 
 
 def prepare(config: Config, boto3: Boto3 | None = None) -> Prepared:
-    """Find out where SQS is and by which keys. Makes no request to SQS.
+    """Find SQS's address and the keys to it. Makes no request to SQS.
 
     `boto3` is this process's client, if it is kept; else one is made for this, and thrown away. Raises `SqsUnavailable`
     if no address is known, and `SqsDenied` if boto3 cannot make sense of its files. Keys that cannot be had now are no

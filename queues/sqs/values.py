@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from queues.sqs.refusals import BatchFailure
+from queuesite.foundation.sqs_limits import MAX_VISIBILITY_SECONDS as MAX_VISIBILITY_SECONDS
 
 # SQS's limits: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 MAX_BATCH = 10
 MAX_MESSAGE_BYTES = 1_048_576
 MAX_DELAY_SECONDS = 900
-MAX_VISIBILITY_SECONDS = 43_200
 #: The longest wait of a receive.
 MAX_WAIT_SECONDS = 20
 

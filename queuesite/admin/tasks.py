@@ -21,6 +21,7 @@ from queuesite.admin.records import RecordsAdmin, address
 from queuesite.admin.tables import Column, Listing
 from queuesite.foundation import markup
 from queuesite.foundation.errors import NotFound
+from queuesite.foundation.quantities import plural
 from queuesite.groups import Grants
 from queuesite.models import BackgroundTask, TaskState
 from queuesite.navigation import Place, Section
@@ -104,7 +105,7 @@ def _total(found: Sequence[BackgroundTask]) -> str:
     running = sum(task.state == TaskState.RUNNING for task in found)
     queued = sum(task.state == TaskState.QUEUED for task in found)
     newest = "the newest " if len(found) == SHOWN else ""
-    return f"{newest}{len(found)} task{'' if len(found) == 1 else 's'}: {running} running, {queued} queued"
+    return f"{newest}{plural(len(found), 'task')}: {running} running, {queued} queued"
 
 
 def _row(task: BackgroundTask) -> dict[str, Any]:
@@ -247,4 +248,4 @@ class ScheduleAdmin(FormsAdmin, django_q_admin.ScheduleAdmin):
         queryset.update(next_run=timezone.now())
         for schedule in chosen:
             self.log_change(request, schedule, "Made due.")
-        self.message_user(request, f"{len(chosen)} due: within half a minute they run.", messages.SUCCESS)
+        self.message_user(request, f"{len(chosen)} due: they run within half a minute.", messages.SUCCESS)

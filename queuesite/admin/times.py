@@ -21,7 +21,7 @@ _LONGEST = 40
 
 
 def zone_of(request: HttpRequest) -> tzinfo:
-    """The zone of the viewer's browser; UTC until a page has told."""
+    """The zone of the viewer's browser; UTC until a page has reported it."""
     try:
         return ZoneInfo(request.COOKIES.get(COOKIE, "")[:64])
     except (KeyError, ValueError, OSError):  # none, no such zone, or not a name
@@ -64,7 +64,7 @@ class MinuteField(forms.CharField):
             return None
         at = parse(text, self.zone, self.now)
         if at is None:
-            raise forms.ValidationError(f"{text!r} is no time: write 14:05, or 2026-11-26 14:05.")
+            raise forms.ValidationError(f"{text!r} is not a time: write 14:05, or 2026-11-26 14:05.")
         return at.replace(second=0, microsecond=0)
 
     def bound_data(self, data: Any, initial: Any) -> Any:

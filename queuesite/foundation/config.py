@@ -126,3 +126,10 @@ def secret_key(config: Config) -> str:
     if config.secret_key is not None:
         return config.secret_key.get_secret_value()
     return private.kept_secret(config.data_dir / private.SECRET_KEY, lambda: secrets.token_urlsafe(50))
+
+
+def limits_of(name: str) -> tuple[int, int]:
+    """The lowest and the highest whole number of a setting that declares both."""
+    declared = Config.model_fields[name].metadata
+    low, high = (next(getattr(one, end) for one in declared if hasattr(one, end)) for end in ("ge", "le"))
+    return low, high

@@ -17,6 +17,7 @@ from queuesite.foundation import address_checks
 from queuesite.foundation.address_checks import ENCODED, check_driver, reason
 from queuesite.foundation.home import CLONE, CODE, home
 from queuesite.foundation.masking import Address
+from queuesite.foundation.sqs_limits import MAX_RETENTION_SECONDS
 
 #: AWS_SQS_ENDPOINT's word for AWS itself.
 AWS = "aws"
@@ -142,7 +143,7 @@ class Config(BaseSettings):
     consumer_stalled_after: Seconds = Field(60, description="a working consumer that is silent for longer is killed")
     lease_seconds: Seconds = Field(5, description="lifetime of the leader's lease, which is renewed every third of it")
 
-    # Health: from where on a queue counts as ill. All processes need the same values.
+    # Health: from which value on a queue counts as ill. All processes need the same values.
     health_window_minutes: int = Field(
         15, ge=3, le=60, description="the last minutes whose attempts say whether a queue is failing"
     )
@@ -161,19 +162,19 @@ class Config(BaseSettings):
     )
 
     health_max_message_age_seconds: int | None = Field(
-        None, ge=0, le=1_209_600, description="age that a queue's oldest message may reach; empty: any"
+        None, ge=0, le=MAX_RETENTION_SECONDS, description="highest age of a queue's oldest message; empty: any"
     )
     health_max_backlog: int | None = Field(
-        None, ge=0, description="visible messages that a queue may hold; empty: any number"
+        None, ge=0, le=1_000_000_000, description="visible messages that a queue may hold; empty: any number"
     )
     health_max_dead_letters: int | None = Field(
-        None, ge=0, description="dead letters that a queue may have; empty: any number"
+        None, ge=0, le=1_000_000_000, description="dead letters that a queue may have; empty: any number"
     )
 
     # Alerts
     alert_urls: SecretStr | None = Field(
         None,
-        description="where notices of what needs attention go: addresses as apprise takes them, separated by commas",
+        description="addresses that notices of problems are sent to, as apprise takes them, separated by commas",
     )
     alert_on: Literal["urgent", "all", "none"] = Field(
         "urgent", description="which problems cause a notice: urgent (the red ones), all or none"

@@ -263,7 +263,7 @@ def bulk_upsert(target: Collection[Document], writes: Sequence[UpdateOne]) -> No
 def ensure_indexes(wanted: Mapping[type[models.Model], Sequence[IndexModel]]) -> None:
     """Create missing indexes and follow a changed TTL; any number of processes may do so at once.
 
-    Every index has a name, by which one whose options have changed is found.
+    Every index has a name, so that one whose options have changed is found.
     """
     for model, indexes in wanted.items():
         ensure_collection_indexes(collection(model), indexes)
@@ -285,7 +285,7 @@ def ensure_collection_indexes(target: Collection[Document], indexes: Sequence[In
 def _make_way(target: Collection[Document], index: IndexModel) -> None:
     """Change the lifetime of the index that `index` conflicts with, or drop it so that it can be created again.
 
-    Another process may be doing the same, so a missing index is no error.
+    Another process may be doing the same, so a missing index is not an error.
     """
     name, expiry = index.document["name"], index.document.get("expireAfterSeconds")
     key = list(index.document["key"].items())

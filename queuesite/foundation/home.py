@@ -43,7 +43,7 @@ def enter(default: Path) -> None:
 
 
 def check() -> None:
-    """Raise `ConfigError` if this home cannot be used: it is no directory, or something shadows our packages.
+    """Raise `ConfigError` if this home cannot be used: it is not a directory, or something shadows our packages.
 
     A project that only sends does not check, since it may have packages of any name.
     """

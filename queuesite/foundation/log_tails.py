@@ -23,7 +23,7 @@ _LEFT_OUT = frozenset(
     {"event", "timestamp", "level", "source", "logger", "queue", "job_id", "message_id", "worker", "consumer_pid",
      "exc_info", "stack_info", "_record", "_from_structlog"}
 )  # fmt: skip
-#: What processing itself logs of a message is no line of its handler's.
+#: What processing itself logs of a message is not a line of its handler's.
 _OWN = "jobs.consumer."
 
 

@@ -59,7 +59,7 @@ def _user(scheme: str, user: str) -> str:
     name, colon, _ = user.partition(":")
     if colon:
         return f"{name}:{MASK}"
-    # A database user without a password is no credential, but in a web address it may be a token.
+    # A database user without a password is not a credential, but in a web address it may be a token.
     return MASK if user and scheme.lower() in {"http", "https"} else user
 
 

@@ -30,9 +30,14 @@ def duration(seconds: float) -> str:
     return " ".join(parts)
 
 
+def noun_for(count: int, noun: str) -> str:
+    """The noun in the number that a count asks for: `message`, `messages`."""
+    return noun if count == 1 else f"{noun}s"
+
+
 def plural(count: int, noun: str) -> str:
     """A count with its noun: `1 message`, `1,200 messages`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    return f"{count:,} {noun_for(count, noun)}"
 
 
 def in_words(seconds: float) -> str:

@@ -1,6 +1,6 @@
 """`up --reload`: when code has changed, each worker is replaced by a new one, in order.
 
-A worker is told to end only when its replacement has imported the new code. So if the code cannot be imported, the
+A worker is asked to end only when its replacement has imported the new code. So if the code cannot be imported, the
 replacement says where, and the worker goes on with the old code; and there is always one that takes messages.
 """
 
@@ -18,7 +18,7 @@ from queuesite.foundation import home, processes
 from queuesite.local.supervisor import Child, ChildSpec, Supervisor
 from queuesite.local.watcher import CHANGED, SEPARATOR, WATCHING
 
-#: The line by which a worker says that it has imported its handlers (`runworker --say-ready`).
+#: The line that a worker prints when it has imported its handlers (`runworker --say-ready`).
 READY = "handlers imported"
 
 

@@ -74,7 +74,7 @@ class Child:
     delay: float = FIRST_DELAY
     restart_at: float | None = None
     kill_from: float | None = None
-    #: When it was told to end for good.
+    #: When it was asked to end for good.
     retired_at: float | None = None
     pipe: int | None = None
     lines: LineBuffer = field(default_factory=LineBuffer)

@@ -115,7 +115,7 @@ def _make(directory: str, candidates: Sequence[str], newest: Version | None) -> 
         raise Problem(f"{directory} is a link to a virtualenv that does not work; remove the link")
     broken = os.path.lexists(directory)
     if broken and not os.path.exists(os.path.join(directory, "pyvenv.cfg")) and set(os.listdir(directory)) - _FIRST:
-        raise Problem(f"{directory} exists and is no virtualenv; remove it, or name another directory")
+        raise Problem(f"{directory} exists and is not a virtualenv; remove it, or name another directory")
     command = _command(directory, candidates, newest)
     _say(f"making the virtualenv {directory}{' again, since it does not work' if broken else ''}")
     if broken:

@@ -42,7 +42,7 @@ def link(text: object, address: str | None, key: str = "") -> SafeString | str:
 
 
 def whole(text: str) -> SafeString | str:
-    """A text that the browser ends where the cell does, with more of it on hover."""
+    """A text that the browser cuts at the cell's end, with more of it on hover."""
     if not text:
         return NONE
     return format_html('<span title="{}">{}</span>', text[:_HOVERED], text[:_BEGINNING])

@@ -245,7 +245,7 @@ def test_an_error_of_a_handler_is_told_in_the_job(system: System) -> None:
     eventually(
         lambda: sum(job.failed_count + job.retried_count for job in ended_jobs(queue)) == 2, LONG, "both were counted"
     )
-    assert sum(job.failed_count for job in all_jobs(queue)) == 1, "one for which its handler asks is no failure"
+    assert sum(job.failed_count for job in all_jobs(queue)) == 1, "one for which its handler asks is not a failure"
     assert sum(job.message_count for job in all_jobs(queue)) == 1
     assert {job.last_error for job in all_jobs(queue) if job.failed_count} <= {
         "the body asks for it",

@@ -235,7 +235,7 @@ def test_a_worker_is_drained_after_a_question(visit: Visit, system: Live) -> Non
     operator.page.get_by_role("button", name="Drain").click()
 
     gone = operator.page.get_by_role("region", name="Departed").get_by_role("row").filter(has_text=name)
-    expect(gone).to_contain_text("drained: it was told to drain")
+    expect(gone).to_contain_text("drained: it was asked to drain")
     operator.has_no_barrier()
     assert system.worker.process.wait(60) == 0
     system.wait_ready()  # for the tests after this one, with another worker

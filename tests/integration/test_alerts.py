@@ -244,12 +244,12 @@ def test_a_test_notice(receiver: Target, configure: Configure) -> None:
     assert notices.targets() == ([], "")
 
 
-@pytest.mark.parametrize(("text", "minutes"), [("30m", 30), ("2h", 120), ("1d", 1_440), ("0", 0)])
+@pytest.mark.parametrize(("text", "minutes"), [("30m", 30), ("2h", 120), ("1 d 6 h", 1_800), ("0", 0)])
 def test_spans(text: str, minutes: int) -> None:
     assert silences.span_of(text) == timedelta(minutes=minutes)
 
 
-@pytest.mark.parametrize("text", ["", "2", "2 h", "-1h", "2w"])
+@pytest.mark.parametrize("text", ["", "2", "1.5", "-1h", "2w"])
 def test_spans_that_are_none(text: str) -> None:
     with pytest.raises(InvalidInput, match="like 30m or 2h"):
         silences.span_of(text)
@@ -263,8 +263,8 @@ def test_by_the_command_line(receiver: Target, capsys: pytest.CaptureFixture[str
         call_command("sqs", *arguments)
         return capsys.readouterr().out
 
-    assert "no silence holds" in said("silences")
-    assert "no notice was sent of anything" in said("alerts")
+    assert "no silence is in effect" in said("silences")
+    assert "nothing is wrong of which a notice was sent" in said("alerts")
     assert "no notice was sent" in said("notices")
     text = said("silence", "orders", "payments", "2h", "--reason", "the bank is down")
     assert "queue 'orders' is silent until" in text

@@ -110,7 +110,7 @@ class TestSend:
             ({"body": "x", "delay": 901}, "messages.1.delay", "900"),
             ({"body": "x", "delay": "5"}, "messages.1.delay", "integer"),
             ({"body": "x", "group": "a b"}, "messages.1.group", "pattern"),
-            ({"body": "x", "deduplicationId": "d"}, "messages.1.deduplicationId", "no FIFO queue"),
+            ({"body": "x", "deduplicationId": "d"}, "messages.1.deduplicationId", "not a FIFO queue"),
             ({"body": "x", "colour": "red"}, "messages.1.colour", "not permitted"),
             ({"body": "x", "attributes": {f"a{n}": "x" for n in range(11)}}, "messages.1.attributes", "10"),
             ({"body": "x", "attributes": {"AWS.x": "x"}}, "messages.1.attributes", "AWS."),

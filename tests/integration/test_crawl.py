@@ -136,7 +136,7 @@ def check(answer: Any, what: str) -> None:
 
 
 def closed(answer: Any) -> bool:
-    """Whether it is no page: a refusal, nothing there, or elsewhere."""
+    """Whether it is not a page: a refusal, nothing there, or elsewhere."""
     return answer.status_code in {301, 302, 401, 403, 404, 405}
 
 

@@ -54,8 +54,8 @@ def test_workers_and_leaders_are_told_of() -> None:
     assert [text for _, text in told()] == [
         "worker w1 started",
         "worker w2 started",
-        "worker w1 was told to drain",
-        "worker w1 left: it was told to drain",
+        "worker w1 was asked to drain",
+        "worker w1 left: it was asked to drain",
         "worker w2 died, or was cut off: its heartbeat stopped",
         "master m1 leads, term 1",
         "handler log has a new version, 1",

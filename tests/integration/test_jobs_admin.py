@@ -127,7 +127,7 @@ class TestRetries:
         assert (failures.count(), failures.counts("orders")) == (1, (1, 1))
         page = text(browser, reverse("admin:jobs_failure_change", args=[retry.id]))
         assert "Retry: not ready" in page
-        assert "which is no failure" in page
+        assert "which is not a failure" in page
         assert "Newest traceback" not in page
 
     def test_a_queue_keeps_only_so_many_reasons(self) -> None:

@@ -71,7 +71,7 @@ def text(client: Client, page: str = PAGE) -> str:
 class TestPage:
     def test_shows_what_is_open_and_what_was_sent(self, receiver: Target) -> None:
         client = seen_by("viewers")
-        assert "Nothing: no notice was sent of anything that is not over." in text(client)
+        assert "Nothing is wrong of which a notice was sent." in text(client)
         assert "Nobody has looked for what to send" in text(client)
         alerts.check()
         page = text(client)

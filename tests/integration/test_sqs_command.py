@@ -338,7 +338,13 @@ class TestList:
             "tripCount": 0,
             "tripReason": None,
             "notBefore": None,
-            "depth": {"visible": 0, "inFlight": 0, "delayed": 0, "observedAt": None},
+            "depth": {
+                **dict.fromkeys(("visible", "inFlight", "delayed", "deadLetters"), 0),
+                **dict.fromkeys(("observedAt", "deadLettersObservedAt")),
+            },
+            "fifo": False,
+            **dict.fromkeys(("pauseChangedAt", "troubledUntil", "wakeRequestedAt")),
+            **dict.fromkeys(("pauseChangedBy", "pauseReason", "pauseChange"), ""),
             "pool": None,
             "state": "idle",
             "unserved": None,
@@ -778,7 +784,8 @@ class TestHandlers:
             "batch": None,
             "retry": [],
             "breaker": None,
-            "description": "Log each message.",
+            "summary": "Log each message.",
+            "importable": True,
             "options": None,
         }
         assert "url" in found["http"]["options"]["properties"]

@@ -39,7 +39,12 @@ def test_attempts() -> None:
     assert "m-done" in table
     assert "\x1b" not in table
     (found,) = json.loads(sqs("attempts", "--outcome", "failed", "--text", "OWNED", "--json"))
-    assert (found["messageId"], found["log"], found["kind"], found["waited"]) == ("m-failed", "line", "f" * 32, 3.5)
+    assert (found["messageId"], found["log"], found["fingerprint"], found["waited"]) == (
+        "m-failed",
+        "line",
+        "f" * 32,
+        3.5,
+    )
     with pytest.raises(CommandError, match="expected 24 hexadecimal digits") as caught:
         sqs("attempts", "--job", "x")
     assert caught.value.returncode == 2
@@ -59,7 +64,7 @@ def test_jobs_and_failures() -> None:
     assert "Retry: not ready" in table
     assert "\x1b" not in table
     (retry,) = json.loads(sqs("failures", "--kind", "retry", "--json"))
-    assert (retry["retryReason"], retry["count"], len(retry["kind"])) == ("not ready", 1, 32)
+    assert (retry["retryReason"], retry["count"], len(retry["fingerprint"])) == ("not ready", 1, 32)
 
 
 def test_logs_come_in_their_order_and_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:

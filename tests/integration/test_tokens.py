@@ -238,7 +238,7 @@ class TestAdmin:
         Api(text).get("/queues").problem(401)
 
     def test_nobody_makes_himself_an_administrator(self, client: Client, ada: User) -> None:
-        """A token has its user's permissions, so whoever is no superuser makes them for himself alone."""
+        """A token has its user's permissions, so whoever is not a superuser makes them for himself alone."""
         root = User.objects.create_superuser("root", password="x")
         clerk = user("clerk", ["queuesite.add_token", "queuesite.view_token"], is_staff=True)
         client.force_login(clerk)

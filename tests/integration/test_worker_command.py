@@ -62,7 +62,7 @@ def test_a_capacity_is_asked_for() -> None:
     assert (found["wantedCapacity"], found["capacityLimit"]) == (7, 10)
     for name, number, why in (
         ("w1", "11", "capacity 11: expected 1 to 10, which is the worker's MAX_LOAD_LIMIT"),
-        ("old", "7", "of an earlier release"),
+        ("old", "7", "runs an earlier release"),
         ("nobody", "7", "there is no worker 'nobody'"),
     ):
         with pytest.raises(CommandError, match=why) as refused:

@@ -182,7 +182,7 @@ def test_outcomes_of_single_messages() -> None:
         (
             "sync",
             {"unknown": "x"},
-            "WrongAnswer: the handler reported 'unknown' as failed, which is no message of its batch",
+            "WrongAnswer: the handler reported 'unknown' as failed, which is not a message of its batch",
         ),
         ("sync", {"batchItemFailures": [{"itemIdentifier": ""}]}, "WrongAnswer: the handler reported '' as failed"),
         ("sync", {"batchItemFailures": [{}]}, "WrongAnswer: batchItemFailures has {}"),

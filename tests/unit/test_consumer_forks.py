@@ -50,7 +50,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def forked(act: Callable[[], object], children: list[int]) -> None:
-    """Fork, and have the child `act`; whatever it does or raises then, it is no consumer."""
+    """Fork, and have the child `act`; whatever it does or raises then, it is not a consumer."""
     pid = os.fork()
     if pid == 0:
         signal.alarm(ALARM)

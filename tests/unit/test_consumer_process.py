@@ -58,7 +58,7 @@ class Growing:
 def grown(monkeypatch: pytest.MonkeyPatch) -> Growing:
     made = Growing()
     monkeypatch.setattr(Growth, "memory", lambda _: made.memory())
-    monkeypatch.setattr("jobs.consumer.growth._memory_of", lambda pid: 0)  # the parent is no fork server here
+    monkeypatch.setattr("jobs.consumer.growth._memory_of", lambda pid: 0)  # the parent is not a fork server here
     monkeypatch.setattr(process, "RECYCLE_AFTER_SECONDS", 0.0)
     return made
 

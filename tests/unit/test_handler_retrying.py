@@ -115,8 +115,8 @@ def test_unavailable_refuses_a_pause_that_makes_no_sense(after: float) -> None:
     [
         ({"retry": 30}, r"retry=…\): expected a mapping of exception classes"),
         ({"retry": {}}, r"expected a mapping of exception classes"),
-        ({"retry": {"KeyError": 30}}, r"'KeyError' is no exception class"),
-        ({"retry": {int: 30}}, r"is no exception class"),
+        ({"retry": {"KeyError": 30}}, r"'KeyError' is not an exception class"),
+        ({"retry": {int: 30}}, r"is not an exception class"),
         ({"retry": {Retry: 30}}, r"Retry is an outcome already, which a handler raises itself"),
         ({"retry": {KeyError: -1}}, r"KeyError has -1: expected 0 to 43200 seconds"),
         ({"retry": {KeyError: True}}, r"KeyError has True: expected"),

@@ -32,7 +32,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def unset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No variable, and a working folder that is no clone."""
+    """No variable, and a working folder that is not a clone."""
     monkeypatch.delenv(home.VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
 

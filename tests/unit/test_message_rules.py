@@ -58,7 +58,7 @@ def test_taken(queue: Queue, message: OutgoingMessage) -> None:
         (STANDARD, with_attributes(a=text("1,5", "Number")), "attributes", "expected a number"),
         (STANDARD, OutgoingMessage("x", group="g" * 129), "group", "1 to 128"),
         (STANDARD, OutgoingMessage("x", group="é"), "group", "punctuation"),
-        (STANDARD, OutgoingMessage("x", deduplication_id="d"), "deduplication_id", "no FIFO queue"),
+        (STANDARD, OutgoingMessage("x", deduplication_id="d"), "deduplication_id", "not a FIFO queue"),
         (FIFO, OutgoingMessage("x", group="g", deduplication_id="a b"), "deduplication_id", "without spaces"),
         (FIFO, OutgoingMessage("x"), "group", "needs a message group"),
     ],

@@ -163,7 +163,7 @@ def test_what_is_typed_is_read(name: str, typed: str, value: object) -> None:
         ("headers", "a: b\na: c", "line 2: a is given twice"),
         ("keys", "a:", "line 1: a has no value"),
         ("accounts", "[", "is not JSON"),
-        ("anything", "NaN", "NaN is no number"),
+        ("anything", "NaN", "NaN is not a number"),
     ],
 )
 def test_what_cannot_be_read_is_told_with_its_line(name: str, typed: str, problem: str) -> None:

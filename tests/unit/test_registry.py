@@ -312,7 +312,7 @@ class Options(BaseModel):
     @classmethod
     def _known(cls, value: str) -> str:
         if value not in {"red", "blue"}:
-            raise ValueError(f"{value!r} is no colour")
+            raise ValueError(f"{value!r} is not a colour")
         return value
 
 
@@ -333,7 +333,7 @@ class TestOptions:
         shown = str(caught.value)
         assert shown.startswith("options of handler 'painter': ")
         assert "count: Input should be a valid integer" in shown
-        assert "color: 'loud' is no colour" in shown
+        assert "color: 'loud' is not a colour" in shown
         assert "size: Extra inputs are not permitted" in shown
         assert caught.value.field == "handler_options"
 

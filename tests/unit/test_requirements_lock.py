@@ -27,7 +27,7 @@ def test_lock_fits() -> None:
         (r"^h11==.*\n(    --hash.*\n)+", "", "h11 is missing; it is required by uvicorn"),
         (r"^psycopg-binary==.*\n(    --hash.*\n)+", "", "psycopg-binary is missing; it is required by psycopg"),
         (r"^(h11==\S+) .*\n(    --hash.*\n)+", "\\1\n", "h11 has no hash"),
-        (r"^h11==\S+", "h11", "is no pin"),
+        (r"^h11==\S+", "h11", "is not a pin"),
         (r"\Z", "\nleft-over==1.0 \\\n    --hash=sha256:" + "0" * 64 + "\n", "left-over is needed by nothing"),
     ],
 )

@@ -207,7 +207,7 @@ class TestRefused:
             ({"delay": True}, "delay=True: expected seconds"),
             ({"group": 7}, "group=7: expected text"),
             ({"group": "two words"}, "expected 1 to 128 letters, digits and punctuation"),
-            ({"deduplication_id": "x"}, "is no FIFO queue and takes no deduplication id"),
+            ({"deduplication_id": "x"}, "is not a FIFO queue and takes no deduplication id"),
             ({"attributes": ["a"]}, "attributes are a list: expected a mapping"),
             ({"attributes": {"a": None}}, "attribute 'a' is a NoneType: expected text, a number or bytes"),
             ({"attributes": {"a": True}}, "attribute 'a' is a bool"),

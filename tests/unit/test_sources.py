@@ -76,9 +76,9 @@ class TestRegions:
 
         for region in ("eu-west-1", "cn-north-1", "us-gov-west-1"):
             connection.check_region(config, region)
-        with pytest.raises(InvalidInput, match="'eu-wst-1' is none in which boto3 knows SQS; did you mean eu-west-1"):
+        with pytest.raises(InvalidInput, match="'eu-wst-1' is not one in which boto3 knows SQS; did you mean eu-west"):
             connection.check_region(config, "eu-wst-1")
-        with pytest.raises(InvalidInput, match="'zz-moon-9' is none in which boto3 knows SQS; if it is new"):
+        with pytest.raises(InvalidInput, match="'zz-moon-9' is not one in which boto3 knows SQS; if it is new"):
             connection.check_region(config, "zz-moon-9")
 
     @pytest.mark.parametrize("host", ["sqs.eu-west-1.amazonaws.com", "vpce-1-2.sqs.eu-west-1.vpce.amazonaws.com"])

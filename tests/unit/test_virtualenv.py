@@ -108,7 +108,7 @@ class TestInstall:
         (there / "venv").mkdir()
         (there / "venv" / "thesis.txt").touch()
 
-        with pytest.raises(virtualenv.Problem, match=r"^venv exists and is no virtualenv; remove it, or name another"):
+        with pytest.raises(virtualenv.Problem, match=r"^venv exists and is not a virtualenv; remove it, or name"):
             virtualenv.install("venv", "needed.txt", [sys.executable], None)
 
         assert (there / "venv" / "thesis.txt").exists()

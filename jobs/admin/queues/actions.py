@@ -35,7 +35,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Asked:
-    """Who asked for an action, and why; `change` is its id, by which it can be undone."""
+    """Who asked for an action, and why; `change` is its id, which undoes it."""
 
     user: User
     reason: str = ""

@@ -27,6 +27,7 @@ from queuesite.admin.records import address, back_to
 from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import QueuesiteError
 from queuesite.foundation.public import public_text
+from queuesite.foundation.quantities import plural
 
 
 def add_errors(seen: Sequence[dict[str, Any]]) -> None:
@@ -132,7 +133,7 @@ class DeadLettersPage(LookingPages):
         except QueuesiteError as error:
             self.message_user(request, public_text(error), messages.ERROR)
         else:
-            words = f"{count} dead letter{'' if count == 1 else 's'} {action.done}"
+            words = f"{plural(count, 'dead letter')} {action.done}"
             if count:
                 self.log_change(request, queue, f"{words}.")
             missing = f"; {len(ids) - count} not found: deleted, or in flight elsewhere" if count < len(ids) else ""

@@ -21,6 +21,7 @@ from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import QueuesiteError
 from queuesite.foundation.public import public_text
+from queuesite.foundation.quantities import noun_for
 from queuesite.templatetags.cells import cut, whole
 
 #: Queues on the page.
@@ -102,4 +103,4 @@ IN_SQS = Listing(
 
 
 def _total(found: list[Found]) -> str:
-    return f"{min(len(found), _MOST)}{'+' if len(found) > _MOST else ''} queue{'' if len(found) == 1 else 's'}"
+    return f"{min(len(found), _MOST)}{'+' if len(found) > _MOST else ''} {noun_for(len(found), 'queue')}"

@@ -27,6 +27,7 @@ from queuesite.admin.records import address
 from queuesite.admin.tables import Sorting, Tab
 from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import InvalidInput
+from queuesite.foundation.quantities import plural
 from queuesite.templatetags.quantities import count
 
 PAGE = 50
@@ -35,7 +36,7 @@ Counts = tuple[dict[State, Sums], HealthCounts]
 
 
 class QueueFilters(forms.Form):
-    """Which queues to list. A field that is left empty is no condition."""
+    """Which queues to list. A field that is left empty is not a condition."""
 
     q = forms.CharField(
         label="Name contains", required=False, max_length=80, strip=True, widget=UnfoldAdminTextInputWidget
@@ -223,4 +224,4 @@ def _total(counts: Counts, query: dict[str, Any]) -> str:
         "dead letters": sum(one.dead_letters for one in found),
     }
     words = ", ".join(f"{count(number)} {name}" for name, number in held.items())
-    return f"{count(queues)} queue{'' if queues == 1 else 's'}: {words}"
+    return f"{plural(queues, 'queue')}: {words}"

@@ -26,6 +26,7 @@ from queuesite.foundation import markup
 from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import Conflict, QueuesiteError
 from queuesite.foundation.public import public_text
+from queuesite.foundation.quantities import plural
 from queuesite.tasks import start
 
 #: Characters of a body that are shown.
@@ -163,7 +164,7 @@ class MessagesPage(LookingPages):
             self.message_user(request, public_text(error), messages.ERROR)
             return HttpResponseRedirect(back)
         if report.sent:
-            words = f"{report.sent} message{'' if report.sent == 1 else 's'}"
+            words = plural(report.sent, "message")
             self.log_change(request, queue, f"Sent {words}.")
             self.message_user(request, f"{words} sent.", messages.SUCCESS)
         for reason in dict.fromkeys(report.failures.values()):

@@ -21,7 +21,7 @@ PREFIX = "payload."
 
 
 def fields(handler: Known) -> dict[str, forms.Field]:
-    """The fields, by name; none if the handler declares no payload, or one that is no object."""
+    """The fields, by name; none if the handler declares no payload, or one that is not an object."""
     return {PREFIX + one.name: _field(one) for one in _fields(handler)}
 
 

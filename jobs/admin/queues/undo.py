@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from jobs.admin.queues.actions import Action, Asked
 from queuesite.admin.records import address
+from queuesite.foundation.quantities import plural
 
 _KEY = "queues.undo"
 OFFERED = timedelta(minutes=15)
@@ -19,7 +20,7 @@ def remember(request: HttpRequest, action: Action, asked: Asked, count: int) -> 
     """Offer to undo this action. What it changed stands on the queues; the session has only its name."""
     request.session[_KEY] = {
         "change": asked.change,
-        "words": f"{action.label}: {count} queue{'' if count == 1 else 's'}",
+        "words": f"{action.label}: {plural(count, 'queue')}",
         "reason": asked.reason,
         "at": timezone.now().isoformat(),
     }

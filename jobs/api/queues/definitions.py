@@ -67,7 +67,7 @@ def _permit_handler(request: HttpRequest, payload: Settings) -> None:
     named = {"handler", "handler_options"} & payload.model_fields_set
     if named and not caller(request).may(HANDLER_PERMISSION):
         raise Forbidden(
-            f"a queue's handler decides what becomes of its messages: setting it needs the permission "
+            f"a queue's handler decides what happens to its messages: setting it needs the permission "
             f"{HANDLER_PERMISSION}, which {caller(request).name} lacks; leave out {' and '.join(sorted(named))}"
         )
 
@@ -148,7 +148,7 @@ def read_queue(request: HttpRequest, name: str) -> QueueOut:
 def change_queue(request: HttpRequest, name: str, payload: QueuePatch) -> QueueOut:
     """Change settings of a queue, or pause it. What is left out stays; running consumers follow within seconds.
 
-    Setting a handler or its options also needs `queues.change_handler`, since they decide what becomes of the messages.
+    Setting a handler or its options also needs `queues.change_handler`, since they decide what happens to the messages.
     A secret option reads as asterisks; asterisks that are written leave it as it is. What SQS holds of an adopted queue
     (`managed` is false) belongs to its owner: another value is refused (422).
     """

@@ -39,7 +39,7 @@ Key = Annotated[
     Header(
         alias=HEADER,
         pattern=rf"^[!-~]{{1,{MAX_KEY}}}$",
-        description=f"a request repeated with its key is done once within {LIFETIME.total_seconds() / 3600:.0f} h",
+        description=f"requests with the same key are carried out once within {LIFETIME.total_seconds() / 3600:.0f} h",
     ),
 ]
 
@@ -147,7 +147,7 @@ def peek_dead_letters(request: HttpRequest, name: str, query: Parameters[Letters
 
 
 Kind = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
-_KIND = "fingerprint of a kind of failure; letters whose attempts are not recorded are of none"
+_KIND = "fingerprint of a kind of failure; letters whose attempts are not recorded belong to none"
 
 
 class KindQuery(Query):

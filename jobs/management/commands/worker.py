@@ -9,9 +9,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from jobs import services
+from jobs import reads, services
+from jobs.management.sqs_output import as_api
 from jobs.models import Worker
-from jobs.placement import offer_of
 from queuesite.foundation.commands import Parser, QueuesiteCommand, integer
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
@@ -54,7 +54,8 @@ class Command(QueuesiteCommand):
         workers = services.list_workers()
         now = database_clock.now()
         if options["json"]:
-            self.print_json([_as_json(worker, now) for worker in workers])
+            load = reads.load_by_worker()
+            self.print_json([_as_json(worker, load[worker.worker_id], now) for worker in workers])
             return
         if not workers:
             self.say(f"there are no workers; start one with `{PROGRAM} runworker`")
@@ -111,21 +112,9 @@ def _age(worker: Worker, now: datetime) -> float:
     return max(0.0, (now - worker.heartbeat_at).total_seconds())
 
 
-def _as_json(worker: Worker, now: datetime) -> dict[str, Any]:
-    return {
-        "id": worker.worker_id,
-        "host": worker.host,
-        "pid": worker.pid,
-        "pool": worker.pool,
-        "version": worker.version,
-        "handlers": dict(offer_of(worker).versions or {}),
-        "capacity": worker.capacity,
-        "wantedCapacity": worker.wanted_capacity,
-        "capacityLimit": worker.capacity_limit,
-        "state": services.worker_state(worker, now),
-        "draining": worker.draining,
-        "startedAt": worker.started_at,
-        "heartbeatAt": worker.heartbeat_at,
-        "heartbeatAge": round(_age(worker, now), 3),
-        "consumers": worker.consumers,
-    }
+def _as_json(worker: Worker, load: int, now: datetime) -> dict[str, Any]:
+    """A worker for programs, as the API returns it, with its state."""
+    from jobs.api.worker_schemas import WorkerOut
+
+    [found] = as_api([WorkerOut.of(worker, load, now)])
+    return {**found, "state": services.worker_state(worker, now)}

@@ -64,7 +64,7 @@ def tls_context(ca_bundle: str) -> ssl.SSLContext:
 class Place:
     """Host and port of an address, and what its user and password make for a proxy's header.
 
-    Raises `ValueError` if it is no address.
+    Raises `ValueError` if it is not an address.
     """
 
     def __init__(self, url: str) -> None:
@@ -229,7 +229,7 @@ class Connections:
                 sock.close()
             if isinstance(error, OSError | UnicodeError):  # the latter: no name of a host can be so long
                 who = f"the proxy {near}: " if self._proxy else ""
-                # What fails at verifying is no failure of the network.
+                # What fails at verifying is not a failure of the network.
                 kind = Untrusted if isinstance(error, ssl.SSLCertVerificationError) else NotSent
                 raise kind(f"{who}{error}") from error
             raise

@@ -75,7 +75,7 @@ class Multiplexer:
             opened = connections.open_socket()
             if not isinstance(opened, socket.socket):  # TLS within the TLS of a proxy
                 opened.close()
-                raise SqsRejected("many requests at once cannot go through a proxy that itself speaks TLS")
+                raise SqsRejected("many requests at once cannot go through a proxy that speaks TLS itself")
             return opened
 
         self._connect = connect

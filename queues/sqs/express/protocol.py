@@ -21,7 +21,7 @@ from queuesite.foundation.errors import Conflict, ServerError, SqsUnavailable
 
 T = TypeVar("T")
 
-#: Longest part of an answer that is no answer of SQS's (a proxy's page, say) that an error quotes.
+#: Longest part of an answer that is not an answer of SQS's (a proxy's page, say) that an error quotes.
 _QUOTED = 200
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
@@ -37,7 +37,7 @@ class Call(Generic[T]):
     result: Callable[[Any], T]
     #: Seconds for which SQS may let the answer wait.
     wait: int = 0
-    #: Whether to make it once more does no harm if nobody knows what became of it.
+    #: Whether it can be repeated without harm if its outcome is unknown.
     repeatable: bool = True
 
 

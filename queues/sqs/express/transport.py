@@ -37,7 +37,7 @@ class ExpressTransport:
             self._connections = Connections(prepared.url, proxy=prepared.proxy, ca_bundle=prepared.ca_bundle)
         except ValueError:  # its text may hold a password
             raise SqsRejected(
-                "the address of the proxy (HTTPS_PROXY or HTTP_PROXY) is none; expected one like http://proxy:3128"
+                "the address of the proxy (HTTPS_PROXY or HTTP_PROXY) is not valid; expected one like http://proxy:3128"
             ) from None
         self._letters = Letters(
             prepared.url, prepared.region, user_agent=prepared.user_agent, through=self._connections.forwarded

@@ -3,7 +3,7 @@
     letters = Letters("https://sqs.eu-west-1.amazonaws.com", "eu-west-1")
     … send letters.write(call, keys, now) …
     reader = AnswerReader()
-    while (answer := reader.feed(data)) is None: …       # data=b"" where the server hung up
+    while (answer := reader.feed(data)) is None: …       # data=b"" if the server hung up
 
 The general parsers (`http.client`'s is that of e-mail) cost more than all the rest of a call.
 """
@@ -26,7 +26,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class BadAnswer(Exception):
-    """What came is no HTTP answer, or only a part of one: its rest is lost."""
+    """What came is not a HTTP answer, or only a part of one: its rest is lost."""
 
 
 def host_header(url: str) -> str:

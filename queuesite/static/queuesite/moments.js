@@ -1,5 +1,5 @@
 "use strict";
-// Shows moments in the viewer's zone, with UTC on hover, and counts on what is told as "ago" or "since".
+// Shows moments in the viewer's zone, with UTC on hover, and counts on what is shown as "ago" or "since".
 // A moment is <time datetime="2026-11-26T14:05:09Z" data-moment="moment|ago|since">, in UTC until this script has run.
 (() => {
   // Filters by time read it (queuesite/admin/times.py).

@@ -35,7 +35,7 @@ def test_handlers_go_on_while_mongodb_is_killed_and_what_they_did_is_counted_aft
     assert set(cluster.handled().values()) == {1}
     eventually(lambda: worker.output().count("outage_over") > said, LONG, "the worker tells that it is over")
     assert sum(job.message_count for job in all_jobs(queue)) == 60
-    # Nobody could hear its heartbeats, which is no reason to take it for dead.
+    # Nobody could hear its heartbeats, which is not a reason to take it for dead.
     assert given(worker_of(worker)).worker_id == known
 
 
