@@ -56,7 +56,7 @@ def _redrive(gateway: SqsGateway, queue_url: str, text: str, known_dlq: str | No
     if url is None:
         raise _unusable(
             f"the redrive policy of {queue_url} names the dead-letter queue {target}, which SQS does not have or does "
-            "not show to these credentials: have its owner mend the policy, or allow sqs:GetQueueUrl"
+            "not show to these credentials: have its owner fix the policy, or allow sqs:GetQueueUrl"
         )
     return url, most
 

@@ -86,7 +86,7 @@ class Pool:
     def obtain(self) -> ConsumerProcess:
         """An idle consumer, the most used first so that others may rest; a new one if there is none.
 
-        Raises `CannotStart`, at once while an earlier failure is being mended.
+        Raises `CannotStart`, at once while an earlier failure is being repaired.
         """
         idle = [c for c in self.consumers if c.job_id is None and not c.channel.ended and c.process.is_alive()]
         if idle:

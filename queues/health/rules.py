@@ -110,7 +110,7 @@ PROBLEMS: Mapping[Health, Rule] = MappingProxyType(
             lambda context: {"$gt": ["$vanishedAt", None]},
             lambda queue, context: "SQS does not have the queue any more",
             lambda queue, context: queue.vanished_at,
-            "Its owner may have deleted it: delete it here too, or have it made again.",
+            "Its owner may have deleted it: delete it here too, or have it created again.",
             _held,
         ),
         Health.UNSERVED: Rule(
@@ -130,7 +130,7 @@ PROBLEMS: Mapping[Health, Rule] = MappingProxyType(
             lambda context: {"$gte": ["$crashCount", context.limits.crash_runs]},
             lambda queue, context: f"{plural(queue.crash_count, 'run')} in a row failed",
             lambda queue, context: queue.crashing_since,
-            "Read the error of its newest job: the consumer itself fails. Pause the queue until that is mended.",
+            "Read the error of its newest job: the consumer itself fails. Pause the queue until the cause is fixed.",
             lambda context: {"$ifNull": ["$crashCount", 0]},
         ),
         Health.TRIPPED: Rule(
@@ -140,7 +140,7 @@ PROBLEMS: Mapping[Health, Rule] = MappingProxyType(
             lambda context: {"$gt": ["$tripCount", 0]},
             lambda queue, context: queue.trip_reason or "what its handler needs is down",
             lambda queue, context: queue.tripped_since,
-            "Mend what the handler needs. The queue is tried again by itself; “try now” ends the wait.",
+            "Fix what the handler needs. The queue is tried again automatically; “try now” ends the wait.",
             _held,
         ),
         Health.FAILING: Rule(
@@ -212,7 +212,7 @@ PROBLEMS: Mapping[Health, Rule] = MappingProxyType(
                 f"{thresholds.max_dead_letters(queue, context):,}"
             ),
             lambda queue, context: None,
-            "Read why they failed; redrive them once that is mended, or delete them.",
+            "Read why they failed; redrive them once the cause is fixed, or delete them.",
             lambda context: {"$ifNull": ["$deadLetters", 0]},
         ),
         Health.STARVED: Rule(
@@ -251,7 +251,7 @@ PROBLEMS: Mapping[Health, Rule] = MappingProxyType(
             },
             lambda queue, context: f"{plural(queue.dead_letters, 'dead letter')}, and they became more lately",
             lambda queue, context: queue.dead_letters_grown_at,
-            "Read why they failed; redrive them once that is mended.",
+            "Read why they failed; redrive them once the cause is fixed.",
             lambda context: {"$ifNull": ["$deadLetters", 0]},
         ),
     }

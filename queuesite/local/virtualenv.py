@@ -36,7 +36,7 @@ _STAMP = ".installed"
 
 
 class Problem(Exception):
-    """What a person has to mend, in one line."""
+    """What a person has to fix, in one line."""
 
 
 def version_of(python: str) -> Version | None:
