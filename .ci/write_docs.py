@@ -56,6 +56,8 @@ def _argument(action: argparse.Action) -> str:
 
 def _option(action: argparse.Action) -> str:
     name = action.option_strings[-1]
+    if isinstance(action, argparse.BooleanOptionalAction):
+        return name.replace("--no-", "--[no-]")
     return name if action.nargs == 0 else f"{name} {action.metavar or action.dest.upper()}"
 
 

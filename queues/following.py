@@ -13,9 +13,6 @@ from queuesite.foundation.errors import InvalidInput, SqsRejected
 if TYPE_CHECKING:
     from queues.sqs.gateway import SqsGateway
 
-#: What a visibility timeout of 0 counts as: SQS's default. A consumer hides what it receives by itself.
-NO_VISIBILITY = 30
-
 
 def read(gateway: SqsGateway, queue_url: str, known_dlq: str | None = None) -> dict[str, Any]:
     """The values that a queue's attributes stand for, by the names of the model's fields.
@@ -26,10 +23,15 @@ def read(gateway: SqsGateway, queue_url: str, known_dlq: str | None = None) -> d
     """
     attributes = gateway.attributes(queue_url)
     dlq_url, most = _redrive(gateway, queue_url, attributes.get("RedrivePolicy", ""), known_dlq)
-    visibility = int(attributes.get("VisibilityTimeout", NO_VISIBILITY))
+    fifo = attributes.get("FifoQueue") == "true"
+    held = {
+        name: one.sqs.value(attributes)
+        for name, one in SETTINGS.items()
+        if one.sqs is not None and (fifo or not one.fifo_only)
+    }
     return {
         "queue_arn": attributes["QueueArn"],
-        "visibility_timeout": visibility or NO_VISIBILITY,
+        **held,
         "max_receive_count": most,
         "dlq_url": dlq_url,
         "retention_seconds": _number(attributes, "MessageRetentionPeriod"),

@@ -53,16 +53,18 @@ def send(
     progress: Progress = lambda sent: None,
     *,
     report_outage: bool = False,
+    copies: bool = False,
 ) -> SendReport:
     """Send messages in parallel batches, and wake the queue. `progress` gets the number of messages of each batch.
 
     Raises `InvalidInput` before anything is sent, and `ServerError` if SQS fails; entries that SQS refuses one by one
     are in the report. With `report_outage` the report also holds the batches at which SQS failed, and `ServerError`
-    means that nothing was sent. FIFO queues get one batch after another, which keeps the order.
+    means that nothing was sent. FIFO queues get one batch after another, which keeps the order. `copies`: the same body
+    several times is wanted, even of a queue with content-based deduplication.
     """
     queue = services.get(name)
     validate_messages(queue, messages)
-    if queue.fifo:
+    if queue.fifo and (copies or not queue.content_based_deduplication):
         messages = [m if m.deduplication_id else replace(m, deduplication_id=uuid.uuid4().hex) for m in messages]
     gateway = gateway_in(queue.region)
     report = SendReport()

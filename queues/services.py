@@ -83,7 +83,7 @@ def create(
     with problems.noted():
         naming.validate_name(name, prefix=config.queue_name_prefix, with_dlq=with_dlq)
     with problems.noted():
-        setting_checks.validate_settings(chosen, known=ASKED)  # no mask stands for anything yet
+        setting_checks.validate_settings(chosen, name=name, known=ASKED)  # no mask stands for anything yet
     problems.raise_all()
     if repository.exists(name):
         raise _taken(name)
@@ -173,9 +173,19 @@ def dlq_attributes(name: str) -> dict[str, str]:
     }
 
 
+def held_attributes(queue: Queue) -> dict[str, str]:
+    """The attributes that a queue's settings stand for, without the redrive policy. Those left to SQS are absent."""
+    attributes: dict[str, str] = {}
+    for name, one in SETTINGS.items():
+        value = getattr(queue, name)
+        if one.sqs is not None and value is not None and (queue.fifo or not one.fifo_only):
+            attributes |= one.sqs.attributes(value)
+    return attributes
+
+
 def sqs_attributes(gateway: SqsGateway, queue: Queue) -> dict[str, str]:
     """The attributes that a queue should have in SQS."""
-    attributes = {"VisibilityTimeout": str(queue.visibility_timeout)}
+    attributes = held_attributes(queue)
     if queue.fifo:
         attributes["FifoQueue"] = "true"
     if queue.dlq_url is not None:
@@ -227,6 +237,8 @@ def _differences(before: Queue, after: Queue, changes: Mapping[str, Any]) -> str
         old, new = getattr(before, name), getattr(after, name)
         if old != new:
             said = SETTINGS[name].words
+            if SETTINGS[name].type is bool:
+                old, new = SETTINGS[name].said(old), SETTINGS[name].said(new)
             words.append(said if SETTINGS[name].type is dict else f"{said} from {old} to {new}")
     return ", ".join(words)
 

@@ -8,28 +8,41 @@ from typing import Any
 
 from queues.handlers import catalogue
 from queues.models import Queue
+from queues.naming import is_fifo
 from queues.settings import MAX_OPTIONS_BYTES, SETTINGS, Setting
 from queuesite.foundation.errors import InvalidInput
 from queuesite.foundation.problems import Problems
 
 
 def validate_settings(
-    settings: Mapping[str, Any], *, current: Queue | None = None, known: Mapping[str, Setting] = SETTINGS
+    settings: Mapping[str, Any],
+    *,
+    current: Queue | None = None,
+    name: str | None = None,
+    known: Mapping[str, Setting] = SETTINGS,
 ) -> dict[str, Any]:
     """Return the settings to store: the stored value replaces each masked option.
 
-    Raises `InvalidInput` that names everything that is wrong: settings that are not `known`, are out of range, belong
-    to the queue's owner, or do not fit the handler.
+    `name` is that of a queue that does not exist yet. Raises `InvalidInput` that names everything that is wrong:
+    settings that are not `known`, are out of range, are not for such a queue, belong to the queue's owner, or do not
+    fit the handler.
     """
     problems = Problems()
-    for name, value in settings.items():
-        if name not in known:
-            raise InvalidInput(f"{name!r} is not a setting of a queue; those are {', '.join(known)}")
+    queue_name = current.name if current is not None else name
+    for one, value in settings.items():
+        if one not in known:
+            raise InvalidInput(f"{one!r} is not a setting of a queue; those are {', '.join(known)}")
         with problems.noted():
-            known[name].check(value)
-            if current is not None and not current.managed and SETTINGS[name].held_by_sqs:
-                _refuse_of_owner(current, SETTINGS[name], value)
-            if name == "pool" and value is not None and (current is None or value != current.pool):
+            known[one].check(value)
+            if known[one].fifo_only and value is not None and queue_name is not None and not is_fifo(queue_name):
+                raise InvalidInput(
+                    f"{known[one].words} is only for FIFO queues, whose names end in .fifo, which {queue_name!r} does "
+                    "not: leave it out",
+                    field=one,
+                )
+            if current is not None and not current.managed and SETTINGS[one].held_by_sqs:
+                _refuse_of_owner(current, SETTINGS[one], value)
+            if one == "pool" and value is not None and (current is None or value != current.pool):
                 catalogue.current().check_pool(value)
     if "handler" in settings or "handler_options" in settings:
         settings = _with_options(settings, current, problems)
@@ -86,11 +99,15 @@ def warnings(queue: Queue) -> list[str]:
     return catalogue.current().warnings(queue.handler, queue.handler_options)
 
 
+def _plain(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, bool) else value
+
+
 def _refuse_of_owner(queue: Queue, setting: Setting, value: Any) -> None:
     """Raise `InvalidInput` for another value than the one that SQS holds."""
     if value != (held := getattr(queue, setting.name)):
         raise InvalidInput(
-            f"{setting.words} of queue {queue.name!r} is {held} and belongs to the owner of {queue.queue_arn}: change "
-            "it where that queue is made (Terraform, CloudFormation, the AWS console); the next sync follows",
+            f"{setting.words} of queue {queue.name!r} is {_plain(held)} and belongs to the owner of {queue.queue_arn}: "
+            "change it where that queue is made (Terraform, CloudFormation, the AWS console); the next sync follows",
             field=setting.name,
         )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
+from queues import held
 from queues.health.names import NOTIFIABLE
 from queues.setting_words import SettingWords, share
 from queuesite.foundation.config import get_config, limits_of
@@ -60,6 +61,10 @@ class Setting(SettingWords):
     empty_from: str | None = None
     #: SQS holds it too: a change is written there first.
     held_by_sqs: bool = False
+    #: As which attributes; None: as part of the redrive policy.
+    sqs: held.Held | None = None
+    #: Only FIFO queues have it; on others it is None.
+    fifo_only: bool = False
     #: A consumer at work follows a change within seconds.
     followed: bool = False
     #: It has commands of its own, and is neither given at creation nor asked for in a form.
@@ -198,6 +203,7 @@ class Settings:
         unit="second",
         limits=(1, MAX_VISIBILITY_SECONDS),
         held_by_sqs=True,
+        sqs=held.number("VisibilityTimeout", 30),
         followed=True,
     )
     # SQS allows 1 to 1,000.
@@ -209,6 +215,25 @@ class Settings:
         limits=(1, 1_000),
         held_by_sqs=True,
         followed=True,
+    )
+    # None leaves them as SQS has them: queues from before these settings may have got them from elsewhere.
+    content_based_deduplication: bool | None = setting(
+        None,
+        group="FIFO",
+        help="SQS drops a message whose body it took within the last five minutes; senders need no deduplication id",
+        held_by_sqs=True,
+        sqs=held.switch({"ContentBasedDeduplication": "true"}),
+        fifo_only=True,
+        empty="as SQS has it (off for a new queue)",
+    )
+    high_throughput: bool | None = setting(
+        None,
+        group="FIFO",
+        help="SQS limits throughput and drops duplicates per message group instead of per queue",
+        held_by_sqs=True,
+        sqs=held.switch({"DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId"}),
+        fifo_only=True,
+        empty="as SQS has it (off for a new queue)",
     )
     sample_one_in: int | None = setting(
         None,
@@ -300,6 +325,8 @@ SETTINGS = _declared()
 ASKED = {name: one for name, one in SETTINGS.items() if not one.own_commands}
 #: Those of them that are chosen for a queue that others own: the rest is theirs, and is read from SQS.
 CHOSEN_FOR_ADOPTED = {name: one for name, one in ASKED.items() if not one.held_by_sqs}
+#: Those that only FIFO queues have.
+FIFO_ONLY = {name: one for name, one in SETTINGS.items() if one.fifo_only}
 
 
 def bounds() -> dict[str, tuple[int, int]]:

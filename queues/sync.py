@@ -15,12 +15,13 @@ from bson import ObjectId
 
 from queues import adopted_repository, following, naming, repository, services
 from queues.events import EventKind, record
+from queues.held import FIFO_DEFAULTS
 from queues.models import Queue
 from queues.naming import name_of
 from queues.sqs import get_gateway, redrive_policy
 from queues.sqs.regions import gateway_in
 from queuesite.foundation.config import get_config
-from queuesite.foundation.errors import QueueMissing, QueuesiteError, SqsDenied, SqsUnavailable
+from queuesite.foundation.errors import QueueMissing, QueuesiteError, SqsDenied, SqsRejected, SqsUnavailable
 from queuesite.foundation.logs import get_logger
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def sync(total: Callable[[int], None] = lambda count: None, progress: Progress =
 def _sync_one(gateway: SqsGateway, queue: Queue, prefix: str, present: dict[str, str]) -> str:
     changes: dict[str, Any] = {}
     created = False
+    lost: list[str] = []
     if queue.dlq_url is not None:
         dlq_name = prefix + naming.dead_letter_name(queue.name)
         dlq_url = present.get(dlq_name)
@@ -139,13 +141,19 @@ def _sync_one(gateway: SqsGateway, queue: Queue, prefix: str, present: dict[str,
         created = True
         drifted = False
     else:
-        drifted = _mend_attributes(gateway, queue, url)
+        drifted, lost = _mend_attributes(gateway, queue, url)
     if url != queue.queue_url:
         changes["queue_url"] = url
+    if created or changes or drifted:
+        repository.synced(queue.id, changes)
+        record(EventKind.SYNC_REPAIRED, queue=queue.name, more="created" if created else "set what differed of")
+    if lost:
+        raise SqsRejected(
+            f"SQS at {gateway.address} took {', '.join(lost)} of queue {queue.name!r} and does not keep it, as "
+            "emulators do that lack it: clear the settings under FIFO, or use another server"
+        )
     if not (created or changes or drifted):
         return "unchanged"  # dated with all others, in one write
-    repository.synced(queue.id, changes)
-    record(EventKind.SYNC_REPAIRED, queue=queue.name, more="created" if created else "set what differed of")
     return "created" if created else "changed"
 
 
@@ -164,10 +172,10 @@ def _follow(queue: Queue) -> str:
     return "followed" if adopted_repository.followed(queue.id, found) or back else "unchanged"
 
 
-def _mend_attributes(gateway: SqsGateway, queue: Queue, url: str) -> bool:
-    """Set the attributes that differ from the definition; return whether any did."""
-    actual = gateway.attributes(url)
-    wanted = {"VisibilityTimeout": str(queue.visibility_timeout)}
+def _mend_attributes(gateway: SqsGateway, queue: Queue, url: str) -> tuple[bool, list[str]]:
+    """Set the attributes that differ from the definition; return whether any did, and those that SQS did not keep."""
+    actual = FIFO_DEFAULTS | gateway.attributes(url)
+    wanted = services.held_attributes(queue)
     if queue.dlq_url is not None:
         # Both queues are in one account and region, so one ARN gives the other without a request.
         arn = actual["QueueArn"].rpartition(":")[0] + ":" + name_of(queue.dlq_url)
@@ -177,7 +185,16 @@ def _mend_attributes(gateway: SqsGateway, queue: Queue, url: str) -> bool:
         gateway.set_attributes(url, differing)
     except QueueMissing:
         raise QueueMissing(f"queue {queue.name} vanished from SQS during the sync; sync again") from None
-    return bool(differing)
+    lost = _not_kept(gateway, url, {name: value for name, value in differing.items() if name in FIFO_DEFAULTS})
+    return len(differing) > len(lost), lost
+
+
+def _not_kept(gateway: SqsGateway, url: str, given: dict[str, str]) -> list[str]:
+    """Those attributes that the server has dropped: each sync would set them again. AWS keeps what it takes."""
+    if not given or gateway.address == "aws" or ".amazonaws." in gateway.address:
+        return []
+    kept = FIFO_DEFAULTS | gateway.attributes(url)
+    return [name for name, value in given.items() if kept[name] != value]
 
 
 def _same(actual: str | None, wanted: str) -> bool:

@@ -93,7 +93,7 @@ def send_bulk(progress: Progress, queue: str, outgoing: list[dict[str, Any]], re
     refused = 0  # in this run: refusals of an earlier one that died are not known
     while progress.done < total:
         places = range(progress.done, min(progress.done + CHUNK, total))
-        report = messages.send(queue, [rounds[place % len(rounds)] for place in places])
+        report = messages.send(queue, [rounds[place % len(rounds)] for place in places], copies=repeat > 1)
         for index, reason in report.failures.items():
             if len(failed) < FAILURES_NAMED:
                 failed[str(places[index])] = reason

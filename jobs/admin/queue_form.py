@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminNullBooleanSelectWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
 )
@@ -29,14 +30,25 @@ else:
     QueueModelForm = forms.ModelForm  # not generic at run time
 
 
-def fieldsets(instead: Mapping[str, str], known: Mapping[str, Setting] = ASKED) -> list[tuple[str, dict[str, Any]]]:
-    """Those settings that are known under their headings, some of them replaced by other fields."""
-    groups = {title: [name for name in names if name in known] for title, names in settings.groups().items()}
-    return [
-        (title, {"fields": tuple(instead.get(name, name) for name in names)})
-        for title, names in groups.items()
-        if names
-    ]
+#: The class of a heading whose settings the page shows as soon as the name is a FIFO queue's.
+_FIFO_CLASS = "qs-fifo"
+
+
+def fieldsets(
+    instead: Mapping[str, str], known: Mapping[str, Setting] = ASKED, *, fifo: bool = True
+) -> list[tuple[str, dict[str, Any]]]:
+    """Those settings that are known under their headings, some of them replaced by other fields.
+
+    Without `fifo`, what only FIFO queues have is left out.
+    """
+    found = []
+    for title, names in settings.groups().items():
+        shown = [name for name in names if name in known and (fifo or not known[name].fifo_only)]
+        only = all(known[name].fifo_only for name in shown)
+        if shown:
+            fields = tuple(instead.get(name, name) for name in shown)
+            found.append((title, {"fields": fields, "classes": (_FIFO_CLASS,)} if only else {"fields": fields}))
+    return found
 
 
 def help_text(setting: Setting) -> str:
@@ -124,6 +136,10 @@ class QueueForm(QueueModelForm):
                 self.fields[name].help_text = help_text(setting)
                 if setting.choices:
                     self.fields[name].widget = WordsWidget(setting.choices)
+                elif setting.type is bool:
+                    answers = UnfoldAdminNullBooleanSelectWidget()
+                    answers.choices = [("unknown", setting.said(None)), ("true", "yes"), ("false", "no")]
+                    self.fields[name].widget = answers
                 if self.instance.pk is None:
                     self.initial.setdefault(name, setting.default)
 
@@ -138,7 +154,8 @@ class QueueForm(QueueModelForm):
             with problems.noted():
                 self.check_name(cleaned)
         with problems.noted():
-            setting_checks.validate_settings(chosen, current=self.instance if self.instance.pk else None)
+            current = self.instance if self.instance.pk else None
+            setting_checks.validate_settings(chosen, current=current, name=cleaned.get("name"))
         try:
             problems.raise_all()
         except InvalidInput as error:

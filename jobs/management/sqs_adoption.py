@@ -9,7 +9,7 @@ from typing import Any
 from jobs.management.sqs_arguments import add_setting
 from queues import adoption, setting_checks
 from queues.models import Queue
-from queues.settings import CHOSEN_FOR_ADOPTED
+from queues.settings import CHOSEN_FOR_ADOPTED, FIFO_ONLY
 from queuesite.foundation.commands import QueuesiteCommand
 
 
@@ -63,7 +63,8 @@ def held(queue: Queue) -> str:
         if queue.dlq_url
         else "no dead-letter queue: rejected messages are retried until SQS drops them"
     )
+    fifo = [f", {one.words}: {one.said(getattr(queue, name))}" for name, one in FIFO_ONLY.items() if queue.fifo]
     return (
         f"visibility timeout {queue.visibility_timeout} s, retention {queue.retention_seconds} s, "
-        f"messages of up to {queue.max_message_bytes} bytes, {letters}"
+        f"messages of up to {queue.max_message_bytes} bytes, {letters}{''.join(fifo)}"
     )

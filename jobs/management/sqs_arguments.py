@@ -50,6 +50,14 @@ def add_setting(parser: argparse.ArgumentParser, setting: Setting, *, required: 
             help=f"file with the {setting.words} as JSON; -: stdin",
         )
         return
+    if setting.type is bool:
+        parser.add_argument(
+            option,
+            action=argparse.BooleanOptionalAction,
+            default=None,
+            help=f"{words}; without either: {setting.default_words}",
+        )
+        return
     parser.add_argument(
         option,
         type=setting.type,

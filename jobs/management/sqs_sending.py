@@ -57,7 +57,7 @@ class SendingVerbs(QueuesiteCommand):
                     advance(more)
 
                 with mongodb_errors():
-                    report = messages.send(options["name"], outgoing, count)
+                    report = messages.send(options["name"], outgoing, count, copies=options["file"] is None)
         except KeyboardInterrupt:
             raise CommandError(
                 f"interrupted after {sent} of {len(outgoing)} messages were sent", returncode=130

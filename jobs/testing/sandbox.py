@@ -55,7 +55,12 @@ class Sandbox:
         dlq = self.sqs.create_queue(dead_letter_name(name)) if dead_letters else None
         queue = Queue(name=name, dlq_url=dlq, handler=handler or _handler_for(name), **settings)
         queue.queue_url = self.sqs.create_queue(
-            name, dead_letters=dlq, max_receive_count=queue.max_receive_count, visibility=queue.visibility_timeout
+            name,
+            dead_letters=dlq,
+            max_receive_count=queue.max_receive_count,
+            visibility=queue.visibility_timeout,
+            content_based=bool(queue.content_based_deduplication),
+            high_throughput=bool(queue.high_throughput),
         )
         self._queues[name] = queue
 
@@ -79,7 +84,8 @@ class Sandbox:
         name = name.rpartition("/")[2]  # of a URL
         if to.queue is None and name not in self._queues:
             self.define(name, to.handler)
-        target = Target(name, self.queue(name).queue_url)
+        queue = self.queue(name)
+        target = Target(name, queue.queue_url, content_based=bool(queue.content_based_deduplication))
         delivery = Delivery()
         try:
             for place, message in acceptable(target, items, delivery):

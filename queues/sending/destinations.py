@@ -15,7 +15,7 @@ from queues import sources
 from queues.naming import is_fifo
 from queues.sqs import get_gateway
 from queuesite.foundation.config import get_config
-from queuesite.foundation.errors import InvalidInput, MongoUnavailable, NotFound
+from queuesite.foundation.errors import InvalidInput, MongoUnavailable, NotFound, ServerError
 from queuesite.foundation.home import PROGRAM
 from queuesite.foundation.optional_mongodb import OptionalMongoDB
 
@@ -43,6 +43,8 @@ class Target:
     region: str | None = None
     #: The largest message that it takes; None: SQS's limit, as far as is known.
     max_message_bytes: int | None = None
+    #: A FIFO queue whose messages need no deduplication id.
+    content_based: bool = False
 
     @property
     def fifo(self) -> bool:
@@ -94,7 +96,7 @@ class Directory:
         url = get_gateway().queue_url(get_config().queue_name_prefix + name) if documents is None else None
         if url is None:
             raise NotFound(f"there is no queue {name!r} to send to")
-        return Target(name, url)
+        return Target(name, url, content_based=is_fifo(name) and _content_based(url))
 
     def _by_handler(self, handler: str) -> Target:
         documents = self.mongodb.ask(
@@ -122,7 +124,9 @@ class Directory:
 
 
 #: `queueArn` only a queue that others own has, which may be in another region.
-_FIELDS: dict[str, Any] = {"name": 1, "queueUrl": 1, "queueArn": 1, "maxMessageBytes": 1}
+_FIELDS: dict[str, Any] = {
+    "name": 1, "queueUrl": 1, "queueArn": 1, "maxMessageBytes": 1, "contentBasedDeduplication": 1,
+}  # fmt: skip
 
 
 def _target(document: Mapping[str, Any]) -> Target:
@@ -132,7 +136,17 @@ def _target(document: Mapping[str, Any]) -> Target:
         str(document["queueUrl"]),
         sources.of_arn(arn).region if arn else None,
         document.get("maxMessageBytes"),
+        document.get("contentBasedDeduplication") is True,
     )
+
+
+def _content_based(url: str) -> bool:
+    """What SQS says of a FIFO queue; no to those who may only send, since an id of its own fits every message."""
+    attribute = "ContentBasedDeduplication"
+    try:
+        return get_gateway().attributes(url, (attribute,)).get(attribute) == "true"
+    except ServerError:
+        return False
 
 
 def _by_url(url: str) -> Target:

@@ -81,7 +81,7 @@ def acceptable(target: Target, items: Iterable[Item], delivery: Delivery) -> Ite
             delivery.failures[place] = str(problem)
             continue
         assert isinstance(item, OutgoingMessage)
-        if target.fifo and item.deduplication_id is None:
+        if target.fifo and not target.content_based and item.deduplication_id is None:
             item = replace(item, deduplication_id=uuid.uuid4().hex)
         yield place, item
 

@@ -8,6 +8,7 @@ real gateway.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import threading
 import time
@@ -75,9 +76,11 @@ class _Queue:
     delay: int
     dead_letters: str | None
     max_receive_count: int
+    content_based: bool = False
+    high_throughput: bool = False
     messages: list[_Stored] = field(default_factory=list)
     #: Deduplication ids with the message that each stands for, and until when.
-    sent: dict[str, tuple[str, float]] = field(default_factory=dict)
+    sent: dict[tuple[str | None, str], tuple[str, float]] = field(default_factory=dict)
     #: Receives by their attempt id: what was given out, to be given out again if the answer was lost.
     attempts: dict[str, list[_Stored]] = field(default_factory=dict)
 
@@ -100,11 +103,16 @@ class MemorySqs:
         delay: int = 0,
         dead_letters: str | None = None,
         max_receive_count: int = 5,
+        content_based: bool = False,
+        high_throughput: bool = False,
     ) -> str:
         """Create a queue (FIFO if its name ends in `.fifo`); return its URL. `dead_letters` is another queue's URL."""
         url = f"memory://sqs/{name}"
+        fifo = name.endswith(".fifo")
         with self._changed:
-            self._queues[url] = _Queue(url, name.endswith(".fifo"), visibility, delay, dead_letters, max_receive_count)
+            self._queues[url] = _Queue(
+                url, fifo, visibility, delay, dead_letters, max_receive_count, content_based, high_throughput
+            )
         return url
 
     def delete_queue(self, queue_url: str) -> None:
@@ -114,7 +122,7 @@ class MemorySqs:
             self._changed.notify_all()
 
     def send(self, queue_url: str, messages: Sequence[OutgoingMessage]) -> SendResult:
-        """Send messages. A FIFO queue refuses those without a group."""
+        """Send messages. A FIFO queue refuses those without a group, or without anything to deduplicate them by."""
         ids: dict[int, str] = {}
         failures = []
         with self._changed:
@@ -125,6 +133,8 @@ class MemorySqs:
                     failures.append(
                         BatchFailure(index, "MissingParameter", "The request must contain MessageGroupId.", True)
                     )
+                elif queue.fifo and message.deduplication_id is None and not queue.content_based:
+                    failures.append(BatchFailure(index, "InvalidParameterValue", _NO_DEDUPLICATION, True))
                 else:
                     ids[index] = self._store(queue, message, now)
             self._changed.notify_all()
@@ -213,7 +223,7 @@ class MemorySqs:
         return self._find(queue_url)
 
     def _store(self, queue: _Queue, message: OutgoingMessage, now: float) -> str:
-        key = message.deduplication_id if queue.fifo else None
+        key = _deduplicated_by(queue, message) if queue.fifo else None
         if key is not None:
             known = queue.sent.get(key)
             if known is not None and known[1] > now:
@@ -270,6 +280,15 @@ class MemorySqs:
 
 
 _HANDLE = "handle-"
+_NO_DEDUPLICATION = (
+    "The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly"
+)
+
+
+def _deduplicated_by(queue: _Queue, message: OutgoingMessage) -> tuple[str | None, str]:
+    """What is the same for a message that comes again: its id or its body, in its group if duplicates count there."""
+    group = message.group if queue.high_throughput else None
+    return group, message.deduplication_id or hashlib.sha256(message.body.encode()).hexdigest()
 
 
 def _received(stored: _Stored, system: Sequence[str]) -> ReceivedMessage:

@@ -120,6 +120,13 @@ class TestAdopt:
 
         assert queue.fifo
         assert queue.dlq_url == owner.url("orders-dead.fifo")
+        assert (queue.content_based_deduplication, queue.high_throughput) == (False, False)
+        owner.change("orders.fifo", {"ContentBasedDeduplication": "true", "DeduplicationScope": "messageGroup"})
+        assert sync().followed == [queue.name]
+        queue = services.get(queue.name)
+        assert (queue.content_based_deduplication, queue.high_throughput) == (True, False)
+        with pytest.raises(InvalidInput, match=r"deduplication of queue .* is true and belongs to the owner"):
+            services.update(queue.name, {"content_based_deduplication": False})
         with pytest.raises(InvalidInput, match="'orders' does not fit queue"):
             adoption.adopt(owner.name("orders.fifo"), handler="log", name="orders")
 

@@ -114,6 +114,8 @@ def test_without_dead_letter_queue(api: Api) -> None:
             "greater than or equal to 0",
         ),
         ({"name": "ok", "colour": "red"}, "colour", "not permitted"),
+        ({"name": "ok", "highThroughput": False}, "highThroughput", "only for FIFO queues"),
+        ({"name": "ok.fifo", "highThroughput": "yes"}, "highThroughput", "boolean"),
         ([], "body", "dictionary"),
     ],
 )

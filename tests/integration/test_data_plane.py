@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from queues.settings import FIFO_ONLY
 from queues.sqs import MAX_VISIBILITY_SECONDS, DataPlane, Depth, OutgoingMessage, ReceivedMessage, redrive_policy
 from queues.sqs.gateway import SqsGateway
 from queues.sqs.memory import ManualClock, MemorySqs
@@ -64,11 +65,21 @@ def subject(request: pytest.FixtureRequest) -> Subject:
     gateway = SqsGateway(configure(sqs_transport=request.param))
 
     def create(
-        name: str, *, visibility: int = 30, delay: int = 0, dead_letters: str | None = None, max_receive_count: int = 5
+        name: str,
+        *,
+        visibility: int = 30,
+        delay: int = 0,
+        dead_letters: str | None = None,
+        max_receive_count: int = 5,
+        **fifo: bool,
     ) -> str:
         attributes = {"VisibilityTimeout": str(visibility), "DelaySeconds": str(delay)}
         if name.endswith(".fifo"):
             attributes["FifoQueue"] = "true"
+            settings = {"content_based_deduplication": fifo.get("content_based"), **fifo}
+            for setting, one in FIFO_ONLY.items():
+                if (value := settings.get(setting)) is not None and one.sqs is not None:
+                    attributes |= one.sqs.attributes(value)
         if dead_letters is not None:
             arn = gateway.attributes(dead_letters, ("QueueArn",))["QueueArn"]
             attributes["RedrivePolicy"] = redrive_policy(arn, max_receive_count)
@@ -214,6 +225,34 @@ def test_a_duplicate_is_dropped(subject: Subject) -> None:
 
     assert bodies(subject.comes(url, 1)) == ["first"]
     assert subject.plane.depth(url).visible == 0
+
+
+def test_equal_bodies_are_duplicates_by_their_content(subject: Subject) -> None:
+    url = subject.create("orders.fifo", content_based=True)
+
+    result = subject.plane.send(url, [OutgoingMessage(body, group="g") for body in ("same", "same", "other")])
+
+    assert result.failures == ()
+    assert bodies(subject.comes(url, 2)) == ["same", "other"]
+    assert subject.plane.depth(url).visible == 0
+
+
+def test_high_throughput_deduplicates_within_a_group(subject: Subject) -> None:
+    url = subject.create("orders.fifo", high_throughput=True)
+
+    for group in ("g", "h", "g"):
+        subject.plane.send(url, [OutgoingMessage("a", group=group, deduplication_id="same")])
+
+    assert sorted(str(message.group) for message in subject.comes(url, 2)) == ["g", "h"]
+    assert subject.plane.depth(url).visible == 0
+
+
+def test_a_fifo_message_needs_an_id_or_a_queue_that_makes_one(subject: Subject) -> None:
+    url = subject.create("orders.fifo")
+
+    [failure] = subject.plane.send(url, [OutgoingMessage("a", group="g")]).failures
+
+    assert failure.code == "InvalidParameterValue"
 
 
 def test_a_message_moves_to_the_dead_letters_after_its_receives(subject: Subject) -> None:

@@ -133,6 +133,14 @@ class TestSend:
 
         assert bodies(queue.queue_url, 3) == ["same"] * 3
 
+    def test_equal_bodies_are_duplicates_if_the_queue_goes_by_content(self) -> None:
+        queue = services.create("orders.fifo", settings={"content_based_deduplication": True})
+
+        messages.send("orders.fifo", [OutgoingMessage(body, group="g") for body in ("same", "same", "other")])
+        messages.send("orders.fifo", [OutgoingMessage("copied", group="g")] * 2, copies=True)
+
+        assert bodies(queue.queue_url, 4) == ["same", "other", "copied", "copied"]
+
     def test_deduplication_id_of_the_caller_is_kept(self) -> None:
         queue = services.create("orders.fifo")
         twice = [OutgoingMessage(body, group="g", deduplication_id="d") for body in ("first", "second")]

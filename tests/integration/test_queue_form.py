@@ -129,3 +129,23 @@ def test_all_that_is_wrong_is_told_at_once_each_at_its_field(admin: Client) -> N
     assert {name for name, _ in caught.value.fields} == {
         "name", "concurrency", "handler_options.hook", "handler_options.tags", "handler_options.account",
     }  # fmt: skip
+
+
+def test_settings_of_fifo_queues_are_asked_for_only_there(admin: Client) -> None:
+    """A new queue's page has them and shows them by the name (see the browser's tests)."""
+    assert "high_throughput" in admin.get(ADD).context["adminform"].form.fields
+    common = pictured() | {"handler": "log", "high_throughput": "true", "content_based_deduplication": "unknown"}
+    refused = admin.post(ADD, common).context["adminform"].form.errors
+    assert list(refused) == ["high_throughput"]
+    assert "only for FIFO queues" in refused["high_throughput"][0]
+    assert admin.post(ADD, common | {"name": "orders.fifo"}).status_code == 302
+    queue = services.get("orders.fifo")
+    assert (queue.high_throughput, queue.content_based_deduplication) == (True, None)
+    assert admin.post(ADD, common | {"name": "plain", "high_throughput": "unknown"}).status_code == 302
+
+    for name, asked in (("orders.fifo", True), ("plain", False)):
+        page = admin.get(reverse("admin:queues_queue_settings", args=[name]))
+        assert ("high_throughput" in page.context["adminform"].form.fields) is asked
+        assert ("High throughput" in page.content.decode()) is asked
+        shown = admin.get(reverse("admin:queues_queue_change", args=[name])).content.decode()
+        assert ("High throughput" in shown) is asked

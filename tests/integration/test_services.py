@@ -140,6 +140,27 @@ class TestCreate:
         for url in (queue.queue_url, queue.dlq_url):
             assert attributes(url)["FifoQueue"] == "true"
 
+    def test_settings_that_only_a_fifo_queue_has(self) -> None:
+        settings = {"content_based_deduplication": True, "high_throughput": True}
+        with pytest.raises(InvalidInput) as caught:
+            services.create("orders", settings=settings)
+        assert [field for field, _ in caught.value.fields] == list(settings)
+        assert "high throughput is only for FIFO queues, whose names end in .fifo, which 'orders'" in str(caught.value)
+        assert names_in_sqs() == []
+
+        found = attributes(services.create("orders.fifo", settings=settings).queue_url)
+        assert found["ContentBasedDeduplication"] == "true"
+        assert (found["DeduplicationScope"], found["FifoThroughputLimit"]) == ("messageGroup", "perMessageGroupId")
+
+        services.update("orders.fifo", {"high_throughput": False})
+        found = attributes(services.get("orders.fifo").queue_url)
+        assert (found["DeduplicationScope"], found["FifoThroughputLimit"]) == ("queue", "perQueue")
+        assert found["ContentBasedDeduplication"] == "true"
+
+        services.create("plain")
+        with pytest.raises(InvalidInput, match="is only for FIFO queues"):
+            services.update("plain", {"high_throughput": False})
+
     def test_prefix_is_in_sqs_alone(self, configure: Configure) -> None:
         prefix = get_config().queue_name_prefix + "p-"
         configure(queue_name_prefix=prefix)

@@ -161,6 +161,14 @@ class TestCreate:
         sqs("create", "later", "--pool", "gpu")
         sqs("set-concurrency", "before", "2")
 
+    def test_settings_that_only_a_fifo_queue_has(self) -> None:
+        code, text = refused("create", "orders", "--high-throughput")
+        assert (code, services.list_queues()) == (2, [])
+        assert "high throughput is only for FIFO queues, whose names end in .fifo, which 'orders' does not" in text
+        sqs("create", "orders.fifo", "--high-throughput", "--no-content-based-deduplication")
+        queue = services.get("orders.fifo")
+        assert (queue.high_throughput, queue.content_based_deduplication) == (True, False)
+
     @pytest.mark.parametrize("name", ["or ders", "orders!", "x" * 81, "żółć", ".fifo", "a.b", "日本"])
     def test_bad_names(self, name: str) -> None:
         code, text = refused("create", name)
@@ -328,6 +336,8 @@ class TestList:
             "maxConsumers": 1,
             "visibilityTimeout": 30,
             "maxReceiveCount": 5,
+            "contentBasedDeduplication": None,
+            "highThroughput": None,
             "timeout": None,
             "sampleOneIn": None,
             **dict.fromkeys(
@@ -546,7 +556,7 @@ class TestSend:
 
     def test_refused_entries_are_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:
         report = SendReport(sent=8, failures={4: "InvalidMessageContents: no", 7: "other"})
-        monkeypatch.setattr(messages, "send", lambda *_: report)
+        monkeypatch.setattr(messages, "send", lambda *_, **__: report)
 
         assert refused("send", "orders", 10) == (
             1,
@@ -554,7 +564,7 @@ class TestSend:
         )
 
     def test_interruption_says_how_many_were_sent(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def interrupted(name: str, outgoing: list[OutgoingMessage], progress: messages.Progress) -> SendReport:
+        def interrupted(name: str, outgoing: object, progress: messages.Progress, *, copies: bool) -> SendReport:
             progress(10)
             raise KeyboardInterrupt
 

@@ -135,6 +135,46 @@ class TestChange:
         assert outcome(sync()) == {"unchanged": 1}
         assert attributes(queue.queue_url)["DelaySeconds"] == "7"
 
+    def test_what_is_left_to_sqs_stays_and_what_was_chosen_is_set_back(self, queues: SQSClient) -> None:
+        chosen = services.create("chosen.fifo", settings={"content_based_deduplication": True})
+        left = services.create("left.fifo")
+        for url, value in ((chosen.queue_url, "false"), (left.queue_url, "true")):
+            queues.set_queue_attributes(QueueUrl=url, Attributes={"ContentBasedDeduplication": value})
+
+        assert outcome(sync()) == {"changed": ["chosen.fifo"], "unchanged": 1}
+
+        for url in (chosen.queue_url, left.queue_url):
+            assert attributes(url)["ContentBasedDeduplication"] == "true"
+        assert outcome(sync()) == {"unchanged": 2}
+
+    def test_no_is_what_a_server_leaves_out(self) -> None:
+        services.create("orders.fifo", settings={"content_based_deduplication": False, "high_throughput": False})
+
+        assert outcome(sync()) == {"unchanged": 1}
+
+    def test_server_that_does_not_keep_an_attribute_is_named_and_nothing_counts_as_repaired(
+        self, faulty: SqsProxy
+    ) -> None:
+        queue = services.create("orders.fifo", settings={"high_throughput": True})
+
+        def without(parameters: Parameters, forward: Forward) -> Parameters:
+            answer = forward(parameters)
+            for name in ("DeduplicationScope", "FifoThroughputLimit"):
+                answer["Attributes"].pop(name, None)
+            return answer
+
+        faulty.answer("GetQueueAttributes", without)
+        for _ in range(2):
+            report = sync()
+            assert set(outcome(report)) == {"failed"}
+            assert "took DeduplicationScope, FifoThroughputLimit" in report.failed["orders.fifo"]
+
+        get_gateway().set_attributes(queue.queue_url, {"VisibilityTimeout": "7"})
+        sync()
+        assert attributes(queue.queue_url)["VisibilityTimeout"] == "30"
+        services.update("orders.fifo", {"high_throughput": None})
+        assert outcome(sync()) == {"unchanged": 1}
+
     def test_url_follows_and_the_id_stays(self) -> None:
         queue = services.create("orders")
         url, dlq_url = queue.queue_url, queue.dlq_url

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -38,6 +39,11 @@ SETTINGS = QueueSettings(
 LIMITS = RunLimits(idle=0, linger=0.01, grace=0.2)
 #: Seconds that a receive takes if it finds nothing, whatever its wait time.
 _POLL = 0.01
+
+
+def to_group(body: str, group: str | None) -> OutgoingMessage:
+    """A message, and if it has a group one that no FIFO queue takes for a duplicate."""
+    return OutgoingMessage(body, group=group, deduplication_id=uuid.uuid4().hex if group else None)
 
 
 class ShortPolls(MemorySqs):
@@ -94,7 +100,7 @@ class OneQueue(ShortPolls):
             return [stored.body for stored in self.messages]
 
     def put(self, *bodies: str, group: str | None = None) -> None:
-        self.send(self.url, [OutgoingMessage(body, group=group) for body in bodies])
+        self.send(self.url, [to_group(body, group) for body in bodies])
 
     def receive(self, queue_url: str, *, wait: int = 0, **options: Any) -> list[ReceivedMessage]:
         self._fail("receive")

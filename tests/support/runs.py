@@ -16,9 +16,9 @@ from jobs.consumer.run import Run
 from jobs.consumer.settings import QueueSettings, RunLimits
 from jobs.models import EndReason
 from queues.models import Queue
-from queues.sqs import Depth, OutgoingMessage, ReceivedMessage
+from queues.sqs import Depth, ReceivedMessage
 from queues.sqs.data_plane import DataPlane
-from tests.support.memory_sqs import ShortPolls
+from tests.support.memory_sqs import ShortPolls, to_group
 from tests.support.waiting import eventually
 
 #: Ends as soon as SQS returns no message and none is being handled.
@@ -75,7 +75,7 @@ class MemoryQueues(ShortPolls):
 
     def put(self, queue: Queue, *bodies: str, group: str | None = None) -> None:
         """Send messages."""
-        result = self.send(queue.queue_url, [OutgoingMessage(body, group=group) for body in bodies])
+        result = self.send(queue.queue_url, [to_group(body, group) for body in bodies])
         assert not result.failures
 
     def depth_of(self, queue: Queue) -> Depth:

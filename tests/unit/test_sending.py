@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.db import transaction
@@ -23,7 +24,7 @@ from queues.sending.destinations import Destination, Directory
 from queues.sending.transport import Delivery
 from queues.sqs import BatchFailure, OutgoingMessage, SendResult
 from queues.sqs.memory import MemorySqs, _Stored
-from queuesite.foundation.errors import InvalidInput, NotFound, SqsUnavailable
+from queuesite.foundation.errors import InvalidInput, NotFound, SqsDenied, SqsUnavailable
 
 
 class Order(BaseModel):
@@ -65,6 +66,9 @@ class Sqs(MemorySqs):
         places = set(range(len(messages))) - {place for place, _ in kept}
         failures = tuple(BatchFailure(place, "InvalidMessageContents", "not this", True) for place in sorted(places))
         return SendResult(ids, failures)
+
+    def attributes(self, queue_url: str, names: Sequence[str]) -> dict[str, str]:
+        return {"ContentBasedDeduplication": str(self._queues[queue_url].content_based).lower()}
 
     def stored(self, name: str = "orders") -> list[_Stored]:
         return sorted(self._queues[f"http://127.0.0.1/000000000000/{name}"].messages, key=lambda one: one.number)
@@ -159,6 +163,21 @@ class TestOne:
         queues.send("events.fifo", "same", group="g", deduplication_id="one")
 
         assert len(sqs.bodies("events.fifo")) == 3
+
+    def test_a_queue_that_deduplicates_by_content_needs_no_id(self, sqs: Sqs) -> None:
+        sqs.create_queue("events.fifo", content_based=True)
+        for body in ("same", "same", "other"):
+            queues.send("events.fifo", body, group="g")
+
+        assert sqs.bodies("events.fifo") == ["same", "other"]
+
+    def test_without_the_right_to_ask_each_message_gets_an_id(self, sqs: Sqs, monkeypatch: pytest.MonkeyPatch) -> None:
+        sqs.create_queue("events.fifo", content_based=True)
+        monkeypatch.setattr(sqs, "attributes", Mock(side_effect=SqsDenied("may only send")))
+        for _ in range(2):
+            queues.send("events.fifo", "same", group="g")
+
+        assert sqs.bodies("events.fifo") == ["same", "same"]
 
     @pytest.mark.parametrize("method", ["asend", "asend_many"])
     def test_async(self, sqs: Sqs, orders: Orders, method: str) -> None:

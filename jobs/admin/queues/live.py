@@ -18,6 +18,7 @@ from jobs.admin.queues.charts import charts
 from jobs.admin.queues.lists import HISTORY, ITS_FAILURES, NEWEST_JOBS
 from jobs.listening import never_listened_to
 from jobs.models import Failure, Job
+from queues.settings import FIFO_ONLY
 from queuesite.admin.records import address
 from queuesite.foundation.databases import database_clock
 
@@ -56,6 +57,9 @@ class LivePage(QueuePages):
             undo=undo.offered(request),
             silence=silences.of_queue(queue.id) if may("jobs.view_alert") else None,
             silence_address=address("jobs_alert_silence", queue=queue.name) if may("jobs.silence_alert") else None,
+            fifo_settings=[
+                (one.words, one.said(getattr(queue, name))) for name, one in FIFO_ONLY.items() if queue.fifo
+            ],
             listener=reads.listener_of(queue.queue_url),
             never_listened_to=never_listened_to(queue),
             costs=costs,

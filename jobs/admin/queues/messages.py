@@ -159,7 +159,7 @@ class MessagesPage(LookingPages):
                 self.log_change(request, queue, f"Began to send {total:,} messages.")
                 return HttpResponseRedirect(address("queuesite_backgroundtask_change", task.id))
             with mongodb_errors():
-                report = sending.send(queue.name, form.outgoing * times, report_outage=True)
+                report = sending.send(queue.name, form.outgoing * times, report_outage=True, copies=times > 1)
         except QueuesiteError as error:
             self.message_user(request, public_text(error), messages.ERROR)
             return HttpResponseRedirect(back)

@@ -22,8 +22,7 @@ from queuesite.foundation.errors import QueuesiteError
 from queuesite.foundation.public import public_text
 
 _KNOWN = ("queue_url", "dlq_url", "created_at", "updated_at", "synced_at")
-#: What SQS holds of a queue that others own: settings, which are not changed here, and more.
-_THEIRS = tuple(name for name in ASKED if name not in CHOSEN_FOR_ADOPTED)
+#: What SQS holds of a queue that others own, beside settings.
 _READ = ("queue_arn", "retention_seconds", "max_message_bytes")
 
 
@@ -83,7 +82,7 @@ class SettingsPage(QueuePages):
         handler = () if request.user.has_perm(HANDLER_PERMISSION) else ("handler", "shown_options")
         if obj is None:
             return handler
-        theirs = () if obj.managed else (*_THEIRS, *_READ)
+        theirs = () if obj.managed else (*_theirs(obj), *_READ)
         return ("name", *handler, *theirs, *_KNOWN)
 
     def get_fieldsets(self, request: HttpRequest, obj: Queue | None = None) -> Any:
@@ -96,9 +95,9 @@ class SettingsPage(QueuePages):
         if obj is None:
             return [(None, {"fields": ("name", "with_dlq", "take_over")}), *fieldsets(instead)]
         if obj.managed:
-            return [*fieldsets(instead), ("What belongs to it", {"fields": _KNOWN})]
+            return [*fieldsets(instead, fifo=obj.fifo), ("What belongs to it", {"fields": _KNOWN})]
         theirs = {
-            "fields": (*_THEIRS, *_READ),
+            "fields": (*_theirs(obj), *_READ),
             "description": "Others own the queue. What SQS holds of it is read and followed, never written.",
         }
         own = fieldsets(instead, CHOSEN_FOR_ADOPTED)
@@ -158,6 +157,13 @@ class SettingsPage(QueuePages):
                 raise
             self.message_user(request, public_text(error), messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
+
+
+def _theirs(queue: Queue) -> tuple[str, ...]:
+    """The settings that SQS holds of a queue that others own, which are not changed here."""
+    return tuple(
+        name for name, one in ASKED.items() if name not in CHOSEN_FOR_ADOPTED and (queue.fifo or not one.fifo_only)
+    )
 
 
 def _adopts(request: HttpRequest) -> bool:

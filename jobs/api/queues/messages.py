@@ -58,7 +58,7 @@ def send_messages(request: HttpRequest, name: str, payload: MessagesIn, key: Key
     """
     queue = services.get(name)
     outgoing = [message.outgoing() for message in payload.messages]
-    if queue.fifo and key is not None:
+    if queue.fifo and not queue.content_based_deduplication and key is not None:
         outgoing = with_deduplication(outgoing, f"{caller(request).user.pk} {key}")
     messages.validate_messages(queue, outgoing)
 

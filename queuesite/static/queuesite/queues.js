@@ -17,8 +17,19 @@
       section.hidden = section.dataset.handler !== select.value;
     });
   };
+
+  // In the form of a new queue, whose name decides; an existing queue's form has no such settings unless it is FIFO.
+  const showFifo = () => {
+    const name = document.querySelector("form input[name=name]");
+    if (name === null) return;
+    document.querySelectorAll("fieldset.qs-fifo").forEach((section) => {
+      section.hidden = section.disabled = !name.value.trim().endsWith(".fifo");
+    });
+  };
+  document.addEventListener("input", (event) => { if (event.target.matches("form input[name=name]")) showFifo(); });
   document.addEventListener("DOMContentLoaded", () => {
     showOptions();
+    showFifo();
     // What was refused first is what somebody wants to mend first.
     document.querySelector("form [aria-invalid=true]:is(input, select, textarea)")?.focus();
   });
