@@ -41,7 +41,11 @@ class SendingVerbs(QueuesiteCommand):
             type=integer(0, MAX_DELAY_SECONDS),
             help=f"seconds until a message can be received, up to {MAX_DELAY_SECONDS}",
         )
-        send.add_argument("--group", metavar="G", help="message group; for FIFO queues")
+        send.add_argument(
+            "--group",
+            metavar="G",
+            help="message group, which a FIFO queue needs; on others, SQS lets no group delay the rest",
+        )
 
     def do_send(self, options: dict[str, Any]) -> None:
         """Send messages."""

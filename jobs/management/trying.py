@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="an attribute of the message; may be repeated",
     )
-    parser.add_argument("--group", metavar="G", help="message group; for FIFO queues")
+    parser.add_argument("--group", metavar="G", help="message group")
 
 
 def try_message(options: dict[str, Any]) -> str:

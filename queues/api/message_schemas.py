@@ -91,10 +91,16 @@ class MessageIn(In):
         None, ge=0, le=MAX_DELAY_SECONDS, description="seconds until it can be received; not on FIFO queues"
     )
     group: str | None = Field(
-        None, pattern=TOKEN_PATTERN, description="message group, which a FIFO queue needs", examples=[None]
+        None,
+        pattern=TOKEN_PATTERN,
+        description="message group, which a FIFO queue needs; on others, SQS lets no group delay the rest",
+        examples=[None],
     )
     deduplication_id: str | None = Field(
-        None, pattern=TOKEN_PATTERN, description="only for FIFO queues; generated if missing", examples=[None]
+        None,
+        pattern=TOKEN_PATTERN,
+        description="only for FIFO queues; generated if missing, unless the queue has contentBasedDeduplication",
+        examples=[None],
     )
 
     def outgoing(self) -> OutgoingMessage:

@@ -27,7 +27,7 @@ class Message:
     receive_count: int = 1
     #: When it was sent (UTC), by SQS's clock.
     sent_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    #: The FIFO message group; None on standard queues.
+    #: The message group, which messages to FIFO queues always have; None: none.
     group: str | None = None
     #: The sender's attributes: text for the types String and Number, bytes for Binary.
     attributes: Mapping[str, str | bytes] = field(default_factory=dict)

@@ -22,8 +22,8 @@ class Options(TypedDict, total=False):
     """What may be said of a message.
 
     `delay`: seconds until it can be received, 0 to 900, else the queue's own; not on FIFO queues. `group`: the message
-    group, which a FIFO queue needs. `deduplication_id`: for FIFO queues; a random one by default. `attributes`: up to
-    10, by name.
+    group, which a FIFO queue needs; on others, SQS lets no group delay the rest. `deduplication_id`: for FIFO queues; a
+    random one by default, unless the queue has content-based deduplication. `attributes`: up to 10, by name.
     """
 
     delay: float | timedelta | None

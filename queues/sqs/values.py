@@ -59,13 +59,13 @@ class ReceivedMessage:
 
     @property
     def group(self) -> str | None:
-        """The FIFO message group, or None."""
+        """The message group, or None."""
         return self.system.get("MessageGroupId")
 
 
 @dataclass(frozen=True)
 class OutgoingMessage:
-    """A message to send. `delay` in seconds (None: the queue's own); `group` and `deduplication_id` for FIFO queues."""
+    """A message to send. `delay` in seconds (None: the queue's own); `deduplication_id` is for FIFO queues only."""
 
     body: str
     attributes: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -136,7 +136,11 @@ def test_fields_of_fifo_queues_are_theirs_only(admin: Client) -> None:
         }  # fmt: skip
 
     assert fields("orders.fifo") == {"group", "deduplication_id"}
-    assert fields("orders") == {"delay"}
+    assert fields("orders") == {"group", "delay"}
+    queue = services.get("orders")
+    assert "String should match pattern" in post(admin, page(queue), do="send", body="a", group="a b")
+    assert "1 message sent." in post(admin, page(queue), do="send", body="a", group="tenant-7")
+    assert [message.group for message in peek.peek("orders", 1).messages] == ["tenant-7"]
 
 
 def test_curl_says_what_the_form_says(admin: Client) -> None:

@@ -33,11 +33,10 @@ AT_ONCE = 100
 _NAMED = 5
 
 
-#: Fields that only FIFO queues have.
-_OF_FIFO = ("group", "deduplication_id")
 #: What messages share, by its name in the API.
 _SHARED = {"attributes": "attributes", "delay": "delay", "group": "group", "deduplicationId": "deduplication_id"}
 _KINDS = [("text", "text"), ("json", "JSON")]
+_BY_CONTENT = "SQS drops what comes with the same one within five minutes; empty: the same body counts as the same"
 #: The body is made from the fields of the handler's payload.
 PAYLOAD = "payload"
 
@@ -81,7 +80,7 @@ class SendForm(forms.Form):
         label="Message group",
         max_length=128,
         widget=UnfoldAdminTextInputWidget,
-        help_text="messages of a group are handled in order",
+        help_text="messages of a group are handled one after another, in order",
         error_messages={"required": "a message to a FIFO queue needs a message group"},
     )
     deduplication_id = forms.CharField(
@@ -112,8 +111,14 @@ class SendForm(forms.Form):
         self.payload: dict[str, Any] = {}
         most = get_config().api_max_body_mb
         self.fields["file"].help_text = f"UTF-8, a message on each line, at most {most} MiB (API_MAX_BODY_MB)"
-        for name in ("delay",) if queue.fifo else _OF_FIFO:
-            del self.fields[name]
+        if queue.fifo:
+            del self.fields["delay"]
+            if queue.content_based_deduplication:
+                self.fields["deduplication_id"].help_text = _BY_CONTENT
+        else:
+            del self.fields["deduplication_id"]
+            self.fields["group"].required = False
+            self.fields["group"].help_text = "such as a customer: SQS lets no group delay the others (fair queues)"
 
     def clean_file(self) -> str | None:
         """Return the file's text."""
