@@ -1,4 +1,7 @@
-"""The pages of an invitation: one form with user and role, the link that is shown once, and what the link opens."""
+"""The pages of an invitation: one form with user and role, the link that is shown once, and what the link opens.
+
+A user who has forgotten the password gets such a link, too.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +98,32 @@ def invite(page: admin.ModelAdmin[User], request: HttpRequest) -> HttpResponse:
     """The form, or the answer to it: the link, this once. It is put in no cookie, session or log."""
     assert isinstance(request.user, User)
     form = InvitationForm(request.user, request.POST if request.method == "POST" else None)
-    context: dict[str, Any] = {
+    context = _context(page, request)
+    if request.method == "POST" and form.is_valid() and form.user is not None:
+        user = form.user
+        role = form.cleaned_data["role"].name
+        page.log_addition(request, user, f"Invited as {role}.")
+        title, again = f"{user.get_username()} is invited", reverse("admin:auth_user_invite")
+        context |= {**_link(request, user), "title": title, "role": role, "again": again}
+    else:
+        context |= {"title": "Invite a colleague", "partial": "queuesite/_invite.html", "form": form}
+    return TemplateResponse(request, "queuesite/live_page.html", context)
+
+
+def password_link(page: admin.ModelAdmin[User], request: HttpRequest, user: User) -> HttpResponse:
+    """The question whether to make a link for somebody who has forgotten the password, and the link, this once."""
+    context = {**_context(page, request), "original": user}
+    if request.method == "POST":
+        page.log_change(request, user, "Made a link to set a new password.")
+        context |= {**_link(request, user), "title": f"A new password for {user.get_username()}"}
+    else:
+        title, back = f"A new password for {user.get_username()}?", reverse("admin:auth_user_change", args=[user.pk])
+        context |= {"title": title, "partial": "queuesite/_password_link.html", "of": user, "back": back}
+    return TemplateResponse(request, "queuesite/live_page.html", context)
+
+
+def _context(page: admin.ModelAdmin[User], request: HttpRequest) -> dict[str, Any]:
+    return {
         **page.admin_site.each_context(request),
         "opts": page.opts,
         "media": forms.Media(js=["queuesite/queues.js"]),
@@ -103,25 +131,19 @@ def invite(page: admin.ModelAdmin[User], request: HttpRequest) -> HttpResponse:
         "lifetime": invitations.lifetime(),
         "poll": False,
     }
-    if request.method == "POST" and form.is_valid() and form.user is not None:
-        user = form.user
-        role = form.cleaned_data["role"].name
-        page.log_addition(request, user, f"Invited as {role}.")
-        link = request.build_absolute_uri(invitations.path_for(user))
-        mailed = bool(user.email) and invitations.mail_is_set_up()
-        context |= {
-            "title": f"{user.get_username()} is invited",
-            "partial": "queuesite/_invitation.html",
-            "invited": user,
-            "role": role,
-            "link": link,
-            "mailed": mailed,
-            "not_mailed": invitations.mail(user, link) if mailed else None,
-            "again": reverse("admin:auth_user_invite"),
-        }
-    else:
-        context |= {"title": "Invite a colleague", "partial": "queuesite/_invite.html", "form": form}
-    return TemplateResponse(request, "queuesite/live_page.html", context)
+
+
+def _link(request: HttpRequest, user: User) -> dict[str, Any]:
+    """The link, and whether it was mailed to the user."""
+    link = request.build_absolute_uri(invitations.path_for(user))
+    mailed = bool(user.email) and invitations.mail_is_set_up()
+    return {
+        "partial": "queuesite/_invitation.html",
+        "invited": user,
+        "link": link,
+        "mailed": mailed,
+        "not_mailed": invitations.mail(user, link) if mailed else None,
+    }
 
 
 class PasswordForm(SetPasswordForm):  # type: ignore[type-arg]

@@ -6,13 +6,14 @@ from typing import Any
 
 from axes.models import AccessAttempt
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, Permission, User
 from django.db import models
 from django.db.models import Value
 from django.db.models.functions import Concat
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.text import capfirst
 from unfold.decorators import action
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
@@ -40,6 +41,7 @@ class UserAdmin(DjangoUserAdmin, FormsAdmin):  # type: ignore[type-arg,misc]  # 
     grants = Grants(administrators=("view_user", "add_user", "change_user", "delete_user"))
 
     actions_list = ("invite",)
+    actions_detail = ("password_link",)
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -72,6 +74,19 @@ class UserAdmin(DjangoUserAdmin, FormsAdmin):  # type: ignore[type-arg,misc]  # 
     def invite(self, request: HttpRequest) -> HttpResponse:
         """The form of an invitation, and its answer."""
         return invitations.invite(self, request)
+
+    @action(description="Make a link to set a new password", url_path="password-link", icon="key", permissions=["link"])
+    def password_link(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The question whether to make the link, and its answer."""
+        user = self.get_object(request, unquote(object_id))
+        if user is None:
+            raise Http404("there is no such user")
+        return invitations.password_link(self, request, user)
+
+    def has_link_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Only those who may change somebody: whoever has the link can log in as that user."""
+        user = None if object_id is None else self.get_object(request, unquote(str(object_id)))
+        return self.has_change_permission(request, user) and (user is None or user.is_active)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Fetch the users' groups in one further query."""

@@ -119,6 +119,54 @@ def test_bad_values_are_told_at_their_fields(admin: Client, values: dict[str, An
     assert User.objects.count() == 1
 
 
+def link_for(client: Client, of: User) -> Any:
+    return client.post(reverse("admin:auth_user_password_link", args=[of.pk]))
+
+
+class TestForgottenPassword:
+    def test_an_existing_user_gets_a_link_that_works_once(self, admin: Client) -> None:
+        ada = member("operators")
+        ada.set_password("forgotten-password")
+        ada.save()
+        page = admin.get(reverse("admin:auth_user_change", args=[ada.pk])).content.decode()
+        address = reverse("admin:auth_user_password_link", args=[ada.pk])
+        assert address in page
+        assert not LINK.search(admin.get(address).content.decode())  # it asks first
+        assert not LogEntry.objects.exists()
+
+        answer = link_for(admin, ada)
+
+        shown = answer.content.decode()
+        [path] = LINK.findall(shown)
+        assert "data-copy=link" in shown
+        assert "expires in 3 days" in shown
+        assert "no-store" in answer.headers["Cache-Control"]
+        logged = LogEntry.objects.get()
+        assert (logged.object_id, logged.user.username) == (str(ada.pk), "root")
+        assert logged.change_message == "Made a link to set a new password."
+        ada.refresh_from_db()
+        assert ada.check_password("forgotten-password")  # until the link is used
+        assert set_password(path, "a-long-password").context["user"] == ada
+        assert "has been used" in set_password(path, "another-long-password").content.decode()
+
+    def test_who_may_do_more_or_is_not_active_gets_none(self, client: Client, admin: Client) -> None:
+        clerk = member("viewers", "auth.view_user", "auth.change_user")
+        colleague = User.objects.create_user("colleague", is_staff=True)
+        boss, root = member("administrators"), User.objects.get(username="root")
+        client.force_login(clerk)
+        assert LINK.search(link_for(client, colleague).content.decode())
+        for other in (boss, root):
+            assert link_for(client, other).status_code == 403
+            assert (
+                "password-link" not in client.get(reverse("admin:auth_user_change", args=[other.pk])).content.decode()
+            )
+        User.objects.filter(pk=colleague.pk).update(is_active=False)
+        assert link_for(client, colleague).status_code == 403
+        client.force_login(user("reader", ["auth.view_user"], is_staff=True))
+        assert link_for(client, boss).status_code == 403
+        assert LogEntry.objects.count() == 1
+
+
 class TestPermission:
     @pytest.mark.parametrize("name", ["viewers", "operators"])
     def test_who_may_not_add_users_invites_nobody(self, client: Client, name: str) -> None:

@@ -54,6 +54,7 @@ NEEDS: Mapping[str, Needed] = {
     "jobs_alert_test": _all("jobs.test_alert"),
     "jobs_worker_capacity": _all("jobs.change_worker"),
     "auth_user_password_change": _all("auth.change_user"),
+    "auth_user_password_link": _all("auth.change_user"),
     "auth_user_invite": _all("auth.add_user", "auth.change_user"),
     "queues_queue_adopt": _all("queues.add_queue", "queues.change_handler"),
     "queues_queue_discover": _all("queues.add_queue"),
