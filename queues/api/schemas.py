@@ -172,6 +172,16 @@ class DepthOut(Out):
     dead_letters: int = Field(description="in the dead-letter queue", examples=[2])
     dead_letters_observed_at: Timestamp | None = Field(description="when dead letters were counted; null: not yet")
 
+    @classmethod
+    def of(cls, queue: Queue) -> DepthOut:
+        """What was last observed of a queue."""
+        return cls(
+            **asdict(queue.depth),
+            observed_at=queue.depth_observed_at,
+            dead_letters=queue.dead_letters,
+            dead_letters_observed_at=queue.dead_letters_observed_at,
+        )
+
 
 @with_settings(SETTINGS, _given)
 class QueueFields(Out):
@@ -222,16 +232,10 @@ class QueueFields(Out):
     @classmethod
     def values(cls, queue: Queue, handlers: Catalogue) -> dict[str, Any]:
         """The fields' values, with secrets masked."""
-        depth = DepthOut(
-            **asdict(queue.depth),
-            observed_at=queue.depth_observed_at,
-            dead_letters=queue.dead_letters,
-            dead_letters_observed_at=queue.dead_letters_observed_at,
-        )
         fields = QueueFields.model_fields
         options = handlers.named(queue.handler).masked_options(queue.handler_options)
         values = {name: getattr(queue, name) for name in fields if name != "depth"}
-        return {**values, "handler_options": options, "depth": depth}
+        return {**values, "handler_options": options, "depth": DepthOut.of(queue)}
 
 
 class NamesIn(In):

@@ -33,6 +33,7 @@ _PROBLEM_SCHEMA: dict[str, Any] = {
         },
         "existing": {"type": "string", "description": "address of the existing object"},
         "checks": {"type": "object", "description": "the answer of each server (readiness)"},
+        "lastSeen": {"type": "object", "description": "what was last observed, if SQS cannot be asked (size)"},
     },
     "examples": [
         {

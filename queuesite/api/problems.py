@@ -123,8 +123,11 @@ def problem(
     return HttpResponse(json.dumps(content), status=kind.status, content_type=MEDIA_TYPE, headers=headers)
 
 
-def answer(request: HttpRequest, error: Exception) -> HttpResponse:
-    """The answer to a request that ended in `error`, which is logged unless it is the caller's fault."""
+def answer(request: HttpRequest, error: Exception, **more: Any) -> HttpResponse:
+    """The answer to a request that ended in `error`, which is logged unless it is the caller's fault.
+
+    `more` has further members.
+    """
     if isinstance(error, MongoError):
         error = explained(error)
     kind = kind_of(error)
@@ -133,7 +136,7 @@ def answer(request: HttpRequest, error: Exception) -> HttpResponse:
         log.error("api_failed", method=request.method, path=request.path, exc_info=error)
     elif isinstance(error, errors.ServerError | DatabaseError):
         log.warning("api_server_away", method=request.method, path=request.path, error=str(error))
-    return problem(kind, detail, fields=fields, headers=headers)
+    return problem(kind, detail, fields=fields, headers=headers, **more)
 
 
 def _described(error: Exception, kind: Kind) -> tuple[str, list[tuple[str, str]], dict[str, str]]:

@@ -18,6 +18,7 @@ from queuesite.foundation import actor
 from queuesite.foundation.actor import acting
 from queuesite.foundation.errors import NotFound, SqsUnavailable
 from tests.support import records
+from tests.support.api import everything
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mongo")]
 
@@ -79,6 +80,24 @@ def test_pages_say_that_sqs_is_away(silent: Silent, client: Client) -> None:
     asked = silent.asked
     assert client.get(reverse("admin:queues_queue_change", args=["orders"])).status_code == 200
     assert silent.asked == asked, "a queue's page shows what was last seen, and asks nobody"
+
+
+def test_the_api_says_what_it_does_not_know_and_what_was_last_seen(silent: Silent) -> None:
+    records.define("orders", depth_visible=7, dead_letters=2, dlq_url="http://sqs/orders-dlq")
+    api = everything()
+
+    size = api.get("/queues/orders/size").problem(503)
+
+    assert size["detail"] == f"the size of 'orders' cannot be told: {AWAY}"
+    assert (size["lastSeen"]["visible"], size["lastSeen"]["deadLetters"]) == (7, 2)
+    for method, path, unknown in (
+        ("POST", "/queues/orders/messages/peek", "what 'orders' holds"),
+        ("POST", "/queues/orders/dead-letters/peek", "what the dead letters of 'orders' are"),
+        ("GET", "/discover", "what may be adopted"),
+    ):
+        assert api.request(method, path).problem(503)["detail"] == f"{unknown} cannot be told: {AWAY}"
+    api.get("/queues/nowhere/size").problem(404)
+    assert api.get("/queues/orders").ok()["depth"]["visible"] == 7
 
 
 def test_an_answer_an_error_and_who_asks_come_through() -> None:

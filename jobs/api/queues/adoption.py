@@ -12,6 +12,7 @@ from pydantic import Field
 from jobs.api.queues.definitions import LINKS, address_of, shown, taken
 from jobs.api.schemas import QueueOut
 from queues import adoption
+from queues.api.asking import ask_sqs
 from queues.api.schemas import AdoptIn, FoundOut, FoundPage
 from queues.settings import HANDLER_PERMISSION
 from queuesite.api import problems
@@ -59,5 +60,8 @@ class DiscoverQuery(Query):
 @router.get("/discover", response=FoundPage, auth=needs("queues.add_queue"), openapi_extra=also(problems.SERVER))
 def discover_queues(request: HttpRequest, query: Parameters[DiscoverQuery]) -> FoundPage:
     """List the queues that SQS has and that are not defined here: those that may be adopted."""
-    found = adoption.discover(prefix=query.prefix, region=query.region, limit=query.limit)
+    found = ask_sqs(
+        "what may be adopted",
+        lambda: adoption.discover(prefix=query.prefix, region=query.region, limit=query.limit),
+    )
     return FoundPage(items=[FoundOut(name=one.name, queue_url=one.queue_url, fifo=one.fifo) for one in found])

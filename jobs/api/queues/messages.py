@@ -13,6 +13,7 @@ from pydantic import Field
 from jobs import letters
 from jobs.api.attempt_schemas import LetterOut, LettersOut
 from queues import codec, messages, peek, services, tasks
+from queues.api.asking import ask_sqs
 from queues.api.message_schemas import (
     BulkIn,
     MessageOut,
@@ -129,7 +130,7 @@ def peek_messages(request: HttpRequest, name: str, query: Parameters[PeekQuery])
     The next look is refused (409), unless `last` is true, until a consumer has emptied the queue; so is every look at a
     queue whose `maxReceiveCount` is 1. A FIFO queue's messages come together, since one hides its group.
     """
-    look = peek.peek(name, query.limit, last=query.last)
+    look = ask_sqs(f"what {name!r} holds", lambda: peek.peek(name, query.limit, last=query.last))
     return PeekOut(items=[MessageOut.of(message) for message in look.messages], warning=look.warning)
 
 
@@ -141,7 +142,7 @@ def peek_messages(request: HttpRequest, name: str, query: Parameters[PeekQuery])
 )
 def peek_dead_letters(request: HttpRequest, name: str, query: Parameters[LettersQuery]) -> LettersOut:
     """Look at up to ten dead letters, with the reasons. They stay in their queue, in flight for a moment."""
-    look = peek.peek_dead_letters(name, query.limit)
+    look = ask_sqs(f"what the dead letters of {name!r} are", lambda: peek.peek_dead_letters(name, query.limit))
     known = letters.errors_of(look.messages) if caller(request).may("jobs.view_attempt") else {}
     return LettersOut(items=[LetterOut.with_error(message, known.get(message.message_id)) for message in look.messages])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from ninja import Query as Parameters
 from ninja import Router
 from pydantic import Field
@@ -10,10 +10,13 @@ from pydantic import Field
 from jobs import statistics
 from jobs.api.schemas import PointOut, SeriesOut
 from queues import services
+from queues.api.asking import ask_sqs
+from queues.api.schemas import DepthOut
 from queuesite.api import problems
 from queuesite.api.auth import needs
 from queuesite.api.openapi import also
 from queuesite.api.schemas import Out, Query
+from queuesite.foundation.errors import SqsUnavailable
 
 router = Router(tags=["numbers"], by_alias=True)
 
@@ -51,6 +54,13 @@ class SizeOut(Out):
     auth=needs("queues.view_queue"),
     openapi_extra=also(problems.QUEUE_MISSING, problems.SERVER),
 )
-def read_size(request: HttpRequest, name: str) -> SizeOut:
-    """Ask SQS how many messages a queue and its dead-letter queue hold. SQS's counts are approximate."""
-    return SizeOut.model_validate(services.size(name).as_dict())
+def read_size(request: HttpRequest, name: str) -> SizeOut | HttpResponse:
+    """Ask SQS how many messages a queue and its dead-letter queue hold. SQS's counts are approximate.
+
+    503 if SQS is away or takes longer than three seconds: `lastSeen` then has what was last observed.
+    """
+    try:
+        return SizeOut.model_validate(ask_sqs(f"the size of {name!r}", lambda: services.size(name)).as_dict())
+    except SqsUnavailable as error:
+        seen = DepthOut.of(services.get(name)).model_dump(mode="json", by_alias=True)
+        return problems.answer(request, error, lastSeen=seen)
