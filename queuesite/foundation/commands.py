@@ -149,9 +149,31 @@ class QueuesiteCommand(BaseCommand):
     #: Log only warnings, since the command's output says the rest. Long-running commands set this to False.
     quiet = True
 
+    #: How the command was called, if it was called on the command line.
+    called: str | None = None
+
     def run(self, **options: Any) -> None:
         """Do the command's work."""
         raise NotImplementedError
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Django's entry point on the command line."""
+        self.called = f"{Path(argv[0]).name} {argv[1]}"
+        super().run_from_argv(argv)
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Run the command. On the command line an error is one line like those of its parser, and an exit code.
+
+        Django would write the name of its exception before it.
+        """
+        try:
+            return super().execute(*args, **options)
+        except CommandError as error:
+            if self.called is None or options.get("traceback"):
+                raise
+            verb = options.get("verb")
+            self.stderr.write(f"{self.called}{f' {verb}' if verb else ''}: {error}")
+            sys.exit(error.returncode)
 
     def get_version(self) -> str:
         """What `--version` prints: Queuesite's version in place of Django's."""

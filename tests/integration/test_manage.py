@@ -71,7 +71,7 @@ def test_terminal_that_closes_is_no_consent(queues: SQSClient) -> None:
 
     ended = manage_on_terminal("sqs", "delete", "orders", types="\x04")
 
-    assert (ended.returncode, ended.stderr) == (2, "CommandError: no answer; add --yes to confirm\n")
+    assert (ended.returncode, ended.stderr) == (2, "manage.py sqs delete: no answer; add --yes to confirm\n")
     assert [queue.name for queue in services.list_queues()] == ["orders"]
 
 

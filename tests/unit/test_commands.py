@@ -86,6 +86,18 @@ class TestErrors:
 
         assert (caught.value.returncode, str(caught.value)) == (code, text)
 
+    @pytest.mark.parametrize(("error", "code"), [(Conflict("taken"), 2), (SqsUnavailable("away"), 1)])
+    def test_on_the_command_line_the_command_and_the_error_are_all_that_is_written(
+        self, error: QueuesiteError, code: int, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        command = Probe(raising(error))
+        with pytest.raises(SystemExit) as caught:
+            command.run_from_argv(["/usr/bin/queuesite", "probe"])
+
+        assert (caught.value.code, capsys.readouterr().err) == (code, f"queuesite probe: {error}\n")
+        with pytest.raises(CommandError):
+            Probe(raising(error)).run_from_argv(["/usr/bin/queuesite", "probe", "--traceback"])
+
     def test_mistake_of_ours_keeps_its_traceback(self) -> None:
         with pytest.raises(ZeroDivisionError):
             output(raising(ZeroDivisionError()))
