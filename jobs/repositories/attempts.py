@@ -19,6 +19,7 @@ from queuesite.foundation.databases import Document, collection, database_clock,
 from queuesite.foundation.documents import containing, to_document, to_model, to_models
 from queuesite.foundation.errors import NotFound
 from queuesite.foundation.newest import newest as newest_of_all
+from queuesite.foundation.workarounds import from_then
 
 _NEWEST_FIRST = (("startedAt", DESCENDING), ("_id", DESCENDING))
 #: What lists may be filtered by: each has an index, so that any page of such a list is a range of it.
@@ -120,7 +121,7 @@ def count(filters: Document, most: int) -> int:
 
 def slowest(handler: str, since: datetime, limit: int) -> list[Attempt]:
     """A handler's recorded attempts that took longest, of those that began at `since` or later."""
-    found = _attempts().find({"handler": handler, "startedAt": {"$gte": since}}).sort("seconds", DESCENDING)
+    found = _attempts().find({"handler": handler, "startedAt": from_then(since)}).sort("seconds", DESCENDING)
     return to_models(Attempt, found.limit(limit))
 
 

@@ -18,6 +18,7 @@ from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import Document, bulk_upsert, collection, database_clock
 from queuesite.foundation.documents import containing, read, to_model, to_models
 from queuesite.foundation.errors import NotFound
+from queuesite.foundation.workarounds import from_then
 
 _NEWEST_FIRST = (("lastSeenAt", DESCENDING), ("_id", DESCENDING))
 
@@ -162,7 +163,7 @@ def most_frequent(queues: Sequence[Queue], since: datetime) -> dict[ObjectId, Fa
     if not queues:
         return {}
     pipeline: list[Document] = [
-        {"$match": {"queueName": {"$in": [queue.name for queue in queues]}, "lastSeenAt": {"$gte": since}}},
+        {"$match": {"queueName": {"$in": [queue.name for queue in queues]}, "lastSeenAt": from_then(since)}},
         {"$set": {"traceback": "", "sampleBody": None, "isRetry": {"$gt": ["$retryReason", None]}}},
         {"$sort": {"isRetry": ASCENDING, "count": DESCENDING, "lastSeenAt": DESCENDING}},
         {"$group": {"_id": "$queueId", "first": {"$first": "$$ROOT"}}},

@@ -3,7 +3,9 @@
 It compares and sorts without indexes. And a document that is written while an index is built, as happens after a
 collection was dropped, is missing from that index for good: a query that uses it does not find the document. So what
 must not be overlooked, such as an unfinished job that nobody owns, is found by `_id` or by its status, and we check its
-other conditions ourselves. And `$gte` and `$lte` on a field of an index that is not its last one miss equal values.
+other conditions ourselves. And in an index of three fields or more, `$gte` on a descending field (`$lte` on an
+ascending one) misses equal values if the fields before it are each compared with one value and another field follows.
+The indexes of lists (filter, date descending, `_id`) are such: use `from_then` instead of `$gte`.
 
 MongoDB itself does not need them, and they cost it nothing. Look here before you simplify a query, and remove a
 workaround when the embedded server no longer needs it.
@@ -47,14 +49,14 @@ def slices(since: datetime | None, until: datetime | None, now: datetime) -> Ite
         lower = since
         if width is not None and top - _FIRST > width:
             lower = max(filter(None, (since, top - width)))
-        yield upper if lower is None else {**upper, **_from(lower)}
+        yield upper if lower is None else {**upper, **from_then(lower)}
         if lower is None or lower == since:
             return
         upper = {"$lt": _whole(lower)}
 
 
-def _from(moment: datetime) -> dict[str, datetime]:
-    """A condition like `$gte`, which misses equal dates there."""
+def from_then(moment: datetime) -> dict[str, datetime]:
+    """A condition like `$gte`, which misses equal dates in the indexes of lists."""
     whole = _whole(moment)
     # Nothing is older than the first moment, so there is nothing that `$gte` could miss.
     return {"$gt": whole - _MILLISECOND} if whole - _FIRST >= _MILLISECOND else {"$gte": whole}
