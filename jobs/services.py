@@ -19,9 +19,9 @@ from queuesite.foundation.logs import get_logger
 log = get_logger(__name__)
 
 
-def list_workers() -> list[Worker]:
-    """Every registered worker, the oldest first."""
-    return sorted(workers.all_workers(), key=lambda worker: (worker.started_at, worker.worker_id))
+def list_workers(*, handlers: bool = True) -> list[Worker]:
+    """Every registered worker, the oldest first; `handlers`: with what each announces of them, which is long."""
+    return sorted(workers.all_workers(handlers=handlers), key=lambda worker: (worker.started_at, worker.worker_id))
 
 
 def is_alive(worker: Worker, now: datetime) -> bool:

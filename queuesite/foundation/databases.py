@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bson.codec_options import CodecOptions
-from django.db import DatabaseError, connections, models
+from django.db import DatabaseError, InterfaceError, connections, models
 from pymongo import IndexModel, UpdateOne
 from pymongo.collection import Collection
 from pymongo.database import Database
@@ -166,7 +166,7 @@ def database_errors() -> Iterator[None]:
     """Turn the errors of Django's own database into `DatabaseUnavailable`, with the address and the remedy."""
     try:
         yield
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:  # the latter: the connection was closed, or is misused
         config = get_config()
         address = mask("database_url", config.database_url) or config.data_dir / DATABASE
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -292,7 +292,7 @@ class TestReady:
             calls.append(1)
             release.wait(60)
 
-        probe = readiness._Probe("mongodb", hang)
+        probe = readiness.Probe("mongodb", hang)
         monkeypatch.setattr(readiness, "_probes", (probe, *readiness._probes[1:]))
         try:
             for _ in range(3):

@@ -13,12 +13,10 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from django_q.models import Schedule
-from pymongo.errors import AutoReconnect
 
 from jobs import attention, failures, minutes, shared, statistics
 from jobs.admin.queues.actions import ACTIONS
@@ -27,7 +25,7 @@ from jobs.models import Worker
 from jobs.repositories import assignments, leases, throughput, workers
 from jobs.repositories import failures as failure_repository
 from jobs.situation import situation
-from queues import observation, readiness, repository, summaries
+from queues import observation, repository, summaries
 from queues.health.rules import PROBLEMS, Health, Tone
 from queues.models import DepthSample, Queue
 from queues.sqs import Depth
@@ -320,70 +318,6 @@ def test_no_assignment_of_a_queue_that_is_gone_disturbs(browser: Client) -> None
     repository.delete(gone.id)
     assert assignments.all_assignments()
     assert "1 of 5" in text(browser)
-
-
-class TestStatus:
-    """The strip on every page."""
-
-    def strip(self, client: Client) -> list[str]:
-        answer = client.get(reverse("admin:status"))
-        assert answer.status_code == 200
-        return re.findall(r"<li[^>]*>(.*?)</li>", re.sub(r"</?a[^>]*>", "", answer.content.decode()))
-
-    @pytest.fixture(autouse=True)
-    def answers(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-        found = dict.fromkeys(("mongodb", "sqs", "database"), readiness.OK)
-        monkeypatch.setattr(readiness, "check", lambda seconds: found)
-        return found
-
-    def test_names_each_part(self, browser: Client, answers: dict[str, str]) -> None:
-        Schedule.objects.update(next_run=timezone.now())
-        assert self.strip(browser) == [
-            "MongoDB: answers", "SQS: answers", "Master: none leads", "Workers: none runs", "Background tasks: run",
-        ]  # fmt: skip
-        records.register()
-        leases.acquire("m1", 30)
-        answers["sqs"] = readiness.LATE
-        assert self.strip(browser)[1:4] == ["SQS: no answer in time", "Master: leads, term 1", "Workers: 1 live"]
-        collection(Worker).update_one({"_id": "w1"}, {"$set": {"heartbeatAt": ago(5)}})
-        assert "Workers: none runs" in self.strip(browser), "nothing of it is remembered"
-
-    def test_says_what_one_may_know(self, answers: dict[str, str]) -> None:
-        assert self.strip(somebody()) == ["MongoDB: answers", "SQS: answers"]
-        assert self.strip(somebody("jobs.view_worker"))[2:] == ["Workers: none runs"]
-
-    @pytest.mark.parametrize(
-        ("where", "error", "words"),
-        [
-            ("queues.readiness.check", RuntimeError("can't start new thread"), "Servers: not known"),
-            ("jobs.reads.leader", AutoReconnect("gone"), "Master: not known"),
-            ("jobs.services.list_workers", TypeError("a fault of ours"), "Workers: not known"),
-            ("queuesite.tasks.are_run", OperationalError("locked"), "Background tasks: not known"),
-        ],
-    )
-    def test_says_what_it_cannot_find_out(
-        self, browser: Client, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception, words: str
-    ) -> None:
-        before = self.strip(browser)
-
-        def fail(*args: object) -> None:
-            raise error
-
-        monkeypatch.setattr(where, fail)
-        now = self.strip(browser)
-        assert words in now
-        assert len({*before} & {*now}) == (1 if words.startswith("Servers") else 4), "the others are as before"
-
-    def test_says_that_djangos_database_is_away(self, browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        def away(request: object) -> bool:
-            raise OperationalError("database is locked: /srv/db.sqlite3")
-
-        monkeypatch.setattr("django.contrib.admin.site.has_permission", away)
-        assert self.strip(browser) == ["Django&#x27;s database: unavailable"]
-
-    def test_is_on_every_page(self, browser: Client) -> None:
-        for name in ("index", "queues_queue_changelist", "queuesite_token_changelist", "auth_user_changelist"):
-            assert b"data-status=" in browser.get(reverse(f"admin:{name}")).content, name
 
 
 class TestUrgent:

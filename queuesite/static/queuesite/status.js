@@ -1,8 +1,9 @@
 "use strict";
-// Fills the strip of the system's parts, on every page and every two seconds unless nobody sees it. It has a limit of its
-// own: if there is no answer within three seconds, or another one than the strip, it says that, and not what was true before.
+// Fills the strip of the system's parts, on every page and every second unless nobody sees it: an outage of SQS or MongoDB
+// shows within three (see jobs/admin/status.py). It has a limit of its own: if there is no answer within three seconds, or
+// another one than the strip, it says that, and not what was true before.
 (() => {
-  const SECONDS = 2;
+  const SECONDS = 1;
   const LIMIT_MS = 3000;
   let asking = false;
 
