@@ -30,6 +30,7 @@ from queuesite.foundation.config import Config
 from tests.support.bytecode import compile_all
 from tests.support.environment import Servers, isolate, name_worker, settings_loaded_too_early
 from tests.support.faults import SqsProxy
+from tests.support.reaper import Reaper
 
 if TYPE_CHECKING:
     from pytest_django import DjangoDbBlocker
@@ -44,6 +45,7 @@ hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
 hypothesis.settings.load_profile("queuesite")
 
 _servers = pytest.StashKey[Servers]()
+_reaper = pytest.StashKey[Reaper]()
 #: Names the run's directory to the workers of pytest-xdist.
 _DIRECTORY = "QUEUESITE_TEST_DIRECTORY"
 
@@ -68,6 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if worker is None:
         isolate(os.environ)
         started = config.stash[_servers] = Servers()
+        config.stash[_reaper] = Reaper(started.directory)
         os.environ[_DIRECTORY] = str(started.directory)
         several = config.getoption("dist", "no") != "no"
         try:
@@ -103,6 +106,8 @@ def pytest_collection_finish() -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if started := config.stash.get(_servers, None):
         started.stop()
+    if reaper := config.stash.get(_reaper, None):
+        reaper.end()
 
 
 @pytest.hookimpl(optionalhook=True)
