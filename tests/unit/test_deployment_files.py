@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
+from queuesite import __version__
 from queuesite.foundation.config import Config
 from queuesite.foundation.errors import ConfigError
 from tests.support.processes import ROOT
@@ -38,7 +39,8 @@ EVERYTHING = {
         "gpu": {"replicas": 1, "maxLoad": 2, "config": {"HANDLER_MODULES": "shop.gpu"}, "nodeSelector": {"gpu": "yes"}},
     },
     "web": {"ingress": {"enabled": True, "className": "nginx", "tlsSecret": "tls"}},
-    "serviceMonitor": {"enabled": True, "tokenSecret": {"name": "token"}},
+    "serviceMonitor": {"enabled": True, "tokenSecret": {"name": "token"}, "labels": {"release": "prometheus"}},
+    "networkPolicy": {"enabled": True, "from": [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}]},
     "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/queuesite"}},
 }
 
@@ -76,7 +78,7 @@ def pods(**overrides: Any) -> dict[str, dict[str, Any]]:
 
 
 def environment(pod: dict[str, Any]) -> dict[str, str]:
-    return {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
+    return {one["name"]: one["value"] for one in pod["containers"][0]["env"] if "value" in one}
 
 
 class TestChart:
@@ -104,9 +106,42 @@ class TestChart:
         for pod in pods(**EVERYTHING).values():
             assert environment(pod).keys() <= known
 
+    def test_its_version_is_that_of_queuesite(self) -> None:
+        chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+        assert chart["appVersion"] == __version__
+        # A development version of Python, 1.0.0.dev0, is 1.0.0-dev.0 for Helm.
+        assert chart["version"] == re.sub(r"\.dev(\d+)$", r"-dev.\1", __version__)
+
     def test_a_pod_has_more_time_to_end_than_its_handlers(self) -> None:
-        found = pods(config={"SHUTDOWN_GRACE_SECONDS": "120.5"})
+        gpu = {"replicas": 1, "maxLoad": 1, "config": {"SHUTDOWN_GRACE_SECONDS": 600}}
+        found = pods(config={"SHUTDOWN_GRACE_SECONDS": "120.5"}, workers={"gpu": gpu})
         assert found["prod-queuesite-worker-default"]["terminationGracePeriodSeconds"] == 136
+        assert found["prod-queuesite-worker-gpu"]["terminationGracePeriodSeconds"] == 615
+
+    def test_numbers_reach_the_processes_as_they_are_written(self) -> None:
+        found = environment(pods(config={"API_MAX_BULK": 2_000_000, "JITTER": 0.25})["prod-queuesite-master"])
+        assert (found["API_MAX_BULK"], found["JITTER"]) == ("2000000", "0.25")
+
+    def test_prometheus_may_ask_each_pod_by_its_address(self) -> None:
+        found = pods(**EVERYTHING)["prod-queuesite-web"]["containers"][0]["env"]
+        names = [one["name"] for one in found]
+        assert environment(pods(**EVERYTHING)["prod-queuesite-web"])["ALLOWED_HOSTS"] == (
+            "queues.example.com,$(POD_IP),[$(POD_IP)]"
+        )
+        # Kubernetes replaces only what stands before it.
+        assert names.index("POD_IP") < names.index("ALLOWED_HOSTS")
+        assert "POD_IP" not in str(pods()["prod-queuesite-web"])
+
+    def test_only_the_web_server_can_be_reached_if_that_is_wanted(self) -> None:
+        assert of_kind("NetworkPolicy") == {}
+        policies = of_kind("NetworkPolicy", **EVERYTHING)
+        assert "ingress" not in policies["prod-queuesite"]["spec"]
+        selected = policies["prod-queuesite"]["spec"]["podSelector"]["matchLabels"].items()
+        web = policies["prod-queuesite-web"]["spec"]
+        for name, one in of_kind("Deployment", **EVERYTHING).items():
+            labels = one["spec"]["template"]["metadata"]["labels"].items()
+            assert selected <= labels
+            assert (web["podSelector"]["matchLabels"].items() <= labels) == (name == "prod-queuesite-web")
 
     def test_each_pool_is_a_deployment_of_its_own(self) -> None:
         workers = {name: environment(pod) for name, pod in pods(**EVERYTHING).items() if "-worker-" in name}

@@ -29,9 +29,19 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{- /* A process may take SHUTDOWN_GRACE_SECONDS for its handlers, and some more to record their ends. */ -}}
+{{- /* Called with the settings of a worker, which may take SHUTDOWN_GRACE_SECONDS for its handlers, and some more to record their ends. */ -}}
 {{- define "queuesite.termination" -}}
-{{- add 15 (get .Values.config "SHUTDOWN_GRACE_SECONDS" | default "25" | float64 | ceil | int) -}}
+{{- add 15 (get . "SHUTDOWN_GRACE_SECONDS" | default "25" | float64 | ceil | int) -}}
+{{- end -}}
+
+{{- /* Called with selector labels: two of a role on one node would go with it. */ -}}
+{{- define "queuesite.spread" -}}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels: {{- . | nindent 8 }}
 {{- end -}}
 
 {{- /* Called with root, container (its name), command, resources and own (settings that win over those of all). */ -}}
@@ -46,10 +56,18 @@ envFrom:
 env:
 {{- $own := dict -}}
 {{- with .own }}{{ $own = . }}{{ end }}
-{{- range $name, $value := merge (deepCopy $own) (deepCopy .root.Values.config) }}
+{{- $settings := merge (deepCopy $own) (deepCopy .root.Values.config) -}}
+{{- if contains "$(POD_IP)" (get $settings "ALLOWED_HOSTS" | toString) }}
+  - name: POD_IP
+    valueFrom:
+      fieldRef:
+        fieldPath: status.podIP
+{{- end }}
+{{- range $name, $value := $settings }}
   {{- if ne (toString $value) "" }}
   - name: {{ $name }}
-    value: {{ $value | toString | quote }}
+    {{- /* Not toString, which writes a number like 1000000 as 1e+06. */}}
+    value: {{ ternary $value (toJson $value) (kindIs "string" $value) | quote }}
   {{- end }}
 {{- end }}
 securityContext:
@@ -85,7 +103,7 @@ volumes:
 {{- end -}}
 
 {{- define "queuesite.host" -}}
-{{- get .Values.config "ALLOWED_HOSTS" | toString | splitList "," | first | trim | trimPrefix "." -}}
+{{- get .Values.config "ALLOWED_HOSTS" | toString | splitList "," | first | trim | trimPrefix "." | replace "*" "localhost" -}}
 {{- end -}}
 
 {{- /* The web server answers only to the hosts of ALLOWED_HOSTS, and redirects what did not come by TLS. */ -}}
