@@ -339,7 +339,7 @@ class TestPool:
         busy = Worker(pool).begin(queue)
         idle = pool.obtain()
         eventually(lambda: ledger.events("start"), 30, "the message is being handled")
-        pool.close(1.0)
+        pool.close(3.0)
         assert busy.process.exitcode == -signal.SIGKILL
         assert idle.process.exitcode == 0
         assert pool.consumers == []

@@ -242,7 +242,7 @@ def test_another_key_is_refused_as_sqs_refuses_it(sqs_with_a_message: EmbeddedSe
 
 def test_a_receive_whose_client_has_gone_takes_no_message(start: Start) -> None:
     server = start("sqs")
-    server.wait_ready(30)
+    server.wait_ready(60)
     client = client_of(server)
     url = client.create_queue(QueueName="abandoned")["QueueUrl"]
     impatient = boto3.client(

@@ -73,7 +73,7 @@ class Background:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(ORDERLY)
 
 
 @contextmanager

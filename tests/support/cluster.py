@@ -180,7 +180,7 @@ class Cluster(System):
     def start_again(self, name: Name) -> None:
         """Start a server that was ended, at its old address, and wait until it answers."""
         self.servers[name] = servers.start_again(self.servers[name], self._data)
-        self.servers[name].wait_ready(30)
+        self.servers[name].wait_ready(60)
 
     def answer_by_proxy(self) -> SqsProxy:
         """Route SQS's answers through the proxy that can change them, until `heal`."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from queuesite.foundation.addresses import access_key
@@ -12,13 +14,21 @@ from queuesite.local import embedded
 
 #: Attempts to start a server: another program may take the port after it was found free.
 ATTEMPTS = 3
+#: Below those of connections (from 32,768 on Linux), and without the usual ports of our servers.
+PORTS = range(13_000, 26_000)
 
 
 def free_port() -> int:
-    """A port on which nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on which nobody listens now.
+
+    It is none of those that the kernel gives to connections: one of these could take it before a server does, or while
+    the server is restarted.
+    """
+    while True:
+        port = PORTS[secrets.randbelow(len(PORTS))]
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def start(name: embedded.Name, directory: Path) -> embedded.EmbeddedServer:
@@ -26,7 +36,7 @@ def start(name: embedded.Name, directory: Path) -> embedded.EmbeddedServer:
     for attempt in range(1, ATTEMPTS + 1):
         server = embedded.start(name, Config(), directory=directory / f"{name}-{attempt}", port=free_port())
         try:
-            server.wait_ready(30)
+            server.wait_ready(60)
         except ServerError:
             discard(server)
             if attempt == ATTEMPTS:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -60,7 +61,9 @@ def listener_of(worker: Background, *, but: int = 0) -> psutil.Process:
     def found() -> psutil.Process | None:
         registered = worker_of(worker)
         pid = int(registered.listener.get("pid", 0)) if registered is not None else 0
-        return psutil.Process(pid) if pid not in (0, but) and psutil.pid_exists(pid) else None
+        with suppress(psutil.NoSuchProcess):
+            return psutil.Process(pid) if pid not in (0, but) else None
+        return None
 
     return given(eventually(found, LONG, "the worker has a listener"))
 
