@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from jobs import attention, notices, reads, services
 from jobs.alert_models import Alert, AlertState, NoticeKind, Silence
 from jobs.repositories import alerts, silences
-from jobs.repositories.alerts import SYSTEM, Seen
+from jobs.repositories.alerts import SYSTEM, SeenProblem
 from queues.health.names import ALL, URGENT
 from queues.health.rules import Problem, Tone
 from queues.models import Queue
@@ -57,7 +57,7 @@ def check(*, by_leader: bool = False) -> int:
         sentence = (
             "nobody runs the background tasks (qcluster), so queues are not synced, nor their dead letters counted"
         )
-        seen.append(Seen(f"{SYSTEM}:no-qcluster", "", "no-qcluster", sentence, _after()))
+        seen.append(SeenProblem(f"{SYSTEM}:no-qcluster", "", "no-qcluster", sentence, _after()))
     alerts.note((one for one in seen if one.wanted), now)
     alerts.abandoned(now - CLAIM_HOLDS)
     present = {one.id: one for one in seen}
@@ -116,13 +116,13 @@ def _is_silenced(alert: Alert, silenced: set[str]) -> bool:
     return SYSTEM in silenced or alert.key in silenced
 
 
-def _seen() -> tuple[list[Seen], bool]:
+def _seen() -> tuple[list[SeenProblem], bool]:
     """What is wrong now, and whether that is all."""
     workers = services.list_workers()
     context = reads.queue_context(present=workers)
     found = attention.needed(MOST_QUEUES, context)
     seen = [
-        Seen(
+        SeenProblem(
             f"{one.queue.id}:{problem.health}",
             one.queue.name,
             problem.health,
@@ -135,10 +135,10 @@ def _seen() -> tuple[list[Seen], bool]:
     ]
     if reads.leader() is None:
         sentence = "no master leads, so nothing is assigned to workers"
-        seen.append(Seen(f"{SYSTEM}:no-leader", "", "no-leader", sentence, _after()))
+        seen.append(SeenProblem(f"{SYSTEM}:no-leader", "", "no-leader", sentence, _after()))
     if not any(services.is_alive(worker, context.now) for worker in workers):
         sentence = "no worker is alive, so no message is handled"
-        seen.append(Seen(f"{SYSTEM}:no-workers", "", "no-workers", sentence, _after()))
+        seen.append(SeenProblem(f"{SYSTEM}:no-workers", "", "no-workers", sentence, _after()))
     return seen, len(found) < MOST_QUEUES
 
 

@@ -8,7 +8,7 @@ from django_mongodb_backend.fields import ObjectIdField
 from jobs import histogram
 
 
-class Work(models.Model):
+class WorkDone(models.Model):
     """What was done with a queue's messages in a span of time, which begins at `minute`."""
 
     id = models.CharField(max_length=50, primary_key=True, db_column="_id")
@@ -49,19 +49,19 @@ class Work(models.Model):
         return histogram.from_document(self.waits, histogram.WAIT_BOUNDS)
 
 
-class Throughput(Work):
+class Throughput(WorkDone):
     """What was done in one minute; without a minute: in all. See `repositories.throughput`."""
 
-    class Meta(Work.Meta):
+    class Meta(WorkDone.Meta):
         abstract = False
         db_table = "throughput"
         verbose_name_plural = "throughput"
 
 
-class ThroughputHour(Work):
+class ThroughputHour(WorkDone):
     """What was done in one hour."""
 
-    class Meta(Work.Meta):
+    class Meta(WorkDone.Meta):
         abstract = False
         db_table = "throughputHours"
         default_permissions = ()

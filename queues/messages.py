@@ -117,7 +117,7 @@ def redrive(name: str, progress: Progress = lambda moved: None) -> RedriveReport
         report = moving.move_all(gateway, queue, dlq_url, progress)
     finally:
         _wake(queue)
-    log.info("queue_redriven", queue=name, moved=report.moved)
+    log.info("queue_redriven", queue=name, moved=report.moved, by_sqs=report.by_sqs)
     return report
 
 

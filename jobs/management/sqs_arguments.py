@@ -61,7 +61,7 @@ def add_setting(parser: argparse.ArgumentParser, setting: Setting, *, required: 
     parser.add_argument(
         option,
         type=setting.type,
-        metavar="N" if setting.type is int else "WORDS" if setting.choices else setting.name.upper(),
+        metavar="N" if setting.type is int else "WORDS" if setting.choices else setting.name.rpartition("_")[2].upper(),
         required=required,
         help=words if required else f"{words} (default: {setting.default_words})",
     )

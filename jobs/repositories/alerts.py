@@ -20,7 +20,7 @@ _LAST = "last"
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenProblem:
     """Something that is wrong now."""
 
     id: str
@@ -48,7 +48,7 @@ def last_check() -> datetime | None:
     return found[0].at if found else None
 
 
-def note(seen: Iterable[Seen], now: datetime) -> None:
+def note(seen: Iterable[SeenProblem], now: datetime) -> None:
     """Record what is wrong now; what is on record already is refreshed."""
     writes = [
         UpdateOne(

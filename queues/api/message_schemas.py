@@ -259,10 +259,4 @@ class PeekOut(Out):
     )
 
 
-class DeadLettersOut(Out):
-    """Dead letters of a queue."""
-
-    items: list[DeadLetterOut]
-
-
 MessageOut.model_rebuild()

@@ -28,7 +28,7 @@ _PARENT = re.compile(r"(?:^|;)\s*Parent=([0-9a-fA-F]{16})\s*(?:;|$)")
 _SAMPLED = re.compile(r"(?:^|;)\s*Sampled=1\s*(?:;|$)")
 
 
-def around(message: Message | MessageBatch) -> Generator[Attempt | BatchAttempt, None, None]:
+def around(message: Message | MessageBatch) -> Generator[AttemptSpan | BatchAttempt, None, None]:
     """A span while the message, or the batch, is being handled."""
     name = get_config().queue_name_prefix + message.queue
     attributes: dict[str, str | int] = {
@@ -59,7 +59,7 @@ def around(message: Message | MessageBatch) -> Generator[Attempt | BatchAttempt,
         if context.is_valid:
             for one in message if isinstance(message, MessageBatch) else [message]:
                 tails.trace(one.id, trace.format_trace_id(context.trace_id))
-        attempt = BatchAttempt(span, message) if isinstance(message, MessageBatch) else Attempt(span)
+        attempt = BatchAttempt(span, message) if isinstance(message, MessageBatch) else AttemptSpan(span)
         try:
             yield attempt
         except BaseException as error:
@@ -67,7 +67,7 @@ def around(message: Message | MessageBatch) -> Generator[Attempt | BatchAttempt,
             raise
 
 
-class Attempt:
+class AttemptSpan:
     """The span of an attempt."""
 
     def __init__(self, span: Span) -> None:

@@ -23,7 +23,7 @@ _ORIGIN = "auto.queue.queuesite"
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 
-def around(message: Message | MessageBatch) -> Generator[Attempt, None, None]:
+def around(message: Message | MessageBatch) -> Generator[AttemptTransaction, None, None]:
     """A transaction while the message, or the batch, is being handled."""
     raised: BaseException | None = None
     with sentry_sdk.isolation_scope() as scope:
@@ -42,7 +42,7 @@ def around(message: Message | MessageBatch) -> Generator[Attempt, None, None]:
         ):
             for name, value in data_of(message).items():
                 span.set_data(name, value)
-            attempt = Attempt(message, span, transaction)
+            attempt = AttemptTransaction(message, span, transaction)
             try:
                 yield attempt
             except BaseException as error:
@@ -52,7 +52,7 @@ def around(message: Message | MessageBatch) -> Generator[Attempt, None, None]:
         raise raised  # only here: Sentry's spans take whatever passes through them for an internal error
 
 
-class Attempt:
+class AttemptTransaction:
     """The span of an attempt."""
 
     def __init__(self, message: Message | MessageBatch, span: Any, transaction: Any) -> None:

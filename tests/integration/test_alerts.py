@@ -110,7 +110,7 @@ def test_a_queue_says_what_notices_are_sent_of_and_when(receiver: Target, config
 
 def test_only_one_process_sends(receiver: Target) -> None:
     trip()
-    seen = repository.Seen("q:tripped", "orders", "tripped", "down")
+    seen = repository.SeenProblem("q:tripped", "orders", "tripped", "down")
     now = database_clock.now()
     repository.note([seen], now)
     (alert,) = [one.alert for one in alerts.open_alerts(10)]

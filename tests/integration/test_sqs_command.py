@@ -21,6 +21,7 @@ from jobs.throughput_models import Throughput, ThroughputHour
 from queues import adoption, messages, services, tripping
 from queues.messages import SendReport
 from queues.models import DepthSample, Queue
+from queues.settings import SETTINGS
 from queues.sqs import OutgoingMessage, get_gateway
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import collection, database_clock
@@ -329,21 +330,8 @@ class TestList:
             "retentionSeconds": None,
             "maxMessageBytes": None,
             "vanishedAt": None,
-            "handler": "log",
-            "handlerOptions": {},
+            **{one.field_name: one.default for one in SETTINGS.values()},
             "concurrency": 2,
-            "priority": 0,
-            "maxConsumers": 1,
-            "visibilityTimeout": 30,
-            "maxReceiveCount": 5,
-            "contentBasedDeduplication": None,
-            "highThroughput": None,
-            "timeout": None,
-            "sampleOneIn": None,
-            **dict.fromkeys(
-                ("failingPercent", "maxMessageAge", "maxBacklog", "maxDeadLetters", "notifyOf", "notifyAfter")
-            ),
-            "paused": False,
             "crashCount": 0,
             "tripCount": 0,
             "tripReason": None,
@@ -355,7 +343,6 @@ class TestList:
             "fifo": False,
             **dict.fromkeys(("pauseChangedAt", "troubledUntil", "wakeRequestedAt")),
             **dict.fromkeys(("pauseChangedBy", "pauseReason", "pauseChange"), ""),
-            "pool": None,
             "state": "idle",
             "unserved": None,
             "health": "healthy",
