@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from queues.settings import Setting
+from queuesite.foundation.commands import number
 
 
 def json_object(text: str) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def add_setting(parser: argparse.ArgumentParser, setting: Setting, *, required: 
         return
     parser.add_argument(
         option,
-        type=setting.type,
+        type=number(f"a whole number from {setting.limit_words}") if setting.type is int else setting.type,
         metavar="N" if setting.type is int else "WORDS" if setting.choices else setting.name.rpartition("_")[2].upper(),
         required=required,
         help=words if required else f"{words} (default: {setting.default_words})",

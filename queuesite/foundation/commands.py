@@ -288,20 +288,38 @@ class _Console(Console):
 class Parser(CommandParser):
     """A subcommand's parser: its errors are one line that points to `--help`."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Refuse what is unknown here: otherwise the parser above would, which knows less of it."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            known = [option for action in self._actions for option in action.option_strings]
+            close = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
+            self.error(f"unknown argument {unknown[0]!r}" + (f", did you mean {close[0]}?" if close else ""))
+        return found, unknown
+
     def error(self, message: str) -> NoReturn:
         """End with exit code 2 and one line, since a usage text would hide the error."""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def integer(low: int, high: int | None = None) -> Any:
-    """An argparse type: an integer within limits. Its errors name the value and what was expected."""
+def number(expected: str) -> Any:
+    """An argparse type: an integer. Its error names the value and what was expected."""
 
     def parse(text: str) -> int:
-        expected = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
         try:
-            value = int(text)
+            return int(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not a number; expected {expected}") from None
+
+    return parse
+
+
+def integer(low: int, high: int | None = None) -> Any:
+    """An argparse type: an integer within limits. Its errors name the value and what was expected."""
+    expected = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
+
+    def parse(text: str) -> int:
+        value: int = number(expected)(text)
         if value < low or (high is not None and value > high):
             raise argparse.ArgumentTypeError(f"{value} is out of range; expected {expected}")
         return value

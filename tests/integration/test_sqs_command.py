@@ -162,6 +162,10 @@ class TestCreate:
         sqs("create", "later", "--pool", "gpu")
         sqs("set-concurrency", "before", "2")
 
+    def test_number_that_is_none(self, capsys: pytest.CaptureFixture[str]) -> None:
+        words = "argument --concurrency: 'x' is not a number; expected a whole number from 1 to MAX_CONCURRENCY"
+        assert words in misused(capsys, "create", "orders", "--concurrency", "x")
+
     def test_settings_that_only_a_fifo_queue_has(self) -> None:
         code, text = refused("create", "orders", "--high-throughput")
         assert (code, services.list_queues()) == (2, [])
@@ -501,6 +505,8 @@ class TestSend:
             (["ten"], "'ten' is not a number"),
             (["1", "--delay", "901"], "901 is out of range; expected a whole number from 0 to 900"),
             (["1", "--body", "a", "--file", "b"], "not allowed with"),
+            (["1", "--bdy", "a"], "sqs send: unknown argument '--bdy', did you mean --body?; see"),
+            (["1", "2"], "unknown argument '2'; see"),
         ],
     )
     def test_wrong_usage(self, capsys: pytest.CaptureFixture[str], args: list[str], words: str) -> None:

@@ -24,7 +24,7 @@ from queues import sync as syncing
 from queues.handlers import catalogue, option_fields, registry
 from queues.models import Queue
 from queues.settings import ASKED, SETTINGS
-from queuesite.foundation.commands import Parser
+from queuesite.foundation.commands import Parser, number
 from queuesite.foundation.databases import MongoError
 from queuesite.foundation.errors import QueueMissing
 from queuesite.foundation.quantities import plural
@@ -67,9 +67,10 @@ class Command(SendingVerbs, RecordVerbs, AdoptionVerbs, EventVerbs, AlertVerbs, 
         self.add_listing_verbs(verb)
         self.add_sending_verbs(verb)
         verb("size", "count a queue's messages: visible, in flight, delayed, dead letters", as_json=True)
+        limits = SETTINGS["concurrency"].limit_words
         verb(
             "set-concurrency", "set how many messages a consumer handles at once; running consumers follow"
-        ).add_argument("concurrency", metavar="N", type=int, help=SETTINGS["concurrency"].limit_words)
+        ).add_argument("concurrency", metavar="N", type=number(f"a whole number from {limits}"), help=limits)
         verb("purge", "delete all messages of a queue; SQS allows it once a minute").add_argument(
             "--yes", action="store_true", help="do not ask for confirmation"
         )
