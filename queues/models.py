@@ -252,6 +252,7 @@ class Queue(models.Model, Settings):
 def _field(setting: Setting) -> models.Field[Any, Any]:
     """The model's field of a setting. Limits that the configuration lowers are checked by the services."""
     common: dict[str, Any] = {
+        "verbose_name": setting.words,
         "default": setting.declared_default,
         "null": setting.optional,
         "blank": setting.optional or setting.type is dict,

@@ -21,6 +21,7 @@ class SettingWords:
     """The words of a `Setting`, which declares what they are made of."""
 
     name: str
+    called: str | None
     help: str
     limits: tuple[int, int] | None
     capped_by: str | None
@@ -34,7 +35,7 @@ class SettingWords:
     @property
     def words(self) -> str:
         """Its name as people read it."""
-        return self.name.replace("_", " ")
+        return self.called or self.name.replace("_", " ")
 
     @property
     def limit_words(self) -> str:

@@ -69,6 +69,8 @@ class Setting(SettingWords):
     followed: bool = False
     #: It has commands of its own, and is neither given at creation nor asked for in a form.
     own_commands: tuple[str, ...] = ()
+    #: What people call it, if that is not its name with spaces.
+    called: str | None = None
     # Below: taken from the attribute of `Settings`.
     name: str = ""
     type: type = int
@@ -220,6 +222,7 @@ class Settings:
     content_based_deduplication: bool | None = setting(
         None,
         group="FIFO",
+        called="content-based deduplication",
         help="SQS drops a message whose body it took within the last five minutes; senders need no deduplication id",
         held_by_sqs=True,
         sqs=held.switch({"ContentBasedDeduplication": "true"}),

@@ -11,6 +11,7 @@ from unfold.widgets import (
     UnfoldAdminNullBooleanSelectWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
 )
 
 from jobs.admin.option_inputs import OptionsWidget
@@ -53,13 +54,14 @@ def fieldsets(
 
 def help_text(setting: Setting) -> str:
     """What a setting means, its limits, its default in words, and when a change takes effect."""
-    words = setting.help
+    words = setting.help.replace("`", "")  # which mark code in the docs
     if setting.bounds is not None:
         low, high = setting.bounds
         words += f"; {low:,} to {high:,}"
-    words += f"; {'empty (the default)' if setting.optional else 'default'}: {setting.default_now}"
+    empty = setting.optional and setting.type is not bool  # of which a choice says that
+    words += f"; {'empty (the default)' if empty else 'default'}: {setting.default_now}"
     if setting.held_by_sqs:
-        words += "; set in SQS at once, for messages received from then on"
+        words += f"; set in SQS at once, for messages {'sent' if setting.fifo_only else 'received'} from then on"
     if setting.followed:
         words += "; running consumers follow within seconds"
     return words
@@ -95,11 +97,13 @@ class QueueForm(QueueModelForm):
         label="With a dead-letter queue",
         required=False,
         initial=True,
+        widget=UnfoldBooleanSwitchWidget,
         help_text="created beside the queue, as NAME-dlq",
     )
     take_over = forms.BooleanField(
         label="Take over",
         required=False,
+        widget=UnfoldBooleanSwitchWidget,
         help_text="a queue that SQS has already: it keeps its messages, and its attributes are set as chosen here",
     )
 
