@@ -11,7 +11,7 @@ from typing import Any
 from bson import ObjectId
 from django.core.cache import cache
 
-from jobs import histogram, minutes, reads
+from jobs import histogram, reads
 from jobs import services as processing
 from jobs.repositories import failures, throughput
 from jobs.shared import shared
@@ -106,11 +106,10 @@ def current() -> Statistics:
     context = reads.queue_context(assigned, present=present)
     now = context.now
     this_minute = now.replace(second=0, microsecond=0)
-    hour = shared("hour", lambda: minutes.between(this_minute - 60 * MINUTE, this_minute))
+    hour = shared("hour", lambda: throughput.work_of_all(this_minute - 60 * MINUTE, this_minute, MINUTE))
     minute = [row for row in hour if row.minute == this_minute - MINUTE]
     kinds, kinds_last_hour = shared("failures", lambda: (failures.count(), failures.count(now - 60 * MINUTE)))
-    sums = shared("states", lambda: summaries.sums(context))
-    health = shared("health", lambda: summaries.health_counts(context))
+    sums, health = shared("counted", lambda: summaries.counted(context))
     waiting = shared("waiting", lambda: summaries.longest_waiting(context, 1))
     workers = [worker for worker in present if processing.is_alive(worker, now)]
     return Statistics(
@@ -273,10 +272,7 @@ def stepped(moment: datetime, step: timedelta) -> datetime:
 
 def points(rows: Sequence[Throughput], begin: datetime, end: datetime, step: timedelta) -> list[Point]:
     """Rows of minutes or hours as points; steps in which nothing was done have one too. Pure."""
-    by_step: dict[datetime, list[Throughput]] = {}
-    for row in rows:
-        if row.minute is not None:
-            by_step.setdefault(stepped(row.minute, step), []).append(row)
+    by_step = _by_step(rows, step)
     found = []
     at = begin
     while at < end:
@@ -285,12 +281,20 @@ def points(rows: Sequence[Throughput], begin: datetime, end: datetime, step: tim
     return found
 
 
+def _by_step(rows: Sequence[Throughput], step: timedelta) -> dict[datetime, list[Throughput]]:
+    found: dict[datetime, list[Throughput]] = {}
+    for row in rows:
+        if row.minute is not None:
+            found.setdefault(stepped(row.minute, step), []).append(row)
+    return found
+
+
 @dataclass(frozen=True)
 class Span:
     """A window of the whole system's charts: its length, its step, and how long an answer counts as fresh.
 
-    The work of adding up grows with the queues in use: there is a document for each queue and minute, or for each queue
-    and hour if steps are whole hours. So the longer the window, the longer its answer is kept.
+    The backlog is added up from a document for each queue and minute. So the longer the window, the longer its answer
+    is kept.
     """
 
     length: timedelta
@@ -332,11 +336,7 @@ def overall(span: Span) -> Overall:
 
 def _overall(span: Span, until: datetime) -> Overall:
     begin = stepped(until - span.length, span.step)
-    short = span.step == MINUTE
-    rows = minutes.between(begin, until) if short else throughput.sums_by_step(begin, until, span.step)
-    by_step = {row.minute: row for row in rows}
+    by_step = _by_step(throughput.work_of_all(begin, until, span.step), span.step)
     waiting = observation.depths(None, begin, until, span.step)
-    found = [
-        Point(at=at, **_sums([by_step[at]] if at in by_step else (), min(span.step, until - at))) for at in waiting
-    ]
+    found = [Point(at=at, **_sums(by_step.get(at, ()), min(span.step, until - at))) for at in waiting]
     return Overall(found, list(waiting.values()))

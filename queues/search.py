@@ -56,8 +56,7 @@ def find_names(**wanted: Any) -> list[summaries.Named]:
 
 def sums(context: Context, **wanted: Any) -> tuple[dict[State, summaries.Sums], summaries.HealthCounts]:
     """The queues that match (as `find_queues` takes it): added up by their state, and counted by what is wrong."""
-    filters = _together(_conditions(**wanted))
-    return summaries.sums(context, filters), summaries.health_counts(context, filters)
+    return summaries.counted(context, _together(_conditions(**wanted)))
 
 
 def _together(filters: list[dict[str, Any]]) -> dict[str, Any]:

@@ -55,6 +55,8 @@ class Context:
     handling: Mapping[str, datetime] = field(default_factory=dict)
     oldest: Mapping[str, datetime] = field(default_factory=dict)
     limits: Limits = field(default_factory=configured)
+    #: Where a query has the state, if it has found it out before: several rules of health ask for it.
+    state_at: Expression | None = None
 
     def is_full(self, handler: str, pool: str | None) -> bool:
         """Whether workers run, and none that can serve such a queue has a place left."""
@@ -124,6 +126,8 @@ def unserved_reason(queue: Queue, context: Context) -> str | None:
 
 def state_expression(context: Context) -> Expression:
     """The state of a document of the queues' collection."""
+    if context.state_at is not None:
+        return context.state_at
     branches = [{"case": rule.expression(context), "then": state.value} for state, rule in STATES.items()]
     return {"$switch": {"branches": branches}}
 

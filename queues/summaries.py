@@ -6,7 +6,7 @@ Functions raise pymongo's errors as they are.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bson import ObjectId
@@ -36,22 +36,6 @@ class Sums:
     dead_letters: int
 
 
-def sums(context: Context, filters: Document | None = None) -> dict[State, Sums]:
-    """The queues (that match) added up by their state, by the database. A state that no queue is in is left out."""
-    fields = {
-        "visible": "depthVisible",
-        "inFlight": "depthInFlight",
-        "delayed": "depthDelayed",
-        "deadLetters": "deadLetters",
-    }
-    added = {name: {"$sum": f"${field}"} for name, field in fields.items()}
-    group = {"_id": state_expression(context), "queues": {"$sum": 1}, **added}
-    return {
-        State(row.pop("_id")): Sums(*row.values())
-        for row in _queues().aggregate([{"$match": filters or {}}, {"$group": group}])
-    }
-
-
 @dataclass(frozen=True)
 class HealthCounts:
     """How many queues there are, how many have a problem, and how many have each; a queue may have several."""
@@ -61,14 +45,50 @@ class HealthCounts:
     problems: dict[Health, int]
 
 
-def health_counts(context: Context, filters: Document | None = None) -> HealthCounts:
-    """The queues (that match) counted by what is wrong with them."""
-    each = {health.name: {"$sum": {"$cond": [rule.expression(context), 1, 0]}} for health, rule in PROBLEMS.items()}
-    healthy = {"$eq": [health_expression(context), Health.HEALTHY.value]}
-    group = {"_id": None, "queues": {"$sum": 1}, "ill": {"$sum": {"$cond": [healthy, 0, 1]}}, **each}
-    row = next(iter(_queues().aggregate([{"$match": filters or {}}, {"$group": group}])), {})
-    problems = {health: row[health.name] for health in PROBLEMS if row.get(health.name)}
-    return HealthCounts(row.get("queues", 0), row.get("ill", 0), problems)
+_HELD = {
+    "visible": "depthVisible",
+    "inFlight": "depthInFlight",
+    "delayed": "depthDelayed",
+    "deadLetters": "deadLetters",
+}
+
+
+def counted(context: Context, filters: Document | None = None) -> tuple[dict[State, Sums], HealthCounts]:
+    """The queues (that match) added up by their state, and counted by what is wrong with them.
+
+    A state that no queue is in is left out.
+    """
+    names, known = [health.name for health in PROBLEMS], replace(context, state_at="$state")
+    pipeline: list[Document] = [
+        {"$match": filters or {}},
+        {"$set": {"state": state_expression(context)}},
+        {
+            "$project": {
+                "_id": 0,
+                "state": 1,
+                **dict.fromkeys(_HELD.values(), 1),
+                **{health.name: rule.expression(known) for health, rule in PROBLEMS.items()},
+            }
+        },
+        {
+            "$group": {
+                "_id": "$state",
+                "queues": {"$sum": 1},
+                **{name: {"$sum": f"${field}"} for name, field in _HELD.items()},
+                "ill": {"$sum": {"$cond": [{"$or": [f"${name}" for name in names]}, 1, 0]}},
+                **{name: {"$sum": {"$cond": [f"${name}", 1, 0]}} for name in names},
+            }
+        },
+    ]
+    rows = list(_queues().aggregate(pipeline))
+    sums = {State(row["_id"]): Sums(row["queues"], *(row[name] for name in _HELD)) for row in rows}
+    problems = {health: sum(row[health.name] for row in rows) for health in PROBLEMS}
+    counts = HealthCounts(
+        sum(row["queues"] for row in rows),
+        sum(row["ill"] for row in rows),
+        {health: count for health, count in problems.items() if count},
+    )
+    return sums, counts
 
 
 def most_urgent(context: Context, limit: int) -> list[Queue]:
@@ -78,7 +98,8 @@ def most_urgent(context: Context, limit: int) -> list[Queue]:
         {"case": {"$eq": ["$is", health.value]}, "then": rule.weight(context)} for health, rule in PROBLEMS.items()
     ]
     pipeline: list[Document] = [
-        {"$set": {"is": health_expression(context)}},
+        {"$set": {"state": state_expression(context)}},
+        {"$set": {"is": health_expression(replace(context, state_at="$state"))}},
         {"$match": {"is": {"$ne": Health.HEALTHY.value}}},
         {
             "$set": {

@@ -12,7 +12,6 @@ import gc
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
@@ -213,7 +212,6 @@ def answers_are_of_now() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jobs.shared.FRESH_SECONDS", 0.0)
         patch.setattr("jobs.shared.TIMES", 0)
-        patch.setattr("jobs.minutes._KEPT", timedelta())
         yield
 
 

@@ -49,6 +49,10 @@ def fill(count: int, progress: Progress) -> list[Queue]:
             for minute in (minutes if number < BUSY else minutes[number % 10 :: 10])
         ],
     )
+    busy = min(count, BUSY)
+    for place, minute in enumerate(minutes):
+        working = busy + len(range(place % 10, count, 10)) - len(range(place % 10, busy, 10))
+        _store(Throughput, [_minute(None, minute, working)])
     _store(Job, [_job(queue, now, number, of) for number, queue in enumerate(queues) for of in range(JOBS_EACH)])
     _store(Failure, [_failure(queue, now, number) for number, queue in enumerate(queues[:FAILURES])])
     announced = Announcement("default", "1", (Announced("log", "1"),))
@@ -108,18 +112,19 @@ def _queue(number: int, now: datetime) -> Queue:
     )
 
 
-def _minute(queue: Queue, minute: datetime) -> Throughput:
+def _minute(queue: Queue | None, minute: datetime, queues: int = 1) -> Throughput:
+    """A minute's work on a queue, or on so many together."""
     durations = histogram.as_document(histogram.counts([_HANDLER_SECONDS] * 60))
     return Throughput(
-        id=f"{queue.id}-{minute:%Y%m%dT%H%M}",
-        queue_id=queue.id,
-        queue_name=queue.name,
+        id=f"{'all' if queue is None else queue.id}-{minute:%Y%m%dT%H%M}",
+        queue_id=None if queue is None else queue.id,
+        queue_name="" if queue is None else queue.name,
         minute=minute,
-        processed=60,
-        failed=2 * int(queue.name.endswith("7")),
-        requests=12,
-        durations=durations,
-        duration_sum=60 * _HANDLER_SECONDS,
+        processed=60 * queues,
+        failed=queues // 5 if queue is None else 2 * int(queue.name.endswith("7")),
+        requests=12 * queues,
+        durations={name: queues * number for name, number in durations.items()},
+        duration_sum=60 * _HANDLER_SECONDS * queues,
         expires_at=minute + throughput.MINUTES_KEPT,
     )
 

@@ -6,6 +6,9 @@ unique and each write is one look-up by `_id`.
 
 Long spans are read by the hour: a week is 168 documents per queue instead of 10,080. Hours have a collection of their
 own, so that reading the sums does not scan them. Minutes are still read for the time before hours were written.
+
+Each minute and hour has one more document, without a queue, for all of them together: charts and numbers of the whole
+system cost the same with any number of queues. What was recorded before there were such documents is added up.
 """
 
 from __future__ import annotations
@@ -95,38 +98,58 @@ def add(rows: Iterable[Row]) -> None:
     A repetition after a lost answer counts twice; the counts are for people.
     """
     done = [(row, increments) for row in rows if (increments := row.increments())]
-    bulk_upsert(_throughput(), [write for row, increments in done for write in _writes(row, increments)])
-    bulk_upsert(_hours(), [_hour(row, increments) for row, increments in done])
+    together = _together(done)
+    minutes = [write for row, increments in done for write in _writes(row, increments)]
+    bulk_upsert(_throughput(), [*minutes, *(_minute(None, at, increments) for at, increments in together.items())])
+    hours = [_hour(row, row.minute, increments) for row, increments in done]
+    bulk_upsert(_hours(), [*hours, *(_hour(None, at, increments) for at, increments in together.items())])
     recording.note((row.queue_id, row.minute, Attempts(row.processed, row.failed, row.retried)) for row, _ in done)
 
 
+def _together(done: Iterable[tuple[Row, Document]]) -> dict[datetime, Document]:
+    """What is to be added for all queues together, by minute."""
+    found: dict[datetime, Document] = {}
+    for row, increments in done:
+        sums = found.setdefault(row.minute.replace(second=0, microsecond=0), {})
+        for name, value in increments.items():
+            sums[name] = sums.get(name, 0) + value
+    return found
+
+
+def _of(row: Row | None) -> Document:
+    """Whose work it is: a queue's, or that of all together."""
+    return {"queueId": None, "queueName": ""} if row is None else {"queueId": row.queue_id, "queueName": row.queue_name}
+
+
+def _key(row: Row | None) -> str:
+    return "all" if row is None else str(row.queue_id)
+
+
 def _writes(row: Row, increments: Document) -> tuple[UpdateOne, UpdateOne]:
-    fixed = {"queueId": row.queue_id, "queueName": row.queue_name}
-    minute = row.minute.replace(second=0, microsecond=0)
-    return (
-        UpdateOne(
-            {"_id": f"{row.queue_id}-{minute:%Y%m%dT%H%M}"},
-            {"$inc": increments, "$setOnInsert": {**fixed, "minute": minute, "expiresAt": minute + MINUTES_KEPT}},
-            upsert=True,
-        ),
-        UpdateOne(
-            {"_id": f"{row.queue_id}-total"},
-            {
-                "$inc": increments,
-                "$setOnInsert": {**fixed, "minute": None},
-                "$set": {"expiresAt": database_clock.now() + TOTALS_KEPT},
-            },
-            upsert=True,
-        ),
+    total = UpdateOne(
+        {"_id": f"{_key(row)}-total"},
+        {
+            "$inc": increments,
+            "$setOnInsert": {**_of(row), "minute": None},
+            "$set": {"expiresAt": database_clock.now() + TOTALS_KEPT},
+        },
+        upsert=True,
     )
+    return _minute(row, row.minute, increments), total
 
 
-def _hour(row: Row, increments: Document) -> UpdateOne:
-    hour = row.minute.replace(minute=0, second=0, microsecond=0)
-    fixed = {"queueId": row.queue_id, "queueName": row.queue_name, "minute": hour, "expiresAt": hour + HOURS_KEPT}
+def _minute(row: Row | None, at: datetime, increments: Document) -> UpdateOne:
+    minute = at.replace(second=0, microsecond=0)
+    fixed = {**_of(row), "minute": minute, "expiresAt": minute + MINUTES_KEPT}
     return UpdateOne(
-        {"_id": f"{row.queue_id}-{hour:%Y%m%dT%H}"}, {"$inc": increments, "$setOnInsert": fixed}, upsert=True
+        {"_id": f"{_key(row)}-{minute:%Y%m%dT%H%M}"}, {"$inc": increments, "$setOnInsert": fixed}, upsert=True
     )
+
+
+def _hour(row: Row | None, at: datetime, increments: Document) -> UpdateOne:
+    hour = at.replace(minute=0, second=0, microsecond=0)
+    fixed = {**_of(row), "minute": hour, "expiresAt": hour + HOURS_KEPT}
+    return UpdateOne({"_id": f"{_key(row)}-{hour:%Y%m%dT%H}"}, {"$inc": increments, "$setOnInsert": fixed}, upsert=True)
 
 
 def forget(queue_id: ObjectId) -> None:
@@ -140,14 +163,26 @@ def totals() -> list[Throughput]:
     return to_models(Throughput, _throughput().find({"minute": None}))
 
 
-def work(queue_id: ObjectId, since: datetime, until: datetime, step: timedelta) -> list[Throughput]:
-    """A queue's work from `since` to before `until`, in rows that are not longer than `step`.
+def work_of_all(since: datetime, until: datetime, step: timedelta) -> list[Throughput]:
+    """The work on all queues together from `since` to before `until`, in rows that are not longer than `step`.
 
     Rows are in order; times without work are missing.
     """
+    found = work(None, since, until, step)
+    begun = next((row.minute for row in found if row.minute is not None), until)
+    # Before: what workers of earlier releases recorded, by queues alone.
+    return [*(sums_by_step(since, begun, step) if begun > since else ()), *found]
+
+
+def work(queue_id: ObjectId | None, since: datetime, until: datetime, step: timedelta) -> list[Throughput]:
+    """A queue's work from `since` to before `until`, in rows that are not longer than `step`.
+
+    Rows are in order; times without work are missing. Without a queue: what is recorded of all together.
+    """
+    which = {"queueId": None} if queue_id is None else {}
     return [
         row
-        for source, begin, end in _sources(since, until, step)
+        for source, begin, end in _sources(since, until, step, which)
         for row in to_models(
             Throughput,
             source.find({"queueId": queue_id, "minute": {"$gte": begin, "$lt": end}}).sort("minute", ASCENDING),
@@ -156,15 +191,15 @@ def work(queue_id: ObjectId, since: datetime, until: datetime, step: timedelta) 
 
 
 def _sources(
-    since: datetime, until: datetime, step: timedelta
+    since: datetime, until: datetime, step: timedelta, which: Document
 ) -> list[tuple[Collection[Document], datetime, datetime]]:
     """The collections to read for a span, part by part: hours if `step` consists of whole hours, minutes otherwise.
 
-    The first hour ever written may be incomplete, so its minutes are read.
+    The first hour ever written (of those that match) may be incomplete, so its minutes are read.
     """
     if step % HOUR:
         return [(_throughput(), since, until)]
-    first = next(iter(_hours().find({}, {"minute": 1}).sort("minute", ASCENDING).limit(1)), None)
+    first = next(iter(_hours().find(which, {"minute": 1}).sort("minute", ASCENDING).limit(1)), None)
     end = until.replace(minute=0, second=0, microsecond=0)
     begin = end if first is None else min(end, max(_next_hour(since), first["minute"] + HOUR))
     if begin >= end:
@@ -205,14 +240,14 @@ def sums(since: datetime, until: datetime) -> Throughput:
 
 
 def sums_by_step(since: datetime, until: datetime, step: timedelta) -> list[Throughput]:
-    """All queues' work in each step that has any; steps count from midnight of the epoch."""
+    """The queues' work added up in each step that has any, in order; steps count from midnight of the epoch."""
     sums: dict[datetime, Document] = {}
-    for source, begin, end in _sources(since, until, step):
+    for source, begin, end in _sources(since, until, step, {}):
         for row in source.aggregate([_between(begin, end), {"$group": _added(step_of("minute", step))}]):
             known = sums.setdefault(row.pop("_id"), {})
             for name, value in row.items():
                 known[name] = known.get(name, 0) + value
-    return [_sum(at, row) for at, row in sums.items()]
+    return [_sum(at, row) for at, row in sorted(sums.items())]
 
 
 _SUMS = (*COUNTS, "durationSum")
@@ -220,7 +255,7 @@ _BUCKETS = [f"b{place}" for place in range(histogram.BUCKETS)]
 
 
 def _between(since: datetime, until: datetime) -> Document:
-    return {"$match": {"minute": {"$gte": since, "$lt": until}}}
+    return {"$match": {"minute": {"$gte": since, "$lt": until}, "queueId": {"$ne": None}}}
 
 
 def _added(key: Document | str | None) -> Document:

@@ -116,19 +116,12 @@ def _share_expression(limits: Limits) -> Expression:
 
 def failing_expression(now: datetime, limits: Limits) -> Expression:
     """`are_failing(recent(…))` of a document of the queues' collection."""
+    share = {"$multiply": [_share_expression(limits), {"$add": [f"$${name}" for name in COUNTS]}]}
+    too_many = {"$and": [{"$gt": ["$$failed", 0]}, {"$gte": ["$$failed", share]}]}
     return {
-        "$let": {
-            "vars": {name: _sum(name, now, limits) for name in COUNTS},
-            "in": {
-                "$and": [
-                    {"$gt": ["$$failed", 0]},
-                    {
-                        "$gte": [
-                            "$$failed",
-                            {"$multiply": [_share_expression(limits), {"$add": [f"$${name}" for name in COUNTS]}]},
-                        ]
-                    },
-                ]
-            },
-        }
+        "$and": [
+            # Nothing is added up for the many queues without any failed attempt: lists ask this of every queue.
+            {"$or": [{"$gt": [f"${FIELD}.{place}.failed", 0]} for place in range(SLOTS)]},
+            {"$let": {"vars": {name: _sum(name, now, limits) for name in COUNTS}, "in": too_many}},
+        ]
     }

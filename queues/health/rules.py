@@ -11,7 +11,7 @@ Several of them may be true of a queue. Its health is the first one in the order
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -291,10 +291,12 @@ def health_expression(context: Context) -> Expression:
 
 def matching(health: Health | None, context: Context) -> Expression:
     """A filter for the queues of which this is true, whatever else is; None: of which anything is."""
-    if health is None or health is Health.HEALTHY:
-        ill = {"$or": [rule.expression(context) for rule in PROBLEMS.values()]}
-        return {"$expr": ill if health is None else {"$not": [ill]}}
-    return {"$expr": PROBLEMS[health].expression(context)}
+    if health not in (None, Health.HEALTHY):
+        return {"$expr": PROBLEMS[health].expression(context)}
+    known = replace(context, state_at="$$state")
+    ill = {"$or": [rule.expression(known) for rule in PROBLEMS.values()]}
+    found = ill if health is None else {"$not": [ill]}
+    return {"$expr": {"$let": {"vars": {"state": state_expression(context)}, "in": found}}}
 
 
 @dataclass(frozen=True)

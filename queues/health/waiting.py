@@ -52,13 +52,13 @@ def waits(queue: Queue, context: Context, *, full: bool) -> bool:
 def waits_expression(context: Context, *, full: bool) -> Expression:
     """`waits` of a document of the queues' collection."""
     is_full = context.full_expression()
-    since = {"$lte": [WAITING_SINCE, context.now - (context.limits.starved if full else context.limits.stuck)]}
+    longest = context.now - (context.limits.starved if full else context.limits.stuck)
+    too_long = {"$and": [{"$gt": ["$$since", None]}, {"$lte": ["$$since", longest]}]}
     return {
         "$and": [
             {"$eq": [state_expression(context), State.WAITING.value]},
+            {"$let": {"vars": {"since": WAITING_SINCE}, "in": too_long}},
             is_full if full else {"$not": [is_full]},
-            {"$gt": [WAITING_SINCE, None]},
-            since,
         ]
     }
 

@@ -18,7 +18,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_q.models import Schedule
 
-from jobs import attention, failures, minutes, shared, statistics
+from jobs import attention, failures, shared, statistics
 from jobs.admin.queues.actions import ACTIONS
 from jobs.admin.urgent import HELPS
 from jobs.models import Worker
@@ -155,7 +155,7 @@ def test_the_database_adds_up_each_state_and_finds_who_waits_longest() -> None:
     records.define("woken", wake_requested_at=ago(2), depth_observed_at=ago(3))
     records.define("unseen", depth_visible=6)
     context = Context(now, frozenset({taken.id}))
-    assert summaries.sums(context) == {
+    assert summaries.counted(context)[0] == {
         State.PAUSED: Sums(1, 1, 0, 0, 0),
         State.ACTIVE: Sums(1, 2, 1, 0, 0),
         State.BACKING_OFF: Sums(1, 0, 0, 3, 0),
@@ -262,13 +262,13 @@ def test_depths_are_sampled_for_each_queue_that_holds_something() -> None:
 
 def test_a_week_is_added_up_once_and_not_at_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    added_up = throughput.sums_by_step
+    added_up = throughput.work_of_all
 
     def counting(*args: Any) -> Any:
         asked.append(args)
         return added_up(*args)
 
-    monkeypatch.setattr(throughput, "sums_by_step", counting)
+    monkeypatch.setattr(throughput, "work_of_all", counting)
     span = statistics.SPANS["7d"]
     points = statistics.overall(span).points
     assert statistics.overall(span).points == points
@@ -439,27 +439,6 @@ class TestWhatIsShared:
         assert "no worker has handler gone" in text(browser)
         browser.post(reverse("admin:queues_queue_act"), {"action": "none"})
         assert "no worker has handler gone" not in text(browser)
-
-    def test_minutes_that_are_over_are_added_up_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(minutes, "_KEPT", timedelta(hours=2))
-        minutes.forget()
-        until = database_clock.now().replace(second=0, microsecond=0)
-        queue = records.define()
-        for back in (1, 2, 30):
-            throughput.add([throughput.Row(queue.id, queue.name, until - back * MINUTE, processed=back)])
-        spans: list[tuple[Any, ...]] = []
-        ask = throughput.sums_by_step
-
-        def noted(*span: Any) -> Any:
-            spans.append(span)
-            return ask(*span)
-
-        monkeypatch.setattr(throughput, "sums_by_step", noted)
-        for _ in range(2):
-            rows = minutes.between(until - 60 * MINUTE, until)
-            assert sorted(row.processed for row in rows) == [1, 2, 30]
-        assert [end - begin for begin, end, _ in spans] == [60 * MINUTE, 2 * MINUTE]
-        minutes.forget()
 
     def test_who_leads_and_who_lives_is_of_now(self, browser: Client) -> None:
         records.register(has={"log": "1"})

@@ -195,7 +195,7 @@ def test_a_list_is_filtered_and_counted_by_the_same_rules(now: datetime) -> None
     context = Context(now, frozenset())
     collection(Queue).insert_many(made)
     queues = to_models(Queue, made)
-    counts = summaries.health_counts(context)
+    _, counts = summaries.counted(context)
     for health in PROBLEMS:
         wanted = {queue.id for queue in queues if PROBLEMS[health].holds(queue, context)}
         assert {one["_id"] for one in collection(Queue).find(matching(health, context))} == wanted, health
@@ -205,7 +205,7 @@ def test_a_list_is_filtered_and_counted_by_the_same_rules(now: datetime) -> None
     ill = {one["_id"] for one in collection(Queue).find(matching(None, context))}
     assert ill == {queue.id for queue in queues} - well
     assert (counts.queues, counts.ill) == (len(queues), len(ill))
-    assert summaries.health_counts(Context(now, frozenset())).ill > 0
+    assert summaries.counted(Context(now, frozenset()))[1].ill > 0
 
 
 def test_the_most_urgent_come_first(now: datetime) -> None:

@@ -88,7 +88,9 @@ def test_many_workers_at_once() -> None:
 
     assert {total.processed for total in throughput.totals()} == {40}
     assert throughput.sums(minute, minute + MINUTE).requests == 240
-    assert collection(Throughput).count_documents({}) == 6
+    (together,) = throughput.work_of_all(minute, minute + MINUTE, MINUTE)
+    assert (together.processed, together.requests) == (120, 240)
+    assert collection(Throughput).count_documents({}) == 7
 
 
 def test_sums_of_a_window() -> None:
@@ -102,6 +104,33 @@ def test_sums_of_a_window() -> None:
     assert (found.processed, found.failed) == (3, 4)
     assert found.buckets == histogram.counts([0.01, 0.01, 2.0])
     assert throughput.sums(minute + MINUTE, minute + 2 * MINUTE).processed == 0
+
+
+def test_all_queues_together_have_a_row_of_their_own() -> None:
+    queues = [records.define(f"q{n}") for n in range(3)]
+    minute = this_minute()
+    throughput.add([row(queue, minute - back * MINUTE, 0.01, failed=1) for queue in queues for back in (0, 1, 30)])
+    throughput.add([row(queues[0], minute, 2.0, purposes={"receive": 1})])
+
+    def together(since: datetime) -> dict[datetime | None, tuple[int, int]]:
+        rows = throughput.work_of_all(since, minute + MINUTE, MINUTE)
+        return {one.minute: (one.processed, one.failed) for one in rows}
+
+    expected = {minute - 30 * MINUTE: (3, 3), minute - MINUTE: (3, 3), minute: (4, 3)}
+    assert together(minute - 60 * MINUTE) == expected
+    assert together(minute - MINUTE) == {minute - MINUTE: (3, 3), minute: (4, 3)}
+    newest = throughput.work_of_all(minute, minute + MINUTE, MINUTE)[-1]
+    assert newest.buckets == histogram.counts([0.01, 0.01, 0.01, 2.0])
+    assert newest.purposes == {"receive": 1}
+    # Nothing that is about queues counts it twice.
+    assert {one.processed for one in throughput.by_queue(minute, minute + MINUTE).values()} == {1, 2}
+    assert throughput.sums(minute, minute + MINUTE).processed == 4
+    assert sorted(total.processed for total in throughput.totals()) == [3, 3, 4]
+    # What was recorded before there were such rows is added up, and what a deleted queue did stays.
+    collection(Throughput).delete_many({"queueId": None, "minute": {"$lt": minute}})
+    assert together(minute - 60 * MINUTE) == expected
+    throughput.forget(queues[0].id)
+    assert together(minute) == {minute: (4, 3)}
 
 
 class TestHours:
@@ -120,7 +149,11 @@ class TestHours:
 
     def by_step(self, step: timedelta) -> dict[datetime | None, tuple[int, int, tuple[int, ...]]]:
         found = throughput.sums_by_step(self.SINCE, self.UNTIL, step)
-        return {row.minute: (row.processed, row.failed, row.buckets) for row in found}
+        queues = {row.minute: (row.processed, row.failed, row.buckets) for row in found}
+        rows = throughput.work_of_all(self.SINCE, self.UNTIL, step)
+        points = statistics.points(rows, self.SINCE, self.UNTIL, step)
+        assert {one.at: one.processed for one in points if one.processed} == {at: of[0] for at, of in queues.items()}
+        return queues
 
     def of_queue(self, queue: Queue) -> dict[datetime, int]:
         rows = throughput.work(queue.id, self.SINCE, self.UNTIL, self.HOUR)
@@ -129,7 +162,7 @@ class TestHours:
     def test_an_hour_is_one_document_a_queue(self) -> None:
         self.work()
         hours = collection(ThroughputHour)
-        assert hours.count_documents({}) == 2 * 10
+        assert hours.count_documents({}) == 3 * 10
         (found,) = hours.find({"queueName": "orders", "minute": self.SINCE})
         assert (found["processed"], found["failed"]) == (6, 3)
         assert found["expiresAt"] == self.SINCE + timedelta(days=8)
