@@ -20,7 +20,7 @@ from jobs.repositories import (
     throughput,
     workers,
 )
-from jobs.throughput_models import Throughput, ThroughputHour
+from jobs.throughput_models import Throughput, ThroughputHour, ThroughputHourOfAll, ThroughputOfAll
 from queues import event_repository, task_results
 from queues import repository as queues
 from queues.event_model import Event
@@ -45,6 +45,8 @@ def ensure_indexes() -> None:
             Master: masters.INDEXES,
             Throughput: throughput.INDEXES,
             ThroughputHour: throughput.INDEXES,
+            ThroughputOfAll: throughput.INDEXES_OF_ALL,
+            ThroughputHourOfAll: throughput.INDEXES_OF_ALL,
             HandlerVersion: handlers.version_indexes(),
             HandlerHour: handlers.HOUR_INDEXES,
         }

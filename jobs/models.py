@@ -20,7 +20,12 @@ from jobs.alert_models import Alert, AlertCheck, Notice, Silence  # noqa: F401
 from jobs.attempt_model import Attempt  # noqa: F401 - Django looks for models here
 from jobs.handler_models import HandlerHour, HandlerVersion  # noqa: F401
 from jobs.listening_model import Listening  # noqa: F401
-from jobs.throughput_models import Throughput, ThroughputHour  # noqa: F401
+from jobs.throughput_models import (  # noqa: F401
+    Throughput,
+    ThroughputHour,
+    ThroughputHourOfAll,
+    ThroughputOfAll,
+)
 
 
 class JobStatus(models.TextChoices):

@@ -65,3 +65,21 @@ class ThroughputHour(WorkDone):
         abstract = False
         db_table = "throughputHours"
         default_permissions = ()
+
+
+class ThroughputOfAll(WorkDone):
+    """What was done in one minute on all queues together."""
+
+    class Meta(WorkDone.Meta):
+        abstract = False
+        db_table = "throughputOfAll"
+        default_permissions = ()
+
+
+class ThroughputHourOfAll(WorkDone):
+    """What was done in one hour on all queues together."""
+
+    class Meta(WorkDone.Meta):
+        abstract = False
+        db_table = "throughputHoursOfAll"
+        default_permissions = ()

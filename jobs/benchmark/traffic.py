@@ -15,7 +15,7 @@ from jobs.benchmark.scale import Progress
 from jobs.models import EndReason, Failure, Job, JobStatus
 from jobs.placement import Announcement
 from jobs.repositories import throughput, workers
-from jobs.throughput_models import Throughput
+from jobs.throughput_models import Throughput, ThroughputOfAll, WorkDone
 from queues import repository
 from queues.handlers.announcement import Announced
 from queues.models import Queue
@@ -50,9 +50,9 @@ def fill(count: int, progress: Progress) -> list[Queue]:
         ],
     )
     busy = min(count, BUSY)
-    for place, minute in enumerate(minutes):
-        working = busy + len(range(place % 10, count, 10)) - len(range(place % 10, busy, 10))
-        _store(Throughput, [_minute(None, minute, working)])
+    working = [busy + len(range(place, count, 10)) - len(range(place, busy, 10)) for place in range(10)]
+    together = [_minute(None, minute, working[place % 10]) for place, minute in enumerate(minutes)]
+    _store(ThroughputOfAll, together)
     _store(Job, [_job(queue, now, number, of) for number, queue in enumerate(queues) for of in range(JOBS_EACH)])
     _store(Failure, [_failure(queue, now, number) for number, queue in enumerate(queues[:FAILURES])])
     announced = Announcement("default", "1", (Announced("log", "1"),))
@@ -112,11 +112,11 @@ def _queue(number: int, now: datetime) -> Queue:
     )
 
 
-def _minute(queue: Queue | None, minute: datetime, queues: int = 1) -> Throughput:
+def _minute(queue: Queue | None, minute: datetime, queues: int = 1) -> WorkDone:
     """A minute's work on a queue, or on so many together."""
     durations = histogram.as_document(histogram.counts([_HANDLER_SECONDS] * 60))
-    return Throughput(
-        id=f"{'all' if queue is None else queue.id}-{minute:%Y%m%dT%H%M}",
+    return (ThroughputOfAll if queue is None else Throughput)(
+        id=f"{'' if queue is None else f'{queue.id}-'}{minute:%Y%m%dT%H%M}",
         queue_id=None if queue is None else queue.id,
         queue_name="" if queue is None else queue.name,
         minute=minute,

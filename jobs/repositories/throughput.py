@@ -7,8 +7,9 @@ unique and each write is one look-up by `_id`.
 Long spans are read by the hour: a week is 168 documents per queue instead of 10,080. Hours have a collection of their
 own, so that reading the sums does not scan them. Minutes are still read for the time before hours were written.
 
-Each minute and hour has one more document, without a queue, for all of them together: charts and numbers of the whole
-system cost the same with any number of queues. What was recorded before there were such documents is added up.
+What all queues did together is in two further collections, so charts of the whole system cost the same with any number
+of queues. They are separate because releases before them add up whatever the others hold. What was recorded before
+they existed is added up from the queues'.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pymongo import ASCENDING, IndexModel, UpdateOne
 from pymongo.collection import Collection
 
 from jobs import histogram
-from jobs.throughput_models import Throughput, ThroughputHour
+from jobs.throughput_models import Throughput, ThroughputHour, ThroughputHourOfAll, ThroughputOfAll, WorkDone
 from queues.health import recording
 from queues.health.attempts import Attempts
 from queues.sqs import PURPOSES
@@ -34,10 +35,13 @@ from queuesite.foundation.documents import step_of, to_model, to_models
 MINUTES_KEPT = timedelta(days=7)
 TOTALS_KEPT = timedelta(days=30)
 
-INDEXES = (
-    IndexModel([("queueId", ASCENDING), ("minute", ASCENDING)], name="queueId_minute"),
+INDEXES_OF_ALL = (
     IndexModel([("minute", ASCENDING)], name="minute"),
     IndexModel([("expiresAt", ASCENDING)], name="expiresAt_ttl", expireAfterSeconds=0),
+)
+INDEXES = (
+    IndexModel([("queueId", ASCENDING), ("minute", ASCENDING)], name="queueId_minute"),
+    *INDEXES_OF_ALL,
 )
 HOUR = timedelta(hours=1)
 #: A day longer than minutes: the first step of a chart begins before its span does.
@@ -84,12 +88,24 @@ class Row:
         return {name: value for name, value in counts.items() if value}
 
 
-def _throughput() -> Collection[Document]:
-    return collection(Throughput)
+@dataclass(frozen=True)
+class _Record:
+    """Where work is recorded, by the minute and by the hour."""
+
+    by_minute: type[WorkDone]
+    by_hour: type[WorkDone]
+
+    @property
+    def minutes(self) -> Collection[Document]:
+        return collection(self.by_minute)
+
+    @property
+    def hours(self) -> Collection[Document]:
+        return collection(self.by_hour)
 
 
-def _hours() -> Collection[Document]:
-    return collection(ThroughputHour)
+_OF_QUEUES = _Record(Throughput, ThroughputHour)
+_OF_ALL = _Record(ThroughputOfAll, ThroughputHourOfAll)
 
 
 def add(rows: Iterable[Row]) -> None:
@@ -98,11 +114,11 @@ def add(rows: Iterable[Row]) -> None:
     A repetition after a lost answer counts twice; the counts are for people.
     """
     done = [(row, increments) for row in rows if (increments := row.increments())]
+    bulk_upsert(_OF_QUEUES.minutes, [write for row, increments in done for write in _writes(row, increments)])
+    bulk_upsert(_OF_QUEUES.hours, [_hour(row, row.minute, increments) for row, increments in done])
     together = _together(done)
-    minutes = [write for row, increments in done for write in _writes(row, increments)]
-    bulk_upsert(_throughput(), [*minutes, *(_minute(None, at, increments) for at, increments in together.items())])
-    hours = [_hour(row, row.minute, increments) for row, increments in done]
-    bulk_upsert(_hours(), [*hours, *(_hour(None, at, increments) for at, increments in together.items())])
+    bulk_upsert(_OF_ALL.minutes, [_minute(None, minute, increments) for minute, increments in together.items()])
+    bulk_upsert(_OF_ALL.hours, [_hour(None, minute, increments) for minute, increments in together.items()])
     recording.note((row.queue_id, row.minute, Attempts(row.processed, row.failed, row.retried)) for row, _ in done)
 
 
@@ -116,21 +132,12 @@ def _together(done: Iterable[tuple[Row, Document]]) -> dict[datetime, Document]:
     return found
 
 
-def _of(row: Row | None) -> Document:
-    """Whose work it is: a queue's, or that of all together."""
-    return {"queueId": None, "queueName": ""} if row is None else {"queueId": row.queue_id, "queueName": row.queue_name}
-
-
-def _key(row: Row | None) -> str:
-    return "all" if row is None else str(row.queue_id)
-
-
 def _writes(row: Row, increments: Document) -> tuple[UpdateOne, UpdateOne]:
     total = UpdateOne(
-        {"_id": f"{_key(row)}-total"},
+        {"_id": f"{row.queue_id}-total"},
         {
             "$inc": increments,
-            "$setOnInsert": {**_of(row), "minute": None},
+            "$setOnInsert": {**_whose(row), "minute": None},
             "$set": {"expiresAt": database_clock.now() + TOTALS_KEPT},
         },
         upsert=True,
@@ -138,29 +145,35 @@ def _writes(row: Row, increments: Document) -> tuple[UpdateOne, UpdateOne]:
     return _minute(row, row.minute, increments), total
 
 
-def _minute(row: Row | None, at: datetime, increments: Document) -> UpdateOne:
-    minute = at.replace(second=0, microsecond=0)
-    fixed = {**_of(row), "minute": minute, "expiresAt": minute + MINUTES_KEPT}
-    return UpdateOne(
-        {"_id": f"{_key(row)}-{minute:%Y%m%dT%H%M}"}, {"$inc": increments, "$setOnInsert": fixed}, upsert=True
-    )
+def _minute(row: Row | None, moment: datetime, increments: Document) -> UpdateOne:
+    minute = moment.replace(second=0, microsecond=0)
+    return _step(row, f"{minute:%Y%m%dT%H%M}", minute, minute + MINUTES_KEPT, increments)
 
 
-def _hour(row: Row | None, at: datetime, increments: Document) -> UpdateOne:
-    hour = at.replace(minute=0, second=0, microsecond=0)
-    fixed = {**_of(row), "minute": hour, "expiresAt": hour + HOURS_KEPT}
-    return UpdateOne({"_id": f"{_key(row)}-{hour:%Y%m%dT%H}"}, {"$inc": increments, "$setOnInsert": fixed}, upsert=True)
+def _hour(row: Row | None, moment: datetime, increments: Document) -> UpdateOne:
+    hour = moment.replace(minute=0, second=0, microsecond=0)
+    return _step(row, f"{hour:%Y%m%dT%H}", hour, hour + HOURS_KEPT, increments)
+
+
+def _step(row: Row | None, name: str, begin: datetime, expires_at: datetime, increments: Document) -> UpdateOne:
+    key = name if row is None else f"{row.queue_id}-{name}"
+    fixed = {**_whose(row), "minute": begin, "expiresAt": expires_at}
+    return UpdateOne({"_id": key}, {"$inc": increments, "$setOnInsert": fixed}, upsert=True)
+
+
+def _whose(row: Row | None) -> Document:
+    return {} if row is None else {"queueId": row.queue_id, "queueName": row.queue_name}
 
 
 def forget(queue_id: ObjectId) -> None:
     """Remove the record of all work on a queue, its total included."""
-    for work in (_throughput(), _hours()):
+    for work in (_OF_QUEUES.minutes, _OF_QUEUES.hours):
         work.delete_many({"queueId": queue_id})
 
 
 def totals() -> list[Throughput]:
     """The sums of every queue since it was created, or since it last had 30 days without work."""
-    return to_models(Throughput, _throughput().find({"minute": None}))
+    return to_models(Throughput, _OF_QUEUES.minutes.find({"minute": None}))
 
 
 def work_of_all(since: datetime, until: datetime, step: timedelta) -> list[Throughput]:
@@ -168,43 +181,45 @@ def work_of_all(since: datetime, until: datetime, step: timedelta) -> list[Throu
 
     Rows are in order; times without work are missing.
     """
-    found = work(None, since, until, step)
+    found = _work(_OF_ALL, {}, since, until, step)
     begun = next((row.minute for row in found if row.minute is not None), until)
     # Before: what workers of earlier releases recorded, by queues alone.
     return [*(sums_by_step(since, begun, step) if begun > since else ()), *found]
 
 
-def work(queue_id: ObjectId | None, since: datetime, until: datetime, step: timedelta) -> list[Throughput]:
+def work(queue_id: ObjectId, since: datetime, until: datetime, step: timedelta) -> list[Throughput]:
     """A queue's work from `since` to before `until`, in rows that are not longer than `step`.
 
-    Rows are in order; times without work are missing. Without a queue: what is recorded of all together.
+    Rows are in order; times without work are missing.
     """
-    which = {"queueId": None} if queue_id is None else {}
+    return _work(_OF_QUEUES, {"queueId": queue_id}, since, until, step)
+
+
+def _work(record: _Record, whose: Document, since: datetime, until: datetime, step: timedelta) -> list[Throughput]:
     return [
         row
-        for source, begin, end in _sources(since, until, step, which)
+        for source, begin, end in _sources(record, since, until, step)
         for row in to_models(
-            Throughput,
-            source.find({"queueId": queue_id, "minute": {"$gte": begin, "$lt": end}}).sort("minute", ASCENDING),
+            Throughput, source.find({**whose, "minute": {"$gte": begin, "$lt": end}}).sort("minute", ASCENDING)
         )
     ]
 
 
 def _sources(
-    since: datetime, until: datetime, step: timedelta, which: Document
+    record: _Record, since: datetime, until: datetime, step: timedelta
 ) -> list[tuple[Collection[Document], datetime, datetime]]:
     """The collections to read for a span, part by part: hours if `step` consists of whole hours, minutes otherwise.
 
-    The first hour ever written (of those that match) may be incomplete, so its minutes are read.
+    The first hour ever written may be incomplete, so its minutes are read.
     """
     if step % HOUR:
-        return [(_throughput(), since, until)]
-    first = next(iter(_hours().find(which, {"minute": 1}).sort("minute", ASCENDING).limit(1)), None)
+        return [(record.minutes, since, until)]
+    first = next(iter(record.hours.find({}, {"minute": 1}).sort("minute", ASCENDING).limit(1)), None)
     end = until.replace(minute=0, second=0, microsecond=0)
     begin = end if first is None else min(end, max(_next_hour(since), first["minute"] + HOUR))
     if begin >= end:
-        return [(_throughput(), since, until)]
-    parts = [(_throughput(), since, begin), (_hours(), begin, end), (_throughput(), end, until)]
+        return [(record.minutes, since, until)]
+    parts = [(record.minutes, since, begin), (record.hours, begin, end), (record.minutes, end, until)]
     return [part for part in parts if part[1] < part[2]]
 
 
@@ -220,7 +235,7 @@ def minutes_of(
     """The minutes of these queues from `since` to before `until`, with only these fields (by MongoDB's names)."""
     if not queue_ids:
         return []
-    found = _throughput().find(
+    found = _OF_QUEUES.minutes.find(
         {"queueId": {"$in": list(queue_ids)}, "minute": {"$gte": since, "$lt": until}},
         dict.fromkeys(("queueId", "minute", *fields), 1),
     )
@@ -229,20 +244,14 @@ def minutes_of(
 
 def by_queue(since: datetime, until: datetime) -> dict[ObjectId, Throughput]:
     """Each queue's minutes from `since` to before `until`, added up by the database."""
-    rows = _throughput().aggregate([_between(since, until), {"$group": _added("$queueId")}])
+    rows = _OF_QUEUES.minutes.aggregate([_between(since, until), {"$group": _added("$queueId")}])
     return {row["_id"]: _sum(since, row) for row in rows}
-
-
-def sums(since: datetime, until: datetime) -> Throughput:
-    """All queues' minutes from `since` to before `until`, added up by the database."""
-    document = next(iter(_throughput().aggregate([_between(since, until), {"$group": _added(None)}])), {})
-    return _sum(since, document)
 
 
 def sums_by_step(since: datetime, until: datetime, step: timedelta) -> list[Throughput]:
     """The queues' work added up in each step that has any, in order; steps count from midnight of the epoch."""
     sums: dict[datetime, Document] = {}
-    for source, begin, end in _sources(since, until, step, {}):
+    for source, begin, end in _sources(_OF_QUEUES, since, until, step):
         for row in source.aggregate([_between(begin, end), {"$group": _added(step_of("minute", step))}]):
             known = sums.setdefault(row.pop("_id"), {})
             for name, value in row.items():
@@ -255,7 +264,7 @@ _BUCKETS = [f"b{place}" for place in range(histogram.BUCKETS)]
 
 
 def _between(since: datetime, until: datetime) -> Document:
-    return {"$match": {"minute": {"$gte": since, "$lt": until}, "queueId": {"$ne": None}}}
+    return {"$match": {"minute": {"$gte": since, "$lt": until}}}
 
 
 def _added(key: Document | str | None) -> Document:

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from jobs import histogram, metrics, statistics
 from jobs.repositories import leases, masters, throughput
 from jobs.repositories.throughput import Row
-from jobs.throughput_models import Throughput, ThroughputHour
+from jobs.throughput_models import Throughput, ThroughputHour, ThroughputHourOfAll, ThroughputOfAll
 from queues.models import Queue
 from queuesite.foundation.databases import collection, database_clock
 from queuesite.foundation.errors import InvalidInput
@@ -51,8 +51,9 @@ def test_requests_add_up_by_what_they_were_made_for() -> None:
     throughput.add([row(orders, minute, requests=1, purposes={"listen": 1})])
     (total,) = throughput.totals()
     assert (total.requests, total.purposes) == (6, {"receive": 3, "delete": 2, "listen": 1})
-    summed = throughput.sums(minute, minute + MINUTE)
-    assert {purpose: count for purpose, count in summed.purposes.items() if count} == total.purposes
+    for summed in (throughput.work_of_all, throughput.sums_by_step):
+        (found,) = summed(minute, minute + MINUTE, MINUTE)
+        assert {purpose: count for purpose, count in found.purposes.items() if count} == total.purposes
 
 
 def test_counts_of_a_minute_add_up() -> None:
@@ -87,10 +88,9 @@ def test_many_workers_at_once() -> None:
         list(pool.map(lambda _: throughput.add([row(queue, minute, 0.1, requests=2) for queue in queues]), range(40)))
 
     assert {total.processed for total in throughput.totals()} == {40}
-    assert throughput.sums(minute, minute + MINUTE).requests == 240
     (together,) = throughput.work_of_all(minute, minute + MINUTE, MINUTE)
     assert (together.processed, together.requests) == (120, 240)
-    assert collection(Throughput).count_documents({}) == 7
+    assert collection(Throughput).count_documents({}) == 6
 
 
 def test_sums_of_a_window() -> None:
@@ -99,11 +99,11 @@ def test_sums_of_a_window() -> None:
     throughput.add([row(orders, minute - n * MINUTE, 0.01) for n in range(5)])
     throughput.add([row(invoices, minute - MINUTE, 2.0, failed=4)])
 
-    found = throughput.sums(minute - 2 * MINUTE, minute)
+    before, last = throughput.sums_by_step(minute - 2 * MINUTE, minute, MINUTE)
 
-    assert (found.processed, found.failed) == (3, 4)
-    assert found.buckets == histogram.counts([0.01, 0.01, 2.0])
-    assert throughput.sums(minute + MINUTE, minute + 2 * MINUTE).processed == 0
+    assert (before.processed, before.failed, before.buckets) == (1, 0, histogram.counts([0.01]))
+    assert (last.processed, last.failed, last.buckets) == (2, 4, histogram.counts([0.01, 2.0]))
+    assert throughput.sums_by_step(minute + MINUTE, minute + 2 * MINUTE, MINUTE) == []
 
 
 def test_all_queues_together_have_a_row_of_their_own() -> None:
@@ -124,10 +124,10 @@ def test_all_queues_together_have_a_row_of_their_own() -> None:
     assert newest.purposes == {"receive": 1}
     # Nothing that is about queues counts it twice.
     assert {one.processed for one in throughput.by_queue(minute, minute + MINUTE).values()} == {1, 2}
-    assert throughput.sums(minute, minute + MINUTE).processed == 4
+    assert [one.processed for one in throughput.sums_by_step(minute, minute + MINUTE, MINUTE)] == [4]
     assert sorted(total.processed for total in throughput.totals()) == [3, 3, 4]
     # What was recorded before there were such rows is added up, and what a deleted queue did stays.
-    collection(Throughput).delete_many({"queueId": None, "minute": {"$lt": minute}})
+    collection(ThroughputOfAll).delete_many({"minute": {"$lt": minute}})
     assert together(minute - 60 * MINUTE) == expected
     throughput.forget(queues[0].id)
     assert together(minute) == {minute: (4, 3)}
@@ -137,6 +137,7 @@ class TestHours:
     """Long spans are read by the hour, and come to the same as their minutes do."""
 
     HOUR = timedelta(hours=1)
+    HOURS = (ThroughputHour, ThroughputHourOfAll)
     SINCE = datetime(2026, 11, 20, 6, tzinfo=UTC)
     UNTIL = datetime(2026, 11, 20, 11, 30, tzinfo=UTC)
 
@@ -162,7 +163,7 @@ class TestHours:
     def test_an_hour_is_one_document_a_queue(self) -> None:
         self.work()
         hours = collection(ThroughputHour)
-        assert hours.count_documents({}) == 3 * 10
+        assert hours.count_documents({}) == 2 * 10
         (found,) = hours.find({"queueName": "orders", "minute": self.SINCE})
         assert (found["processed"], found["failed"]) == (6, 3)
         assert found["expiresAt"] == self.SINCE + timedelta(days=8)
@@ -171,7 +172,8 @@ class TestHours:
         orders, _ = self.work()
         expected, of_orders = self.by_step(2 * self.HOUR), self.of_queue(orders)
         assert [sums[0] for _, sums in sorted(expected.items())] == [24, 24, 20]
-        collection(ThroughputHour).delete_many({})
+        for record in self.HOURS:
+            collection(record).delete_many({})
         assert self.by_step(2 * self.HOUR) == expected
         assert self.of_queue(orders) == of_orders
 
@@ -179,20 +181,23 @@ class TestHours:
         orders, _ = self.work()
         expected, of_orders = self.by_step(2 * self.HOUR), self.of_queue(orders)
         # They began at 8:50: of the hour before only its last part is there.
-        hours = collection(ThroughputHour)
-        hours.delete_many({"minute": {"$lt": self.SINCE + 2 * self.HOUR}})
-        hours.update_many({"minute": self.SINCE + 2 * self.HOUR}, {"$set": {"processed": 1, "failed": 0}})
+        for record in self.HOURS:
+            hours = collection(record)
+            hours.delete_many({"minute": {"$lt": self.SINCE + 2 * self.HOUR}})
+            hours.update_many({"minute": self.SINCE + 2 * self.HOUR}, {"$set": {"processed": 1, "failed": 0}})
         assert self.by_step(2 * self.HOUR) == expected
         assert self.of_queue(orders) == of_orders
 
     def test_minutes_are_read_for_the_edges_alone(self) -> None:
         self.work()
-        collection(Throughput).delete_many({"minute": {"$gte": self.SINCE, "$lt": self.SINCE + 5 * self.HOUR}})
+        for record in (Throughput, ThroughputOfAll):
+            collection(record).delete_many({"minute": {"$gte": self.SINCE, "$lt": self.SINCE + 5 * self.HOUR}})
         assert sum(sums[0] for sums in self.by_step(self.HOUR).values()) == 68
 
     def test_steps_of_minutes_are_read_by_the_minute(self) -> None:
         self.work()
-        collection(ThroughputHour).delete_many({})
+        for record in self.HOURS:
+            collection(record).delete_many({})
         assert len(self.by_step(20 * MINUTE)) == 17
 
 
