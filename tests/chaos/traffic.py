@@ -19,8 +19,8 @@ from tests.support.cluster import Cluster
 
 #: Messages a second, of all queues together.
 RATE = 30.0
-#: Seconds that an assignment may be under way while the next leader is being elected.
-MARGIN = 0.3
+#: Seconds that an assignment may be under way while the next leader is being elected, on a busy machine.
+MARGIN = 1.0
 
 GROUPS = ("a", "b", "c")
 

@@ -262,7 +262,10 @@ DROPS = {
 def read_request(connection: socket.socket) -> None:
     read = b""
     while not read.endswith(b"\r\n\r\nhello"):
-        read += connection.recv(65_536)
+        more = connection.recv(65_536)
+        if not more:
+            raise ConnectionResetError("the caller has given up")
+        read += more
 
 
 @contextmanager
@@ -280,9 +283,9 @@ def dripping(part: str, *, first: bool) -> Iterator[tuple[int, threading.Event]]
             if first:
                 read_request(connection)
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-            if part != "handshake":
-                read_request(connection)
             try:
+                if part != "handshake":
+                    read_request(connection)
                 connection.sendall(begin)
                 while not stopping.wait(0.05):
                     connection.sendall(drop)

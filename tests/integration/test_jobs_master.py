@@ -250,7 +250,7 @@ class TestRescue:
         assert assignments.all_assignments() == []
         woken = stored(queue).wake_requested_at
         assert woken is not None
-        assert abs((woken - database_clock.now()).total_seconds()) < 5
+        assert abs((woken - database_clock.now()).total_seconds()) < 60
 
     def test_a_master_that_saw_no_heartbeat_keeps_the_counts_that_the_job_has(self) -> None:
         """Another master pruned the worker and died: its successor knows no counts."""

@@ -58,7 +58,7 @@ class TestJobs:
         document = collection(Job).find_one({"_id": assignment.job_id})
         assert document is not None
         created = document.pop("createdAt")
-        assert abs((created - server_time()).total_seconds()) < 5
+        assert abs((created - server_time()).total_seconds()) < 60
         assert document == {
             "_id": assignment.job_id,
             "queueName": "orders",
@@ -217,7 +217,7 @@ class TestAssignments:
         made = assign(queue, "w1", slot=0, term=7)
         document = collection(Assignment).find_one({})
         assert document is not None
-        assert abs((document.pop("createdAt") - server_time()).total_seconds()) < 5
+        assert abs((document.pop("createdAt") - server_time()).total_seconds()) < 60
         assert document == {
             "_id": made.id,
             "queueUrl": queue.queue_url,
@@ -313,14 +313,14 @@ class TestWorkers:
         assert (worker.worker_id, worker.host, worker.pid, worker.capacity) == ("w1", "host-1", 4711, 7)
         assert (worker.draining, worker.consumers) == (False, [])
         assert worker.started_at == worker.heartbeat_at
-        assert abs((worker.heartbeat_at - server_time()).total_seconds()) < 5
+        assert abs((worker.heartbeat_at - server_time()).total_seconds()) < 60
 
     def test_a_heartbeat_carries_the_live_counts(self) -> None:
         register()
         set_heartbeat("w1", database_clock.now() - timedelta(minutes=1))
         workers.heartbeat("w1", [{"queueName": "orders", "processed": 7}])
         (worker,) = workers.all_workers()
-        assert abs((worker.heartbeat_at - server_time()).total_seconds()) < 5
+        assert abs((worker.heartbeat_at - server_time()).total_seconds()) < 60
         assert worker.consumers == [{"queueName": "orders", "processed": 7}]
 
     def test_one_that_was_pruned_learns_it_from_its_heartbeat(self) -> None:

@@ -444,7 +444,7 @@ class TestFailures:
         (found,) = failures_of(queue)
         assert (found.exception_type, found.place, found.message_id) == ("ValueError", "shop.buy", "m3")
         assert found.queue_name == queue.name
-        assert 1.9 < (found.last_seen_at - found.first_seen_at).total_seconds() < 2.1
+        assert 1 < (found.last_seen_at - found.first_seen_at).total_seconds() < 10
 
     def test_they_wait_for_mongodb(self, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
         queue = define()

@@ -44,7 +44,9 @@ class Live:
             "API_REQUESTS_PER_MINUTE": "0",
             "API_MAX_BULK": "1000",
             "HEARTBEAT_SECONDS": "0.5",
-            "WORKER_STALLED_AFTER": "4",
+            # Longer than a busy machine keeps CPU from anybody.
+            "WORKER_STALLED_AFTER": "30",
+            "LEASE_SECONDS": "20",
             "IDLE_SECONDS": "1",
             "SWEEP_MAX_SECONDS": "2",
             **settings,

@@ -36,8 +36,6 @@ def test_clocks_of_machines_that_are_minutes_apart_change_nothing(cluster: Clust
             "dont_fake_monotonic": "1",
             "faketime_dont_fake_monotonic": "1",
             "pythonpath": str(SITE),
-            # A busy machine may keep a master from renewing its lease for seconds, which would be no fault of clocks.
-            "lease_seconds": "12",
         }
 
     cluster.ensure(masters=0, workers=0)
