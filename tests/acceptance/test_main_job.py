@@ -94,6 +94,9 @@ def test_every_message_of_twelve_queues_is_handled_exactly_once(
         idle_seconds=1,
         sweep_max_seconds=3,
         listen_queues=200,
+        # Longer than a busy machine keeps CPU from anybody.
+        worker_stalled_after=30,
+        lease_seconds=20,
     )
     queues = [
         services.create(

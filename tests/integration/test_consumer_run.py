@@ -303,7 +303,8 @@ class TestVisibility:
         probe.behave = behave
         report = begin(queue, RunLimits(idle=1, linger=0)).report()
         assert probe.bodies == {"slow": 1, "waits": 1}
-        assert {message.receive_count for message in probe.ended} == {1}
+        asked = [p["Entries"] for action, p in faulty.requests if action == "ChangeMessageVisibilityBatch"]
+        assert {entry["VisibilityTimeout"] for entries in asked for entry in entries} == {1}
         assert (report.processed, report.failed) == (2, 0)
 
     def test_a_message_waiting_for_its_delete_is_kept_too(self, faulty: SqsProxy, probe: Probe, begin: Begin) -> None:

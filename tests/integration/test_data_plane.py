@@ -158,13 +158,13 @@ def test_visibility_zero_gives_a_message_back(subject: Subject) -> None:
 
 
 def test_a_longer_visibility_keeps_a_message_hidden(subject: Subject) -> None:
-    url = subject.create("orders", visibility=1)
+    url = subject.create("orders", visibility=30)
     subject.plane.send(url, [OutgoingMessage("kept")])
     [message] = subject.comes(url, 1)
 
     assert subject.plane.change_visibility(url, [(message.receipt_handle, 600)]) == ()
 
-    for _ in range(5):  # in memory these are 1.5 s
+    for _ in range(150):  # in memory these are 45 s
         subject.tick()
     assert subject.plane.receive(url, limit=1, wait=0) == []
 

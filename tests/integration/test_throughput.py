@@ -58,7 +58,7 @@ def test_requests_add_up_by_what_they_were_made_for() -> None:
 
 def test_counts_of_a_minute_add_up() -> None:
     orders = records.define()
-    minute = datetime(2026, 11, 24, 8, 15, 42, 123_000, UTC)
+    minute = datetime.now(UTC).replace(second=42, microsecond=123_000) - timedelta(days=1)
 
     throughput.add([row(orders, minute, 0.01, 0.2, requests=3)])
     throughput.add([row(orders, minute, 400.0, failed=1, rejected=1, timed_out=1)])
@@ -138,8 +138,9 @@ class TestHours:
 
     HOUR = timedelta(hours=1)
     HOURS = (ThroughputHour, ThroughputHourOfAll)
-    SINCE = datetime(2026, 11, 20, 6, tzinfo=UTC)
-    UNTIL = datetime(2026, 11, 20, 11, 30, tzinfo=UTC)
+    #: Not so long ago that MongoDB removes what was done then while a test looks at it.
+    SINCE = datetime.now(UTC).replace(hour=6, minute=0, second=0, microsecond=0) - timedelta(days=2)
+    UNTIL = SINCE + timedelta(hours=5.5)
 
     def work(self) -> list[Queue]:
         """Two queues with something done every 20 minutes from well before SINCE to well after UNTIL."""
