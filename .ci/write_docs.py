@@ -17,6 +17,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from queues.health.names import NONE
 from queues.settings import SETTINGS, Setting
 from queuesite.foundation.commands import own_commands
 from queuesite.foundation.config import Config, mask
@@ -142,7 +143,8 @@ def _row(setting: Setting) -> tuple[str, ...]:
     }
     kind = setting.limit_words if setting.limits else kinds[setting.type]
     if setting.choices:
-        kind = f"one or several of `{'`, `'.join(setting.choices)}`, separated by commas"
+        several = "`, `".join(one for one in setting.choices if one != NONE)
+        kind = f"one or several of `{several}`, separated by commas, or `{NONE}`"
     default = setting.default_words if setting.empty else f"`{setting.default_words}`"
     commands = f"; `sqs {'`, `sqs '.join(setting.own_commands)}`" if setting.own_commands else ""
     return (

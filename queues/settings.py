@@ -14,7 +14,7 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from queues import held
-from queues.health.names import NOTIFIABLE
+from queues.health.names import NONE, NOTIFIABLE
 from queues.setting_words import SettingWords, share
 from queuesite.foundation.config import get_config, limits_of
 from queuesite.foundation.errors import InvalidInput
@@ -52,7 +52,7 @@ class Setting(SettingWords):
     #: What a string must match as a whole, and that in words; None: any printable text.
     pattern: str | None = None
     pattern_words: str = "printable characters"
-    #: Words of which it may be one or several, separated by commas.
+    #: Words of which it may be one or several, separated by commas; `none` stands alone.
     choices: tuple[str, ...] = ()
     #: What a number counts (`second`, `message`, `%`), or a function that says it in words.
     unit: str | Callable[[int], str] = ""
@@ -112,7 +112,8 @@ class Setting(SettingWords):
         elif self.type is str and not self._is_text(value):
             shown = repr(value) if len(repr(value)) <= _SHOWN else f"{repr(value)[:_SHOWN]}…"
             if self.choices:
-                expected = f"one or several of {', '.join(self.choices)}, separated by commas without spaces"
+                several = ", ".join(one for one in self.choices if one != NONE)
+                expected = f"one or several of {several}, separated by commas without spaces, or {NONE} alone"
             else:
                 expected = f"1 to {self.max_length} {self.pattern_words}"
             raise InvalidInput(f"{self.words} {shown}: expected {expected}", field=self.name)
@@ -306,8 +307,8 @@ def _declared() -> dict[str, Setting]:
         kind = kinds[0] if optional else types[one.name]
         declared = one.metadata["setting"]
         if declared.get("choices"):
-            word = f"(?:{'|'.join(declared['choices'])})"
-            declared = {**declared, "pattern": f"{word}(?:,{word})*"}
+            word = f"(?:{'|'.join(one for one in declared['choices'] if one != NONE)})"
+            declared = {**declared, "pattern": f"(?:{NONE}|{word}(?:,{word})*)"}
         if declared.get("empty_from"):
             attribute = declared["empty_from"]
             declared = {**declared, "empty": f"as {attribute.upper()} says"}

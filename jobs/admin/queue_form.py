@@ -94,7 +94,7 @@ class QueueForm(QueueModelForm):
     """A queue's settings, checked by the rules of the services."""
 
     with_dlq = forms.BooleanField(
-        label="With a dead-letter queue",
+        label="Dead-letter queue",
         required=False,
         initial=True,
         widget=UnfoldBooleanSwitchWidget,
@@ -110,7 +110,12 @@ class QueueForm(QueueModelForm):
     class Meta:
         model = Queue
         fields = ("name", *ASKED)
+        error_messages = {  # noqa: RUF012 - as Django declares it
+            "name": {"unique": "a queue of this name exists already; choose another name, or change that queue"}
+        }
 
+    #: The field that names the queue in SQS.
+    subject = "name"
     #: The queue that a valid form has created.
     created: Queue | None = None
 
@@ -192,7 +197,7 @@ class QueueForm(QueueModelForm):
             except AlreadyExists as error:
                 self.add_error("name", str(error))
             except (NotFound, Conflict) as error:
-                self.add_error(None, str(error))
+                self.add_error(self.subject, str(error))
 
     def check_name(self, cleaned: Mapping[str, Any]) -> None:
         """Raise `InvalidInput` for a name that a new queue cannot have."""
@@ -220,6 +225,9 @@ class AdoptForm(QueueForm):
     class Meta:
         model = Queue
         fields = ("name", *CHOSEN_FOR_ADOPTED)
+        error_messages = QueueForm.Meta.error_messages
+
+    subject = "queue"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

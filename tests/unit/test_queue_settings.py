@@ -155,12 +155,17 @@ class TestChecks:
         with pytest.raises(InvalidInput, match="expected 1 to 100 printable characters"):
             SETTINGS["handler"].check(value)
 
-    @pytest.mark.parametrize("value", ["", "failing, stuck", "failling", "healthy", "failing,", 3])
+    @pytest.mark.parametrize(
+        "value", ["", "failing, stuck", "failling", "healthy", "failing,", "none,all", "all,none", 3]
+    )
     def test_words(self, value: object) -> None:
-        with pytest.raises(InvalidInput, match="expected one or several of urgent, all, none, vanished, ") as caught:
+        with pytest.raises(
+            InvalidInput, match=r"expected one or several of urgent, all, vanished, .*, or none alone"
+        ) as caught:
             SETTINGS["notify_of"].check(value)
         assert caught.value.field == "notify_of"
         SETTINGS["notify_of"].check("failing,too-many-dead-letters")
+        SETTINGS["notify_of"].check("none")
 
     @pytest.mark.parametrize("value", [None, 0, 1, "no"])
     def test_boolean(self, value: object) -> None:
