@@ -19,12 +19,10 @@ from django.core.management.base import BaseCommand
 
 from queues.health.names import NONE
 from queues.settings import SETTINGS, Setting
-from queuesite.foundation.commands import own_commands
+from queuesite.foundation.commands import PROCESSES, own_commands
 from queuesite.foundation.config import Config, mask
 
 ROOT = Path(__file__).resolve().parent.parent
-#: Commands of packages, which a production needs.
-OTHERS = {"qcluster": "Run the background tasks (django-q2), such as the hourly sync and the record of the backlog."}
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def _option(action: argparse.Action) -> str:
 
 def commands() -> Iterator[Command]:
     """Every command and verb of ours by name, and those of packages that somebody has to run."""
-    found = {name: [Command(f"queuesite {name}", text)] for name, text in OTHERS.items()}
+    found = {name: [Command(f"queuesite {name}", text)] for name, text in PROCESSES.items()}
     for name, command in own_commands().items():
         found[name] = list(_verbs(f"queuesite {name}", command.create_parser("queuesite", name), command.help))
     for name in sorted(found):

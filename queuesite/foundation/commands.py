@@ -8,6 +8,7 @@ import errno
 import getpass
 import json
 import os
+import re
 import select
 import shutil
 import sys
@@ -33,9 +34,13 @@ from queuesite.foundation.clock import rfc3339
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import mongodb_errors
 from queuesite.foundation.errors import QueuesiteError, ServerError
-from queuesite.foundation.home import CODE
+from queuesite.foundation.home import OURS
 from queuesite.foundation.logs import configure
 
+#: Commands of packages that an installation runs all the time, with better words than the package's.
+PROCESSES = {"qcluster": "Run the background tasks (django-q2), such as the hourly sync and the record of the backlog."}
+#: So many choices are listed where none is like what was typed.
+_FEW_CHOICES = 8
 #: What a shell reports for a program that SIGPIPE ended.
 _BROKEN_PIPE = 141
 
@@ -59,11 +64,11 @@ class CommandLine(ManagementUtility):
         """Our commands with what they do, and the names of the others."""
         if commands_only:
             return super().main_help_text(commands_only)
-        own = own_commands()
+        own = {name: command.help for name, command in own_commands().items()} | PROCESSES
         others = sorted(set(get_commands()) - set(own))
         indent = max(map(len, own)) + 4
         wrapper = textwrap.TextWrapper(min(shutil.get_terminal_size().columns, 110), subsequent_indent=" " * indent)
-        lines = [wrapper.fill(f"  {name:{indent - 2}}{command.help}") for name, command in sorted(own.items())]
+        lines = [wrapper.fill(f"  {name:{indent - 2}}{text}") for name, text in sorted(own.items())]
         wrapper.subsequent_indent = ""
         return "\n".join(
             (
@@ -83,7 +88,7 @@ def own_commands() -> dict[str, BaseCommand]:
     return {
         name: load_command_class(app.name, name)
         for app in apps.get_app_configs()
-        if Path(app.path).parent == CODE
+        if app.name.partition(".")[0] in OURS
         for name in find_commands(str(Path(app.path, "management")))
     }
 
@@ -299,7 +304,21 @@ class Parser(CommandParser):
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2 and one line, since a usage text would hide the error."""
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {_in_short(message)}; see {self.prog} --help\n")
+
+
+def _in_short(message: str) -> str:
+    """What argparse says, with the nearest of many choices in place of all, and a number called a number."""
+    message = re.sub(r"invalid int value: ('.*')$", r"\1 is not a whole number", message)
+    message = re.sub(r"invalid float value: ('.*')$", r"\1 is not a number", message)
+    wrong = re.fullmatch(r"(.*: invalid choice: )'(.*)' \(choose from (.*)\)", message)
+    if wrong is None:
+        return message
+    choices = [choice.strip("' ") for choice in wrong[3].split(",")]
+    close = difflib.get_close_matches(wrong[2], choices, n=1)
+    if not close and len(choices) <= _FEW_CHOICES:
+        return message
+    return f"{wrong[1]}{wrong[2]!r}" + (f" (did you mean {close[0]!r}?)" if close else "")
 
 
 def number(expected: str) -> Any:

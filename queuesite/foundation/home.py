@@ -23,7 +23,7 @@ CLONE = (CODE / "manage.py").is_file() and (CODE / "requirements.txt").is_file()
 PROGRAM = "manage.py" if CLONE else "queuesite"
 VARIABLE = "QUEUESITE_HOME"
 #: Our packages, whose names a team might choose too.
-_OURS = ("queuesite", "queues", "jobs")
+OURS = ("queuesite", "queues", "jobs")
 
 
 def home() -> Path:
@@ -50,7 +50,7 @@ def check() -> None:
     found = []
     if not home().is_dir():
         found.append(f"{VARIABLE}={home()}: no such directory; name one that exists, or unset {VARIABLE}")
-    for name in _OURS:
+    for name in OURS:
         # Not `find_spec`, which answers for a package that is imported already; a child would import the other one.
         spec = PathFinder.find_spec(name)
         path = Path((spec and spec.origin) or CODE / name / "__init__.py")

@@ -200,6 +200,10 @@ def test_what_is_in_it(wheel: Path) -> None:
 
 def test_the_tutorial_in_an_empty_folder(installed: Installed, reader: Reader) -> None:
     before = installed.files()
+    # Beside ours lie those of the packages that we need.
+    own, _, others = "\n".join(installed.shell("queuesite --help")).partition("Commands of Django and its packages:")
+    assert "  qcluster " in own
+    assert "axes_reset" in others
     for step in tutorial.steps():
         reader.follow(step)
 

@@ -53,7 +53,7 @@ def test_the_list_of_commands_begins_with_ours() -> None:
     lines = text.splitlines()
     assert lines[0] == "usage: queuesite COMMAND …"
     names = [line.split()[0] for line in lines if re.match(r"  \S", line)]
-    assert names == sorted(own_commands())
+    assert names == sorted({*own_commands(), "qcluster"})
     assert "migrate" in text.partition("Commands of Django and its packages:")[2]
 
 
@@ -224,6 +224,29 @@ class TestParsing:
             "manage.py sqs send: argument count: 0 is out of range; expected a whole number of at least 1; "
             "see manage.py sqs send --help\n"
         )
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (("lsit", "1", "1"), "argument VERB: invalid choice: 'lsit' (did you mean 'list'?)"),
+            (("zzz", "1", "1"), "argument VERB: invalid choice: 'zzz'"),
+            (("list", "no", "1"), "argument count: 'no' is not a whole number"),
+            (("list", "1", "many"), "argument --share: 'many' is not a number"),
+        ],
+    )
+    def test_a_mistake_is_named_without_a_long_list(
+        self, arguments: tuple[str, str, str], words: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        parser = Parser(prog="sqs")
+        parser.add_argument("verb", metavar="VERB", choices=["list", *(f"verb-{number}" for number in range(9))])
+        parser.add_argument("count", type=int)
+        parser.add_argument("--share", type=float)
+        verb, count, share = arguments
+
+        with pytest.raises(SystemExit):
+            parser.parse_args([verb, count, "--share", share])
+
+        assert capsys.readouterr().err == f"sqs: {words}; see sqs --help\n"
 
 
 def test_output_is_djangos_own_so_that_call_command_can_catch_it() -> None:
