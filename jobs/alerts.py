@@ -52,13 +52,7 @@ def check(*, by_leader: bool = False) -> int:
         alerts.checked(now)  # metrics say that the background tasks run, even if no notice is sent
     if get_config().alert_urls is None:
         return 0
-    seen, complete = _seen()
-    if by_leader:
-        sentence = (
-            "nobody runs the background tasks (qcluster), so queues are not synced, nor their dead letters counted"
-        )
-        seen.append(SeenProblem(f"{SYSTEM}:no-qcluster", "", "no-qcluster", sentence, _after()))
-    alerts.note((one for one in seen if one.wanted), now)
+    seen, complete = look(now, by_leader=by_leader)
     alerts.abandoned(now - CLAIM_HOLDS)
     present = {one.id: one for one in seen}
     silenced = {one.id for one in silences.holding(now)}
@@ -77,6 +71,18 @@ def check(*, by_leader: bool = False) -> int:
         elif found is not None and alert.state == AlertState.PENDING and now - alert.first_seen_at >= found.after:
             begun.append(alert)
     return _send(begun, AlertState.SENDING, now) + _send(over, AlertState.ENDING, now)
+
+
+def look(now: datetime, *, by_leader: bool) -> tuple[list[SeenProblem], bool]:
+    """Record what is wrong now, without sending anything. Returns it, and whether that is all."""
+    seen, complete = _seen()
+    if by_leader:
+        sentence = (
+            "nobody runs the background tasks (qcluster), so queues are not synced, nor their dead letters counted"
+        )
+        seen.append(SeenProblem(f"{SYSTEM}:no-qcluster", "", "no-qcluster", sentence, _after()))
+    alerts.note((one for one in seen if one.wanted), now)
+    return seen, complete
 
 
 def last_check() -> datetime | None:

@@ -15,13 +15,10 @@ from jobs import notices, silences
 from jobs.alert_models import NoticeKind
 from jobs.repositories.alerts import SYSTEM
 from queuesite.foundation.config import get_config
-from queuesite.foundation.errors import Conflict, MongoUnavailable
-from queuesite.foundation.logs import get_logger
+from queuesite.foundation.errors import MongoUnavailable
 from queuesite.foundation.public import public_text
 from queuesite.foundation.quantities import duration
 from queuesite.models import ServerWatch
-
-log = get_logger(__name__)
 
 _MONGODB = "mongodb"
 
@@ -39,7 +36,7 @@ def away(error: MongoUnavailable) -> None:
     silent = watch.silent_until is not None and watch.silent_until > now
     if due and not silent and _rows().filter(notified_at=None).update(notified_at=now):
         text = f"system: no-mongodb: {public_text(error)}. Nothing is assigned, recorded or shown meanwhile"
-        if not _sent(NoticeKind.BEGUN, "Queuesite: 1 problem", text):
+        if not notices.took(NoticeKind.BEGUN, "Queuesite: 1 problem", text):
             _rows().update(notified_at=None)
 
 
@@ -62,7 +59,7 @@ def answers() -> None:
     )
     if settled and notified_at is not None and away_since is not None:
         lasted = duration((timezone.now() - away_since).total_seconds())
-        _sent(NoticeKind.OVER, "Queuesite: 1 problem over", f"over: system: no-mongodb: it lasted {lasted}")
+        notices.took(NoticeKind.OVER, "Queuesite: 1 problem over", f"over: system: no-mongodb: it lasted {lasted}")
 
 
 def _rows() -> QuerySet[ServerWatch]:
@@ -71,13 +68,3 @@ def _rows() -> QuerySet[ServerWatch]:
 
 def _watch() -> ServerWatch:
     return ServerWatch.objects.get_or_create(name=_MONGODB)[0]
-
-
-def _sent(kind: NoticeKind, title: str, body: str) -> bool:
-    try:
-        error = notices.failure(notices.send(kind, title, body))
-    except Conflict as unusable:
-        error = str(unusable)
-    if error:
-        log.warning("notices_not_sent", count=1, error=error)
-    return not error

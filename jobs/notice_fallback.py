@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 
 from jobs import alerts
-from queuesite.foundation.databases import MongoError
-from queuesite.foundation.errors import ServerError
+from jobs.outage_notice import OutageNotice
+from queuesite.foundation.databases import MongoError, database_clock, mongodb_errors
+from queuesite.foundation.errors import MongoUnavailable, ServerError
 from queuesite.foundation.logs import get_logger
 from queuesite.foundation.threads import joined, supervised
 
@@ -31,6 +32,7 @@ class NoticeFallback:
         self._thread = threading.Thread()
         #: Since when this master knows that the background tasks have not looked for too long.
         self._since: float | None = None
+        self._outage = OutageNotice(monotonic)
 
     def start(self) -> None:
         """Start the thread."""
@@ -49,14 +51,25 @@ class NoticeFallback:
     def turn(self) -> int:
         """Look, if it is for this master to do; return of how many alerts notices were sent."""
         try:
-            if not (self._leads() and alerts.unchecked()):
-                self._since = None
-                return 0
-            if self._since is None:
-                self._since = self._monotonic()
-            if self._monotonic() - self._since < GRACE_SECONDS:
-                return 0
-            return alerts.check(by_leader=True)
+            with mongodb_errors():
+                return self._turn()
         except (MongoError, ServerError) as error:
             log.warning("notices_not_checked", error=str(error)[:300])
+            if isinstance(error, MongoUnavailable):
+                self._outage.away()
             return 0
+
+    def _turn(self) -> int:
+        # A standby asks, too, since it does not lead while MongoDB is away.
+        if not (alerts.unchecked() and self._leads()):
+            self._since = None
+            self._outage.answers(stands_in=False)
+            return 0
+        if self._since is None:
+            self._since = self._monotonic()
+        stands_in = self._monotonic() - self._since >= GRACE_SECONDS
+        self._outage.answers(stands_in=stands_in)
+        if stands_in:
+            return alerts.check(by_leader=True)
+        alerts.look(database_clock.now(), by_leader=True)  # so that it is known how long it lasts
+        return 0

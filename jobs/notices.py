@@ -73,6 +73,17 @@ def send(kind: NoticeKind, title: str, body: str, seconds: float = SENDING_SECON
     return answers
 
 
+def took(kind: NoticeKind, title: str, body: str) -> bool:
+    """Send a notice, and log if no address took it; whether one did."""
+    try:
+        error = failure(send(kind, title, body))
+    except Conflict as unusable:
+        error = str(unusable)
+    if error:
+        log.warning("notices_not_sent", count=1, error=error)
+    return not error
+
+
 def test() -> list[Answer]:
     """Send a test notice. Raises `Conflict` if ALERT_URLS is unusable."""
     return send(NoticeKind.TEST, "Queuesite: test", "This is a test of ALERT_URLS. Nothing is wrong.", TEST_SECONDS)

@@ -12,6 +12,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from pymongo.errors import AutoReconnect
 
 from jobs import alerts, silences, tasks
 from jobs.notice_fallback import GRACE_SECONDS, NoticeFallback
@@ -195,6 +196,8 @@ class TestWithoutBackgroundTasks:
         now[0] += 1_000
         leads[0] = True
         assert fallback.turn() == 0, "the background tasks have time for their next look"
+        noted = {one.alert.problem: one.alert.state for one in alerts.open_alerts(10)}
+        assert noted == {"tripped": "pending", "no-qcluster": "pending"}, "how long they last counts from now on"
         now[0] += GRACE_SECONDS
         assert fallback.turn() == 2
         assert "system: no-qcluster: nobody runs the background tasks" in told(receiver)[0]
@@ -202,6 +205,44 @@ class TestWithoutBackgroundTasks:
         assert alerts.check() == 1
         assert "over: system: no-qcluster" in told(receiver)[1]
         assert fallback.turn() == 0
+
+    @pytest.mark.parametrize(
+        ("stands_in", "silent", "leads_later", "sent"),
+        [
+            (True, False, False, ["system: no-mongodb: MongoDB does not", "over: system: no-mongodb: it lasted 5 min"]),
+            (True, True, True, []),
+            (False, False, True, []),
+        ],
+    )
+    def test_the_last_leader_tells_that_mongodb_is_away_too(
+        self,
+        stands_in: bool, silent: bool, leads_later: bool, sent: list[str],
+        receiver: Target, monkeypatch: pytest.MonkeyPatch, configure: Configure,
+    ) -> None:  # fmt: skip
+        def fail() -> bool:
+            raise AutoReconnect("127.0.0.1:27017: connection closed")
+
+        configure(alert_urls=f"json://127.0.0.1:{receiver.port}/", alert_after_seconds=120)
+        now, leads = [0.0], [stands_in]
+        if silent:
+            silences.begin([], timedelta(hours=1))
+        fallback = NoticeFallback(lambda: leads[0], lambda: now[0])
+        fallback.turn()
+        now[0] += GRACE_SECONDS
+        fallback.turn()
+        unchecked = alerts.unchecked
+        monkeypatch.setattr(alerts, "unchecked", fail)
+        leads[0] = False  # nobody leads without MongoDB
+        for _ in range(5):
+            fallback.turn()
+            now[0] += 60
+        monkeypatch.setattr(alerts, "unchecked", unchecked)
+        leads[0] = leads_later
+        fallback.turn()
+        fallback.turn()
+        found = told(receiver)
+        assert len(found) == len(sent)
+        assert all(text.startswith(expected) for text, expected in zip(found, sent, strict=True)), found
 
     def test_a_master_survives_it(self, receiver: Target, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail() -> None:
