@@ -73,10 +73,15 @@ def count(
     job: str | None = None,
     handler: str | None = None,
     kind: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> dict[AttemptOutcome, int]:
     """How many attempts match of each outcome, counted up to one more than `reads.MOST_COUNTED`."""
     named = _named(message, queue, job, handler, kind)
-    return {one: attempts.count({**named, "outcome": one.value}, reads.MOST_COUNTED + 1) for one in AttemptOutcome}
+    return {
+        one: attempts.count({**named, "outcome": one.value}, reads.MOST_COUNTED + 1, since=since, until=until)
+        for one in AttemptOutcome
+    }
 
 
 def attempt(attempt_id: ObjectId) -> Attempt:

@@ -17,14 +17,16 @@ from queuesite.foundation.actor import MAX_ACTOR
 from queuesite.foundation.databases import MongoError
 from queuesite.foundation.errors import InvalidInput, ServerError
 from queuesite.foundation.logs import get_logger
+from queuesite.foundation.newest import between
 from queuesite.foundation.pages import Cursor, cut
 
 log = get_logger(__name__)
 
 #: Longest text of an event.
 _LONGEST = 500
-#: Most marks of a chart: more would hide it.
+#: Most marks of a chart: more would hide it. Events that are read for those of all queues, which are grouped.
 MARKS = 20
+MOST_GROUPED = 200
 
 
 class EventKind(StrEnum):
@@ -67,8 +69,8 @@ class EventKind(StrEnum):
         return self.value.replace("-", " ")
 
 
-#: What concerns the system and no single queue: charts of the whole system are marked with these.
-OF_THE_SYSTEM = (
+#: What charts of the whole system are marked with: what may explain a change of throughput or backlog.
+OF_CHARTS = (
     EventKind.WORKER_STARTED,
     EventKind.WORKER_DRAINING,
     EventKind.WORKER_CAPACITY,
@@ -76,6 +78,15 @@ OF_THE_SYSTEM = (
     EventKind.WORKER_DIED,
     EventKind.LEADER_CHANGED,
     EventKind.VERSION_DEPLOYED,
+    EventKind.QUEUE_PAUSED,
+    EventKind.QUEUE_RESUMED,
+    EventKind.QUEUE_PURGED,
+    EventKind.QUEUE_DELETED,
+    EventKind.QUEUE_CRASH_LOOPING,
+    EventKind.QUEUE_TRIPPED,
+    EventKind.QUEUE_FAILING,
+    EventKind.QUEUE_STUCK,
+    EventKind.QUEUE_RECOVERED,
 )
 
 
@@ -91,31 +102,52 @@ def record(kind: EventKind, *, queue: str | None = None, subject: str | None = N
 
 
 def find(
-    *, queue: str | None = None, kind: str | None = None, cursor: str | None = None, limit: int = 50
+    *,
+    queue: str | None = None,
+    kind: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
 ) -> tuple[list[Event], str | None]:
     """A page of the events (of one queue, of one kind), the latest first, and the cursor of the next.
 
-    Raises `InvalidInput` for a kind that there is not, and for a cursor of another list.
+    They happened at `since` or later, and before `until`. Raises `InvalidInput` for a kind that there is not, and for
+    a cursor of another list.
     """
-    filters = _filters(queue, kind)
+    filters = _filters(queue, kind, since, until)
     if cursor is not None:
         filters.append(Cursor.decode(cursor, datetime).behind("at", descending=True))
     found = event_repository.newest({"$and": filters} if filters else {}, limit + 1)
     return cut(found, limit, lambda event: Cursor(event.at, event.id))
 
 
-def count(*, queue: str | None = None, kind: str | None = None, most: int) -> int:
-    """How many events there are (of one queue, of one kind), counted up to `most`. Raises `InvalidInput`."""
-    filters = _filters(queue, kind)
+def count(
+    *,
+    queue: str | None = None,
+    kind: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    most: int,
+) -> int:
+    """How many events match, as `find` takes it, counted up to `most`. Raises `InvalidInput`."""
+    filters = _filters(queue, kind, since, until)
     return event_repository.count({"$and": filters} if filters else {}, most)
 
 
-def _filters(queue: str | None, kind: str | None) -> list[dict[str, Any]]:
+def _filters(
+    queue: str | None, kind: str | None, since: datetime | None, until: datetime | None
+) -> list[dict[str, Any]]:
     if kind is not None and kind not in set(EventKind):
         raise InvalidInput(f"kind {kind!r}: expected one of {', '.join(EventKind)}", field="kind")
-    return [{name: value} for name, value in (("queueName", queue), ("kind", kind)) if value is not None]
+    found: list[dict[str, Any]] = [
+        {name: value} for name, value in (("queueName", queue), ("kind", kind)) if value is not None
+    ]
+    if dated := between("at", since, until):
+        found.append(dated)
+    return found
 
 
 def marks(queue: str | None, since: datetime, until: datetime) -> list[Event]:
-    """The latest events of a queue, or of the system as a whole (None), in a span of time, for a chart."""
-    return event_repository.between(since, until, queue, OF_THE_SYSTEM, MARKS)
+    """The latest events of a queue, or of the system and all its queues (None), in a span of time, for a chart."""
+    return event_repository.between(since, until, queue, OF_CHARTS, MOST_GROUPED if queue is None else MARKS)

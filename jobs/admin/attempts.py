@@ -7,7 +7,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, URLResolver, path
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
@@ -20,6 +20,7 @@ from jobs.attempts import AttemptOutcome
 from jobs.shared import shared
 from queuesite.admin.records import address
 from queuesite.admin.tables import Tab
+from queuesite.admin.times import TimedFilters
 from queuesite.foundation.config import get_config
 from queuesite.foundation.documents import object_id
 from queuesite.foundation.errors import InvalidInput, NotFound
@@ -29,7 +30,7 @@ from queuesite.navigation import Place, Section
 PAGE = 50
 
 
-class AttemptFilters(forms.Form):
+class AttemptFilters(TimedFilters):
     """Which attempts to list. An empty field is not a condition."""
 
     queue = forms.CharField(required=False, max_length=80, strip=True, widget=UnfoldAdminTextInputWidget)
@@ -48,17 +49,12 @@ class AttemptFilters(forms.Form):
     job = forms.CharField(required=False, max_length=24, strip=True, widget=forms.HiddenInput)
     kind = forms.CharField(required=False, max_length=32, strip=True, widget=forms.HiddenInput)
 
-    @property
-    def conditions(self) -> dict[str, Any]:
-        """The arguments for `attempt_reads.find`, and the query of an address."""
-        return {name: value for name, value in self.cleaned_data.items() if value}
-
     def counts(self) -> dict[AttemptOutcome, int] | None:
         """How many attempts match of each outcome; a slow answer is shared by all requests.
 
         None if a text is looked for: counting would read every attempt.
         """
-        wanted = {name: value for name, value in self.conditions.items() if name != "outcome"}
+        wanted = {name: value for name, value in self.conditions().items() if name != "outcome"}
         if "text" in wanted:
             return None
         return shared("attempts", lambda: attempt_reads.count(**wanted), wanted)
@@ -83,13 +79,17 @@ class AttemptAdmin(MessagePage):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
         """List a page of the attempts that match, the newest first."""
         self.require_view(request)
-        filters = AttemptFilters(request.GET)
+        filters = AttemptFilters(request)
+        if filters.moves(request):
+            return HttpResponseRedirect(address("jobs_attempt_changelist", **filters.query()))
         found: Sequence[Attempt] = ()
         following, chosen, counts = None, {}, None
         if filters.is_valid():
-            chosen = filters.conditions
+            chosen = filters.query()
             try:
-                found, following = attempt_reads.find(**chosen, cursor=request.GET.get("cursor"), limit=PAGE)
+                found, following = attempt_reads.find(
+                    **filters.conditions(), cursor=request.GET.get("cursor"), limit=PAGE
+                )
                 counts = filters.counts()
             except InvalidInput as error:
                 filters.add_error(None, str(error))

@@ -17,6 +17,7 @@ from queues.event_model import Event
 from queues.events import EventKind
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.admin.tables import Column, Listing, Row
+from queuesite.admin.times import TimedFilters
 from queuesite.foundation.errors import InvalidInput
 from queuesite.groups import Grants
 from queuesite.navigation import Place, Section
@@ -27,7 +28,7 @@ from queuesite.templatetags.quantities import NONE
 PAGE = 50
 
 
-class EventFilters(forms.Form):
+class EventFilters(TimedFilters):
     """Which events to list. A field that is left empty is not a condition."""
 
     queue = forms.CharField(required=False, max_length=80, strip=True, widget=UnfoldAdminTextInputWidget)
@@ -52,10 +53,13 @@ class EventAdmin(RecordsAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
         """List the events (of one queue, of one kind)."""
         self.require_view(request)
-        filters = EventFilters(request.GET)
-        chosen = {name: value or None for name, value in filters.cleaned_data.items()} if filters.is_valid() else {}
+        filters = EventFilters(request)
+        if filters.moves(request):
+            return HttpResponseRedirect(address("queues_event_changelist", **filters.query()))
+        chosen = filters.query() if filters.is_valid() else {}
+        wanted = filters.conditions() if filters.is_valid() else {}
         try:
-            found, following = events.find(**chosen, cursor=request.GET.get("cursor"), limit=PAGE)
+            found, following = events.find(**wanted, cursor=request.GET.get("cursor"), limit=PAGE)
         except InvalidInput as error:
             raise Http404(str(error)) from None
         return self.page(
@@ -63,8 +67,8 @@ class EventAdmin(RecordsAdmin):
             "jobs/_events.html",
             "Events",
             filters=filters,
-            filtered=any(chosen.values()),
-            table=EVENTS.table(request, [_row(request, event) for event in found], total=_total(chosen)),
+            filtered=bool(chosen),
+            table=EVENTS.table(request, [_row(request, event) for event in found], total=_total(wanted)),
             newest=address("queues_event_changelist", **chosen) if "cursor" in request.GET else None,
             older=following and address("queues_event_changelist", **chosen, cursor=following),
             poll="cursor" not in request.GET,
@@ -107,6 +111,6 @@ EVENTS = Listing(
 )
 
 
-def _total(chosen: dict[str, Any]) -> str:
-    number = shared("events", lambda: events.count(**chosen, most=reads.MOST_COUNTED + 1), chosen)
+def _total(wanted: dict[str, Any]) -> str:
+    number = shared("events", lambda: events.count(**wanted, most=reads.MOST_COUNTED + 1), wanted)
     return counted(number, "event")

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -23,7 +23,7 @@ from jobs.models import Job, JobStatus
 from jobs.shared import shared
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.admin.tables import Column, Listing, Tab
-from queuesite.admin.times import MinuteField, in_address, zone_of
+from queuesite.admin.times import TimedFilters
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
 from queuesite.foundation.documents import object_id
@@ -45,7 +45,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class JobFilters(forms.Form):
+class JobFilters(TimedFilters):
     """Which jobs to list. An empty field is not a condition."""
 
     queue = forms.CharField(required=False, max_length=80, strip=True, widget=UnfoldAdminTextInputWidget)
@@ -53,20 +53,6 @@ class JobFilters(forms.Form):
         required=False, choices=[("", "any"), *JobStatus.choices], widget=UnfoldAdminSelectWidget
     )
     worker = forms.CharField(required=False, max_length=200, strip=True, widget=UnfoldAdminTextInputWidget)
-    at = MinuteField(label="Time")
-
-    def __init__(self, request: HttpRequest) -> None:
-        super().__init__(request.GET)
-        field = self.fields["at"]
-        assert isinstance(field, MinuteField)
-        field.zone, field.now = zone_of(request), database_clock.now()
-
-    def conditions(self) -> dict[str, Any]:
-        """The arguments for `reads.find_jobs`: with a minute, the jobs that were created before its end."""
-        given = self.cleaned_data
-        found = {name: given[name] or None for name in ("queue", "status", "worker")}
-        at: datetime | None = given["at"]
-        return found if at is None else {**found, "until": at + timedelta(minutes=1)}
 
     def counts(self) -> dict[JobStatus, int]:
         """How many jobs match in each status; a slow answer is shared by all requests."""
@@ -74,12 +60,6 @@ class JobFilters(forms.Form):
             return {}
         wanted = {name: value for name, value in self.conditions().items() if name != "status"}
         return shared("jobs", lambda: reads.count_jobs(**wanted), wanted)
-
-    def query(self, **changes: Any) -> dict[str, Any]:
-        """The filters as a URL's query, with these changes."""
-        at: datetime | None = self.cleaned_data.get("at")
-        given = {**self.cleaned_data, "at": None if at is None else in_address(at), **changes}
-        return {name: value for name, value in given.items() if value not in (None, "")}
 
 
 def seconds(job: Job, now: datetime) -> float | None:
@@ -114,8 +94,7 @@ class JobAdmin(RecordsAdmin):
         """List a page of the jobs that match, the newest first."""
         self.require_view(request)
         filters = JobFilters(request)
-        if filters.is_valid() and filters.query().get("at", "") != request.GET.get("at", "").strip():
-            # The address is to mean the same tomorrow, and in another zone.
+        if filters.moves(request):
             return HttpResponseRedirect(address("jobs_job_changelist", **filters.query()))
         found: list[Job] = []
         following = None

@@ -13,7 +13,7 @@ from queues import events
 from queues.event_model import Event
 from queues.events import EventKind
 from queuesite.api.auth import needs
-from queuesite.api.schemas import Id, Out, Page, Paged, Timestamp
+from queuesite.api.schemas import Id, Moment, Out, Page, Paged, Timestamp
 
 router = Router(tags=["numbers"], by_alias=True)
 
@@ -39,10 +39,12 @@ class EventQuery(Paged):
 
     queue: Annotated[str, Field(max_length=80)] | None = Field(None, description="name of the queue")
     kind: EventKind | None = Field(None, description="only events of this kind")
+    since: Moment | None = Field(None, description="happened at this time or later")
+    until: Moment | None = Field(None, description="happened before this time")
 
 
 @router.get("/events", response=Page[EventOut], auth=needs("queues.view_event"))
 def list_events(request: HttpRequest, query: Parameters[EventQuery]) -> Page[EventOut]:
     """List the events, the latest first. They are kept for EVENT_RETENTION_DAYS."""
-    found, following = events.find(queue=query.queue, kind=query.kind, cursor=query.cursor, limit=query.limit)
+    found, following = events.find(**query.model_dump())
     return Page(items=[EventOut.of(event) for event in found], next=following)

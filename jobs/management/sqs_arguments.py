@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from queues.settings import Setting
+from queuesite.foundation import moments
 from queuesite.foundation.commands import number
 
 
@@ -34,6 +36,22 @@ def json_file(path: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise argparse.ArgumentTypeError(f"{path!r} is not UTF-8 text (byte {error.start}); convert it") from None
     return json_object(text)
+
+
+def moment(text: str) -> datetime:
+    """An argparse type: a time in UTC, as the tables have them."""
+    at = moments.parse(text, UTC, datetime.now(UTC))
+    if at is None:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no time: expected {moments.EXAMPLES}, in UTC")
+    return at
+
+
+def add_times(parser: argparse.ArgumentParser) -> None:
+    """Add the options of lists of what happened: since and until when."""
+    parser.add_argument(
+        "--since", metavar="TIME", type=moment, help=f"only from this time on (UTC): {moments.EXAMPLES}"
+    )
+    parser.add_argument("--until", metavar="TIME", type=moment, help="only before this time (UTC)")
 
 
 def add_setting(parser: argparse.ArgumentParser, setting: Setting, *, required: bool = False) -> None:

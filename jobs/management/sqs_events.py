@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from jobs.management.sqs_arguments import add_times
 from jobs.management.sqs_output import as_api
 from queues import events
 from queues.events import EventKind
@@ -24,6 +25,7 @@ class EventVerbs(QueuesiteCommand):
             as_json=True,
         )
         listing.add_argument("name", metavar="NAME", nargs="?", help="only events of this queue")
+        add_times(listing)
         listing.add_argument("--kind", metavar="KIND", choices=list(EventKind), help=f"one of {', '.join(EventKind)}")
         listing.add_argument(
             "--limit", metavar="N", type=integer(1, 1_000), default=50, help="how many, the latest ones (default: 50)"
@@ -31,7 +33,9 @@ class EventVerbs(QueuesiteCommand):
 
     def do_events(self, options: dict[str, Any]) -> None:
         """List the latest events, the last one at the end."""
-        found, _ = events.find(queue=options["name"], kind=options["kind"], limit=options["limit"])
+        found, _ = events.find(
+            queue=options["name"], **{name: options[name] for name in ("kind", "since", "until", "limit")}
+        )
         found.reverse()
         if options["json"]:
             from jobs.api.events import EventOut
@@ -39,7 +43,8 @@ class EventVerbs(QueuesiteCommand):
             self.print_json(as_api(EventOut.of(one) for one in found))
             return
         if not found:
-            self.say("no events" + (f" of queue {options['name']!r}" if options["name"] else ""))
+            of = f" of queue {options['name']!r}" if options["name"] else ""
+            self.say(f"no events{of}" + (" in this time" if options["since"] or options["until"] else ""))
             return
         self.print_table(
             ("time (UTC)", "queue", "what happened", "by"),

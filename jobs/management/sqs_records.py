@@ -15,6 +15,7 @@ from jobs import attempt_reads, letters, reads
 from jobs.attempt_model import Attempt
 from jobs.attempts import AttemptOutcome
 from jobs.management import sqs_top
+from jobs.management.sqs_arguments import add_times
 from jobs.management.sqs_output import as_api
 from jobs.models import JobStatus
 from queues import services
@@ -57,9 +58,11 @@ class RecordVerbs(QueuesiteCommand):
         attempts.add_argument("--handler", metavar="NAME", help="only of this handler")
         attempts.add_argument("--kind", metavar="FINGERPRINT", help="only of this kind of failure")
         attempts.add_argument("--outcome", choices=AttemptOutcome.values, help="only with this outcome")
+        add_times(attempts)
         attempts.add_argument("--text", metavar="TEXT", help="only those whose error contains this, in any case")
         jobs = listing("jobs", "list the runs of queues by consumers, the newest first")
         jobs.add_argument("--status", choices=JobStatus.values, help="only with this status")
+        add_times(jobs)
         jobs.add_argument("--worker", metavar="ID", help="only of this worker")
         failures = listing("failures", "list the kinds of failure and the reasons of retries, the last seen first")
         failures.add_argument("--kind", choices=list(reads.FAILURE_KINDS), help="only failures, or only retries")
@@ -90,7 +93,7 @@ class RecordVerbs(QueuesiteCommand):
 
     def do_attempts(self, options: dict[str, Any]) -> None:
         """List attempts."""
-        names = ("message", "queue", "job", "handler", "kind", "outcome", "text", "limit")
+        names = ("message", "queue", "job", "handler", "kind", "outcome", "text", "since", "until", "limit")
         found, _ = attempt_reads.find(**{name: options[name] for name in names})
         if options["json"]:
             from jobs.api.attempt_schemas import AttemptOut
@@ -117,7 +120,8 @@ class RecordVerbs(QueuesiteCommand):
 
     def do_jobs(self, options: dict[str, Any]) -> None:
         """List jobs."""
-        found, _ = reads.find_jobs(**{name: options[name] for name in ("queue", "status", "worker", "limit")})
+        names = ("queue", "status", "worker", "since", "until", "limit")
+        found, _ = reads.find_jobs(**{name: options[name] for name in names})
         if options["json"]:
             from jobs.api.schemas import JobOut
 

@@ -18,6 +18,7 @@ from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import Document, collection, database_clock, lost_races
 from queuesite.foundation.documents import containing, to_document, to_model, to_models
 from queuesite.foundation.errors import NotFound
+from queuesite.foundation.newest import between
 from queuesite.foundation.newest import newest as newest_of_all
 from queuesite.foundation.workarounds import from_then
 
@@ -114,9 +115,9 @@ def newest(
     return newest_of_all(Attempt, "startedAt", wanted, limit, since=since, until=until, behind=behind)
 
 
-def count(filters: Document, most: int) -> int:
-    """How many attempts have these values, counted up to `most`."""
-    return _attempts().count_documents(filters, limit=most)
+def count(filters: Document, most: int, *, since: datetime | None = None, until: datetime | None = None) -> int:
+    """How many attempts have these values and began in this span, counted up to `most`."""
+    return _attempts().count_documents({**filters, **between("startedAt", since, until)}, limit=most)
 
 
 def slowest(handler: str, since: datetime, limit: int) -> list[Attempt]:

@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from django import forms
 from django.http import HttpRequest
-from django.utils.dateparse import parse_datetime
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from queuesite.foundation.databases import database_clock
+from queuesite.foundation.moments import EXAMPLES, parse
+
 COOKIE = "zone"
-_CLOCK = re.compile(r"(?:(?P<day>\d{4}-\d{2}-\d{2})[ T])?(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::\d{2})?")
 _LONGEST = 40
 
 
@@ -28,31 +28,11 @@ def zone_of(request: HttpRequest) -> tzinfo:
         return UTC
 
 
-def parse(text: str, zone: tzinfo, now: datetime) -> datetime | None:
-    """The minute that a text names: `14:05`, which is the last one, or `2026-11-26 14:05`, or a moment in UTC.
-
-    None for any other text.
-    """
-    try:
-        if text.endswith("Z"):
-            return parse_datetime(text)
-        if (found := _CLOCK.fullmatch(text)) is None:
-            return None
-        clock = time(int(found["hour"]), int(found["minute"]))
-        day = now.astimezone(zone).date() if found["day"] is None else date.fromisoformat(found["day"])
-        at = datetime.combine(day, clock, zone)
-        if found["day"] is None and at > now:
-            at = datetime.combine(day - timedelta(days=1), clock, zone)
-        return at.astimezone(UTC)
-    except (ValueError, OverflowError):  # no such day or hour
-        return None
-
-
 class MinuteField(forms.CharField):
     """A minute, as an aware datetime in UTC; None if the field is empty."""
 
     def __init__(self, **options: Any) -> None:
-        widget = UnfoldAdminTextInputWidget(attrs={"placeholder": "14:05", "title": "14:05, or 2026-11-26 14:05"})
+        widget = UnfoldAdminTextInputWidget(attrs={"placeholder": "14:05", "title": EXAMPLES})
         super().__init__(required=False, max_length=_LONGEST, widget=widget, **options)
         self.zone: tzinfo = UTC
         self.now = datetime.now(UTC)
@@ -64,7 +44,7 @@ class MinuteField(forms.CharField):
             return None
         at = parse(text, self.zone, self.now)
         if at is None:
-            raise forms.ValidationError(f"{text!r} is not a time: write 14:05, or 2026-11-26 14:05.")
+            raise forms.ValidationError(f"{text!r} is not a time: write {EXAMPLES}.")
         return at.replace(second=0, microsecond=0)
 
     def bound_data(self, data: Any, initial: Any) -> Any:
@@ -79,3 +59,32 @@ class MinuteField(forms.CharField):
 def in_address(at: datetime) -> str:
     """A minute as an address has it: `2026-11-26T13:05Z`."""
     return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="minutes") + "Z"
+
+
+class TimedFilters(forms.Form):
+    """The filters of a list of what happened, one of which is a minute: what had begun by its end, the latest first."""
+
+    at = MinuteField(label="Time")
+
+    def __init__(self, request: HttpRequest) -> None:
+        super().__init__(request.GET)
+        field = self.fields["at"]
+        assert isinstance(field, MinuteField)
+        field.zone, field.now = zone_of(request), database_clock.now()
+
+    def conditions(self) -> dict[str, Any]:
+        """The filters that were given, as the arguments of a function that finds; `at` is its `until`."""
+        found = {name: value for name, value in self.cleaned_data.items() if value}
+        at: datetime | None = found.pop("at", None)
+        return found if at is None else {**found, "until": at + timedelta(minutes=1)}
+
+    def query(self, **changes: Any) -> dict[str, Any]:
+        """The filters as a URL's query, with these changes."""
+        at: datetime | None = self.cleaned_data.get("at")
+        others = {name: value for name, value in self.cleaned_data.items() if name != "at"}
+        given = {**others, "at": None if at is None else in_address(at), **changes}
+        return {name: value for name, value in given.items() if value not in (None, "")}
+
+    def moves(self, request: HttpRequest) -> bool:
+        """Whether the address has the time as it was typed: it is to mean the same tomorrow, and in another zone."""
+        return self.is_valid() and self.query().get("at", "") != request.GET.get("at", "").strip()

@@ -17,6 +17,12 @@ from queuesite.foundation.workarounds import slices
 M = TypeVar("M", bound=models.Model)
 
 
+def between(date: str, since: datetime | None, until: datetime | None) -> Document:
+    """The condition that a date is `since` or later, and before `until`; without either, none."""
+    bounds = {name: at for name, at in (("$gte", since), ("$lt", until)) if at is not None}
+    return {date: bounds} if bounds else {}
+
+
 def newest(
     model: type[M],
     date: str,

@@ -185,6 +185,10 @@ class TestPages:
         for text in ("a" * 32, "&lt;script&gt;alert(1)", reverse("admin:queues_queue_dead_letters", args=["orders"])):
             assert text in page
         assert "No attempt matches" in admin_client.get(f"{listed}?outcome=done").content.decode()
+        answer = admin_client.get(listed, {"queue": "orders", "at": "2026-01-02 14:05"}, follow=True)
+        assert answer.redirect_chain == [(f"{listed}?queue=orders&at=2026-01-02T14%3A05Z", 302)]
+        assert "No attempt matches" in answer.content.decode()
+        assert "m-1" in admin_client.get(listed, {"at": "2999-01-02T14:05Z"}).content.decode()
         assert admin_client.get(f"{listed}?cursor=x").status_code == 200
         assert admin_client.get(reverse("admin:jobs_attempt_message", args=["none"])).status_code == 404
 

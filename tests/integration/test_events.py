@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -11,20 +12,22 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from jobs import reads
+from jobs import reads, statistics
+from jobs.admin.marks import chart_marks
 from jobs.consumer.report import RunReport
 from jobs.master.health_events import HealthEvents
 from jobs.models import DepartureReason, EndReason
 from jobs.repositories import handlers, leases, workers
 from jobs.worker import completion
 from queues import events, repository, services
+from queues.event_model import Event
 from queues.events import EventKind
 from queues.health import changes, recording
 from queues.health.attempts import Attempts
 from queues.pausing import Note
 from queuesite import tokens
 from queuesite.foundation import actor
-from queuesite.foundation.databases import MongoError, database_clock
+from queuesite.foundation.databases import MongoError, collection, database_clock
 from queuesite.foundation.errors import InvalidInput
 from tests.support import records
 from tests.support.api import Api, user
@@ -157,6 +160,11 @@ def test_lists_are_filtered_and_cut_into_pages() -> None:
     assert events.find(kind="queue-paused") == ([], None)
     with pytest.raises(InvalidInput, match="expected one of worker-started"):
         events.find(kind="nonsense")
+    middle = second[0].at
+    assert [one.at for one in events.find(queue="q0", since=middle)[0]][-1] == middle
+    assert all(one.at < middle for one in events.find(until=middle)[0])
+    assert events.count(since=middle, most=9) + events.count(until=middle, most=9) == 5
+    assert len(events.find(since=middle, limit=1, cursor=following)[0]) == 1, "a page has both"
 
 
 def test_a_chart_has_the_marks_of_its_span() -> None:
@@ -165,8 +173,42 @@ def test_a_chart_has_the_marks_of_its_span() -> None:
     now = database_clock.now()
     minute = timedelta(minutes=1)
     assert [one.text for one in events.marks("orders", now - minute, now + minute)] == ["purged"]
-    assert [one.text for one in events.marks(None, now - minute, now + minute)] == ["worker w1 started"]
+    assert [one.text for one in events.marks(None, now - minute, now + minute)] == ["worker w1 started", "purged"]
     assert events.marks("orders", now - 2 * minute, now - minute) == []
+
+
+def test_the_overview_s_charts_have_the_events_of_all_queues_in_groups() -> None:
+    now, seconds = database_clock.now() - timedelta(seconds=1), itertools.count()
+    begin = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
+    hours = [begin - timedelta(hours=1), begin]
+    points = statistics.points([], hours[0], begin + timedelta(hours=1), timedelta(hours=1))
+
+    def marks(queue: str | None = None) -> list[tuple[int, str]]:
+        return [(one["at"], one["text"]) for one in chart_marks(queue, points, timedelta(hours=1))]
+
+    def happened(kind: EventKind, place: int, **what: str) -> None:
+        events.record(kind, **what)
+        at = hours[place] + timedelta(minutes=1, seconds=next(seconds))
+        collection(Event).update_one({"at": {"$gte": now}}, {"$set": {"at": at}})
+
+    for name in ("orders", "mails", "refunds", "returns"):
+        happened(EventKind.QUEUE_FAILING, 0, queue=name, more="9 of 10 attempts failed")
+    happened(EventKind.QUEUE_CREATED, 0, queue="orders")
+    happened(EventKind.VERSION_DEPLOYED, 0, subject="log", more="v2")
+    happened(EventKind.QUEUE_PAUSED, 1, queue="orders", more=": refunds fail")
+    assert sorted(marks()) == [
+        (0, "handler log has a new version, v2"),
+        (0, "queue failing, 4 times: orders, mails, refunds and 1 more"),
+        (1, "orders: paused: refunds fail"),
+    ]
+    assert sorted(marks("orders")) == [
+        (0, "created"),
+        (0, "failing: 9 of 10 attempts failed"),
+        (1, "paused: refunds fail"),
+    ]
+    for number in range(30):
+        happened(EventKind.WORKER_STARTED, 1, subject=f"w{number}")
+    assert (1, "worker started, 30 times: w0, w1, w2 and 27 more") in marks()
 
 
 def test_the_page_lists_them_and_the_queue_s_charts_are_marked(admin_client: Client) -> None:
@@ -179,6 +221,10 @@ def test_the_page_lists_them_and_the_queue_s_charts_are_marked(admin_client: Cli
     assert "paused" in page
     assert "admin" in page, "who did it"
     assert "No event matches" in admin_client.get(PAGE, {"queue": "others"}).content.decode()
+    answer = admin_client.get(PAGE, {"at": "2026-01-02 14:05"}, follow=True)
+    assert answer.redirect_chain == [(f"{PAGE}?at=2026-01-02T14%3A05Z", 302)]
+    assert "No event matches" in answer.content.decode()
+    assert "is no time" in admin_client.get(PAGE, {"at": "x"}).content.decode()
     assert admin_client.get(PAGE, {"kind": "nonsense"}).status_code == 200
     charts = admin_client.get(reverse("admin:queues_queue_change", args=["orders"])).context["charts"]
     assert charts["depth"]["marks"][0]["text"] == "paused, by admin"
@@ -198,9 +244,12 @@ def test_the_api_lists_them() -> None:
         ("queue-paused", "orders", "writer")
     ]
     assert writer.get("/events?kind=nonsense").status == 422
+    at = found["items"][0]["at"]
+    assert len(writer.get(f"/events?since={at}").ok()["items"]) == 1
+    assert writer.get(f"/events?until={at}").ok()["items"] == []
 
 
-def test_the_command_line_lists_them() -> None:
+def test_the_command_line_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
     from tests.integration.test_sqs_command import sqs
 
     records.define("orders")
@@ -209,3 +258,8 @@ def test_the_command_line_lists_them() -> None:
     (one,) = json.loads(sqs("events", "--json"))
     assert one["actor"].endswith("command line)") or one["actor"] == "command line"
     assert sqs("events", "others") == "no events of queue 'others'\n"
+    assert sqs("events", "--until", "2026-01-01 00:00") == "no events in this time\n"
+    assert "refunds fail" in sqs("events", "--since", "2026-01-01T00:00Z")
+    with pytest.raises(SystemExit):
+        sqs("events", "--since", "x")
+    assert "'x' is no time: expected 14:05, or 2026-11-26 14:05, in UTC" in capsys.readouterr().err

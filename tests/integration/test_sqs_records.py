@@ -45,6 +45,8 @@ def test_attempts() -> None:
         "f" * 32,
         3.5,
     )
+    assert "m-" not in sqs("attempts", "--until", "2026-01-01 00:00")
+    assert "m-done" in sqs("attempts", "--since", "2026-01-01T00:00Z")
     with pytest.raises(CommandError, match="expected 24 hexadecimal digits") as caught:
         sqs("attempts", "--job", "x")
     assert caught.value.returncode == 2
@@ -60,6 +62,7 @@ def test_jobs_and_failures() -> None:
     assert str(job) in sqs("jobs", "--queue", "orders")
     assert [one["id"] for one in json.loads(sqs("jobs", "--status", "running", "--json"))] == [str(job)]
     assert json.loads(sqs("jobs", "--status", "failed", "--json")) == []
+    assert json.loads(sqs("jobs", "--until", "2026-01-01 00:00", "--json")) == []
     table = sqs("failures", "--queue", "orders")
     assert "Retry: not ready" in table
     assert "\x1b" not in table

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from queuesite.admin.times import in_address, parse
+from queuesite.admin.times import in_address
+from queuesite.foundation.moments import parse
 
 #: 00:30 in Berlin.
 NOW = datetime(2026, 11, 25, 23, 30, tzinfo=UTC)
