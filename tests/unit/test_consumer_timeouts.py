@@ -235,7 +235,8 @@ class TestLimit:
         eventually(lambda: len(took) == 2, LONG, "the queue's limit is over")
         running.run.end(EndReason.SHUTDOWN)
         running.report()
-        assert took[0] < took[1]
+        # Ten times the handler's own, less what may pass before the handler begins.
+        assert took[1] > 0.2
 
     @pytest.mark.parametrize("timeout", [0, -1, 43_201])
     def test_a_limit_that_cannot_be_kept_is_refused(self, timeout: float) -> None:
