@@ -42,7 +42,7 @@ def moment(text: str) -> datetime:
     """An argparse type: a time in UTC, as the tables have them."""
     at = moments.parse(text, UTC, datetime.now(UTC))
     if at is None:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no time: expected {moments.EXAMPLES}, in UTC")
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a time: expected {moments.EXAMPLES}, in UTC")
     return at
 
 

@@ -224,7 +224,7 @@ def test_the_page_lists_them_and_the_queue_s_charts_are_marked(admin_client: Cli
     answer = admin_client.get(PAGE, {"at": "2026-01-02 14:05"}, follow=True)
     assert answer.redirect_chain == [(f"{PAGE}?at=2026-01-02T14%3A05Z", 302)]
     assert "No event matches" in answer.content.decode()
-    assert "is no time" in admin_client.get(PAGE, {"at": "x"}).content.decode()
+    assert "is not a time" in admin_client.get(PAGE, {"at": "x"}).content.decode()
     assert admin_client.get(PAGE, {"kind": "nonsense"}).status_code == 200
     charts = admin_client.get(reverse("admin:queues_queue_change", args=["orders"])).context["charts"]
     assert charts["depth"]["marks"][0]["text"] == "paused, by admin"
@@ -262,4 +262,4 @@ def test_the_command_line_lists_them(capsys: pytest.CaptureFixture[str]) -> None
     assert "refunds fail" in sqs("events", "--since", "2026-01-01T00:00Z")
     with pytest.raises(SystemExit):
         sqs("events", "--since", "x")
-    assert "'x' is no time: expected 14:05, or 2026-11-26 14:05, in UTC" in capsys.readouterr().err
+    assert "'x' is not a time: expected 14:05, or 2026-11-26 14:05, in UTC" in capsys.readouterr().err
