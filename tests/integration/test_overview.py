@@ -251,8 +251,9 @@ def test_charts_show_what_was_done_and_what_was_waiting(browser: Client) -> None
 def test_depths_are_sampled_for_each_queue_that_holds_something() -> None:
     full, empty = records.define("full", depth_visible=4), records.define("empty")
     observation.sample_depths()
-    observation.sample_depths()
-    minute = database_clock.now().replace(second=0, microsecond=0)
+    (minute,) = {sample["minute"] for sample in collection(DepthSample).find({})}
+    assert (minute.second, minute.microsecond) == (0, 0)
+    repository.sample_depths(minute)
     assert collection(DepthSample).count_documents({}) == 2
     since, until = minute - MINUTE, minute + MINUTE
     assert list(observation.depths(full.id, since, until, MINUTE).values())[-1] == Depth(4, 0, 0)
