@@ -287,7 +287,8 @@ class TestFailures:
         page = text(browser, FAILURES)
 
         assert reverse("admin:jobs_failure_change", args=[failure.id]) in page
-        assert "5 in the last 24 hours, 5 of them in the current hour" in page
+        # Unless an hour has begun since.
+        assert re.search("5 in the last 24 hours, (5|2|0) of them in the current hour", page)
         assert "KeyError" not in text(browser, FAILURES, queue="events")
 
     def test_hours_are_kept_apart_and_old_ones_left_out(self) -> None:
@@ -301,7 +302,9 @@ class TestFailures:
         (hours,) = reads.hourly_failures([failure]).values()
 
         assert len(hours) == 24
-        assert (hours[-1], hours[-3], sum(hours)) == (3, 7, 10)
+        present = hours.index(3)
+        assert present in (22, 23), "an hour may have begun since"
+        assert (hours[present - 2], sum(hours)) == (7, 10)
 
     def test_page_escapes_what_others_wrote(self, browser: Client) -> None:
         failure = failed(records.define(), EVIL)
