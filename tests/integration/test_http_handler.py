@@ -243,7 +243,7 @@ class TestNoAnswer:
 
             with pytest.raises(Retry):
                 post_message(message(f"http://127.0.0.1:{server.getsockname()[1]}/"))
-            thread.join(5)
+            thread.join(45)
 
     def test_no_tls_where_it_is_expected(self, target: Target) -> None:
         with pytest.raises(Retry, match="https://localhost"):
@@ -299,7 +299,7 @@ def dripping(part: str, *, first: bool) -> Iterator[tuple[int, threading.Event]]
             yield server.getsockname()[1], gave_up
         finally:
             stopping.set()
-            thread.join(5)
+            thread.join(45)
 
 
 def resolves_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:

@@ -40,7 +40,7 @@ def in_parallel(work: Callable[[int], Any], count: int) -> list[Any]:
     answers: list[Any] = [None] * count
 
     def one(number: int) -> None:
-        barrier.wait(10)
+        barrier.wait(45)
         answers[number] = work(number)
 
     threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]

@@ -47,7 +47,7 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     eventually(lambda: web.started, 30, "the server listens")
     yield listening.getsockname()[1]
     web.should_exit = True
-    thread.join(10)
+    thread.join(45)
     assert not thread.is_alive()
 
 
@@ -88,7 +88,7 @@ def test_head_that_trickles_in_is_closed(port: int) -> None:
                 one.sendall(b"X-More: 1\r\n")
             except OSError:
                 break
-        answer.join(10)
+        answer.join(45)
         assert not answer.is_alive()
 
 

@@ -95,7 +95,7 @@ def test_drain_may_wait_and_shows_what_it_waits_for(monkeypatch: pytest.MonkeyPa
     thread.start()
     eventually(lambda: "waiting: 1 consumers, 2 messages in flight" in out.getvalue(), 30, "it says what is left")
     workers.unregister("w1")
-    thread.join(10)
+    thread.join(45)
     assert out.getvalue().endswith("worker w1 has left\n")
 
 

@@ -51,7 +51,7 @@ class Background:
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def says(self, text: str, seconds: float = 20.0) -> str:
+    def says(self, text: str, seconds: float = 45.0) -> str:
         """Wait until the process has written `text`."""
         return eventually(lambda: self.output() if text in self.output() else "", seconds, f"{self.name} says {text!r}")
 

@@ -560,7 +560,7 @@ class TestSecretKey:
         all_found_none = threading.Barrier(8)
 
         def make() -> str:
-            all_found_none.wait(10)
+            all_found_none.wait(45)
             return os.urandom(16).hex()
 
         with ThreadPoolExecutor(8) as pool:

@@ -31,7 +31,7 @@ def taking(buffer: Buffer, surplus: Callable[[], bool] = lambda: False) -> Itera
         yield found
     finally:
         buffer.close()
-        thread.join(5)
+        thread.join(45)
         assert not thread.is_alive()
 
 

@@ -56,7 +56,7 @@ class Slots:
         for message in self.buffer.empty_out() + self.taken:
             self.finish(message)
         for thread in self.threads:
-            thread.join(5)
+            thread.join(45)
             assert not thread.is_alive()
 
 
@@ -155,7 +155,7 @@ def test_nothing_is_left_to_time_caution_once_the_buffer_is_empty() -> None:
     buffer = cautious_buffer()
     (timer,) = timers()
     buffer.empty_out()
-    timer.join(5)
+    timer.join(45)
     assert not timer.is_alive()
     buffer.be_cautious(time.monotonic() + 7_200)
     assert timers() == []

@@ -150,7 +150,7 @@ def test_multiprocessing_by_fork_runs_its_target(is_async: bool, ledger: Ledger)
     def handle(message: Message) -> None:
         child = ForkedProcess(target=target, args=(message.body,))
         child.start()
-        child.join(20)
+        child.join(45)
         codes.append(child.exitcode)
         ledger.note(message.body)
 

@@ -82,7 +82,7 @@ class Running:
         return self.report()
 
     def report(self) -> RunReport:
-        self.thread.join(20)
+        self.thread.join(45)
         assert not self.thread.is_alive()
         return self.reports[0]
 
@@ -115,7 +115,7 @@ def begin() -> Iterator[Callable[..., Running]]:
     yield begin
     for running in made:
         running.run.end(EndReason.SHUTDOWN)
-        running.thread.join(10)
+        running.thread.join(45)
 
 
 Begin = Callable[..., Running]

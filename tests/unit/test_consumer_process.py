@@ -87,7 +87,7 @@ class Served:
         self.pipe.send(Start(job_id, settings))
         return settings
 
-    def next(self, kind: type[T], seconds: float = 20.0) -> T:
+    def next(self, kind: type[T], seconds: float = 45.0) -> T:
         """The next message of this kind."""
 
         def came() -> T | None:
@@ -102,7 +102,7 @@ class Served:
         return found
 
     def joined(self) -> None:
-        self.thread.join(20)
+        self.thread.join(45)
         assert not self.thread.is_alive()
 
 
@@ -119,7 +119,7 @@ def served(probe: Probe, exits: list[int]) -> Iterator[Callable[..., Served]]:
         with suppress(OSError):
             each.pipe.send(End(EndReason.SHUTDOWN))
             each.pipe.send(Exit())
-        each.thread.join(20)
+        each.thread.join(45)
         each.pipe.close()
     # A reader whose pipe is closed under it would end the process, which the next test would take for its consumer's.
     eventually(lambda: all(thread.name != "pipe" for thread in threading.enumerate()), 20, "the readers have ended")

@@ -64,7 +64,7 @@ class TestDone:
         together = asyncio.Barrier(4)
 
         async def meet(message: Message) -> None:
-            await asyncio.wait_for(together.wait(), 20)
+            await asyncio.wait_for(together.wait(), 45)
 
         probe.behave_async = meet
         SQS.put(queue, *numbers(8))
@@ -214,7 +214,7 @@ class TestConcurrency:
         def wait_for_the_others() -> bool:
             with probe.changed:
                 first = len(probe.started) <= concurrency
-                return not first or probe.changed.wait_for(lambda: probe.most >= concurrency, 20)
+                return not first or probe.changed.wait_for(lambda: probe.most >= concurrency, 45)
 
         async def meet(message: Message) -> None:
             assert await asyncio.to_thread(wait_for_the_others)

@@ -22,7 +22,7 @@ from tests.support.memory_sqs import MemoryRun, OneQueue, handle_all, registered
 from tests.support.messages import held
 from tests.support.waiting import eventually
 
-LONG = 20.0
+LONG = 45.0
 
 
 class Later(Retry):

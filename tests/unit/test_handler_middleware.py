@@ -243,7 +243,7 @@ class TestLayers:
         together = asyncio.Barrier(20)
 
         async def meet(message: Message) -> None:
-            await asyncio.wait_for(together.wait(), 20)
+            await asyncio.wait_for(together.wait(), 45)
 
         report = handle_all(meet, OneQueue(*"abcdefghijklmnopqrst"), concurrency=20)
 

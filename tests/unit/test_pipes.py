@@ -54,7 +54,7 @@ def test_a_reader_that_stands_still_does_not_hold_up_the_sender(ends: tuple[Chan
     reader.start()
     while channel.waiting:
         channel.flush()
-    reader.join(20)
+    reader.join(45)
     assert got == [Order(LARGE), Setting("after it")]
 
 
@@ -70,7 +70,7 @@ def test_of_each_kind_only_the_newest_waits(ends: tuple[Channel, Endpoint]) -> N
     reader.start()
     while channel.waiting:
         channel.flush()
-    reader.join(20)
+    reader.join(45)
     assert got == [Setting(LARGE), Setting("99"), Order("99")]
 
 
@@ -85,7 +85,7 @@ def test_part_of_a_message_is_kept_until_the_rest_comes(ends: tuple[Channel, End
         reads += 1
     assert received == [LARGE]
     assert reads > 1
-    writer.join(20)
+    writer.join(45)
 
 
 def test_one_call_reads_no_more_than_its_share(ends: tuple[Channel, Endpoint]) -> None:
@@ -102,7 +102,7 @@ def test_one_call_reads_no_more_than_its_share(ends: tuple[Channel, Endpoint]) -
         some = channel.receive()
         assert sum(map(len, some)) <= READ_BYTES + 300_000
         received += some
-    flood.join(20)
+    flood.join(45)
 
 
 def test_the_end_is_noticed_at_both_ends() -> None:

@@ -16,7 +16,7 @@ from queuesite.foundation.config import BASE_DIR
 from queuesite.foundation.logs import bind
 from queuesite.foundation.threads import DEATH_EXIT_CODE, supervised
 
-LONG = 20.0
+LONG = 45.0
 
 
 def run(function: Callable[[], object]) -> list[BaseException]:

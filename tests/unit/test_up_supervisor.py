@@ -23,7 +23,7 @@ from tests.support.processes import ROOT
 from tests.support.waiting import eventually
 
 #: Longer than any of these children needs, on a busy machine.
-LONG = 20.0
+LONG = 45.0
 
 
 class Screen(io.StringIO):

@@ -34,7 +34,7 @@ def test_a_thread_is_found_by_its_name() -> None:
     thread.start()
     assert "of-a-client" in running_threads()
     over.set()
-    thread.join(20)
+    thread.join(45)
     assert "of-a-client" not in running_threads()
 
 
