@@ -314,6 +314,11 @@ def _import(module: str, origin: str) -> None:
         raise HandlerError(f"handler module {module} ({origin}) cannot be imported: {reason}{place}") from error
 
 
+def registered() -> dict[str, Handler]:
+    """The registry itself: what has been registered so far, by name. Tests inspect it, and remove their own."""
+    return _handlers
+
+
 def all_handlers() -> dict[str, Handler]:
     """Every handler, by name."""
     discover()

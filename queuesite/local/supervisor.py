@@ -189,7 +189,8 @@ class Supervisor:
         self.wait_until(lambda: False)
 
     @property
-    def _children(self) -> list[Child]:
+    def children(self) -> list[Child]:
+        """All children, in the order in which they were started."""
         return [child for group in self._groups for child in group]
 
     def _on_stop_signal(self, number: int, frame: FrameType | None) -> None:
@@ -201,7 +202,7 @@ class Supervisor:
                 self._wake_reader.recv(4_096)
             else:
                 self._read(key.data)
-        for child in self._children:
+        for child in self.children:
             if child.process is not None and child.process.poll() is not None:
                 self._ended(child, child.process)
             elif child.process is not None and child.retired_at is not None and not self._stopping:
@@ -282,7 +283,7 @@ class Supervisor:
 
     def _restart_due(self) -> None:
         now = time.monotonic()
-        for child in self._children:
+        for child in self.children:
             if child.restart_at is not None and now >= child.restart_at:
                 self.say(f"starting {child.spec.name}")
                 try:

@@ -63,7 +63,7 @@ def system(tmp_path: Path, book: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     yield made
     made.close()
     for name in ("shop-orders", "shop-receipts"):
-        del registry._handlers[name]
+        del registry.registered()[name]
     for name in [name for name in sys.modules if name.partition(".")[0] == "shop"]:
         del sys.modules[name]
 

@@ -234,7 +234,7 @@ def ordering() -> Iterator[None]:
     handler("typed", payload=Order)(lambda order: None)
     handler("wrapped", payload=Order, envelope=("sns", "lambda"))(lambda order: None)
     yield
-    del registry._handlers["typed"], registry._handlers["wrapped"]
+    del registry.registered()["typed"], registry.registered()["wrapped"]
 
 
 @pytest.mark.usefixtures("ordering")

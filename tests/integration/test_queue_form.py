@@ -55,7 +55,7 @@ class PictureOptions(BaseModel):
 def pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     registry.all_handlers()
     made = Handler("pictures", lambda message: None, PictureOptions)
-    monkeypatch.setitem(registry._handlers, "pictures", made)
+    monkeypatch.setitem(registry.registered(), "pictures", made)
 
 
 def pictured(**options: str | list[str]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def orders() -> Iterator[HandlerFunction[[Order], None]]:
     def orders(order: Order) -> None: ...
 
     yield orders
-    del registry._handlers["orders-of-a-test"]
+    del registry.registered()["orders-of-a-test"]
 
 
 Orders = HandlerFunction[[Order], None]

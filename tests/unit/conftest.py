@@ -17,7 +17,7 @@ def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     from queues.handlers import registry
 
     registry.discover()
-    monkeypatch.setattr(registry, "_handlers", dict(registry._handlers))
+    monkeypatch.setattr(registry, "_handlers", dict(registry.registered()))
 
 
 @pytest.fixture

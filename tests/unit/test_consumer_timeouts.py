@@ -78,7 +78,7 @@ def failures(running: Running) -> list[FailureGroup]:
 def limited(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both handlers have the limit; a queue's own is of whole seconds."""
     for name in ("probe", "async-probe"):
-        monkeypatch.setitem(registry._handlers, name, replace(registry.get(name), timeout=LIMIT))
+        monkeypatch.setitem(registry.registered(), name, replace(registry.get(name), timeout=LIMIT))
 
 
 @pytest.mark.usefixtures("limited")
@@ -215,7 +215,7 @@ class TestLimit:
         self, probe: Probe, begin: Begin, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         original = registry.get("async-probe")
-        monkeypatch.setitem(registry._handlers, "async-probe", replace(original, timeout=0.1))
+        monkeypatch.setitem(registry.registered(), "async-probe", replace(original, timeout=0.1))
         took: list[float] = []
 
         async def behave(message: Message) -> None:

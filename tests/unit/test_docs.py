@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from django.apps import apps
 
+from jobs.models import EndReason
 from queuesite.foundation.config import Config
 from tests.screenshots.pictures import PICTURES
 from tests.support.processes import ROOT
@@ -154,3 +155,8 @@ def test_each_picture_is_used_and_is_one_that_the_command_takes() -> None:
     }
     assert used == {path for path in images.rglob("*") if path.is_file()}
     assert {picture.file for picture in PICTURES} == {path.name for path in images.glob("admin/*")}
+
+
+def test_every_reason_for_the_end_of_a_run_is_explained() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    assert [reason.value for reason in EndReason if f"`{reason.value}`" not in page] == []

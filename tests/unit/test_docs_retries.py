@@ -30,7 +30,7 @@ def example(name: str, **defined: Any) -> tuple[Handler, dict[str, Any]]:
     (code,) = (block for block in blocks if re.search(rf'^@?handler\(\s*"{name}"', block, re.MULTILINE))
     names = dict(defined)
     exec(compile(code, f"docs/handlers.md ({name})", "exec"), names)
-    return registry._handlers[name], names
+    return registry.registered()[name], names
 
 
 def outcome(found: Handler, body: str = "{}", receive_count: int = 1) -> Outcome:

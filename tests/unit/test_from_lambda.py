@@ -116,7 +116,7 @@ def test_it_is_registered_as_the_function_that_it_wraps(monkeypatch: pytest.Monk
         """Do the work."""
 
     handler("events", batch=100, linger=1.0)(from_lambda(my_function))
-    found = registry._handlers["events"]
+    found = registry.registered()["events"]
     assert found.path.endswith("my_function")
     assert found.summary == "Do the work."
     assert found.batch == Batch(100, 1.0)

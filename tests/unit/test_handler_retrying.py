@@ -162,7 +162,7 @@ def test_a_handler_keeps_what_it_was_given() -> None:
     def orders(message: Message) -> None:
         pass
 
-    found = registry._handlers["orders"]
+    found = registry.registered()["orders"]
     assert found.breaker == Breaker(20, 60.0)
     assert found.retry is not None
     assert found.retry.answer(KeyError(), 1) is Reject
@@ -190,7 +190,7 @@ def test_rules_in_words() -> None:
         "ValueError: again as test_rules_in_words.<locals>.backoff says",
     )
     handler("orders", retry={TimeoutError: 30}, batch=5, linger=1, breaker={"failures": 3, "within": 9})(print)
-    announced = Announced.of(registry._handlers["orders"], "1")
+    announced = Announced.of(registry.registered()["orders"], "1")
     assert Announced.from_document(announced.as_document()) == announced
     assert (announced.batch, announced.linger, announced.retry) == (5, 1.0, ("TimeoutError: again after 30 s",))
     assert announced.breaker == Breaker(3, 9.0)

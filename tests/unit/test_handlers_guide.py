@@ -65,9 +65,9 @@ def test_every_example_runs_and_every_body_is_handled(reader: dict[str, Any]) ->
     with carried_by(sent):
         for language, text in BLOCKS:
             if language == "python":
-                before = set(registry._handlers)
+                before = set(registry.registered())
                 exec(compile(text, "docs/handlers.md", "exec"), reader)
-                name = next(iter(set(registry._handlers) - before), "")
+                name = next(iter(set(registry.registered()) - before), "")
                 continue
             assert name, f"no handler stands above {text[:60]}"
             reader["calls"].clear()

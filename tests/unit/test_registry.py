@@ -57,7 +57,7 @@ class TestRegister:
     def test_function_is_found_by_its_name_and_stays_itself(self) -> None:
         assert handler("orders")(do_nothing) is do_nothing
 
-        found = registry._handlers["orders"]
+        found = registry.registered()["orders"]
         assert found.function is do_nothing
         assert found.path == "tests.unit.test_registry.do_nothing"
         assert found.summary == "Does nothing."
@@ -66,8 +66,8 @@ class TestRegister:
     def test_coroutine_function(self) -> None:
         handler("slow")(do_nothing_slowly)
 
-        assert registry._handlers["slow"].is_async
-        assert registry._handlers["slow"].summary == ""
+        assert registry.registered()["slow"].is_async
+        assert registry.registered()["slow"].summary == ""
 
     def test_two_functions_of_one_name_are_refused(self) -> None:
         handler("orders")(do_nothing)
@@ -77,20 +77,20 @@ class TestRegister:
 
         for place in ("'orders'", "test_registry.do_nothing ", "test_registry.do_nothing_slowly"):
             assert place in str(caught.value)
-        assert registry._handlers["orders"].function is do_nothing
+        assert registry.registered()["orders"].function is do_nothing
         assert caught.value.exit_code == 2
 
     def test_function_that_is_imported_again_is_no_duplicate(self) -> None:
         handler("orders")(do_nothing)
         handler("orders")(do_nothing)
 
-        assert list(registry._handlers) == ["orders"]
+        assert list(registry.registered()) == ["orders"]
 
     def test_function_may_have_two_names(self) -> None:
         handler("orders")(do_nothing)
         handler("returns")(do_nothing)
 
-        assert set(registry._handlers) == {"orders", "returns"}
+        assert set(registry.registered()) == {"orders", "returns"}
 
     def test_forgotten_brackets_are_told(self) -> None:
         with pytest.raises(HandlerError, match=r"as in @handler\('orders'\)"):
@@ -154,7 +154,7 @@ class TestWhatCannotHandle:
     def test_generator_functions_are_refused(self, function: Callable[[Message], object]) -> None:
         with pytest.raises(HandlerError, match=r"@handler\('orders'\) cannot take .*: it is a generator function"):
             handler("orders")(function)
-        assert registry._handlers == {}
+        assert registry.registered() == {}
 
     def test_classes_are_refused(self) -> None:
         with pytest.raises(HandlerError, match=r"cannot take AsyncCallable: it is a class"):
@@ -193,7 +193,7 @@ class TestWhatIsCalled:
         handler("orders")(function)
         handler("orders")(function)  # as when its module is imported again
 
-        found = registry._handlers["orders"]
+        found = registry.registered()["orders"]
         assert found.path in {f"{__name__}.{path}", f"builtins.{path}"}
         assert found.is_async is is_async
 
@@ -320,7 +320,7 @@ class TestOptions:
     def test_options_become_the_model(self) -> None:
         handler("painter", options=Options)(do_nothing)
 
-        parsed = registry._handlers["painter"].parse_options({"count": 3})
+        parsed = registry.registered()["painter"].parse_options({"count": 3})
 
         assert parsed == Options(count=3, color="red")
 
@@ -328,7 +328,7 @@ class TestOptions:
         handler("painter", options=Options)(do_nothing)
 
         with pytest.raises(InvalidInput) as caught:
-            registry._handlers["painter"].parse_options({"count": "many", "color": "loud", "size": 1})
+            registry.registered()["painter"].parse_options({"count": "many", "color": "loud", "size": 1})
 
         shown = str(caught.value)
         assert shown.startswith("options of handler 'painter': ")
@@ -340,6 +340,6 @@ class TestOptions:
     def test_handler_without_options_takes_none(self) -> None:
         handler("plain")(do_nothing)
 
-        assert registry._handlers["plain"].parse_options({}) is None
+        assert registry.registered()["plain"].parse_options({}) is None
         with pytest.raises(InvalidInput, match="handler 'plain' takes no options, but got a, b"):
-            registry._handlers["plain"].parse_options({"b": 1, "a": 2})
+            registry.registered()["plain"].parse_options({"b": 1, "a": 2})

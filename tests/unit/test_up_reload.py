@@ -77,7 +77,7 @@ def test_workers_are_replaced_in_order_and_none_is_missing_meanwhile(
         replacements.changed("shop/handlers.py")
         until(supervisor, after(replacements, lambda: not any(child.running for child in old)))
 
-        new = [child for child in supervisor._children if child.running]
+        new = [child for child in supervisor.children if child.running]
         assert [child.spec.name for child in new] == ["w1", "w2"]
         assert [child.spec.restart for child in new] == ["always", "always"]
         assert not any(process.is_running() for process in before)
@@ -100,13 +100,13 @@ def test_code_that_does_not_start_leaves_the_old(supervisor: Supervisor, screen:
         replacements.changed("handlers.py")
         until(supervisor, after(replacements, screen.shows("still with the old code: w1, w2")))
         assert screen.shows("w1: handlers.py:3: NameError")()
-        until(supervisor, lambda: supervisor._children == old)
+        until(supervisor, lambda: supervisor.children == old)
         assert all(child.running and child.retired_at is None for child in old)
 
         workers.write(workers.GOOD)
         replacements.changed("handlers.py")
         until(supervisor, after(replacements, lambda: not any(child.running for child in old)))
-        assert sum(child.running for child in supervisor._children) == 2
+        assert sum(child.running for child in supervisor.children) == 2
 
 
 def test_a_change_during_the_change_begins_again(supervisor: Supervisor, screen: Screen, workers: Workers) -> None:
@@ -118,7 +118,7 @@ def test_a_change_during_the_change_begins_again(supervisor: Supervisor, screen:
         workers.write(workers.GOOD)
         replacements.changed("two.py")
         until(supervisor, after(replacements, lambda: not any(child.running for child in old)))
-        until(supervisor, lambda: len(supervisor._children) == 2)
+        until(supervisor, lambda: len(supervisor.children) == 2)
 
 
 def test_an_old_worker_that_does_not_end_is_killed(supervisor: Supervisor, screen: Screen) -> None:
@@ -133,7 +133,7 @@ def test_an_old_worker_that_does_not_end_is_killed(supervisor: Supervisor, scree
 
         assert not process.is_running()
         assert screen.shows("up: deaf did not end within 0.2 s: killing it")()
-        assert supervisor._children == []
+        assert supervisor.children == []
 
 
 def test_the_watcher_reports_changes(tmp_path: Path, supervisor: Supervisor, screen: Screen) -> None:
