@@ -100,7 +100,7 @@ class Notice(models.Model):
 
 
 class Silence(models.Model):
-    """Until when no notices are sent of a queue, or (`_id: "system"`) at all; who decided that, when and why."""
+    """Until when no notices are sent about a queue, or (`_id: "system"`) at all; who began it, when and why."""
 
     id = models.CharField(max_length=50, primary_key=True, db_column="_id")
     subject = models.CharField("queue", max_length=80, default="")

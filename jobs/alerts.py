@@ -1,4 +1,4 @@
-"""What notices are sent of, and when: one when something has been wrong for a while, one when it is over.
+"""Which problems cause notices, and when: one when something has been wrong for a while, one when it is over.
 
     what is wrong now -> the collection `alerts` -> claimed by one process -> sent
 
@@ -43,9 +43,9 @@ _MOST_ALERTS = 2 * MOST_QUEUES
 
 
 def check(*, by_leader: bool = False) -> int:
-    """Send the notices that are due; return of how many alerts, ends included.
+    """Send the notices that are due; return how many alerts they cover, ends included.
 
-    `by_leader`: a master does it because nobody runs the background tasks, which is something that is wrong, too.
+    `by_leader`: a master does it because nobody runs the background tasks, which is itself a problem.
     """
     now = database_clock.now()
     if not by_leader:

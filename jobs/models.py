@@ -259,7 +259,7 @@ class Worker(models.Model):
         return self.worker_id
 
     def is_alive(self, now: datetime, stalled_after: float) -> bool:
-        """Whether its heartbeat is not older than so many seconds."""
+        """Whether its heartbeat is at most this many seconds old."""
         return bool((now - self.heartbeat_at).total_seconds() <= stalled_after)
 
 

@@ -162,7 +162,7 @@ def _named(service: NotifyBase) -> str:
 
 
 def _parts(addresses: str) -> list[str]:
-    """Whatever in the addresses may be a secret or a part of one, the longest first; the schemes are none."""
+    """All parts of the addresses that may be secret, the longest first; schemes are not."""
     without = re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://", " ", addresses)
     found = {part for text in (without, unquote(without)) for part in re.split(r"[\s/:@?&=,;+#]+", text)}
     return sorted((part for part in found if len(part) > 2), key=len, reverse=True)

@@ -113,7 +113,7 @@ def oldest_sent_at(workers: Iterable[Worker]) -> dict[str, datetime]:
 
 
 def context_of(held: Sequence[Assignment], live: Sequence[Worker], now: datetime) -> Context:
-    """What states and health of queues depend on beside the queues: all assignments, and the workers that live."""
+    """What states and health of queues depend on besides the queues: all assignments and the live workers."""
     load = Counter(one.worker for one in held)
     return Context(
         now,

@@ -1,4 +1,4 @@
-"""Queues by what no field of theirs holds: rate, failures, the handler's time, the age of the oldest message."""
+"""Queues sorted by what no field of theirs holds: rate, failures, the handler's time, the age of the oldest message."""
 
 from __future__ import annotations
 

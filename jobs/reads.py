@@ -188,9 +188,9 @@ def find_masters() -> list[Master]:
 
 
 def queue_context(found: Iterable[Assignment] | None = None, *, present: Iterable[Worker] | None = None) -> Context:
-    """What states and health of queues depend on beside the queues.
+    """What states and health of queues depend on besides the queues.
 
-    `found`, `present`: all assignments and workers, if they have been read.
+    `found`, `present`: all assignments and workers, if they have been read already.
     """
     held = list(find_assignments() if found is None else found)
     now = database_clock.now()

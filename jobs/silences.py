@@ -36,9 +36,9 @@ _TOO_LONG = 2 * LONGEST.total_seconds()
 
 
 def begin(names: Sequence[str], span: timedelta, reason: str = "") -> list[Silence]:
-    """Silence these queues (none: everything) from now on for a while; it replaces a silence of theirs that holds.
+    """Silence these queues (none: everything) from now on; this replaces a silence that they have.
 
-    Raises `NotFound` for a queue that there is not, before anything is silenced.
+    Raises `NotFound` for a queue that does not exist, before anything is silenced.
     """
     if not timedelta(0) < span <= LONGEST:
         raise InvalidInput(

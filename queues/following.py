@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def read(gateway: SqsGateway, queue_url: str, known_dlq: str | None = None) -> dict[str, Any]:
-    """The values that a queue's attributes stand for, by the names of the model's fields.
+    """The values of a queue's attributes, by the names of the model's fields.
 
     It takes one request, and another if the dead-letter queue is not `known_dlq`. Without a redrive policy `dlq_url` is
     None and `max_receive_count` the default, which then means nothing. Raises `ServerError`: `QueueMissing` if SQS does

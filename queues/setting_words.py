@@ -11,7 +11,7 @@ from queuesite.foundation.quantities import in_words, plural
 
 
 def share(one_in: int) -> str:
-    """The share that one of so many is: `1 % of successful attempts`."""
+    """A sampling rate as a share: `1 % of successful attempts`."""
     if one_in == 0:
         return "no successful attempt"
     return "all successful attempts" if one_in == 1 else f"{100 / one_in:g} % of successful attempts"

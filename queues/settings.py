@@ -35,7 +35,7 @@ _SHOWN = 120
 
 @dataclass(frozen=True)
 class Setting(SettingWords):
-    """What is declared of a setting beside its name, its type and its default."""
+    """What is declared of a setting besides its name, its type and its default."""
 
     #: What it means, with its unit.
     help: str

@@ -1,4 +1,4 @@
-"""A queue's activity, its state: each rule once in Python and once, beside it, for MongoDB.
+"""A queue's activity, its state: each rule once in Python and beside it once for MongoDB.
 
 MongoDB decides for lists, sums and the overview; Python decides for queues that have been read. A test compares the two
 for every combination of the fields that a rule reads. A field that a document lacks counts as its default. Whether
@@ -42,7 +42,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Context:
-    """What the rules read beside the queue's own fields."""
+    """What the rules read besides the queue's own fields."""
 
     now: datetime
     #: Queues that a worker has.

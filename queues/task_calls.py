@@ -19,7 +19,7 @@ MAX_ID = 64
 
 
 class ConsumerDied(Exception):
-    """The process that ran a task has died; stands in the errors of a result."""
+    """The process that ran a task has died; appears in the errors of a result."""
 
 
 class NoCall(ValueError):

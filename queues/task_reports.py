@@ -51,7 +51,7 @@ class Reports:
             self._under_way[message_id] = replace(change, attempt=replace(change.attempt, returned=value))
 
     def take_attempt(self, message_id: str) -> Change | None:
-        """The attempt at this message, which is under way no more; None if it is none at a task."""
+        """The attempt at this message, which has ended; None if it is not an attempt at a task."""
         if not self._under_way and not self._last:  # of other handlers' messages nothing else is asked
             return None
         with self._lock:

@@ -93,7 +93,7 @@ def invite(username: str, group: Group, *, email: str = "", giver: User | None =
 
 
 def path_for(user: User) -> str:
-    """The path of the page on which the user sets the password. It is a secret: whoever has it can log in."""
+    """The path of the page on which the user sets the password. It is a secret, since it allows logging in."""
     key = urlsafe_base64_encode(force_bytes(user.pk))
     return reverse("set_password", args=[key, default_token_generator.make_token(user)])
 

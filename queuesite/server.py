@@ -1,6 +1,6 @@
 """Uvicorn's protocol with deadlines for requests that are never finished.
 
-Uvicorn waits for ever for a connection's first request, for the rest of a request's head, and for its body, so a few
+Uvicorn waits forever for a connection's first request, for the rest of a request's head, and for its body, so a few
 thousand connections that send a byte now and then would use up a process's descriptors. Here a request's head must
 arrive within HEAD_SECONDS of the connection's start or of its last answer, even if it trickles in. `queuesite.bodies`
 limits bodies, under any ASGI server, and WEB_MAX_CONNECTIONS the number of connections.

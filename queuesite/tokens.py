@@ -38,7 +38,7 @@ def create(
 ) -> tuple[Token, str]:
     """Create a token for a user. Returns the record and the token itself, which cannot be shown again.
 
-    Without `expires_days`, TOKEN_DAYS holds, so that a forgotten token does not stay valid for ever. If it is None, the
+    Without `expires_days`, TOKEN_DAYS holds, so that a forgotten token does not stay valid forever. If it is None, the
     token lasts until the user's password changes or the user is deactivated.
 
     Raises `NotFound` if there is no such user, and `InvalidInput` if the user is inactive or the days are out of range.

@@ -35,7 +35,7 @@ class HandlerAdmin(RecordsAdmin):
     grants = Grants()  # it asks for permissions that the pages of queues and workers grant
 
     def has_view_permission(self, request: HttpRequest, obj: HandlerVersion | None = None) -> bool:
-        """As in the API: whoever may see queues; one handler's page shows workers too."""
+        """As in the API, users who may see queues may see handlers; the page of one shows workers too."""
         return bool(request.user.has_perm("queues.view_queue"))
 
     def has_module_permission(self, request: HttpRequest) -> bool:

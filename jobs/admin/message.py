@@ -83,7 +83,7 @@ def _queue(name: str) -> Queue | None:
 
 
 def _letter(request: HttpRequest, queue: Queue | None) -> dict[str, Any] | None:
-    """What the user may do about the message's dead letter; None: it can be none."""
+    """What the user may do about the message's dead letter; None: it cannot have become one."""
     if queue is None or not request.user.has_perm("queues.view_queue"):
         return None
     may = {name: request.user.has_perm(action.permission) for name, action in LETTER_ACTIONS.items()}

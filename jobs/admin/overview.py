@@ -71,7 +71,7 @@ def _situation(numbers: Statistics, living: Sequence[Worker]) -> dict[str, Any]:
 
 
 def _missing(numbers: Statistics, living: Sequence[Worker]) -> set[str]:
-    """Necessary parts of the system that do not run. Who lives and who leads is asked for, and never remembered."""
+    """Necessary parts of the system that do not run. Live workers and the leader are read each time, never cached."""
     parts = {
         "queue": sum(numbers.queues.values()) > 0,
         "master": reads.leader() is not None,

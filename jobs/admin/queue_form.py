@@ -185,7 +185,7 @@ class QueueForm(QueueModelForm):
             self.add_error(FIELD, widget.tell(options))  # each of them
 
     def full_clean(self) -> None:
-        """Also create a new queue: what stands against it becomes an error of the form, which keeps what was typed."""
+        """Also create a new queue: what prevents it becomes an error of the form, which keeps what was typed."""
         super().full_clean()
         if self.is_bound and self.instance.pk is None and not self.errors:
             chosen = {name: self.cleaned_data[name] for name in ASKED if name in self.cleaned_data}
@@ -235,7 +235,7 @@ class AdoptForm(QueueForm):
         self.fields["name"].help_text = "its name here; empty: the same as in SQS"
 
     def check_name(self, cleaned: Mapping[str, Any]) -> None:
-        """Raise `InvalidInput` for a queue that cannot be, or a name that does not fit it."""
+        """Raise `InvalidInput` for a queue that cannot exist, or a name that does not fit it."""
         if "queue" in cleaned and "name" in cleaned:
             source = sources.parse(cleaned["queue"])
             cleaned["name"] = self.instance.name = cleaned["name"] or source.name  # type: ignore[index]

@@ -1,9 +1,9 @@
 """The strip on every page: whether the servers answer, who leads, who works, and who runs the background tasks.
 
-Nothing of it is remembered: each answer asks again. Pages ask every second, and a server that has not answered for a
-second is said to be silent, before anybody knows whether it will answer. So an outage of SQS or MongoDB shows within
-three seconds, whatever the page itself waits for. Whatever goes wrong is said in the strip: a part of which nothing can
-be found out is "not known", and the log has the reason.
+None of it is cached: each answer asks again. Pages ask every second, and a server that has not answered for a second is
+said to be silent, before anybody knows whether it will answer. So an outage of SQS or MongoDB shows within three seconds,
+whatever the page itself waits for. Whatever goes wrong is said in the strip: a part of which nothing can be found out is
+"not known", and the log has the reason.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SILENCES = (1, OUTAGE_SECONDS, 10, 30, 60, 300, 900, 3_600)
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the system, in words; without a tone it is well."""
+    """A part of the system, in words; without a tone it is healthy."""
 
     name: str
     text: str
@@ -131,7 +131,7 @@ def _value(answer: readiness.Answer[Any]) -> Any:
 
 
 def _asked(name: str, ask: Callable[[], Iterable[Part]]) -> list[Part]:
-    """What `ask` finds out, or a part of this name that says that nothing is known."""
+    """What `ask` finds out, or a part of this name that says that its state is unknown."""
     try:
         with mongodb_errors(), database_errors():
             return list(ask())

@@ -61,9 +61,9 @@ def measure_floor(config: Config, queue: Queue, count: int, threads: int) -> Usa
 
 
 def measure_consumer(pool: Pool, queue: Queue, count: int) -> Usage:
-    """What a consumer process of ours takes for the `count` messages that are in the queue.
+    """Measure a consumer process of ours on the `count` messages in the queue.
 
-    It has served a queue before, as most have: making its client is no part of the work, as it is none of the floor's.
+    It has served a queue before, as most have: creating its client is not part of the work, nor is it in the floor's.
     """
     began = time.monotonic()
     consumer = pool.obtain()

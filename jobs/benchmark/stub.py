@@ -38,7 +38,7 @@ _SETTLED = [
 
 @contextmanager
 def stub(messages: Mapping[str, int]) -> Iterator[str]:
-    """Run the stub with queues of these names, which hold so many messages; gives its address."""
+    """Run the stub with queues of these names and numbers of messages; yields its address."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs, dict(messages)), name="stub")
@@ -93,7 +93,7 @@ class Server:
         self._counter = count()
 
     def run(self) -> None:
-        """Answer for ever."""
+        """Answer requests until the process ends."""
         while True:
             pause = max(0.0, self._waiting[0][0] - time.monotonic()) if self._waiting else -1
             for number, _ in self._poll.poll(pause):

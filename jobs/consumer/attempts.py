@@ -31,7 +31,7 @@ class Attempts(Stage):
     """The attempts of one run since the last report. Safe for all slots."""
 
     def __init__(self, current: CurrentSettings, one_in: int, chance: Callable[[], float] = random.random) -> None:
-        """`one_in` is the site's sampling (one of so many successes; 0: none), for a queue that has none of its own."""
+        """`one_in` is the site's sampling rate (one in this many successes; 0: none), for a queue without its own."""
         self._current = current
         self._one_in = one_in
         self._chance = chance

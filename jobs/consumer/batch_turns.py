@@ -1,6 +1,6 @@
 """The turns of messages that a handler gets in one call.
 
-Each message keeps a turn of its own, with its own outcome; the time limit is the call's, and counts from one moment for
+Each message keeps its own turn and outcome; the time limit is that of the call, and counts from the same moment for
 all. The first that can be begun leads: a slot calls the handler with its message, which is the batch, and what comes of
 the call is divided among all.
 """

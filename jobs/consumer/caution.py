@@ -48,7 +48,7 @@ class Caution:
         return True
 
     def start_timer(self) -> None:
-        """Have `on_over` called when caution may be over, for whoever waits for that."""
+        """Have `on_over` called when caution may be over, for those who wait for it."""
         if self._timer is None:
             left = min(max(0.0, self._until - self._monotonic()), threading.TIMEOUT_MAX)
             self._timer = threading.Timer(left, with_log_context(self._on_over))

@@ -28,7 +28,7 @@ _JUDGING = Pipeline((), lambda held, outcome: None, lambda held: None)
 
 
 def attempt(received: ReceivedMessage, spec: HandlerSpec) -> Turn:
-    """Handle a message, and judge what comes of it: `turn.outcome`. Raises only what a person at the keyboard causes.
+    """Handle a message, and judge its outcome: `turn.outcome`. Raises only what a person at the keyboard causes.
 
     A plain function that exceeds its time limit is not ended, but it has failed. Coroutines run on an event loop of
     their own, whose `sync_to_async` is this thread, as Django's test cases need it.

@@ -70,7 +70,7 @@ class GatheringBuffer(Buffer):
             return most - len(batch)
 
     def expect(self, change: int) -> None:
-        """Slots that gather miss so many messages more."""
+        """Note how many more messages gathering slots need."""
         with self._lock:
             self._missing += change
             self._tell_receiver()

@@ -173,7 +173,7 @@ class LoopSlots:
         task.add_done_callback(done)
 
     async def _handle(self, turn: Turn, awaitable: Awaitable[Any] | None = None) -> None:
-        """Call the handler, or await what it returned, and note what comes of it.
+        """Call the handler, or await what it returned, and note the outcome.
 
         Nothing is raised: a SystemExit that left its task would end the loop under all others.
         """

@@ -168,7 +168,7 @@ def let_fork_server_end() -> None:
 
 
 def take_no_notice(number: int, frame: object) -> None:
-    """A handler of signals that a process does not act upon; unlike SIG_IGN, its programs do not inherit it."""
+    """A handler for signals that a process ignores; unlike SIG_IGN, its child programs do not inherit it."""
 
 
 class Consumer:
@@ -241,7 +241,7 @@ class Consumer:
         return run.execute(lambda so_far: self._report_finishing(run, start.job_id, so_far), start.first)
 
     def _decline_all(self, start: Start) -> None:
-        """The run was not made: what a listener has received for it is its worker's again."""
+        """The run was not made: what a listener has received for it goes back to its worker."""
         with self._state:
             self._starting = None
             given = [order.batch for order in self._early if isinstance(order, Give)]

@@ -1,4 +1,4 @@
-"""Requests that SQS refuses: an outage passes by itself, a missing permission or a disabled key does not."""
+"""Requests that SQS refuses: an outage passes on its own, a missing permission or a disabled key does not."""
 
 from __future__ import annotations
 

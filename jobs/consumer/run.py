@@ -159,7 +159,7 @@ class Run:
         return self.ending.unless_asked(lambda: self.holdings.accept(batch.held()))
 
     def has_worked(self, seconds: float) -> bool:
-        """Whether it has been running for so long, and has handled at least one message, well or not."""
+        """Whether it has been running for this long, and has handled at least one message, successfully or not."""
         work = self.meter.total
         return bool(work.processed or work.failed or work.retried) and time.monotonic() - self._began_at >= seconds
 
@@ -179,7 +179,7 @@ class Run:
             log.info("concurrency_changed", queue=settings.name, before=before, now=settings.concurrency)
 
     def followed(self) -> dict[str, Any] | None:
-        """What SQS was found to hold of a queue that others own, since the last call; None if it was not read."""
+        """The attributes of a queue that others own, if they were read since the last call; otherwise None."""
         return None if self._owner is None else self._owner.take()
 
     def live(self) -> dict[str, Any]:

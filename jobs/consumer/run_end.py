@@ -77,9 +77,10 @@ class RunEnd:
         return True
 
     def tripped(self, because: str, pause: float) -> None:
-        """What the handler needs is down. An end that would handle what is buffered first must not: it is none now.
+        """End the run because what the handler needs is down.
 
-        Nor does a handler's time limit stand, which was one of the failures that show it.
+        This replaces a reason that would handle the buffer first, and a handler's time limit, which was one of the
+        failures that showed it.
         """
         with self._lock:
             if self.reason in (None, EndReason.TIMED_OUT) or self.reason.has(Trait.EMPTIES_BUFFER):
@@ -96,7 +97,7 @@ class RunEnd:
         self.ask(EndReason.ERROR, str(error))
 
     def thread_died(self, error: BaseException) -> None:
-        """A thread of the run has died of an unforeseen error: that is the reason, whatever was asked before."""
+        """End the run because a thread has died from an unexpected error; this replaces any other reason."""
         with self._lock:
             if not self.broken:
                 self.broken = True

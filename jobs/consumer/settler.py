@@ -1,4 +1,4 @@
-"""Acting on the outcome of each handled message: the one place that does."""
+"""Acting on the outcome of each handled message, which no other module does."""
 
 from __future__ import annotations
 

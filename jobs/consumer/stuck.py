@@ -21,7 +21,7 @@ log = get_logger(__name__)
 
 
 class StuckHandlers:
-    """Counts such handlers as failed, and ends the run: neither can the process end them, which has to be replaced."""
+    """Counts such handlers as failed, and ends the run: the process cannot end them, so it has to be replaced."""
 
     def __init__(self, holdings: Holdings, meter: Meter, recorder: Recorder, end: RunEnd, tripping: Tripping) -> None:
         self._tripping = tripping

@@ -92,7 +92,7 @@ class Stage:
         """Called before the handler."""
 
     def after(self, turn: Turn) -> None:
-        """Called once the handler has come back and been judged: `turn.outcome` says what comes of the message."""
+        """Called once the handler has returned and been judged: `turn.outcome` says what happens to the message."""
 
 
 class Pipeline:

@@ -22,7 +22,7 @@ log = get_logger(__name__)
 class VisibilityKeeper:
     """Knows every message that this consumer holds, and extends each before half of its window has passed.
 
-    `window` answers for how many seconds to hide a message that has been held for so many. `on_loss` is called for a
+    `window` returns for how many seconds to hide a message, by how many it has been held. `on_loss` is called for a
     message that may be with another consumer by now (`lost`), and for one that has waited too long for a slot.
     """
 
@@ -86,7 +86,7 @@ class VisibilityKeeper:
     def oldest(self) -> tuple[float | None, float | None]:
         """When the oldest message in a slot was received (monotonic clock), and when the oldest of all was sent.
 
-        The second by SQS's clock, in seconds since 1970. None: there is none, or SQS did not say it.
+        The second is by SQS's clock, in seconds since 1970. None: there is none, or SQS did not report it.
         """
         with self._lock:
             held = [one for one in self._held.values() if not one.lost]

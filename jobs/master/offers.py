@@ -1,4 +1,4 @@
-"""What the leader knows of its workers beside their load: what they offer, and whose turn it is."""
+"""What the leader knows of its workers besides their load: what they offer, and whose turn it is."""
 
 from __future__ import annotations
 

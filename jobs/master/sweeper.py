@@ -106,7 +106,10 @@ class Sweeper:
         return self._own_depth(target) if target.managed else self._adopted_depth(target)
 
     def _adopted_depth(self, target: Queue) -> Depth | None:
-        """Ask for what others own. Neither a refusal nor a region that is away may hold up the sweep of the rest."""
+        """Ask for the depths of adopted queues.
+
+        Neither a refusal nor an unreachable region may delay the sweep of the others.
+        """
         region = target.region or ""
         outage, again_at = self._away.get(region, (None, 0.0))
         if outage is not None and self._monotonic() < again_at:

@@ -163,7 +163,7 @@ def counts_by_queue() -> dict[str, int]:
 
 
 def keep_newest(queue_name: str, most: int) -> int:
-    """Remove a queue's oldest attempts beyond so many; return how many were removed."""
+    """Remove a queue's oldest attempts beyond this number; return how many were removed."""
     documents = _attempts().find({"queueName": queue_name}, {"startedAt": 1}).sort([*_NEWEST_FIRST]).skip(most).limit(1)
     for last in documents:
         moment: datetime = last["startedAt"]
@@ -172,9 +172,9 @@ def keep_newest(queue_name: str, most: int) -> int:
 
 
 def share(counts: Mapping[str, int], most: int) -> int:
-    """How many of each queue may stay so that all together are `most` at the most. Pure.
+    """How many records of each queue may stay, so that there are at most `most` in all.
 
-    Queues that have fewer keep all of theirs, so that a busy queue does not cost others their records.
+    Pure. Queues that have fewer keep all of theirs, so that a busy queue does not cost others their records.
     """
     left, queues = most, len(counts)
     for count in sorted(counts.values()):

@@ -65,7 +65,7 @@ class Sandbox:
         self._queues[name] = queue
 
     def queue(self, name: str) -> Queue:
-        """The queue of this name, which is made if there is none."""
+        """The queue of this name, which is created if it does not exist."""
         if name not in self._queues:
             self.define(name)
         return self._queues[name]

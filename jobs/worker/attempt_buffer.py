@@ -34,7 +34,7 @@ class AttemptBuffer:
         return len(self._kept)
 
     def add(self, attempts: Sequence[AttemptReport], dropped: int, run: ActiveRun, version: str | None) -> None:
-        """Keep what a consumer reported of a run, by this version of its handler; it has dropped so many itself."""
+        """Keep what a consumer reported of a run by this version of its handler, and how many it dropped."""
         self._dropped += dropped
         for attempt in attempts:
             self._kept.append(

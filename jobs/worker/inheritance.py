@@ -26,7 +26,7 @@ def open_sockets() -> dict[int, str]:
 
 
 def running_threads() -> list[str]:
-    """The names of this process's threads beside the main one."""
+    """The names of this process's threads other than the main one."""
     return sorted(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
 
 

@@ -83,7 +83,7 @@ class Known:
 
     @property
     def retry(self) -> Sequence[str]:
-        """What comes of its exceptions, in words; empty: as usual."""
+        """What happens after its exceptions, in words; empty: the usual retry."""
         return () if self.newest is None else self.newest.retry
 
     @property
@@ -150,11 +150,11 @@ class Catalogue(Mapping[str, Known]):
         return len(self._known)
 
     def named(self, name: str) -> Known:
-        """The handler of this name, whether anybody knows it or not."""
+        """The handler of this name, known or not."""
         return self._known.get(name) or Known(name)
 
     def warnings(self, handler: str, options: Mapping[str, Any] | None) -> list[str]:
-        """What a person should know of a queue with this handler and these options, beside what is refused."""
+        """Warnings about a queue with this handler and these options, besides what is refused."""
         found = self.named(handler)
         if not found.is_known:
             return [

@@ -47,7 +47,7 @@ class Piece:
     attributes: Mapping[str, str | bytes] | None = None
 
     def within(self, message: Message) -> Message:
-        """The message as the handler sees it beside this payload."""
+        """The message that the handler gets with this payload."""
         return message if self.attributes is None else replace(message, attributes=self.attributes)
 
     def as_body(self, message: Message) -> Message:

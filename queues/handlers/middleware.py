@@ -180,7 +180,7 @@ def _coroutine_function(call: Call) -> Call:
 
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
-    """Threads for layers that take no coroutines: one for each layer of each message, or some would wait for ever."""
+    """Threads for layers that take no coroutines: one for each layer of each message, or some would wait forever."""
     return ThreadPoolExecutor(get_config().max_concurrency * max(1, len(load())), thread_name_prefix="middleware")
 
 

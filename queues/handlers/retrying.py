@@ -50,7 +50,7 @@ Answer = float | Callable[[int], float] | type[Exception] | Exception
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """What comes of a handler's exceptions."""
+    """What happens after a handler's exceptions."""
 
     answers: Mapping[type[BaseException], Answer]
 
@@ -69,7 +69,7 @@ class RetryPolicy:
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """What comes of each exception in words, such as `TimeoutError: again after 30 s`."""
+        """What happens after each exception in words, such as `TimeoutError: again after 30 s`."""
         return tuple(f"{kind.__qualname__}: {_in_words(answer)}" for kind, answer in self.answers.items())
 
 

@@ -67,7 +67,7 @@ def share(queue: Queue, limits: Limits) -> float:
 
 
 def are_failing(attempts: Attempts, share: float) -> bool:
-    """Whether so many of so many attempts are too many."""
+    """Whether this many failed attempts of this many are too many."""
     return attempts.failed > 0 and attempts.failed >= share * attempts.all
 
 

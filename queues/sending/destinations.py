@@ -76,7 +76,7 @@ class Directory:
         return target
 
     def forget(self, url: str) -> None:
-        """Ask again for this queue the next time: SQS says that there is none."""
+        """Look this queue up again next time: SQS says that it does not exist."""
         self._found = {to: kept for to, kept in self._found.items() if kept[0].url != url}
 
     def _look_up(self, to: Destination) -> Target:

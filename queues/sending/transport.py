@@ -1,4 +1,4 @@
-"""What carries messages: SQS, or what a test puts in its place."""
+"""What carries messages: SQS, or a test's substitute."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class WakeUps:
                 atexit.register(self.flush, LAST_SECONDS)
 
     def hand_over(self) -> None:
-        """Have this process ask MongoDB nothing, and leave its wake-ups for whoever takes them: for consumers."""
+        """Keep this process from using MongoDB, and collect its wake-ups for its worker: for consumers."""
         self._handed_over = True
         directory.mongodb.allowed = False
 

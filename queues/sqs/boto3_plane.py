@@ -1,4 +1,4 @@
-"""The data plane over boto3 (`SQS_TRANSPORT=boto3`): for whoever needs one of its plugins or event hooks."""
+"""The data plane over boto3 (`SQS_TRANSPORT=boto3`), for those who need its plugins or event hooks."""
 
 from __future__ import annotations
 

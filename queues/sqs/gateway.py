@@ -96,7 +96,7 @@ class SqsGateway:
     # --- queues ---
 
     def check(self) -> None:
-        """Make one request. Raises the error that stands in the way."""
+        """Make one request. Raises the error that prevents it."""
         with self._boto3.errors(None):
             self._boto3.client.list_queues(MaxResults=1)
 

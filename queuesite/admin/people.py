@@ -98,14 +98,14 @@ class UserAdmin(DjangoUserAdmin, FormsAdmin):  # type: ignore[type-arg,misc]  # 
         return fixed if request.user.is_superuser else (*fixed, "is_superuser")
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """Offer only groups whose permissions whoever chooses holds."""
+        """Offer only groups all of whose permissions the user holds."""
         field = super().formfield_for_manytomany(db_field, request, **kwargs)
         if db_field.name == "groups" and field is not None:
             field.queryset = Group.objects.filter(pk__in=[group.pk for group in roles(_person(request))])
         return field
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Only those who may do as much change somebody: whoever sets a user's password can log in as that user."""
+        """Only users with at least the same permissions may change a user, whose password they could set."""
         return bool(super().has_change_permission(request, obj)) and self._may_touch(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:

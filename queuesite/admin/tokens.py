@@ -137,7 +137,7 @@ class TokenAdmin(FormsAdmin):
     def get_form(self, request: HttpRequest, obj: Token | None = None, change: bool = False, **kwargs: Any) -> Any:
         """Return a form that refuses inactive users and, unless a superuser fills it in, other users.
 
-        A token has its user's permissions, so whoever creates one for another user gets that user's permissions.
+        A token has its user's permissions, so creating one for another user gives that user's permissions.
         """
         form = super().get_form(request, obj, change, **({} if obj is None else {"form": forms.ModelForm}), **kwargs)
         if "user" in form.base_fields:

@@ -226,7 +226,7 @@ def _column(field: Any) -> str:
 
 
 def object_id(text: str, what: str) -> ObjectId:
-    """An ObjectId from an address. Raises `NotFound` if the text is none."""
+    """An ObjectId from an address. Raises `NotFound` if the text is not one."""
     if not ObjectId.is_valid(text):
         raise NotFound(f"there is no {what} {text[:50]!r}")
     return ObjectId(text)

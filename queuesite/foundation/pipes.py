@@ -97,10 +97,10 @@ class Channel:
         return len(self._outgoing)
 
     def send(self, message: object, *, replace: bool = True) -> None:
-        """Send a message as soon as the other end takes it.
+        """Send a message as soon as the other end accepts it.
 
         It replaces a waiting message of its kind, unless part of that has been sent, so at most one of each kind waits.
-        With `replace` false, it waits beside them.
+        With `replace` false, it does not replace one.
         """
         if self.ended:
             return

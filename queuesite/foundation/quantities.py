@@ -53,7 +53,10 @@ def in_words(seconds: float) -> str:
 
 
 def seconds_of(text: str) -> float | None:
-    """The seconds that somebody typed: `90`, `90 s`, `1 h 30 min`, `1 minute 30 seconds`. None: they are none."""
+    """The seconds that somebody typed: `90`, `90 s`, `1 h 30 min`, `1 minute 30 seconds`.
+
+    None: it is not a duration.
+    """
     typed = text.strip().lower().replace(",", "")
     if re.fullmatch(r"\d+(\.\d+)?", typed):
         return float(typed)

@@ -1,8 +1,8 @@
 """Threads that a process cannot do without, none of which may end unnoticed.
 
-If a thread dies of an unforeseen error, the process looks alive but does only part of its work. So whoever starts a
-thread says what happens then: a consumer's run ends as an error; a master or worker ends, and its supervisor (systemd,
-a container runtime, `up`) starts it again.
+If a thread dies from an unexpected error, the process looks alive but does only part of its work. So the code that
+starts a thread says what happens then: a consumer's run ends as an error; a master or worker ends, and its supervisor
+(systemd, a container runtime, `up`) starts it again.
 """
 
 from __future__ import annotations

@@ -176,6 +176,6 @@ class ActionPage(QueuePages):
 
 
 def _value(request: HttpRequest) -> str:
-    """What was typed for the action: beside it, or in the row of the one queue whose button was pressed."""
+    """The value typed for the action: beside its button, or in the row of the queue whose button was pressed."""
     own = f"value-{request.POST.get('chosen', '')}"
     return request.POST.get("value", request.POST.get(own, ""))

@@ -99,7 +99,7 @@ class Action:
 
     @property
     def destroys(self) -> bool:
-        """Whether it deletes anything, so that it looks it and stands apart."""
+        """Whether it deletes anything, so that its button looks dangerous and stands apart."""
         return self.question is not None and self.question.final
 
 

@@ -54,7 +54,7 @@ class QueuePages(RecordsAdmin):
         return shown
 
     def old_pages(self) -> list[URLPattern | URLResolver]:
-        """Precisely those of old, since a queue named `queue` has pages under the same address."""
+        """Match only the old addresses, since a queue named `queue` has pages under the same prefix."""
         move = self.admin_site.admin_view(self.page_moved_view)
         return [
             *(path(f"queues/queue/{name}/", move, {"page": name}) for name in ("add", "adopt", "discover")),

@@ -31,14 +31,14 @@ from queuesite.foundation.quantities import plural
 
 
 def add_errors(seen: Sequence[dict[str, Any]]) -> None:
-    """Add to letters that were looked at the errors that made them letters, as far as they are recorded."""
+    """Add the recorded errors that made messages dead letters to letters that were looked at."""
     known = letters.errors_of([row["received"] for row in seen])
     for row in seen:
         row["error"] = _shown(known.get(row["id"]))
 
 
 def _shown(attempt: Attempt | None) -> dict[str, Any] | None:
-    """The error that made a letter one, with the addresses of its attempt and of its message."""
+    """The error that made a message a dead letter, with the addresses of its attempt and its page."""
     if attempt is None:
         return None
     return {

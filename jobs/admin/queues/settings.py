@@ -39,7 +39,7 @@ class SettingsPage(QueuePages):
         ]
 
     def pages(self) -> list[URLPattern | URLResolver]:
-        """Also those of no queue in particular, beside the queues: a queue may have any name."""
+        """Add the addresses that belong to no queue beside the queues, since a queue may have any name."""
         return [
             self.route("new-queue/", self.add_view, "add"),
             self.route("adopt-queue/", self.adopt_view, "adopt"),

@@ -17,7 +17,7 @@ OFFERED = timedelta(minutes=15)
 
 
 def remember(request: HttpRequest, action: Action, asked: Asked, count: int) -> None:
-    """Offer to undo this action. What it changed stands on the queues; the session has only its name."""
+    """Offer to undo this action. The queues themselves record what it changed; the session only has its name."""
     request.session[_KEY] = {
         "change": asked.change,
         "words": f"{action.label}: {plural(count, 'queue')}",

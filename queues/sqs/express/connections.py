@@ -34,7 +34,7 @@ class NotSent(Exception):
 
 
 class Untrusted(NotSent):
-    """TLS failed: whoever is there cannot show that it is SQS. Trying again would not help."""
+    """TLS failed: the other side cannot prove that it is SQS. Trying again would not help."""
 
 
 class Unanswered(Exception):
@@ -49,7 +49,7 @@ class _HungUp(Unanswered):
 def tls_context(ca_bundle: str) -> ssl.SSLContext:
     """What verifies certificates by the authorities in a file or directory. Raises `OSError`.
 
-    It takes some 20 ms, so whoever forks makes it before that.
+    It takes some 20 ms, so create it before forking.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which verifies certificate and host name
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -211,7 +211,7 @@ class Connections:
         return Connection(self.open_socket())
 
     def open_socket(self) -> Any:
-        """A socket that is connected to SQS, for whoever makes requests by itself. Raises `NotSent`."""
+        """A socket that is connected to SQS, for callers that make their own requests. Raises `NotSent`."""
         near = self._proxy or self._place
         sock: Any = None
         try:

@@ -60,7 +60,7 @@ class _Exchange:
 class Multiplexer:
     """Requests to one endpoint, each made once. Not safe for threads: all is done in the thread that calls `step`.
 
-    Make it after the fork. Raises `ValueError` if the proxy's address is none.
+    Make it after the fork. Raises `ValueError` if the proxy's address is not valid.
     """
 
     def __init__(
