@@ -15,7 +15,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, U
 from jobs import alerts, notices, silences
 from jobs.admin.notice_columns import ALERTS, NOTICES, SILENCES, alert_rows, notice_rows, silence_rows
 from jobs.alert_models import Alert
-from jobs.silences import MAX_REASON
+from jobs.silences import MAX_REASON, SPANS
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import mongodb_errors
@@ -27,8 +27,6 @@ from queuesite.navigation import Place, Section
 
 #: Rows of each list.
 MOST_OPEN, PAGE = 200, 20
-#: What the form offers, in minutes; the API and the command line take any number.
-SPANS = (30, 60, 120, 240, 480, 1_440, 3 * 1_440, 7 * 1_440, 30 * 1_440)
 
 
 class SilenceForm(forms.Form):

@@ -9,6 +9,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 
+from jobs import silences
 from queues import services
 from queuesite.models import BackgroundTask, TaskState
 from tests.support.api import run_tasks, user
@@ -85,3 +86,8 @@ def test_values_filters_and_permissions_are_checked(admin_client: Client) -> Non
     ask(admin_client, "", action="concurrency", value="3", sure="1")
     run_tasks()
     assert services.get("a").concurrency == 3
+    assert 'name="minutes" value="120"' in ask(admin_client, "", action="silence", minutes="120", reason="a move")
+    ask(admin_client, "", action="silence", minutes="120", reason="a move", sure="1")
+    run_tasks()
+    (silence,) = silences.current()
+    assert (silence.subject, silence.reason) == ("a", "a move")

@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import reverse
 from pymongo.collection import Collection
 
-from jobs import reads
+from jobs import reads, silences
 from jobs.admin.queues.actions import ACTIONS
 from jobs.repositories import throughput
 from queues import adoption, repository, services, tripping
@@ -453,11 +453,27 @@ def test_many_are_purged_redriven_and_synced_in_the_background(admin: Client) ->
     }
 
 
+def test_notices_of_the_chosen_queues_are_silenced_and_sent_again(admin: Client) -> None:
+    one, other, third = (services.create(name) for name in ("one", "other", "third"))
+    told = act(admin, "silence", one, other, minutes="120", reason="the bank is down")
+    assert "2 silenced for 2 h: one, other." in told
+    holding = {silence.subject: silence for silence in silences.current()}
+    assert set(holding) == {"one", "other"}
+    assert (holding["one"].reason, holding["one"].actor) == ("the bank is down", "admin")
+    assert holding["one"].until - database_clock.now() > timedelta(minutes=100)
+    assert "enter the minutes of silence, 1 to 43200" in act(admin, "silence", third, minutes="")
+    assert "at most 30 days" in act(admin, "silence", third, minutes="50000")
+    told = act(admin, "end-silence", one, third)
+    assert "1 no longer silent: one." in told
+    assert "1 not silenced: third." in told
+    assert [silence.subject for silence in silences.current()] == ["other"]
+
+
 @pytest.mark.parametrize(
     ("group", "may"),
     [
         ("viewers", set()),
-        ("operators", {"pause", "resume", "notify", "try-now", "concurrency", "redrive", "sync"}),
+        ("operators", set(ACTIONS) - {"purge", "delete"}),
         ("administrators", set(ACTIONS)),
     ],
 )

@@ -51,7 +51,7 @@ class ActionPage(QueuePages):
         try:
             if not chosen and not action.everything:
                 raise InvalidInput("choose queues first")
-            value = None if action.value is None else action.value.parse(_value(request))
+            value = None if action.value is None else action.value.parse(_value(request, action.value.name))
         except InvalidInput as error:
             self.message_user(request, f"Nothing was done: {error}.", messages.WARNING)
             return HttpResponseRedirect(back)
@@ -76,7 +76,7 @@ class ActionPage(QueuePages):
         try:
             with mongodb_errors():
                 found = matching(back)
-            value = None if action.value is None else action.value.parse(_value(request))
+            value = None if action.value is None else action.value.parse(_value(request, action.value.name))
             if not found:
                 raise InvalidInput("no queue matches")
         except QueuesiteError as error:
@@ -93,7 +93,7 @@ class ActionPage(QueuePages):
                 action=action,
                 count=len(found),
                 names=[queue.name for queue in found[:PAGE]],
-                value=request.POST.get("value", ""),
+                value=value,
                 reason=asked.reason,
                 changed="sure" in request.POST and request.POST["sure"] != number,
                 mistyped="typed" in request.POST,
@@ -175,7 +175,7 @@ class ActionPage(QueuePages):
             )
 
 
-def _value(request: HttpRequest) -> str:
+def _value(request: HttpRequest, name: str) -> str:
     """The value typed for the action: beside its button, or in the row of the queue whose button was pressed."""
-    own = f"value-{request.POST.get('chosen', '')}"
-    return request.POST.get("value", request.POST.get(own, ""))
+    own = f"{name}-{request.POST.get('chosen', '')}"
+    return request.POST.get(name, request.POST.get(own, ""))

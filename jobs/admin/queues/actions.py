@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from jobs import services as processing
+from jobs import silences
 from queues import pausing, services, tasks, tripping
 from queues.messages import redrive
 from queues.models import Queue
@@ -16,6 +18,7 @@ from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock, mongodb_errors
 from queuesite.foundation.errors import InvalidInput, QueuesiteError
 from queuesite.foundation.public import public_text
+from queuesite.foundation.quantities import duration
 from queuesite.models import BackgroundTask
 from queuesite.tasks import start
 
@@ -49,6 +52,12 @@ class Value:
     label: str
     low: int
     highest: Callable[[], int]
+    #: The name of its field.
+    name: str = "value"
+    #: The numbers that the form offers, in words; none: it takes any.
+    choices: tuple[tuple[int, str], ...] = ()
+    #: What it is, if the label does not say so.
+    noun: str = ""
 
     @property
     def high(self) -> int:
@@ -57,8 +66,8 @@ class Value:
 
     def parse(self, text: str) -> int:
         """The number. Raises `InvalidInput` for any other text. The services check its range."""
-        if not text.isdecimal():
-            raise InvalidInput(f"enter the {self.label.lower()}, {self.low} to {self.high}")
+        if not text.isdecimal() or len(text) > 9:
+            raise InvalidInput(f"enter the {self.noun or self.label.lower()}, {self.low} to {self.high}")
         return int(text)
 
 
@@ -90,12 +99,20 @@ class Action:
     everything: bool = False
     #: Whether it asks why, and can be undone.
     undoable: bool = False
+    #: Whether it asks why, whether or not it can be undone.
+    asks_why: bool = False
     #: Whether it deletes the queues.
     deletes: bool = False
     #: How a background task takes it, if `run` would start a task for each queue.
     in_task: Callable[[Report, Sequence[Queue], int | None, Asked], None] | None = None
     #: Whether a queue's own page offers it.
     offered: Callable[[Queue], bool] = lambda queue: True
+
+    @property
+    def takes(self) -> str:
+        """The fields that it takes, for the form that shows them."""
+        why = self.undoable or self.asks_why
+        return " ".join(([self.value.name] if self.value else []) + (["reason"] if why else []))
 
     @property
     def destroys(self) -> bool:
@@ -152,6 +169,17 @@ def _set_concurrency(queue: Queue, value: int | None, asked: Asked) -> tuple[boo
         return False, f"concurrency {value} already"
     services.update(queue.name, {"concurrency": value})
     return True, f"concurrency set from {queue.concurrency} to {value}"
+
+
+def _silence(queue: Queue, value: int | None, asked: Asked) -> tuple[bool, str]:
+    span = timedelta(minutes=value or 0)
+    silences.begin([queue.name], span, asked.reason)
+    return True, f"silenced for {duration(span.total_seconds())}"
+
+
+def _end_silence(queue: Queue, value: int | None, asked: Asked) -> tuple[bool, str]:
+    changed = silences.end_of([queue.name]) > 0
+    return changed, "no longer silent" if changed else "not silenced"
 
 
 def _delete(queue: Queue, value: int | None, asked: Asked) -> tuple[bool, str]:
@@ -219,6 +247,29 @@ ACTIONS: dict[str, Action] = {
             _each(_set_concurrency),
             value=Value("Concurrency", 1, lambda: get_config().max_concurrency),
             offered=lambda queue: False,  # that page has it among the settings
+        ),
+        Action(
+            "silence",
+            "Silence notices",
+            "jobs.silence_alert",
+            _each(_silence),
+            value=Value(
+                "For",
+                1,
+                lambda: int(silences.LONGEST.total_seconds() // 60),
+                "minutes",
+                tuple((minutes, duration(60 * minutes)) for minutes in silences.SPANS),
+                "minutes of silence",
+            ),
+            asks_why=True,
+            offered=lambda queue: False,  # that page leads to the form of silences
+        ),
+        Action(
+            "end-silence",
+            "End the silence of notices",
+            "jobs.silence_alert",
+            _each(_end_silence),
+            offered=lambda queue: False,
         ),
         Action(
             "redrive",

@@ -126,7 +126,7 @@ class ListPage(QueuePages):
             matching=_matching(counts, query),
             destructive=any(action.destroys for action in actions.values()),
             undo=undo.offered(request),
-            reason=any(action.undoable for action in actions.values()),
+            reason=any("reason" in action.takes for action in actions.values()),
             tabs=_tabs(filters, counts),
             table=QUEUES.table(
                 request,
