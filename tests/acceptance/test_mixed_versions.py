@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from jobs import services as jobs
+from jobs import silences
 from jobs.indexes import ensure_indexes
 from queues import services
 from queuesite.foundation.databases import database
+from queuesite.foundation.errors import InvalidInput
 from tests.support import last_release
 from tests.support.processes import manage
 from tests.support.system import LONG, System, all_handled, create, leader_is, send, worker_of
@@ -20,6 +24,14 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.usefixtures("queues"), pytest.mark.long, pytest.mark.timeout(300)]
 
 MESSAGES = 20
+#: Settings of a queue that the last release does not know.
+NEW: Mapping[str, object] = {
+    "max_backlog": 1_000,
+    "max_dead_letters": 5,
+    "failing_percent": 50,
+    "notify_of": "failing",
+    "notify_after": 600,
+}
 
 
 @pytest.fixture
@@ -71,7 +83,8 @@ def test_old_and_new_work_side_by_side(system: System, old: Path) -> None:
 
     # The release is migrated, and the workers are upgraded first.
     assert manage("migrate", "--database", "mongo", "--verbosity", "0").returncode == 0
-    create("after")
+    create("after", **NEW)
+    silences.begin(["after"], timedelta(hours=1))
     worker = system.worker()
     assert prepared <= indexes(), "an index that the old version needs is gone"
     handles(system, "old master, new worker")
@@ -85,6 +98,24 @@ def test_old_and_new_work_side_by_side(system: System, old: Path) -> None:
     eventually(lambda: worker_of(old_worker), LONG, "the old worker has registered")
     assert worker.stop() == 0
     handles(system, "new master, old worker")
+    # What the last release does not know is left alone by it, and by a change of what it does know.
+    of_before = worker_of(old_worker)
+    assert of_before is not None
+    with pytest.raises(InvalidInput, match="earlier release"):
+        jobs.set_capacity(of_before.worker_id, 3)
+    changed = system.start("sqs", "set-concurrency", "after", "2", clone=old)
+    assert changed.process.wait(LONG) == 0, changed.output()
+
+    # And back to the last release.
+    second_old_master = system.start("runmaster", clone=old)
+    second_old_master.says("master_started", LONG)
+    assert new_master.stop() == 0
+    eventually(lambda: leader_is(second_old_master), LONG, "the old master leads again")
+    handles(system, "the old release again")
+    kept = services.get("after")
+    assert kept.concurrency == 2
+    assert {name: getattr(kept, name) for name in NEW} == NEW
+    assert [one.subject for one in silences.current()] == ["after"]
 
     assert prepared <= indexes(), "an index that the old version needs is gone"
     assert old_master.process.wait(LONG) == 0
