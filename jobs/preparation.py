@@ -37,9 +37,10 @@ def password_path(config: Config) -> Path:
     return config.data_dir / "admin-password"
 
 
-def prepare(config: Config, say: Say) -> None:
+def prepare(config: Config, say: Say, *, show_password: bool = False) -> None:
     """Make both databases ready, and an admin and a queue if there are none. May be run any number of times.
 
+    `show_password`: say a new admin's password, and not only where it is kept.
     Waits for servers that do not answer yet, STARTUP_WAIT_SECONDS at most. Raises `ServerError`.
     """
     wait_for(check_mongodb, "MongoDB", config.startup_wait_seconds)
@@ -47,7 +48,7 @@ def prepare(config: Config, say: Say) -> None:
     say("preparing the databases")
     with database_errors():
         call_command("migrate", database="default", interactive=False, verbosity=0)
-        _make_admin(config, say)
+        _make_admin(config, say, show_password)
     call_command("migrate", database=MONGO, interactive=False, verbosity=0)
     ensure_indexes()
     _make_demo_queue(config, say)
@@ -75,12 +76,13 @@ def web_address(config: Config) -> str:
     return f"http://{_reachable_host(config)}:{config.web_port}"
 
 
-def _make_admin(config: Config, say: Say) -> None:
+def _make_admin(config: Config, say: Say, show_password: bool) -> None:
     users = get_user_model()
     if not users.objects.filter(username=ADMIN).exists():
         password = kept_secret(password_path(config), lambda: secrets.token_urlsafe(15))
         users.objects.create_superuser(username=ADMIN, password=password)
-        say(f"created the user {ADMIN} with the password {password}, which is stored in {password_path(config)}")
+        shown = f"the password {password}, which" if show_password else "a password, which"
+        say(f"created the user {ADMIN} with {shown} is kept in {password_path(config)}")
 
 
 def _make_demo_queue(config: Config, say: Say) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from jobs import preparation
@@ -48,3 +50,18 @@ def test_no_demo_queue_is_made_in_an_aws_account(configure: Configure, monkeypat
     monkeypatch.setattr(services, "create", refuse)
     monkeypatch.setattr(services, "list_queues", list)
     preparation._make_demo_queue(configure(aws_sqs_endpoint="aws"), lambda text: None)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("shown", [True, False], ids=["on a terminal", "in a log"])
+def test_the_password_of_a_new_admin_is_said_to_a_person_only(
+    configure: Configure, tmp_path: Path, shown: bool
+) -> None:
+    config = configure(data_dir=tmp_path)
+    said: list[str] = []
+    preparation._make_admin(config, said.append, shown)
+    preparation._make_admin(config, said.append, shown)
+    kept = tmp_path / "admin-password"
+    assert len(said) == 1
+    assert said[0].endswith(f" is kept in {kept}")
+    assert (kept.read_text() in said[0]) == shown

@@ -49,17 +49,18 @@ class Command(QueuesiteCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add the hidden option that runs one of the steps; compose.yaml uses it too."""
+        """Add the hidden options that run one of the steps; compose.yaml uses them too."""
         parser.add_argument(
             "--reload", action="store_true", help="replace the workers when the code of handlers or tasks changes"
         )
         parser.add_argument("--step", choices=["prepare", "announce"], help=argparse.SUPPRESS)
+        parser.add_argument("--show-password", action="store_true", help=argparse.SUPPRESS)
 
     def run(self, **options: Any) -> None:
         """Run until SIGINT or SIGTERM."""
         config = get_config()
         if options["step"] == "prepare":
-            preparation.prepare(config, self.say)
+            preparation.prepare(config, self.say, show_password=options["show_password"])
         elif options["step"] == "announce":
             preparation.announce(config, self.say)
         else:
@@ -82,11 +83,13 @@ class Command(QueuesiteCommand):
     def _supervise(self, config: Config, watched: code.Watched | None) -> None:
         workers = [f"worker-{number}" for number in range(1, config.worker_instances + 1)]
         output = PrefixedOutput(sys.stdout, width=max(map(len, ("mongodb", *workers))))
+        # A person reads a terminal; anything else may be a log that is kept.
+        shown = ("--show-password",) if sys.stdout.isatty() else ()
         try:
             with Supervisor(output, NAME) as supervisor:
                 _start_servers(config, supervisor)
                 if ended := supervisor.run_step(
-                    _manage(NAME, "up", "--step", "prepare", restart="never"), "preparing the databases"
+                    _manage(NAME, "up", "--step", "prepare", *shown, restart="never"), "preparing the databases"
                 ):
                     raise CommandError("preparing the databases failed; see the error above", returncode=max(ended, 1))
                 supervisor.say(f"starting master, {', '.join(workers)}, tasks, web")
