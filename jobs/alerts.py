@@ -9,7 +9,7 @@ having it sent twice. Functions raise pymongo's errors as they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,7 +17,7 @@ from jobs import attention, notices, reads, services
 from jobs.alert_models import Alert, AlertState, NoticeKind, Silence
 from jobs.repositories import alerts, silences
 from jobs.repositories.alerts import SYSTEM, SeenProblem
-from queues.health.names import ALL, URGENT
+from queues.health.names import ALL, URGENT, Health
 from queues.health.rules import Problem, Tone
 from queues.models import Queue
 from queuesite.foundation.config import get_config
@@ -52,14 +52,14 @@ def check(*, by_leader: bool = False) -> int:
         alerts.checked(now)  # metrics say that the background tasks run, even if no notice is sent
     if get_config().alert_urls is None:
         return 0
-    seen, complete = look(now, by_leader=by_leader)
+    seen, answered = look(now, by_leader=by_leader)
     alerts.abandoned(now - CLAIM_HOLDS)
     present = {one.id: one for one in seen}
     silenced = {one.id for one in silences.holding(now)}
     begun: list[Alert] = []
     over: list[Alert] = []
     for alert in alerts.all_alerts(_MOST_ALERTS):
-        gone = complete and alert.id not in present
+        gone = alert.id not in present and answered(alert.problem)
         found = present.get(alert.id)
         unwanted = found is not None and not found.wanted
         if (gone or unwanted) and alert.state == AlertState.PENDING:
@@ -73,16 +73,16 @@ def check(*, by_leader: bool = False) -> int:
     return _send(begun, AlertState.SENDING, now) + _send(over, AlertState.ENDING, now)
 
 
-def look(now: datetime, *, by_leader: bool) -> tuple[list[SeenProblem], bool]:
-    """Record what is wrong now, without sending anything. Returns it, and whether that is all."""
-    seen, complete = _seen()
+def look(now: datetime, *, by_leader: bool) -> tuple[list[SeenProblem], Callable[[str], bool]]:
+    """Record what is wrong now, without sending anything. Returns it, and of which problems it is all."""
+    seen, answered = _seen()
     if by_leader:
         sentence = (
             "nobody runs the background tasks (qcluster), so queues are not synced, nor their dead letters counted"
         )
         seen.append(SeenProblem(f"{SYSTEM}:no-qcluster", "", "no-qcluster", sentence, _after()))
     alerts.note((one for one in seen if one.wanted), now)
-    return seen, complete
+    return seen, answered
 
 
 def last_check() -> datetime | None:
@@ -122,8 +122,8 @@ def _is_silenced(alert: Alert, silenced: set[str]) -> bool:
     return SYSTEM in silenced or alert.key in silenced
 
 
-def _seen() -> tuple[list[SeenProblem], bool]:
-    """What is wrong now, and whether that is all."""
+def _seen() -> tuple[list[SeenProblem], Callable[[str], bool]]:
+    """What is wrong now, and of which problems that is all."""
     workers = services.list_workers()
     context = reads.queue_context(present=workers)
     found = attention.needed(MOST_QUEUES, context)
@@ -145,7 +145,10 @@ def _seen() -> tuple[list[SeenProblem], bool]:
     if not any(services.is_alive(worker, context.now) for worker in workers):
         sentence = "no worker is alive, so no message is handled"
         seen.append(SeenProblem(f"{SYSTEM}:no-workers", "", "no-workers", sentence, _after()))
-    return seen, len(found) < MOST_QUEUES
+    complete = len(found) < MOST_QUEUES
+    # Where no worker takes assignments, nobody knows what the fleet lacks.
+    unknown = set[str]() if context.fleet.offers else {Health.UNSERVED.value, Health.STARVED.value}
+    return seen, lambda problem: complete and problem not in unknown
 
 
 def _after(queue: Queue | None = None) -> timedelta:

@@ -73,6 +73,24 @@ def test_a_system_without_masters_and_workers(receiver: Target) -> None:
     assert "no-workers" in texts(receiver)[0]
 
 
+def test_what_the_fleet_lacks_is_not_over_while_no_worker_lives(receiver: Target) -> None:
+    queue = records.define("orders", pool="gpu")
+    assert alerts.check() == 1
+    now = database_clock.now()
+    records.set_heartbeat("w1", now - timedelta(hours=1))
+    assert alerts.check() == 1
+    records.set_heartbeat("w1", now)
+    assert alerts.check() == 1
+    assert [text.partition(", so")[0] for text in texts(receiver)] == [
+        "orders: unserved: no worker in pool gpu",
+        "system: no-workers: no worker lives",
+        "over: system: no-workers: no worker lives",
+    ]
+    collection(Queue).update_one({"_id": queue.id}, {"$set": {"pool": None}})
+    assert alerts.check() == 1
+    assert texts(receiver)[-1] == "over: orders: unserved: no worker in pool gpu"
+
+
 def test_what_is_over_soon_is_not_told(receiver: Target, configure: Configure) -> None:
     configure(alert_after_seconds=600)
     trip()
