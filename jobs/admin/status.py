@@ -1,9 +1,9 @@
 """The strip on every page: whether the servers answer, who leads, who works, and who runs the background tasks.
 
-None of it is cached: each answer asks again. Pages ask every second, and a server that has not answered for a second is
-said to be silent, before anybody knows whether it will answer. So an outage of SQS or MongoDB shows within three seconds,
-whatever the page itself waits for. Whatever goes wrong is said in the strip: a part of which nothing can be found out is
-"not known", and the log has the reason.
+None of it is cached: each answer asks again. Pages ask every second, and a server that has not answered for a second
+is said to be silent, before anybody knows whether it will answer. So an outage of SQS or MongoDB shows within three
+seconds, whatever the page itself waits for. Whatever goes wrong is said in the strip: a part of which nothing can be
+found out is "not known", and the log has the reason.
 """
 
 from __future__ import annotations
