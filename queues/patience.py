@@ -11,10 +11,9 @@ from typing import TypeVar
 
 from django.db import connections
 
+from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import SqsUnavailable
 
-#: For how many seconds a page waits for all that it asks of SQS.
-LIMIT_SECONDS = 3.0
 #: Most questions of a process that may be without an answer: threads cannot be stopped, and end when their requests do.
 MOST_OPEN = 32
 
@@ -24,10 +23,10 @@ _open = threading.BoundedSemaphore(MOST_OPEN)
 
 
 class Patience:
-    """The time that one page has for SQS, from now on. For one thread."""
+    """The time that one page has for SQS, from now on: SQS_PATIENCE_SECONDS by default. For one thread."""
 
     def __init__(self, seconds: float | None = None) -> None:
-        self._seconds = LIMIT_SECONDS if seconds is None else seconds
+        self._seconds = get_config().sqs_patience_seconds if seconds is None else seconds
         self._until = time.monotonic() + self._seconds
         #: What the page has said of what went wrong, which it need not say again.
         self.told: set[str] = set()

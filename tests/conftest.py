@@ -90,9 +90,6 @@ def pytest_configure(config: pytest.Config) -> None:
     django.setup()
     from django.conf import settings
 
-    from queues import patience
-
-    patience.LIMIT_SECONDS = 60.0  # the embedded server of a busy machine may take longer than pages wait
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a real one takes half a second
 
 

@@ -16,7 +16,7 @@ def ask_sqs(what: str, question: Callable[[], T]) -> T:
     """The answer of `question`, which only reads. `what` names it in errors.
 
     Raises `SqsUnavailable`, which says that `what` is not known, if SQS is away or takes longer than
-    `queues.patience.LIMIT_SECONDS`; and what the question raises. What changes something is not asked so: its caller
+    SQS_PATIENCE_SECONDS; and what the question raises. What changes something is not asked so: its caller
     must hear the outcome.
     """
     try:

@@ -227,6 +227,9 @@ class Config(BaseSettings):
     api_max_body_mb: int = Field(4, ge=2, le=64, description="largest request that the API reads, in MiB")
     api_max_bulk: int = Field(1_000_000, ge=1, le=100_000_000, description="most messages in one bulk send")
     api_open: CommaSeparated = Field((), description="endpoints that need no token: ready, metrics or both")
+    sqs_patience_seconds: Seconds = Field(
+        3, description="how long a page, or a request to the API that only asks SQS, waits for it before it says so"
+    )
     ready_timeout_seconds: Seconds = Field(3, description="a server that takes longer to answer counts as not ready")
 
     @field_validator("log_level", "log_format", "sqs_transport", mode="before")

@@ -17,6 +17,7 @@ from queues.patience import Patience
 from queuesite.foundation import actor
 from queuesite.foundation.actor import acting
 from queuesite.foundation.errors import NotFound, SqsUnavailable
+from tests.conftest import Configure
 from tests.support import records
 from tests.support.api import everything
 
@@ -42,9 +43,9 @@ class Silent:
 
 
 @pytest.fixture
-def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Silent]:
+def silent(monkeypatch: pytest.MonkeyPatch, configure: Configure) -> Iterator[Silent]:
     sqs = Silent()
-    monkeypatch.setattr(patience, "LIMIT_SECONDS", 0.2)
+    configure(sqs_patience_seconds=0.2)
     for module in ("services", "peek", "adoption"):
         monkeypatch.setattr(f"queues.{module}.gateway_in", lambda region: sqs)
     yield sqs
@@ -96,7 +97,6 @@ def test_the_api_says_what_it_does_not_know_and_what_was_last_seen(silent: Silen
         ("GET", "/discover", "what may be adopted"),
     ):
         assert api.request(method, path).problem(503)["detail"] == f"{unknown} cannot be told: {AWAY}"
-    api.get("/queues/nowhere/size").problem(404)
     assert api.get("/queues/orders").ok()["depth"]["visible"] == 7
 
 

@@ -66,6 +66,7 @@ def isolate(environ: MutableMapping[str, str]) -> None:
     environ["LOG_LEVEL"] = "WARNING"
     # Tests of listening turn it on; others count requests, or depend on who receives what.
     environ["LISTEN_QUEUES"] = "0"
+    environ["SQS_PATIENCE_SECONDS"] = "60"  # the embedded server of a busy machine may need more than the default
     environ["NO_COLOR"] = "1"
     environ.pop("FORCE_COLOR", None)
     if environ.get("AWS_SQS_ENDPOINT", "").lower() != "aws":

@@ -163,6 +163,7 @@ LIMITS: list[tuple[str, list[Any], list[Any]]] = [
     ("API_MAX_BODY_MB", [2, 64], [1, 65]),
     ("API_MAX_BULK", [1, 100_000_000], [0, 100_000_001]),
     ("API_OPEN", ["ready", "metrics", "ready, metrics"], ["live", "ready,docs"]),
+    ("SQS_PATIENCE_SECONDS", [0.001, 86_400], [0, 86_401]),
     ("READY_TIMEOUT_SECONDS", [0.001, 86_400], [0, 86_401]),
     ("MONGODB_NAME", ["a", "x" * 63, "a_b-C9"], ["x" * 64, "a.b", "a b", "a$", "ä"]),
     ("QUEUE_NAME_PREFIX", ["x" * 40, "a-b_C9"], ["x" * 41, "a.b", "a b", "ä"]),

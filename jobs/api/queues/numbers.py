@@ -57,7 +57,7 @@ class SizeOut(Out):
 def read_size(request: HttpRequest, name: str) -> SizeOut | HttpResponse:
     """Ask SQS how many messages a queue and its dead-letter queue hold. SQS's counts are approximate.
 
-    503 if SQS is away or takes longer than three seconds: `lastSeen` then has what was last observed.
+    503 if SQS is away or takes longer than SQS_PATIENCE_SECONDS: `lastSeen` then has what was last observed.
     """
     try:
         return SizeOut.model_validate(ask_sqs(f"the size of {name!r}", lambda: services.size(name)).as_dict())
