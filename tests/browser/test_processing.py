@@ -172,6 +172,13 @@ def test_a_colleague_is_invited_in_one_form_and_logs_in_by_the_link(visit: Visit
     page.get_by_role("button", name="Invite", exact=True).click()
     expect(page.get_by_role("button", name="Copy the link")).to_be_visible()
     administrator.has_no_barrier()
+    # Another one, as for a password that was forgotten.
+    page.get_by_role("link", name="All users").click()
+    page.get_by_role("link", name="colleague", exact=True).click()
+    page.get_by_role("link", name="Make a link to set a new password").click()
+    administrator.has_no_barrier()
+    page.get_by_role("button", name="Make the link").click()
+    expect(page.get_by_role("button", name="Copy the link")).to_be_visible()
     link = page.get_by_role("region", name="Link").inner_text()
 
     colleague = visit(None)
