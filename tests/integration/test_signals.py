@@ -58,7 +58,7 @@ def promtool(*arguments: object) -> None:
         if os.environ.get("CI"):
             pytest.fail("promtool is missing: it is in Debian's package prometheus")
         pytest.skip("promtool is missing")
-    run = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=110, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
 
 

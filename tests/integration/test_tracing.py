@@ -32,7 +32,7 @@ def test_what_handles_a_message_is_below_what_sent_it(queues: SQSClient, configu
     queue = services.create("orders")
     name = queue.queue_url.rpartition("/")[2]
     program = [sys.executable, "-m", "tests.support.traced_sender", "orders"]
-    told = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    told = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=110)
     assert told.returncode == 0, told.stderr
     got: dict[str, Message] = {}
 

@@ -203,7 +203,7 @@ class TestUnits:
             (tmp_path / unit.name).write_text(text.replace(program_there, "/bin/true"))
         units = sorted(str(path) for path in tmp_path.glob("*.service"))
         assert len(units) == 4
-        run = subprocess.run([program, "verify", *units], capture_output=True, text=True, timeout=60, check=False)
+        run = subprocess.run([program, "verify", *units], capture_output=True, text=True, timeout=110, check=False)
         said = [line for line in run.stderr.splitlines() if any(Path(unit).stem in line for unit in units)]
         assert said == []
 

@@ -126,7 +126,7 @@ def carry_out(example: str, name: str, own: str) -> list[str]:
     """What a consumer's process has sent at its end if an example's module is before `queues.middleware`'s `name`."""
     program = [sys.executable, "-m", "tests.support.set_up_program", name, own]
     environ = {**os.environ, "HANDLER_MIDDLEWARE": f"shop_set_up.set_up,queues.middleware.{name}"}
-    ended = subprocess.run(program, input=example, text=True, env=environ, cwd=ROOT, capture_output=True, timeout=60)
+    ended = subprocess.run(program, input=example, text=True, env=environ, cwd=ROOT, capture_output=True, timeout=110)
     assert ended.returncode == 0, ended.stderr
     return [str(line) for line in json.loads(ended.stdout)]
 

@@ -72,7 +72,7 @@ def fail():
 supervised("pump", fail).start()
 threading.Event().wait()
 """
-    ended = subprocess.run([sys.executable, "-c", program], cwd=BASE_DIR, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", program], cwd=BASE_DIR, capture_output=True, text=True, timeout=110)
     assert ended.returncode == DEATH_EXIT_CODE
     for words in ("thread_died", "pump", "RuntimeError: a bug", "process_ends"):
         assert words in ended.stdout + ended.stderr

@@ -48,7 +48,7 @@ def preload(tmp_path: Path, source: str) -> str:
              "HANDLER_MODULES": "shop_handlers"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     return ended.stderr
