@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 from django.db import connections
+from pymongo.errors import PyMongoError
 
 from jobs.listener import process as listener_process
 from jobs.models import Assignment, Job
@@ -27,7 +28,7 @@ from queues.models import Queue
 from queues.sqs import MAX_BATCH, OutgoingMessage, get_gateway
 from queuesite.foundation import config as configuration
 from queuesite.foundation.config import get_config
-from queuesite.foundation.databases import MONGO, collection, mongo_settings
+from queuesite.foundation.databases import MONGO, collection, database, mongo_settings
 from queuesite.foundation.errors import QueuesiteError
 from queuesite.local.embedded import EmbeddedServer, Name
 from tests.support import servers
@@ -181,6 +182,8 @@ class Cluster(System):
         """Start a server that was ended, at its old address, and wait until it answers."""
         self.servers[name] = servers.start_again(self.servers[name], self._data)
         self.servers[name].wait_ready(60)
+        if name == "mongodb":
+            eventually(_reached, LONG, "this process's client has noticed")
 
     def answer_by_proxy(self) -> SqsProxy:
         """Route SQS's answers through the proxy that can change them, until `heal`."""
@@ -290,6 +293,13 @@ def term() -> int:
     """The lease's present term."""
     lease = leases.current()
     return 0 if lease is None else lease.term
+
+
+def _reached() -> bool:
+    try:
+        return bool(database().command("ping"))
+    except PyMongoError:
+        return False
 
 
 def _reconnect() -> None:
