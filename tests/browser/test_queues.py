@@ -14,6 +14,7 @@ from queues.sqs import get_gateway
 from tests.browser.conftest import Visit
 from tests.browser.steps import create, finished_job, show_columns, wait_for_dead_letters
 from tests.support.live import Live
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -183,6 +184,47 @@ def test_what_a_reader_does_survives_updates(visit: Visit, api: httpx.Client) ->
         page.wait_for_event("response")
     page.mouse.up()
     expect(page.get_by_text("concurrency 5 already")).to_be_visible()
+
+
+#: What a reader has done at a list, and the row that was its first.
+DO = """() => {
+  const region = document.querySelector("#live .qs-scroll");
+  window.row = region.querySelector("tbody tr");
+  document.querySelector("#live .qs-chooser").open = true;
+  window.link = window.row.querySelector("a");
+  window.link.focus();
+  getSelection().selectAllChildren(window.link);
+  region.scrollLeft = 40;
+  window.updates = 0;
+  document.addEventListener("live:updated", () => { window.updates += 1; });
+}"""
+DONE = """() => [
+  document.querySelector("#live .qs-scroll").scrollLeft,
+  document.querySelector("#live .qs-chooser").open,
+  document.activeElement === window.link,
+  getSelection().toString(),
+  window.row.isConnected,
+]"""
+
+
+@pytest.mark.long  # test_admin_tables shows that all lists have the table of which the test above shows it
+def test_what_a_reader_does_survives_updates_of_every_list(visit: Visit, api: httpx.Client) -> None:
+    """They share one table: a message that fails again and again changes four lists at once, and an event the fifth."""
+    create(api, "kept", maxReceiveCount=100, visibilityTimeout=3)
+    assert api.post("/queues/kept/messages", json={"messages": [{"body": {"do": {"raise": "again"}}}]}).is_success
+    eventually(lambda: api.get("/attempts", params={"queue": "kept"}).json()["items"], 60, "an attempt is recorded")
+    readers = []
+    for path in ("jobs/?queue=kept", "attempts/?queue=kept", "failures/?queue=kept", "handlers/", "events/?queue=kept"):
+        reader = visit(viewport={"width": 700, "height": 900})
+        reader.go(f"/admin/{path}")
+        reader.page.evaluate(DO)
+        readers.append((path, reader.page, reader.page.evaluate(DONE)))
+    assert api.patch("/queues/kept", json={"priority": 3}).is_success
+    for path, page, before in readers:
+        page.wait_for_function("window.updates > 0", timeout=60_000)
+        assert before[1] is before[2] is before[4] is True, path
+        assert page.evaluate(DONE) == before, path
+    assert api.post("/queues/kept/pause").is_success
 
 
 def test_the_keyboard_is_enough(visit: Visit, api: httpx.Client) -> None:
