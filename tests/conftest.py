@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,12 +27,14 @@ import structlog
 from queuesite.foundation import config as configuration
 from queuesite.foundation import starting
 from queuesite.foundation.config import Config
+from tests.support import collected_once
 from tests.support.bytecode import compile_all
-from tests.support.environment import Servers, isolate, name_worker, settings_loaded_too_early
+from tests.support.environment import DIRECTORY, Servers, isolate, name_worker, settings_loaded_too_early
 from tests.support.faults import SqsProxy
 from tests.support.reaper import Reaper
 
 if TYPE_CHECKING:
+    import execnet
     from pytest_django import DjangoDbBlocker
     from types_boto3_sqs.client import SQSClient
 
@@ -45,8 +48,7 @@ hypothesis.settings.load_profile("queuesite")
 
 _servers = pytest.StashKey[Servers]()
 _reaper = pytest.StashKey[Reaper]()
-#: Names the run's directory to the workers of pytest-xdist.
-_DIRECTORY = "QUEUESITE_TEST_DIRECTORY"
+_collector = pytest.StashKey[subprocess.Popen[bytes] | None]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -70,7 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
         isolate(os.environ)
         started = config.stash[_servers] = Servers()
         config.stash[_reaper] = Reaper(started.directory)
-        os.environ[_DIRECTORY] = str(started.directory)
+        os.environ[DIRECTORY] = str(started.directory)
         several = config.getoption("dist", "no") != "no"
         try:
             with ThreadPoolExecutor(1) as pool:
@@ -84,7 +86,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if several:
             return  # the workers run the tests, each with settings of its own
     starting.begin()
-    name_worker(os.environ, worker["workerid"] if worker else "main", Path(os.environ[_DIRECTORY]))
+    name_worker(os.environ, worker["workerid"] if worker else "main", Path(os.environ[DIRECTORY]))
     import django
 
     django.setup()
@@ -100,10 +102,20 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    if collector := config.stash.get(_collector, None):
+        collector.kill()
+        collector.wait()
     if started := config.stash.get(_servers, None):
         started.stop()
     if reaper := config.stash.get(_reaper, None):
         reaper.end()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[execnet.XSpec]) -> None:
+    config.stash[_collector] = collected_once.begin(
+        config.invocation_params.args, specs, config.stash[_servers].directory
+    )
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import secrets
 import shutil
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import MutableMapping
 from pathlib import Path
 
+from queuesite.foundation import config as configuration
 from queuesite.foundation.config import Config
 from queuesite.local.embedded import EmbeddedServer
 from tests.support import servers
@@ -21,6 +23,8 @@ GIVEN = frozenset(
         *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
     }
 )
+#: Names the run's directory to the workers of pytest-xdist.
+DIRECTORY = "QUEUESITE_TEST_DIRECTORY"
 SETTINGS = frozenset(name.upper() for name in Config.model_fields)
 
 
@@ -84,6 +88,21 @@ def name_worker(environ: MutableMapping[str, str], worker: str, directory: Path)
     environ["QUEUE_NAME_PREFIX"] = f"t-{unique}-"
     environ["DATA_DIR"] = str(directory / unique)
     environ["DJANGO_SETTINGS_MODULE"] = "queuesite.settings"
+
+
+def renew_worker(environ: MutableMapping[str, str], worker: str, directory: Path) -> None:
+    """The same for a process that was forked after Django was set up, and has no connection yet."""
+    from django.conf import settings
+    from django.db import connections
+
+    from queuesite import settings as module
+
+    name_worker(environ, worker, directory)
+    configuration._loaded.cache_clear()
+    importlib.reload(module)
+    settings.SECRET_KEY = module.SECRET_KEY
+    for alias, values in module.DATABASES.items():
+        connections[alias].settings_dict.update(values)
 
 
 def settings_loaded_too_early() -> bool:

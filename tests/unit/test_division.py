@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from django.conf import settings
+from django.db import connections
 
-from queuesite.foundation.config import BASE_DIR
+from queuesite.foundation.config import BASE_DIR, get_config, secret_key
+from queuesite.foundation.databases import MONGO
 from tests.support.division import LONG, part_of, rank, shuffle
 
 
@@ -62,3 +66,14 @@ def test_a_seed_makes_an_order_that_keeps_what_belongs_together() -> None:
     assert sum(before != after for before, after in itertools.pairwise(parts)) == 9  # ten parts
     browser = [test for test in one if test.startswith("tests/browser")]
     assert browser != sorted(browser)
+
+
+def test_each_process_has_databases_and_files_of_its_own() -> None:
+    name = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    config = get_config()
+
+    assert name in os.environ["MONGODB_NAME"] == config.mongodb_name == connections[MONGO].settings_dict["NAME"]
+    assert name in config.queue_name_prefix
+    assert config.data_dir.name.startswith(name)
+    assert connections["default"].settings_dict["NAME"].parent == config.data_dir
+    assert secret_key(config) == settings.SECRET_KEY
