@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest import mock
@@ -425,26 +425,31 @@ class TestRelease:
         assert watched.give() == set()
 
 
+@pytest.fixture(scope="class")
+def many() -> Sequence[Queue]:
+    """Ten thousand, which no test changes."""
+    return tuple(queue(n) for n in range(10_000))
+
+
 class TestManyQueues:
-    def test_a_turn_looks_at_the_candidates_alone(self) -> None:
-        count = 10_000
-        queues = [queue(n) for n in range(count)]
-        watched = Watched(queues)
+    def test_a_turn_looks_at_the_candidates_alone(self, many: Sequence[Queue]) -> None:
+        woken = queue("woken")
+        watched = Watched([*many, woken])
         assert watched.waiting() == []  # the first turn looks at them all, and finds that none waits
-        watched.see(queues[7], visible(1))
-        queues[8].wake_requested_at = DATE
-        watched.backlog.learn(queues[8], watched.now)
+        watched.see(many[7], visible(1))
+        woken.wake_requested_at = DATE
+        watched.backlog.learn(woken, watched.now)
         wanted = Backlog._wanted
         with mock.patch.object(Backlog, "_wanted", autospec=True, side_effect=wanted) as looked:
-            assert watched.names() == ["7", "8"]
+            assert watched.names() == ["7", "woken"]
             assert looked.call_count == 2
-            watched.give(**{"7": 1, "8": 1})
+            watched.give(**{"7": 1, "woken": 1})
             assert watched.names() == []
             assert looked.call_count == 4
 
-    def test_ten_thousand_idle_queues_cost_a_steady_trickle_of_requests(self) -> None:
-        count = 10_000
-        watched = Watched([queue(n) for n in range(count)])
+    def test_ten_thousand_idle_queues_cost_a_steady_trickle_of_requests(self, many: Sequence[Queue]) -> None:
+        count = len(many)
+        watched = Watched(many)
         asked = []
         for second in range(200):
             watched.now = 100.0 + second
