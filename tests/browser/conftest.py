@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, StorageState
 from queuesite.foundation.databases import database
 from tests.support.browser import Visitor, launched
 from tests.support.live import Live, live
-from tests.support.processes import manage
+from tests.support.processes import manage, unmeasured
 
 #: A user for each of the three groups, named without the s.
 PEOPLE = ("viewers", "operators", "administrators")
@@ -51,7 +51,7 @@ class Visit(Protocol):
 
 @pytest.fixture(scope="package")
 def system(tmp_path_factory: pytest.TempPathFactory, mongo_database: None) -> Iterator[Live]:
-    with live(tmp_path_factory.mktemp("browser")) as started:
+    with unmeasured(), live(tmp_path_factory.mktemp("browser")) as started:
         _add_history(started)
         yield started
 

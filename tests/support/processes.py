@@ -7,8 +7,11 @@ import pty
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from tests.support.forked import Forked, can_fork
 
@@ -16,7 +19,21 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Most seconds that a command may take. The slowest waits 5 s for a server that does not exist.
 LONGEST = 60.0
 
+#: By which a process that coverage.py measures tells those that it starts to do the same.
+_COVERAGE = "COVERAGE_PROCESS_CONFIG"
+
 Process = Forked | subprocess.Popen[bytes]
+
+
+@contextmanager
+def unmeasured() -> Iterator[None]:
+    """Start processes that coverage.py does not measure.
+
+    Measuring doubles the start of each of hundreds of processes, and lines are what the other tests are to cover.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(_COVERAGE, raising=False)
+        yield
 
 
 def start(
