@@ -19,7 +19,7 @@ from django.core.management.base import BaseCommand
 
 from queues.health.names import NONE
 from queues.settings import SETTINGS, Setting
-from queuesite.foundation.commands import PROCESSES, own_commands
+from queuesite.foundation.command_line import PROCESSES, own_commands
 from queuesite.foundation.config import Config, mask
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -22,7 +22,7 @@ def main(program: str = "queuesite", folder: Path | None = None) -> int:
         return 0
     starting.begin()
     home.enter(folder or Path.cwd())
-    from queuesite.foundation.commands import execute
+    from queuesite.foundation.command_line import execute
     from queuesite.foundation.config import get_config
     from queuesite.foundation.errors import ConfigError
     from queuesite.foundation.leaving import leave_quickly

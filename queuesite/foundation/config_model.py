@@ -11,11 +11,10 @@ from urllib.parse import urlsplit
 
 import dj_database_url
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from queuesite.foundation import address_checks
 from queuesite.foundation.address_checks import ENCODED, check_driver, reason
-from queuesite.foundation.config_source import Environment
+from queuesite.foundation.config_source import FromEnvironment
 from queuesite.foundation.home import CLONE, CODE, home
 from queuesite.foundation.masking import Address
 from queuesite.foundation.sqs_limits import MAX_RETENTION_SECONDS
@@ -34,10 +33,8 @@ CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
-class Config(BaseSettings):
+class Config(FromEnvironment):
     """Every setting, with its default and its limits. The environment variable is the field's name in capitals."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", validate_default=True)
 
     # Servers
     mongodb_uri: Address | None = Field(None, description="MongoDB's address; empty: the embedded server")
@@ -232,16 +229,6 @@ class Config(BaseSettings):
         3, description="how long a page, or a request to the API that only asks SQS, waits for it before it says so"
     )
     ready_timeout_seconds: Seconds = Field(3, description="a server that takes longer to answer counts as not ready")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        *_: PydanticBaseSettingsSource,
-        **__: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, Environment(settings_cls)
 
     @field_validator("log_level", "log_format", "sqs_transport", mode="before")
     @classmethod

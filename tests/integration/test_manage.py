@@ -14,7 +14,7 @@ import pytest
 
 from queues import services
 from queues.sqs import get_gateway
-from queuesite.foundation.commands import CommandLine
+from queuesite.foundation.command_line import CommandLine
 from queuesite.foundation.config import get_config
 from tests.support.processes import LONGEST, ROOT, manage, manage_on_terminal, start
 from tests.support.servers import free_port

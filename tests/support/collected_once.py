@@ -34,8 +34,11 @@ _COLLECT = "import sys; sys.path[:] = {path!r}; from tests.support.collected_onc
 
 
 def begin(arguments: Sequence[str], specs: Sequence[execnet.XSpec], directory: Path) -> subprocess.Popen[bytes] | None:
-    """Start the collector for workers of these specs, which will be forked from it. One worker needs none."""
-    if len(specs) < 2 or not all(spec.popen and spec.python is None for spec in specs):
+    """Start the collector for workers of these specs, which will be forked from it. One worker needs none.
+
+    Only on Linux: elsewhere a fork of a process with so much in it is not safe, or there is no `pidfd_open`.
+    """
+    if sys.platform != "linux" or len(specs) < 2 or not all(spec.popen and spec.python is None for spec in specs):
         return None
     path = directory / "collector"
     with socket.socket(socket.AF_UNIX) as listener:

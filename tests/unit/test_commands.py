@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from pymongo.errors import ServerSelectionTimeoutError
 
 from queuesite.foundation.clock import rfc3339
-from queuesite.foundation.commands import CommandLine, Parser, QueuesiteCommand, execute, integer, own_commands
+from queuesite.foundation.command_line import CommandLine, execute, own_commands
+from queuesite.foundation.commands import Parser, QueuesiteCommand, integer
 from queuesite.foundation.errors import Conflict, MongoUnavailable, QueuesiteError, SqsUnavailable
 
 

@@ -10,7 +10,7 @@ from functools import cache
 import pytest
 from django.core.management import call_command
 
-from queuesite.foundation.commands import own_commands
+from queuesite.foundation.command_line import own_commands
 from queuesite.management.commands.completion import SHELLS
 
 

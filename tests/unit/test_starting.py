@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from queuesite.foundation import starting
-from queuesite.foundation.commands import CommandLine
+from queuesite.foundation.command_line import CommandLine
 
 
 @pytest.fixture

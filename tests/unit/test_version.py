@@ -11,7 +11,7 @@ from packaging.version import Version
 from queuesite import __main__ as entrance
 from queuesite import __version__
 from queuesite.api.root import api
-from queuesite.foundation.commands import own_commands
+from queuesite.foundation.command_line import own_commands
 from tests.support import last_release
 from tests.support.processes import ROOT
 

@@ -12,8 +12,9 @@ from django.urls import URLPattern, URLResolver
 from django.utils.html import format_html
 
 from jobs.admin.queues import undo
-from jobs.admin.queues.actions import ACTIONS, Action, Asked, Report, impact, summary, to_type
+from jobs.admin.queues.actions import ACTIONS, Action, Asked, Report, summary, to_type
 from jobs.admin.queues.base import QueuePages, user
+from jobs.admin.queues.impact import impact
 from jobs.admin.queues.listing import PAGE
 from jobs.admin.queues.lists import IMPACT
 from jobs.admin.queues.matching import begin, matching

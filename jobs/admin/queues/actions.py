@@ -315,35 +315,6 @@ ACTIONS: dict[str, Action] = {
 }
 
 
-@dataclass(frozen=True)
-class Impact:
-    """How many of a queue's messages an action concerns."""
-
-    queue: Queue
-    messages: int
-    #: Whether SQS counted them now. If it did not answer, the number is that of the last observation.
-    known: bool
-    #: What is said of it beside the number.
-    note: str = ""
-
-
-def impact(question: Question, queues: Sequence[Queue]) -> list[Impact]:
-    """The impact on each queue, as SQS counts its messages now, as far as it does within a few seconds."""
-    patience = Patience()
-    return [_impact(question, queue, patience) for queue in queues]
-
-
-def _impact(question: Question, queue: Queue, patience: Patience) -> Impact:
-    if question.spares_adopted and not queue.managed:
-        return Impact(queue, 0, known=True, note=question.spares_adopted)
-    try:
-        with mongodb_errors():
-            size = patience.ask(lambda: services.size(queue.name))
-    except QueuesiteError:
-        return Impact(queue, question.concerns(queue.depth.total, queue.dead_letters), known=False)
-    return Impact(queue, question.concerns(size.depth.total, size.dead_letters), known=True)
-
-
 #: Most queues that a message names; it gives the number of the others.
 _NAMED = 10
 

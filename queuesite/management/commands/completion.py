@@ -9,7 +9,8 @@ import shtab
 from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand, CommandParser
 
-from queuesite.foundation.commands import QueuesiteCommand, own_commands
+from queuesite.foundation.command_line import own_commands
+from queuesite.foundation.commands import QueuesiteCommand
 
 SHELLS = ("bash", "zsh", "fish")
 #: Commands of packages that an installation needs.
