@@ -102,7 +102,7 @@ class Fleet:
         for name in self.names:
             workers.register(name, "simulated", 1, CAPACITY)
         self._watcher.start()
-        until(lambda: self._watcher.live, "changes are told")
+        until(lambda: self._watcher.live, "changes are reported")
         for thread in self._threads:
             thread.start()
 

@@ -22,5 +22,5 @@ def ask_sqs(what: str, question: Callable[[], T]) -> T:
     try:
         return Patience().ask(question)
     except SqsUnavailable as error:
-        unknown = f"{what} cannot be told"
+        unknown = f"{what} cannot be determined"
         raise SqsUnavailable(f"{unknown}: {error}", public=f"{unknown}: {public_text(error)}") from error

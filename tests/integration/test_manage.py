@@ -222,7 +222,8 @@ def test_handlers_of_a_module_of_ones_own(tmp_path: Path) -> None:
         "batch": None,
         "retry": [],
         "breaker": None,
-        "description": "Takes an order.",
+        "summary": "Takes an order.",
+        "importable": True,
         "options": None,
     }
 

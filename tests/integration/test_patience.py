@@ -89,14 +89,14 @@ def test_the_api_says_what_it_does_not_know_and_what_was_last_seen(silent: Silen
 
     size = api.get("/queues/orders/size").problem(503)
 
-    assert size["detail"] == f"the size of 'orders' cannot be told: {AWAY}"
+    assert size["detail"] == f"the size of 'orders' cannot be determined: {AWAY}"
     assert (size["lastSeen"]["visible"], size["lastSeen"]["deadLetters"]) == (7, 2)
     for method, path, unknown in (
         ("POST", "/queues/orders/messages/peek", "what 'orders' holds"),
         ("POST", "/queues/orders/dead-letters/peek", "what the dead letters of 'orders' are"),
         ("GET", "/discover", "what may be adopted"),
     ):
-        assert api.request(method, path).problem(503)["detail"] == f"{unknown} cannot be told: {AWAY}"
+        assert api.request(method, path).problem(503)["detail"] == f"{unknown} cannot be determined: {AWAY}"
     assert api.get("/queues/orders").ok()["depth"]["visible"] == 7
 
 
