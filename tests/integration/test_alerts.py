@@ -83,8 +83,8 @@ def test_what_the_fleet_lacks_is_not_over_while_no_worker_lives(receiver: Target
     assert alerts.check() == 1
     assert [text.partition(", so")[0] for text in texts(receiver)] == [
         "orders: unserved: no worker in pool gpu",
-        "system: no-workers: no worker lives",
-        "over: system: no-workers: no worker lives",
+        "system: no-workers: no worker is alive",
+        "over: system: no-workers: no worker is alive",
     ]
     collection(Queue).update_one({"_id": queue.id}, {"$set": {"pool": None}})
     assert alerts.check() == 1
