@@ -1,9 +1,10 @@
-"""Viewers of the admin without a browser: they open pages, and refresh them as live.js does."""
+"""Viewers of the admin without a browser: they open pages, and refresh them as live.js and status.js do."""
 
 from __future__ import annotations
 
 import gzip
 import http.client
+import itertools
 import re
 import threading
 import time
@@ -13,12 +14,15 @@ from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
+from django.urls import reverse
 
 from queuesite.foundation.errors import ServerError
 from queuesite.live import HEADER, PARTS
 
 #: How often live.js asks, in seconds.
 EVERY = 2.0
+#: How often status.js asks for the strip meanwhile.
+_STRIPS = 2
 _PART = re.compile(r'id="([^"]+)" data-(?:part="([0-9a-f]+)"|same)')
 
 
@@ -64,27 +68,33 @@ class Viewer:
         self.sizes.append(size)
 
     def watch(self, stopping: threading.Event, delay: float) -> None:
-        """Refresh every two seconds."""
+        """Refresh every two seconds, and the strip every second."""
         stopping.wait(delay)
-        while not stopping.is_set():
+        for turn in itertools.count():
+            if stopping.is_set():
+                return
             began = time.monotonic()
-            self.refresh()
-            stopping.wait(max(0.0, EVERY - (time.monotonic() - began)))
+            if turn % _STRIPS == 0:
+                self.refresh()
+            self._ask(reverse("admin:status"), {})
+            stopping.wait(max(0.0, EVERY / _STRIPS - (time.monotonic() - began)))
 
-    def _get(self, headers: dict[str, str]) -> tuple[float, int, int]:
+    def _ask(self, path: str, headers: dict[str, str]) -> tuple[float, http.client.HTTPResponse, bytes]:
         began = time.monotonic()
         sent = {"Cookie": self.cookie, "Accept-Encoding": "gzip", **headers}
         try:
-            self._connection.request("GET", self.path, headers=sent)
+            self._connection.request("GET", path, headers=sent)
             answer = self._connection.getresponse()
         except ConnectionError:
             # The server closed it while nothing was asked; a browser connects again, too.
             self._connection.close()
             began = time.monotonic()
-            self._connection.request("GET", self.path, headers=sent)
+            self._connection.request("GET", path, headers=sent)
             answer = self._connection.getresponse()
-        took = time.monotonic() - began
-        body = answer.read()
+        return time.monotonic() - began, answer, answer.read()
+
+    def _get(self, headers: dict[str, str]) -> tuple[float, int, int]:
+        took, answer, body = self._ask(self.path, headers)
         self.first_bytes.append(took)
         if answer.status == 200:
             text = (gzip.decompress(body) if answer.headers["Content-Encoding"] == "gzip" else body).decode()

@@ -66,7 +66,7 @@ def test_a_command_ends_with_one_line(away: Callable[[], None], line: str) -> No
 def test_a_send_says_how_much_was_sent_before(monkeypatch: pytest.MonkeyPatch) -> None:
     services.create("orders")
 
-    def send(*_: Any) -> Any:
+    def send(*_: Any, **__: Any) -> Any:
         mongodb_goes_away(monkeypatch)
         services.get("orders")
 
