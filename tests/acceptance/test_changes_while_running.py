@@ -114,7 +114,8 @@ def test_concurrency(system: System) -> None:
     system.ledger.release("go")
     all_handled(system, ids)
     assert system.ledger.most_at_once(queue.name) == 3
-    assert len(all_jobs(queue)) == 1
+    # By one run. A depth that a busy machine read before its end may lead to another, which finds nothing.
+    assert len({event.pid for event in system.ledger.events("end", queue.name)}) == 1
 
 
 def test_a_pause_takes_effect_and_what_is_in_flight_is_finished(system: System) -> None:

@@ -145,8 +145,8 @@ def _append(path: Path, line: dict[str, Any]) -> None:
 def _lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.endswith("\n")]
+    # Read at once: what follows the last line's end is a line that is being written.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 def _event(line: dict[str, Any]) -> Event:

@@ -62,7 +62,7 @@ def test_death_between_a_handlers_success_and_its_delete(cluster: Cluster, who: 
 
 
 def test_a_delete_whose_answer_is_lost_has_happened(cluster: Cluster) -> None:
-    queue = create("answer-lost", concurrency=3)
+    queue = create("answer-lost", concurrency=3, visibility_timeout=10)
     cluster.ensure(masters=1, workers=1)
     handled_without_deletes(cluster, queue, after=True)
     cluster.heal()
