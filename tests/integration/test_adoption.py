@@ -17,6 +17,7 @@ from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import collection
 from queuesite.foundation.errors import Conflict, InvalidInput, NotFound, QueuesiteError, SqsDenied, SqsRejected
 from tests.conftest import Configure
+from tests.support import records
 from tests.support.adopted import Owner
 from tests.support.faults import Forward, Refused, SqsProxy
 from tests.support.waiting import eventually
@@ -339,7 +340,7 @@ class TestTheyStayAsTheyAre:
 class TestSync:
     def test_what_the_owner_changed_is_followed(self, owner: Owner) -> None:
         name = adoption.adopt(owner.make("orders"), handler="log").name
-        before = services.get(name)
+        before = records.aged(services.get(name))
         owner.make("other-dead", dead=None)
         policy = {"deadLetterTargetArn": owner.arn("other-dead"), "maxReceiveCount": "3"}
         changed = {

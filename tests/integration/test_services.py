@@ -27,6 +27,7 @@ from queuesite.foundation.errors import (
     SqsUnavailable,
 )
 from tests.conftest import Configure
+from tests.support import records
 from tests.support.faults import Forward, Refused, SqsProxy
 from tests.support.values import given
 from tests.support.waiting import eventually
@@ -391,7 +392,7 @@ class TestUpdate:
         assert int(json.loads(found["RedrivePolicy"])["maxReceiveCount"]) == 7
 
     def test_change_is_dated(self) -> None:
-        before = services.create("orders")
+        before = records.aged(services.create("orders"))
 
         services.update("orders", {"priority": 3})
 

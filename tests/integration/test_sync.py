@@ -18,6 +18,7 @@ from queues.sync import SyncReport, sync
 from queues.tasks import make_schedules, sync_queues
 from queuesite.foundation.databases import collection
 from queuesite.foundation.errors import QueueMissing, SqsDenied, SqsUnavailable
+from tests.support import records
 from tests.support.faults import Cut, Forward, Refused, SqsProxy
 from tests.support.values import given
 
@@ -176,7 +177,7 @@ class TestChange:
         assert outcome(sync()) == {"unchanged": 1}
 
     def test_url_follows_and_the_id_stays(self) -> None:
-        queue = services.create("orders")
+        queue = records.aged(services.create("orders"))
         url, dlq_url = queue.queue_url, queue.dlq_url
         repository.update(queue.id, {"queue_url": "http://old:1/0/orders", "dlq_url": "http://old:1/0/orders-dlq"})
 
@@ -188,13 +189,13 @@ class TestChange:
         assert given(after.updated_at) > given(queue.updated_at)
 
     def test_sync_is_dated_and_a_look_is_no_change(self) -> None:
-        before = services.create("orders")
+        before = records.aged(services.create("orders"))
 
         sync()
 
         after = services.get("orders")
         assert given(after.synced_at) > given(before.synced_at)
-        assert after.updated_at == services.get("orders").created_at
+        assert after.updated_at == before.updated_at
 
     def test_old_document_of_the_reference_system(self) -> None:
         """A document with the reference system's fields alone: what it lacks has its default."""

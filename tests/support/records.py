@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from bson import ObjectId
@@ -20,7 +20,7 @@ from jobs.repositories.jobs import Processor
 from queues import repository
 from queues.handlers.announcement import Announced
 from queues.models import Queue
-from queuesite.foundation.databases import collection
+from queuesite.foundation.databases import collection, database_clock
 from queuesite.foundation.documents import to_models
 
 HOST = "host-1"
@@ -36,6 +36,16 @@ def stored(queue: Queue) -> Queue:
     """A queue as MongoDB has it."""
     (found,) = repository.by_ids([queue.id])
     return found
+
+
+def aged(queue: Queue) -> Queue:
+    """The queue as if it had last been changed and compared with SQS a minute ago.
+
+    Dates that MongoDB writes can be before those of `database_clock`, by as much as that is off.
+    """
+    a_minute_ago = database_clock.now() - timedelta(minutes=1)
+    collection(Queue).update_one({"_id": queue.id}, {"$set": {"updatedAt": a_minute_ago, "syncedAt": a_minute_ago}})
+    return stored(queue)
 
 
 def register(
