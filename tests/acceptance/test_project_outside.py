@@ -32,7 +32,8 @@ from tests.support.records import all_jobs
 from tests.support.system import LONG, System, ended_jobs, worker_of
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.usefixtures("queues"), pytest.mark.timeout(240)]
+# `make check` runs it: a project of its own is started a dozen times.
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("queues"), pytest.mark.timeout(240)]
 
 SHOP = BASE_DIR / "tests" / "shop"
 TEAM = BASE_DIR / "tests" / "team"

@@ -107,45 +107,6 @@ def test_order_holds_across_hand_overs(cluster: Cluster) -> None:
     assert receive_counts(cluster) == {1}
 
 
-@pytest.mark.parametrize("victim", ["listener", "worker", "leader"])
-def test_nothing_is_lost_with_whoever_has_the_messages(cluster: Cluster, victim: str) -> None:
-    cluster.set(**DEATHS_SHOW_SOON)
-    queues = [create(f"{victim}-{number}", visibility_timeout=SOON_VISIBLE) for number in range(4)]
-    cluster.ensure(masters=2, workers=2)
-    listened(*queues)
-    rng = random.Random(victim)
-    for _ in range(3):
-        listening_ones = eventually(
-            lambda: [one for one in cluster.living("runworker") if cluster.listeners_of(one)], LONG, "somebody listens"
-        )
-        worker = rng.choice(given(listening_ones))
-        for queue in queues:
-            cluster.send(queue, [{}] * 3, announce=False)
-        time.sleep(rng.uniform(0.0, 0.15))
-        if victim == "listener":
-            signal_all(cluster.listeners_of(worker), signal.SIGKILL)
-        elif victim == "worker":
-            worker.kill()
-        else:
-            given(eventually(cluster.leader, LONG, "a master leads")).kill()
-        cluster.ensure(masters=2, workers=2)
-        listened(*queues)
-    cluster.nothing_is_lost()
-
-
-def test_a_frozen_listener_is_replaced(cluster: Cluster) -> None:
-    cluster.set(**DEATHS_SHOW_SOON)
-    queue = create("frozen", visibility_timeout=SOON_VISIBLE)
-    cluster.ensure(masters=1, workers=1)
-    (worker,) = cluster.living("runworker")
-    listened(queue)
-    frozen = listener_of(worker)
-    frozen.send_signal(signal.SIGSTOP)
-    cluster.send(queue, [{}] * 3, announce=False)
-    listener_of(worker, but=frozen.pid)
-    cluster.nothing_is_lost()
-
-
 def test_sqs_is_cut_off_while_polls_are_open(cluster: Cluster) -> None:
     queues = [create(f"cut-{number}") for number in range(4)]
     cluster.ensure(masters=1, workers=1)
@@ -190,3 +151,42 @@ def test_a_worker_that_drains_leaves_what_comes_to_others(cluster: Cluster) -> N
     cluster.ensure(masters=1, workers=1)
     cluster.nothing_is_lost()
     assert receive_counts(cluster) == {1}
+
+
+@pytest.mark.parametrize("victim", ["listener", "worker", "leader"])
+def test_nothing_is_lost_with_whoever_has_the_messages(cluster: Cluster, victim: str) -> None:
+    cluster.set(**DEATHS_SHOW_SOON)
+    queues = [create(f"{victim}-{number}", visibility_timeout=SOON_VISIBLE) for number in range(4)]
+    cluster.ensure(masters=2, workers=2)
+    listened(*queues)
+    rng = random.Random(victim)
+    for _ in range(3):
+        listening_ones = eventually(
+            lambda: [one for one in cluster.living("runworker") if cluster.listeners_of(one)], LONG, "somebody listens"
+        )
+        worker = rng.choice(given(listening_ones))
+        for queue in queues:
+            cluster.send(queue, [{}] * 3, announce=False)
+        time.sleep(rng.uniform(0.0, 0.15))
+        if victim == "listener":
+            signal_all(cluster.listeners_of(worker), signal.SIGKILL)
+        elif victim == "worker":
+            worker.kill()
+        else:
+            given(eventually(cluster.leader, LONG, "a master leads")).kill()
+        cluster.ensure(masters=2, workers=2)
+        listened(*queues)
+    cluster.nothing_is_lost()
+
+
+def test_a_frozen_listener_is_replaced(cluster: Cluster) -> None:
+    cluster.set(**DEATHS_SHOW_SOON)
+    queue = create("frozen", visibility_timeout=SOON_VISIBLE)
+    cluster.ensure(masters=1, workers=1)
+    (worker,) = cluster.living("runworker")
+    listened(queue)
+    frozen = listener_of(worker)
+    frozen.send_signal(signal.SIGSTOP)
+    cluster.send(queue, [{}] * 3, announce=False)
+    listener_of(worker, but=frozen.pid)
+    cluster.nothing_is_lost()

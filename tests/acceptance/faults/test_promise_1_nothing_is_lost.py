@@ -61,6 +61,27 @@ def test_death_between_a_handlers_success_and_its_delete(cluster: Cluster, who: 
     cluster.nothing_is_lost()
 
 
+def test_a_second_signal_ends_a_worker_at_once_and_loses_nothing(cluster: Cluster) -> None:
+    cluster.set(**DEATHS_SHOW_SOON)
+    queue = create("second-signal", concurrency=2, max_receive_count=100, visibility_timeout=SOON_VISIBLE)
+    cluster.ensure(masters=1, workers=1)
+    cluster.send(queue, [{"wait": "go"}] * 5)
+    eventually(lambda: len(cluster.ledger.events("start", queue.name)) >= 2, LONG, "two have been begun")
+    worker = cluster.holder_of(queue)
+    consumers = cluster.consumers_of(worker)
+    worker.send(signal.SIGTERM)
+    worker.says("worker_draining", LONG)
+    worker.send(signal.SIGTERM)
+    worker.process.wait(LONG)
+    eventually(lambda: gone(consumers), LONG, "its consumers have ended")
+    assert cluster.handled() == {}
+    cluster.ledger.release("go")
+    cluster.ensure(masters=1, workers=1)
+    cluster.nothing_is_lost()
+    assert not assignments.all_assignments()
+    assert {job.status for job in all_jobs(queue)} <= {JobStatus.COMPLETED, JobStatus.ABANDONED}
+
+
 def test_a_delete_whose_answer_is_lost_has_happened(cluster: Cluster) -> None:
     queue = create("answer-lost", concurrency=3, visibility_timeout=10)
     cluster.ensure(masters=1, workers=1)
@@ -96,24 +117,3 @@ def test_a_message_that_kills_its_consumer_each_time_ends_as_a_dead_letter_alone
     assert all("exit code 3" in cause for cause in causes)
     later = cluster.send(queue, [{}])
     eventually(lambda: set(later) <= set(cluster.handled()), LONG, "the queue goes on")
-
-
-def test_a_second_signal_ends_a_worker_at_once_and_loses_nothing(cluster: Cluster) -> None:
-    cluster.set(**DEATHS_SHOW_SOON)
-    queue = create("second-signal", concurrency=2, max_receive_count=100, visibility_timeout=SOON_VISIBLE)
-    cluster.ensure(masters=1, workers=1)
-    cluster.send(queue, [{"wait": "go"}] * 5)
-    eventually(lambda: len(cluster.ledger.events("start", queue.name)) >= 2, LONG, "two have been begun")
-    worker = cluster.holder_of(queue)
-    consumers = cluster.consumers_of(worker)
-    worker.send(signal.SIGTERM)
-    worker.says("worker_draining", LONG)
-    worker.send(signal.SIGTERM)
-    worker.process.wait(LONG)
-    eventually(lambda: gone(consumers), LONG, "its consumers have ended")
-    assert cluster.handled() == {}
-    cluster.ledger.release("go")
-    cluster.ensure(masters=1, workers=1)
-    cluster.nothing_is_lost()
-    assert not assignments.all_assignments()
-    assert {job.status for job in all_jobs(queue)} <= {JobStatus.COMPLETED, JobStatus.ABANDONED}

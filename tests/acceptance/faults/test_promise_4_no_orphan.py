@@ -51,6 +51,25 @@ def test_the_queues_of_a_killed_worker_run_elsewhere_and_its_consumers_end(clust
     cluster.nothing_is_lost()
 
 
+def test_after_the_death_of_everything_nothing_is_left_behind(cluster: Cluster) -> None:
+    cluster.set(**DEATHS_SHOW_SOON)
+    options = {"concurrency": 2, "max_receive_count": 100, "visibility_timeout": SOON_VISIBLE}
+    queues = [create(f"all-dead-{number}", **options) for number in range(4)]
+    cluster.ensure(masters=1, workers=2)
+    for queue in queues:
+        cluster.send(queue, [{"sleep": 0.1}] * 10)
+    eventually(lambda: len(cluster.ledger.events("start")) >= 4, LONG, "messages are being handled")
+    processes = [child for process in cluster.living("run") for child in process.descendants()]
+    for process in cluster.living("run"):
+        process.kill()
+    eventually(lambda: gone(processes), LONG, "no process is left")
+    cluster.ensure(masters=1, workers=1)
+    cluster.nothing_is_lost()
+    alive = {worker.pid for worker in cluster.living("runworker")}
+    eventually(lambda: [w.pid for w in workers.all_workers()] == [*alive], LONG, "the dead are no more registered")
+    assert {job.status for job in all_jobs()} <= {JobStatus.COMPLETED, JobStatus.ABANDONED}
+
+
 def test_a_frozen_worker_that_thaws_starts_anew_and_takes_nothing_from_its_successor(cluster: Cluster) -> None:
     # It is pruned, and its successor is not, however busy the machine is.
     cluster.set(worker_stalled_after=6)
@@ -78,25 +97,6 @@ def test_a_frozen_worker_that_thaws_starts_anew_and_takes_nothing_from_its_succe
     assert (ended.status, ended.processor["workerId"]) == (JobStatus.COMPLETED, successor.worker)
     assert jobs.by_id(lost.job_id).status == JobStatus.ABANDONED
     assert depth(queue).total == 0
-
-
-def test_after_the_death_of_everything_nothing_is_left_behind(cluster: Cluster) -> None:
-    cluster.set(**DEATHS_SHOW_SOON)
-    options = {"concurrency": 2, "max_receive_count": 100, "visibility_timeout": SOON_VISIBLE}
-    queues = [create(f"all-dead-{number}", **options) for number in range(4)]
-    cluster.ensure(masters=1, workers=2)
-    for queue in queues:
-        cluster.send(queue, [{"sleep": 0.1}] * 10)
-    eventually(lambda: len(cluster.ledger.events("start")) >= 4, LONG, "messages are being handled")
-    processes = [child for process in cluster.living("run") for child in process.descendants()]
-    for process in cluster.living("run"):
-        process.kill()
-    eventually(lambda: gone(processes), LONG, "no process is left")
-    cluster.ensure(masters=1, workers=1)
-    cluster.nothing_is_lost()
-    alive = {worker.pid for worker in cluster.living("runworker")}
-    eventually(lambda: [w.pid for w in workers.all_workers()] == [*alive], LONG, "the dead are no more registered")
-    assert {job.status for job in all_jobs()} <= {JobStatus.COMPLETED, JobStatus.ABANDONED}
 
 
 def test_a_drain_finishes_what_is_begun_and_leaves_nothing(cluster: Cluster) -> None:

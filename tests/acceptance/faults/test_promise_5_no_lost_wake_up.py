@@ -31,6 +31,29 @@ def test_messages_that_come_while_nobody_leads(cluster: Cluster) -> None:
     cluster.nothing_is_lost()
 
 
+def test_a_wake_up_outlives_mongodb_and_the_leader(cluster: Cluster) -> None:
+    cluster.set(**DEATHS_SHOW_SOON)
+    queue = create("outlives")
+    cluster.ensure(masters=1, workers=1)
+    cluster.mongodb.refuse()
+    cluster.send(queue, [{}] * 3)
+    assert wake_pending(queue)
+    given(next(iter(cluster.living("runmaster")))).kill()
+    cluster.kill_mongodb()
+    cluster.start_again("mongodb")
+    assert wake_pending(queue)
+    cluster.heal()
+    successor = cluster.start("runmaster")
+    eventually(lambda: leader_is(successor), LONG, "the new master leads")
+    cluster.nothing_is_lost()
+    assert not wake_pending(queue)
+
+
+def wake_pending(queue: Queue) -> bool:
+    assert repository.by_ids([queue.id])
+    return stored(queue).wake_pending
+
+
 def test_messages_that_come_at_the_very_end_of_a_run(cluster: Cluster) -> None:
     """The next message is announced about when the run ends, and the sweep is blind: the wake-up alone tells of it."""
     cluster.ensure(masters=1, workers=2)
@@ -78,26 +101,3 @@ def test_messages_that_come_while_a_server_cannot_be_reached(cluster: Cluster, s
     proxy.heal()
     cluster.nothing_is_lost()
     assert set(cluster.handled().values()) == {1}
-
-
-def test_a_wake_up_outlives_mongodb_and_the_leader(cluster: Cluster) -> None:
-    cluster.set(**DEATHS_SHOW_SOON)
-    queue = create("outlives")
-    cluster.ensure(masters=1, workers=1)
-    cluster.mongodb.refuse()
-    cluster.send(queue, [{}] * 3)
-    assert wake_pending(queue)
-    given(next(iter(cluster.living("runmaster")))).kill()
-    cluster.kill_mongodb()
-    cluster.start_again("mongodb")
-    assert wake_pending(queue)
-    cluster.heal()
-    successor = cluster.start("runmaster")
-    eventually(lambda: leader_is(successor), LONG, "the new master leads")
-    cluster.nothing_is_lost()
-    assert not wake_pending(queue)
-
-
-def wake_pending(queue: Queue) -> bool:
-    assert repository.by_ids([queue.id])
-    return stored(queue).wake_pending
