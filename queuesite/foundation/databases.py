@@ -285,21 +285,34 @@ def ensure_collection_indexes(target: Collection[Document], indexes: Sequence[In
 def _make_way(target: Collection[Document], index: IndexModel) -> None:
     """Change the lifetime of the index that `index` conflicts with, or drop it so that it can be created again.
 
-    Another process may be doing the same, so a missing index is not an error.
+    Another process may be doing the same, so it is no error if the index is missing, or as it should be, by now.
     """
     name, expiry = index.document["name"], index.document.get("expireAfterSeconds")
     key = list(index.document["key"].items())
     existing = target.index_information()
     same_key = [other for other, found in existing.items() if [tuple(part) for part in found["key"]] == key]
+    if name in same_key and _options(existing[name]) == _options(index.document):
+        return
     previous = existing[name].get("expireAfterSeconds") if name in same_key else None
     if None not in {expiry, previous} and expiry != previous:
-        target.database.command("collMod", target.name, index={"name": name, "expireAfterSeconds": expiry})
-        log.info("index_ttl_changed", collection=target.name, index=name, seconds=expiry)
+        with _unless_missing():
+            target.database.command("collMod", target.name, index={"name": name, "expireAfterSeconds": expiry})
+            log.info("index_ttl_changed", collection=target.name, index=name, seconds=expiry)
         return
     for stale in [name] if name in existing else same_key:
-        try:
+        with _unless_missing():
             target.drop_index(stale)
             log.info("index_dropped", collection=target.name, index=stale)
-        except OperationFailure as error:
-            if error.code != _INDEX_NOT_FOUND:
-                raise
+
+
+def _options(index: Mapping[str, Any]) -> Document:
+    return {name: value for name, value in index.items() if name not in {"v", "ns", "key", "name"}}
+
+
+@contextmanager
+def _unless_missing() -> Iterator[None]:
+    try:
+        yield
+    except OperationFailure as error:
+        if error.code != _INDEX_NOT_FOUND:
+            raise

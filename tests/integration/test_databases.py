@@ -151,16 +151,41 @@ class TestIndexes:
 
         assert [tuple(key) for key in indexes(things)["ttl"]["key"]] == [("b", 1)]
 
-    def test_index_that_another_process_dropped_meanwhile(self, things: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-        target = collection(things)
-        target.insert_one({"a": 1})
-        stale = {"look_up": {"key": [("a", 1)]}}
-        monkeypatch.setattr(Collection, "index_information", lambda self: stale)
+    @pytest.mark.parametrize("key", ["a", "b"])
+    def test_index_that_another_process_drops_meanwhile(
+        self, things: Model, monkeypatch: pytest.MonkeyPatch, key: str
+    ) -> None:
+        ensure_indexes({things: [IndexModel([("a", ASCENDING)], name="ttl", expireAfterSeconds=60)]})
+        look = Collection.index_information
 
-        databases._make_way(target, IndexModel([("b", ASCENDING)], name="look_up"))
+        def look_before_it_is_dropped(self: Any) -> Any:
+            found = look(self)
+            self.drop_indexes()
+            return found
 
-        monkeypatch.undo()
-        assert indexes(things) == {}
+        with monkeypatch.context() as patch:
+            patch.setattr(Collection, "index_information", look_before_it_is_dropped)
+            ensure_indexes({things: [IndexModel([(key, ASCENDING)], name="ttl", expireAfterSeconds=120)]})
+
+        assert [tuple(one) for one in indexes(things)["ttl"]["key"]] == [(key, 1)]
+        assert indexes(things)["ttl"]["expireAfterSeconds"] == 120
+
+    def test_index_that_another_process_has_just_mended_stays(
+        self, things: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ensure_indexes({things: [IndexModel([("a", ASCENDING)], name="ttl", expireAfterSeconds=60)]})
+        look = Collection.index_information
+
+        def look_when_it_is_mended(self: Any) -> Any:
+            self.database.command("collMod", self.name, index={"name": "ttl", "expireAfterSeconds": 120})
+            return look(self)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Collection, "index_information", look_when_it_is_mended)
+            patch.setattr(Collection, "drop_index", None)
+            ensure_indexes({things: [IndexModel([("a", ASCENDING)], name="ttl", expireAfterSeconds=120)]})
+
+        assert indexes(things)["ttl"]["expireAfterSeconds"] == 120
 
     def test_index_of_mongodb_itself_is_not_dropped(self, things: Model) -> None:
         collection(things).insert_one({"a": 1})
