@@ -10,11 +10,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
+
+from tests.support.http_server import Server
 
 Forward = Callable[[dict[str, Any]], dict[str, Any]]
 Answer = Callable[[dict[str, Any], Forward], dict[str, Any]]
@@ -63,7 +65,7 @@ class SqsProxy:
         self._credential = f"Credential={access_key}/"
         parts = urlsplit(upstream)
         self._upstream = urllib3.HTTPConnectionPool(parts.hostname or "", parts.port, maxsize=32, retries=False)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = Server(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.address = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
