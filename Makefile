@@ -49,7 +49,7 @@ test: install servers ## run all tests but those of minutes, which `make check` 
 
 check: lint servers ## run what CI runs: lint, types, import contracts, tests with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PYTEST_FLAGS) || { test $$? = 1 && $(MAKE) --no-print-directory alone; }
+	$(BIN)/coverage run -m pytest --cache-clear $(PYTEST_FLAGS) || { test $$? = 1 && $(MAKE) --no-print-directory alone; }
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=$(MIN_COVERAGE)
 
