@@ -20,8 +20,8 @@ from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import Document, collection, database_clock, lost_races
 from queuesite.foundation.documents import to_document, to_model, to_models
 from queuesite.foundation.errors import NotFound, StaleTransition
+from queuesite.foundation.newest import between
 from queuesite.foundation.newest import newest as newest_of_all
-from queuesite.foundation.workarounds import from_then
 
 _UNFINISHED = [JobStatus.QUEUED.value, JobStatus.RUNNING.value]
 
@@ -272,8 +272,7 @@ def unfinished(before: datetime | None = None, workers: Iterable[str] | None = N
 
 def count(filters: Document, most: int, *, since: datetime | None = None, until: datetime | None = None) -> int:
     """How many jobs match, counted up to `most`; `since` and `until` (before which) bound their creation."""
-    bounds = {**({} if since is None else from_then(since)), **({} if until is None else {"$lt": until})}
-    return _jobs().count_documents({**filters, **({"createdAt": bounds} if bounds else {})}, limit=most)
+    return _jobs().count_documents({**filters, **between("createdAt", since, until)}, limit=most)
 
 
 def newest(

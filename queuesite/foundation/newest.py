@@ -12,14 +12,14 @@ from pymongo.cursor import Cursor
 
 from queuesite.foundation.databases import Document, collection, database_clock
 from queuesite.foundation.documents import read
-from queuesite.foundation.workarounds import slices
+from queuesite.foundation.workarounds import from_then, slices
 
 M = TypeVar("M", bound=models.Model)
 
 
 def between(date: str, since: datetime | None, until: datetime | None) -> Document:
     """The condition that a date is `since` or later, and before `until`; without either, none."""
-    bounds = {name: at for name, at in (("$gte", since), ("$lt", until)) if at is not None}
+    bounds: Document = {**({} if since is None else from_then(since)), **({} if until is None else {"$lt": until})}
     return {date: bounds} if bounds else {}
 
 

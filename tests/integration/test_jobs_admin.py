@@ -20,6 +20,7 @@ from pymongo.errors import ServerSelectionTimeoutError
 from jobs import failures as kinds
 from jobs import reads
 from jobs.admin.pages import job_status
+from jobs.attempt_model import Attempt
 from jobs.models import DepartureReason, EndReason, Failure, FailureCount, Job, JobStatus, Master, Worker
 from jobs.repositories import assignments, attempts, failures, jobs, leases, masters, workers
 from jobs.retry_reasons import MOST_OF_QUEUE, OTHER
@@ -524,5 +525,8 @@ def test_what_is_of_the_very_moment_from_which_on_is_asked_is_in_the_answer() ->
         assert reads.count_jobs(**filters, until=job.created_at)[JobStatus.COMPLETED] == 0, filters
     attempt = attempts.by_id(records.attempted(queue))
     assert attempts.slowest(attempt.handler, attempt.started_at, 5) == [attempt]
+    stored = collection(Attempt).find_one({"_id": attempt.id}) or {}
+    for name in attempts.FILTERS:
+        assert attempts.count({name: stored[name]}, 2, since=attempt.started_at) == 1, name
     assert failures.most_frequent([queue], failure.last_seen_at) == {queue.id: failure}
     assert failures.count(failure.last_seen_at) == 1
