@@ -22,7 +22,6 @@ from queues.health.rules import Problem, Tone
 from queues.models import Queue
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import database_clock
-from queuesite.foundation.errors import Conflict
 from queuesite.foundation.logs import get_logger
 from queuesite.foundation.quantities import plural
 
@@ -171,14 +170,10 @@ def _send(due: Sequence[Alert], state: AlertState, now: datetime) -> int:
     if len(claimed) > LISTED:
         lines.append(f"and {len(claimed) - LISTED:,} more")
     body = "\n".join(f"{'over: ' if over else ''}{line}" for line in lines)
-    try:
-        error = notices.failure(notices.send(NoticeKind.OVER if over else NoticeKind.BEGUN, title, body))
-    except Conflict as unusable:
-        error = str(unusable)
+    error = notices.deliver(NoticeKind.OVER if over else NoticeKind.BEGUN, title, body, len(claimed))
     if not error:
         alerts.sent(claimed, over=over)
         return len(claimed)
-    log.warning("notices_not_sent", count=len(claimed), error=error)
     again = {one: now + min(LONGEST_PAUSE, timedelta(minutes=1) * 2 ** min(one.failures, 10)) for one in claimed}
     alerts.not_sent(again, AlertState.SENT if over else AlertState.PENDING, error)
     return 0

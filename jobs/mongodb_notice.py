@@ -11,13 +11,10 @@ from datetime import timedelta
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from jobs import notices, silences
-from jobs.alert_models import NoticeKind
-from jobs.repositories.alerts import SYSTEM
+from jobs import outage_notice
 from queuesite.foundation.config import get_config
 from queuesite.foundation.errors import MongoUnavailable
 from queuesite.foundation.public import public_text
-from queuesite.foundation.quantities import duration
 from queuesite.models import ServerWatch
 
 _MONGODB = "mongodb"
@@ -34,10 +31,9 @@ def away(error: MongoUnavailable) -> None:
         watch.away_since = now
     due = now - watch.away_since >= timedelta(seconds=get_config().alert_after_seconds)
     silent = watch.silent_until is not None and watch.silent_until > now
-    if due and not silent and _rows().filter(notified_at=None).update(notified_at=now):
-        text = f"system: no-mongodb: {public_text(error)}. Nothing is assigned, recorded or shown meanwhile"
-        if not notices.took(NoticeKind.BEGUN, "Queuesite: 1 problem", text):
-            _rows().update(notified_at=None)
+    claimed = due and not silent and _rows().filter(notified_at=None).update(notified_at=now)
+    if claimed and not outage_notice.tell_begun(public_text(error)):
+        _rows().update(notified_at=None)
 
 
 def answers() -> None:
@@ -47,19 +43,18 @@ def answers() -> None:
     """
     if get_config().alert_urls is None:
         return
-    silent_until = next((one.until for one in silences.current() if one.id == SYSTEM), None)
+    silent = outage_notice.silent_until()
     watch = _watch()
-    if watch.away_since is None and watch.silent_until == silent_until:
+    if watch.away_since is None and watch.silent_until == silent:
         return
     away_since, notified_at = watch.away_since, watch.notified_at
     settled = (
         _rows()
         .filter(away_since=away_since, notified_at=notified_at)
-        .update(away_since=None, notified_at=None, silent_until=silent_until)
+        .update(away_since=None, notified_at=None, silent_until=silent)
     )
     if settled and notified_at is not None and away_since is not None:
-        lasted = duration((timezone.now() - away_since).total_seconds())
-        notices.took(NoticeKind.OVER, "Queuesite: 1 problem over", f"over: system: no-mongodb: it lasted {lasted}")
+        outage_notice.tell_over((timezone.now() - away_since).total_seconds())
 
 
 def _rows() -> QuerySet[ServerWatch]:

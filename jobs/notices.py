@@ -73,15 +73,15 @@ def send(kind: NoticeKind, title: str, body: str, seconds: float = SENDING_SECON
     return answers
 
 
-def took(kind: NoticeKind, title: str, body: str) -> bool:
-    """Send a notice, and log if no address took it; whether one did."""
+def deliver(kind: NoticeKind, title: str, body: str, problems: int = 1) -> str:
+    """Send a notice of so many problems; why no address took it, which is logged, or an empty text."""
     try:
         error = failure(send(kind, title, body))
     except Conflict as unusable:
         error = str(unusable)
     if error:
-        log.warning("notices_not_sent", count=1, error=error)
-    return not error
+        log.warning("notices_not_sent", count=problems, error=error)
+    return error
 
 
 def test() -> list[Answer]:
