@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 from queues import naming
 from queuesite.foundation.errors import InvalidInput
+from queuesite.foundation.rules import is_aws
 
 _ACCOUNT = re.compile(r"\d{12}")
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+")
 _PARTITION = re.compile(r"aws(-[a-z]+)*")
-_AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _of_url(text: str) -> Source:
     if parts.scheme not in {"http", "https"} or not host or not _ACCOUNT.fullmatch(account):
         raise _not_a_url(text)
     labels = host.split(".")
-    if host.endswith(_AWS_HOSTS) and not any(label.startswith(("sqs", "queue")) for label in labels):
+    if is_aws(host) and not any(label.startswith(("sqs", "queue")) for label in labels):
         raise InvalidInput(f"{text!r} is a URL of another service: expected one of SQS", field="queue")
     naming.check(name, field="queue")
     # LocalStack may have the region in the path: http://localhost:4566/queue/REGION/ACCOUNT/NAME.

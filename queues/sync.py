@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from bson import ObjectId
 
@@ -21,8 +22,10 @@ from queues.naming import name_of
 from queues.sqs import get_gateway, redrive_policy
 from queues.sqs.regions import gateway_in
 from queuesite.foundation.config import get_config
+from queuesite.foundation.config_model import AWS
 from queuesite.foundation.errors import QueueMissing, QueuesiteError, SqsDenied, SqsRejected, SqsUnavailable
 from queuesite.foundation.logs import get_logger
+from queuesite.foundation.rules import is_aws
 
 if TYPE_CHECKING:
     from queues.sqs.gateway import SqsGateway
@@ -191,7 +194,7 @@ def _mend_attributes(gateway: SqsGateway, queue: Queue, url: str) -> tuple[bool,
 
 def _not_kept(gateway: SqsGateway, url: str, given: dict[str, str]) -> list[str]:
     """Those attributes that the server has dropped: each sync would set them again. AWS keeps what it takes."""
-    if not given or gateway.address == "aws" or ".amazonaws." in gateway.address:
+    if not given or gateway.address == AWS or is_aws(urlsplit(gateway.address).hostname or ""):
         return []
     kept = FIFO_DEFAULTS | gateway.attributes(url)
     return [name for name, value in given.items() if kept[name] != value]

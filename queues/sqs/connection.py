@@ -48,6 +48,7 @@ from queues.sqs.values import MAX_WAIT_SECONDS
 from queuesite.foundation.addresses import embedded_keys
 from queuesite.foundation.config import Config, mask
 from queuesite.foundation.errors import Conflict, InvalidInput, ServerError, SqsDenied, SqsRejected
+from queuesite.foundation.rules import is_aws
 
 if TYPE_CHECKING:
     from types_boto3_sqs.client import SQSClient
@@ -226,7 +227,7 @@ def check_region(config: Config, region: str) -> None:
     """
     address = config.aws_sqs_endpoint.get_secret_value() if config.aws_sqs_endpoint else ""
     host = urlsplit(address).hostname or ""
-    if host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")) and region not in host.split("."):
+    if is_aws(host) and region not in host.split("."):
         raise InvalidInput(
             f"region {region!r} cannot be reached: AWS_SQS_ENDPOINT={mask('aws_sqs_endpoint', address)} serves only "
             "its own region; set AWS_SQS_ENDPOINT=aws",

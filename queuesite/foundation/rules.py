@@ -23,6 +23,15 @@ def is_loopback(host: str) -> bool:
         return name == "localhost" or name.endswith(".localhost")
 
 
+#: https://docs.aws.amazon.com/general/latest/gr/sqs-service.html
+_AWS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
+
+
+def is_aws(host: str) -> bool:
+    """Whether a host is AWS's own, as the hosts of SQS's addresses and of its queues' URLs are."""
+    return host.endswith(_AWS)
+
+
 def _stalled(c: Config) -> str | None:
     if c.worker_stalled_after < 3 * c.heartbeat_seconds:
         return (
