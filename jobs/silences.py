@@ -31,6 +31,8 @@ LONGEST = timedelta(days=30)
 MOST_QUEUES = 500
 #: What forms offer, in minutes; the API and the command line take any number.
 SPANS = (30, 60, 120, 240, 480, 1_440, 3 * 1_440, 7 * 1_440, 30 * 1_440)
+#: What forms begin with.
+USUAL_SPAN = 60
 #: Characters of a reason.
 MAX_REASON = 500
 #: Seconds that a typed span is cut to, so that any number of them is refused as too long.

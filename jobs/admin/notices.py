@@ -15,7 +15,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, U
 from jobs import alerts, notices, silences
 from jobs.admin.notice_columns import ALERTS, NOTICES, SILENCES, alert_rows, notice_rows, silence_rows
 from jobs.alert_models import Alert
-from jobs.silences import MAX_REASON, SPANS
+from jobs.silences import MAX_REASON, SPANS, USUAL_SPAN
 from queuesite.admin.records import RecordsAdmin, address
 from queuesite.foundation.config import get_config
 from queuesite.foundation.databases import mongodb_errors
@@ -41,7 +41,7 @@ class SilenceForm(forms.Form):
     minutes = forms.TypedChoiceField(
         label="For",
         coerce=int,
-        initial=60,
+        initial=USUAL_SPAN,
         choices=[(minutes, duration(minutes * 60)) for minutes in SPANS],
         widget=UnfoldAdminSelectWidget,
     )

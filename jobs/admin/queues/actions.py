@@ -45,6 +45,10 @@ class Asked:
     change: str = field(default_factory=pausing.new_change)
 
 
+#: Digits of a number that is read at all; Python takes ever longer for more, and refuses 4,301.
+_MOST_DIGITS = 9
+
+
 @dataclass(frozen=True)
 class Value:
     """The whole number that an action takes from its form."""
@@ -56,6 +60,8 @@ class Value:
     name: str = "value"
     #: The numbers that the form offers, in words; none: it takes any.
     choices: tuple[tuple[int, str], ...] = ()
+    #: The one of them that is chosen at first.
+    initial: int | None = None
     #: What it is, if the label does not say so.
     noun: str = ""
 
@@ -66,7 +72,7 @@ class Value:
 
     def parse(self, text: str) -> int:
         """The number. Raises `InvalidInput` for any other text. The services check its range."""
-        if not text.isdecimal() or len(text) > 9:
+        if not text.isdecimal() or len(text) > _MOST_DIGITS:
             raise InvalidInput(f"enter the {self.noun or self.label.lower()}, {self.low} to {self.high}")
         return int(text)
 
@@ -259,6 +265,7 @@ ACTIONS: dict[str, Action] = {
                 lambda: int(silences.LONGEST.total_seconds() // 60),
                 "minutes",
                 tuple((minutes, duration(60 * minutes)) for minutes in silences.SPANS),
+                silences.USUAL_SPAN,
                 "minutes of silence",
             ),
             asks_why=True,
