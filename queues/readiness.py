@@ -47,8 +47,9 @@ class Probe(Generic[T]):
         self._thread: threading.Thread | None = None
         self._answer: Answer[T] = Answer(LATE)
         self._begun = 0.0
-        #: Since when the server has been asked without success.
+        #: Since when the server has been asked without success, and what was last logged of it.
         self._since: float | None = None
+        self._logged: str | None = None
 
     def start(self) -> float:
         """Ask, unless a question is under way; returns when that began (monotonic clock)."""
@@ -75,15 +76,20 @@ class Probe(Generic[T]):
     def _run(self) -> None:
         try:
             self._answer = Answer(OK, self._ask())
-            self._since = None
+            self._since = self._logged = None
         except QueuesiteError as error:
-            log.warning("not_ready", server=self.name, error=str(error))
-            self._answer = Answer(FAILED)
-        except Exception:
-            log.exception("not_ready", server=self.name)
-            self._answer = Answer(FAILED)
+            self._fail(error, log.warning)
+        except Exception as error:
+            self._fail(error, log.exception)
         finally:
             connections.close_all()  # this thread's own: Django keeps one per thread
+
+    def _fail(self, error: Exception, write: Callable[..., object]) -> None:
+        """Note a failure. Each page asks every second, so what is wrong is logged once until it changes or is over."""
+        self._answer = Answer(FAILED)
+        if str(error) != self._logged:
+            self._logged = str(error)
+            write("not_ready", server=self.name, error=str(error))
 
 
 _probes: tuple[Probe[None], ...] = (

@@ -29,7 +29,7 @@ from queues.models import Queue
 from queuesite.foundation.databases import collection, database_clock
 from queuesite.foundation.errors import MongoUnavailable
 from tests.support import records
-from tests.support.api import user
+from tests.support.api import somebody, user
 from tests.support.pages import rows
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mongo")]
@@ -45,12 +45,6 @@ MASTERS = reverse("admin:jobs_master_changelist")
 def browser(admin_client: Client) -> Client:
     """Somebody who may do everything."""
     return admin_client
-
-
-def somebody(*permissions: str) -> Client:
-    client = Client()
-    client.force_login(user("somebody", permissions, is_staff=True))
-    return client
 
 
 def text(client: Client, path: str, expected: int = 200, /, **query: Any) -> str:

@@ -33,7 +33,7 @@ from queues.state import Context, State
 from queues.summaries import Sums
 from queuesite.foundation.databases import collection, database_clock
 from tests.support import records
-from tests.support.api import user
+from tests.support.api import somebody
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mongo")]
@@ -52,12 +52,6 @@ def nothing_is_remembered() -> Iterator[None]:
 @pytest.fixture
 def browser(admin_client: Client) -> Client:
     return admin_client
-
-
-def somebody(*permissions: str) -> Client:
-    client = Client()
-    client.force_login(user(f"may-{len(permissions)}", permissions, is_staff=True))
-    return client
 
 
 def text(client: Client, **query: Any) -> str:

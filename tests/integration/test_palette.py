@@ -10,15 +10,9 @@ from django.urls import reverse
 
 from queues.models import Queue
 from tests.support import records
-from tests.support.api import user
+from tests.support.api import somebody
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mongo")]
-
-
-def somebody(*permissions: str) -> Client:
-    client = Client()
-    client.force_login(user(f"holder of {len(permissions)}", list(permissions), is_staff=True))
-    return client
 
 
 def found(client: Client, text: str) -> list[dict[str, Any]]:

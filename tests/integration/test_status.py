@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_q.models import Schedule
 from pymongo.errors import AutoReconnect, InvalidOperation
+from structlog.testing import capture_logs
 
 from jobs.admin import status
 from jobs.models import Worker
@@ -23,24 +24,13 @@ from queues import readiness
 from queuesite.foundation.databases import collection, database_clock
 from queuesite.foundation.errors import ServerError, SqsUnavailable
 from tests.support import records
-from tests.support.api import user
+from tests.support.api import somebody
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mongo")]
 
 #: Long enough for a busy machine.
 PATIENCE = 60.0
-
-
-@pytest.fixture
-def browser(admin_client: Client) -> Client:
-    return admin_client
-
-
-def somebody(*permissions: str) -> Client:
-    client = Client()
-    client.force_login(user(f"may-{len(permissions)}", permissions, is_staff=True))
-    return client
 
 
 def failing(error: Exception) -> Callable[..., Any]:
@@ -69,17 +59,17 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], None]]:
     return asked
 
 
-def test_names_each_part(browser: Client, probes: dict[str, Callable[[], None]]) -> None:
+def test_names_each_part(admin_client: Client, probes: dict[str, Callable[[], None]]) -> None:
     Schedule.objects.update(next_run=timezone.now())
-    assert strip(browser) == [
+    assert strip(admin_client) == [
         "MongoDB: answers", "SQS: answers", "Master: none leads", "Workers: none runs", "Background tasks: run",
     ]  # fmt: skip
     records.register()
     leases.acquire("m1", 30)
     probes["sqs"] = failing(SqsUnavailable("gone"))
-    assert strip(browser)[1:4] == ["SQS: unavailable", "Master: leads, term 1", "Workers: 1 live"]
+    assert strip(admin_client)[1:4] == ["SQS: unavailable", "Master: leads, term 1", "Workers: 1 live"]
     collection(Worker).update_one({"_id": "w1"}, {"$set": {"heartbeatAt": database_clock.now() - timedelta(minutes=5)}})
-    assert "Workers: none runs" in strip(browser), "nothing of it is remembered"
+    assert "Workers: none runs" in strip(admin_client), "nothing of it is remembered"
 
 
 def test_says_what_one_may_know() -> None:
@@ -89,7 +79,7 @@ def test_says_what_one_may_know() -> None:
 
 @pytest.mark.parametrize("server", ["mongodb", "sqs"])
 def test_a_server_that_is_silent_shows_before_its_question_has_failed(
-    browser: Client, monkeypatch: pytest.MonkeyPatch, server: str
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch, server: str
 ) -> None:
     clock, answers, asked = [100.0], threading.Event(), threading.Semaphore(0)
 
@@ -106,12 +96,12 @@ def test_a_server_that_is_silent_shows_before_its_question_has_failed(
     try:
         for passed, words in ((1.5, "1 s"), (2.9, "1 s"), (3, "3 s"), (59, "30 s"), (4_000, "1 h")):
             clock[0] = 100 + passed
-            assert f"{title}: no answer for {words}" in strip(browser)
+            assert f"{title}: no answer for {words}" in strip(admin_client)
         assert asked.acquire(timeout=PATIENCE)
         assert not asked.acquire(blocking=False), "only one question was asked of it"
     finally:
         answers.set()
-    eventually(lambda: f"{title}: answers" in strip(browser), PATIENCE, "it answers again")
+    eventually(lambda: f"{title}: answers" in strip(admin_client), PATIENCE, "it answers again")
 
 
 @pytest.mark.parametrize(
@@ -127,12 +117,12 @@ def test_a_server_that_is_silent_shows_before_its_question_has_failed(
     ],
 )
 def test_says_what_it_cannot_find_out(
-    browser: Client, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception, words: str
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception, words: str
 ) -> None:
     records.register()
-    before = strip(browser)
+    before = strip(admin_client)
     monkeypatch.setattr(where, failing(error))
-    now = strip(browser)
+    now = strip(admin_client)
     assert words in now
     assert len({*before} & {*now}) == (1 if words.startswith("Servers") else 4), "the others are as before"
 
@@ -140,10 +130,27 @@ def test_says_what_it_cannot_find_out(
 @pytest.mark.parametrize("server", ["MongoDB", "SQS", "Django&#x27;s database"])
 @pytest.mark.parametrize("error", [ServerError("away"), RuntimeError("closed"), KeyError("None")])
 def test_says_which_server_fails(
-    browser: Client, probes: dict[str, Callable[[], None]], server: str, error: Exception
+    admin_client: Client, probes: dict[str, Callable[[], None]], server: str, error: Exception
 ) -> None:
     probes["database" if server.startswith("Django") else server.lower()] = failing(error)
-    assert f"{server}: unavailable" in strip(browser)
+    assert f"{server}: unavailable" in strip(admin_client)
+
+
+def test_what_is_wrong_with_a_server_is_logged_once_until_it_changes_or_is_over(
+    admin_client: Client, probes: dict[str, Callable[[], None]]
+) -> None:
+    ends: list[Exception | None] = [
+        ServerError("away"),
+        ServerError("away"),
+        ServerError("denied"),
+        None,
+        ServerError("denied"),
+    ]
+    with capture_logs() as logs:
+        for error in ends:
+            probes["sqs"] = failing(error) if error is not None else lambda: None
+            assert ("SQS: answers" in strip(admin_client)) is (error is None)
+    assert [one["error"] for one in logs if one["event"] == "not_ready"] == ["away", "denied", "denied"]
 
 
 @pytest.mark.parametrize(
@@ -155,21 +162,21 @@ def test_says_which_server_fails(
     ],
 )
 def test_never_fails_as_a_whole(
-    browser: Client, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception, words: str
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception, words: str
 ) -> None:
     place = "django.contrib.auth.models.User.has_perm" if where == "each" else f"django.contrib.admin.site.{where}"
     monkeypatch.setattr(place, failing(error))
-    assert strip(browser) == [words]
+    assert strip(admin_client) == [words]
 
 
-def test_says_that_djangos_database_is_away(browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_says_that_djangos_database_is_away(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(request: object) -> bool:
         raise OperationalError("database is locked: /srv/db.sqlite3")
 
     monkeypatch.setattr("django.contrib.admin.site.has_permission", away)
-    assert strip(browser) == ["Django&#x27;s database: unavailable"]
+    assert strip(admin_client) == ["Django&#x27;s database: unavailable"]
 
 
-def test_is_on_every_page(browser: Client) -> None:
+def test_is_on_every_page(admin_client: Client) -> None:
     for name in ("index", "queues_queue_changelist", "queuesite_token_changelist", "auth_user_changelist"):
-        assert b"data-status=" in browser.get(reverse(f"admin:{name}")).content, name
+        assert b"data-status=" in admin_client.get(reverse(f"admin:{name}")).content, name

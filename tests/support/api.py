@@ -87,6 +87,13 @@ def user(name: str, permissions: Iterable[str] = (), **fields: Any) -> User:
     return made
 
 
+def somebody(*permissions: str) -> Client:
+    """A browser of a member of staff with these permissions."""
+    client = Client()
+    client.force_login(user(f"may-{len(permissions)}", permissions, is_staff=True))
+    return client
+
+
 def everything(name: str = "root") -> Api:
     """A client that may do everything."""
     User.objects.create_superuser(name, password="x")
