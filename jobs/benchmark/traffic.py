@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from bson import ObjectId
 from django.db import models
@@ -15,7 +17,7 @@ from jobs.benchmark.scale import Progress
 from jobs.models import EndReason, Failure, Job, JobStatus
 from jobs.placement import Announcement
 from jobs.repositories import throughput, workers
-from jobs.throughput_models import Throughput, ThroughputOfAll, WorkDone
+from jobs.throughput_models import Throughput, ThroughputOfAll
 from queues import repository
 from queues.handlers.announcement import Announced
 from queues.models import Queue
@@ -41,18 +43,14 @@ def fill(count: int, progress: Progress) -> list[Queue]:
     _store(Queue, queues)
     progress(count)
     minutes = [now.replace(second=0, microsecond=0) - back * _MINUTE for back in range(60)]
-    _store(
-        Throughput,
-        [
-            _minute(queue, minute)
-            for number, queue in enumerate(queues)
-            for minute in (minutes if number < BUSY else minutes[number % 10 :: 10])
-        ],
-    )
-    busy = min(count, BUSY)
-    working = [busy + len(range(place, count, 10)) - len(range(place, busy, 10)) for place in range(10)]
-    together = [_minute(None, minute, working[place % 10]) for place, minute in enumerate(minutes)]
-    _store(ThroughputOfAll, together)
+    worked = [
+        (queue, minute)
+        for number, queue in enumerate(queues)
+        for minute in (minutes if number < BUSY else minutes[number % 10 :: 10])
+    ]
+    _store(Throughput, [_minute(queue, minute) for queue, minute in worked])
+    together = Counter(minute for _, minute in worked)
+    _store(ThroughputOfAll, [_minute_of_all(minute, number) for minute, number in together.items()])
     _store(Job, [_job(queue, now, number, of) for number, queue in enumerate(queues) for of in range(JOBS_EACH)])
     _store(Failure, [_failure(queue, now, number) for number, queue in enumerate(queues[:FAILURES])])
     announced = Announcement("default", "1", (Announced("log", "1"),))
@@ -112,21 +110,30 @@ def _queue(number: int, now: datetime) -> Queue:
     )
 
 
-def _minute(queue: Queue | None, minute: datetime, queues: int = 1) -> WorkDone:
-    """A minute's work on a queue, or on so many together."""
-    durations = histogram.as_document(histogram.counts([_HANDLER_SECONDS] * 60))
-    return (ThroughputOfAll if queue is None else Throughput)(
-        id=f"{'' if queue is None else f'{queue.id}-'}{minute:%Y%m%dT%H%M}",
-        queue_id=None if queue is None else queue.id,
-        queue_name="" if queue is None else queue.name,
-        minute=minute,
-        processed=60 * queues,
-        failed=queues // 5 if queue is None else 2 * int(queue.name.endswith("7")),
-        requests=12 * queues,
-        durations={name: queues * number for name, number in durations.items()},
-        duration_sum=60 * _HANDLER_SECONDS * queues,
-        expires_at=minute + throughput.MINUTES_KEPT,
+def _minute(queue: Queue, minute: datetime) -> Throughput:
+    return Throughput(
+        id=f"{queue.id}-{minute:%Y%m%dT%H%M}",
+        queue_id=queue.id,
+        queue_name=queue.name,
+        failed=2 * int(queue.name.endswith("7")),
+        **_work(minute, 1),
     )
+
+
+def _minute_of_all(minute: datetime, queues: int) -> ThroughputOfAll:
+    return ThroughputOfAll(id=f"{minute:%Y%m%dT%H%M}", failed=queues // 5, **_work(minute, queues))
+
+
+def _work(minute: datetime, queues: int) -> dict[str, Any]:
+    """What so many queues did in a minute."""
+    return {
+        "minute": minute,
+        "processed": 60 * queues,
+        "requests": 12 * queues,
+        "durations": histogram.as_document(histogram.counts([_HANDLER_SECONDS] * 60 * queues)),
+        "duration_sum": 60 * _HANDLER_SECONDS * queues,
+        "expires_at": minute + throughput.MINUTES_KEPT,
+    }
 
 
 def _job(queue: Queue, now: datetime, number: int, of: int) -> Job:
