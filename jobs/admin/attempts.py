@@ -101,7 +101,7 @@ class AttemptAdmin(MessagePage):
             filters=filters,
             tabs=_tabs(chosen, counts),
             table=ATTEMPTS.table(request, rows_for(request, found), total=_total(chosen, counts)),
-            filtered=bool(chosen),
+            filtered=filters.narrowed,
             narrowed={name: chosen[name] for name in ("message", "job", "kind") if name in chosen},
             newest=address(listed, **chosen) if "cursor" in request.GET else None,
             older=following and address(listed, **chosen, cursor=following),

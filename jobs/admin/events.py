@@ -56,19 +56,22 @@ class EventAdmin(RecordsAdmin):
         filters = EventFilters(request)
         if filters.moves(request):
             return HttpResponseRedirect(address("queues_event_changelist", **filters.query()))
-        chosen = filters.query() if filters.is_valid() else {}
-        wanted = filters.conditions() if filters.is_valid() else {}
-        try:
-            found, following = events.find(**wanted, cursor=request.GET.get("cursor"), limit=PAGE)
-        except InvalidInput as error:
-            raise Http404(str(error)) from None
+        found: list[Event] = []
+        following, chosen, total = None, {}, ""
+        if filters.is_valid():
+            chosen, wanted = filters.query(), filters.conditions()
+            try:
+                found, following = events.find(**wanted, cursor=request.GET.get("cursor"), limit=PAGE)
+            except InvalidInput as error:
+                raise Http404(str(error)) from None
+            total = _total(wanted)
         return self.page(
             request,
             "jobs/_events.html",
             "Events",
             filters=filters,
-            filtered=bool(chosen),
-            table=EVENTS.table(request, [_row(request, event) for event in found], total=_total(wanted)),
+            filtered=filters.narrowed,
+            table=EVENTS.table(request, [_row(request, event) for event in found], total=total),
             newest=address("queues_event_changelist", **chosen) if "cursor" in request.GET else None,
             older=following and address("queues_event_changelist", **chosen, cursor=following),
             poll="cursor" not in request.GET,

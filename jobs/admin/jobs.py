@@ -117,7 +117,7 @@ class JobAdmin(RecordsAdmin):
             newest=address("jobs_job_changelist", **filters.query()) if "cursor" in request.GET else None,
             older=following and address("jobs_job_changelist", **filters.query(), cursor=following),
             export=address("jobs_job_export", **filters.query()),
-            filtered=bool(filters.query()),
+            filtered=filters.narrowed,
             retention=get_config().job_retention_days,
             poll="cursor" not in request.GET,
         )

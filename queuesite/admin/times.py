@@ -85,6 +85,11 @@ class TimedFilters(forms.Form):
         given = {**others, "at": None if at is None else in_address(at), **changes}
         return {name: value for name, value in given.items() if value not in (None, "")}
 
+    @property
+    def narrowed(self) -> bool:
+        """Whether the list is not that of everything: one whose filters are wrong shows nothing."""
+        return not self.is_valid() or bool(self.query())
+
     def moves(self, request: HttpRequest) -> bool:
         """Whether the address has the time as it was typed: it is to mean the same tomorrow, and in another zone."""
         return self.is_valid() and self.query().get("at", "") != request.GET.get("at", "").strip()

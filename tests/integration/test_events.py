@@ -224,7 +224,14 @@ def test_the_page_lists_them_and_the_queue_s_charts_are_marked(admin_client: Cli
     answer = admin_client.get(PAGE, {"at": "2026-01-02 14:05"}, follow=True)
     assert answer.redirect_chain == [(f"{PAGE}?at=2026-01-02T14%3A05Z", 302)]
     assert "No event matches" in answer.content.decode()
-    assert "is not a time" in admin_client.get(PAGE, {"at": "x"}).content.decode()
+    for path, nothing in (
+        (PAGE, "No event matches"),
+        ("/admin/attempts/", "No attempt matches"),
+        ("/admin/jobs/", "No job matches"),
+    ):
+        wrong = admin_client.get(path, {"at": "x"}).content.decode()
+        assert "is not a time" in wrong
+        assert nothing in wrong, "what does not match is not shown, nor is it said that there is nothing at all"
     assert admin_client.get(PAGE, {"kind": "nonsense"}).status_code == 200
     charts = admin_client.get(reverse("admin:queues_queue_change", args=["orders"])).context["charts"]
     assert charts["depth"]["marks"][0]["text"] == "paused, by admin"
